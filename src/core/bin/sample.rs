@@ -1,0 +1,2 @@
+//! The `sample` program.
+fn main() {}

@@ -1,0 +1,4 @@
+//! bachdist
+fn main() {
+    println!("{}", tch::Cuda::is_available());
+}
