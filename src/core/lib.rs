@@ -1,9 +1,18 @@
 //! What bachdist knows without libtorch or MPI: MIDI, corpus, configuration, storage, checkpoints,
 //! inference, rendering, and the `sample` program.
 //!
-//! Imports point one way: `sample` uses `infer`, `render` and `checkpoint`; `checkpoint` uses `store` and
-//! `config`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
+//! Imports point one way: `sample` uses `infer`, `render` and `checkpoint`; `checkpoint` uses `store`,
+//! `config` and `network`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
 
+pub mod config;
+pub mod corpus;
 pub mod midi;
+pub mod network;
+pub mod random;
 pub mod render;
 pub mod store;
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

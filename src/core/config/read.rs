@@ -1,0 +1,349 @@
+//! From TOML text and `--set` overrides to a [`Config`], with every problem found at once.
+//!
+//! A problem carries its key and, where the file has one, its line; an unknown key also the nearest known one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::Config;
+
+/// One thing wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Dotted key, like `train.lanes`; empty where the text is not TOML at all.
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// Where it stands; `None` for a default.
+    pub origin: Option<Origin>,
+}
+
+/// Where a value was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A line of the file, from 1.
+    Line(usize),
+    /// A `--set` on the command line.
+    Set,
+}
+
+impl Problem {
+    /// A problem with the value of `key`, wherever it was given.
+    pub fn new(key: &str, message: String) -> Self {
+        Problem { key: key.into(), message, origin: None }
+    }
+}
+
+/// A configuration that cannot be used, and everything that is wrong with it.
+#[derive(Debug)]
+pub struct ConfigError {
+    path: PathBuf,
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// What is wrong, in the order found.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        for (i, problem) in self.problems.iter().enumerate() {
+            let line_break = if i == 0 { "" } else { "\n" };
+            let colon = if problem.key.is_empty() { "" } else { ": " };
+            match problem.origin {
+                Some(Origin::Line(line)) => write!(f, "{line_break}{path}:{line}: ")?,
+                Some(Origin::Set) => write!(f, "{line_break}--set ")?,
+                None => write!(f, "{line_break}{path}: ")?,
+            }
+            write!(f, "{}{colon}{}", problem.key, problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads a file and lays the overrides (`table.key=value`, the last of equals wins) over it.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Config, ConfigError> {
+        let fail =
+            |message: String| ConfigError { path: path.into(), problems: vec![Problem::new("", message)] };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            fail(match error.kind() {
+                std::io::ErrorKind::NotFound => "no such file; the project's own are in configs/".into(),
+                _ => format!("cannot be read: {error}"),
+            })
+        })?;
+        Config::parse(&text, overrides).map_err(|problems| ConfigError { path: path.into(), problems })
+    }
+
+    /// Reads TOML text and overrides; on failure all problems, in the order of the keys.
+    pub fn parse(text: &str, overrides: &[String]) -> Result<Config, Vec<Problem>> {
+        let (mut table, mut origins) = read_document(text)?;
+        let mut problems = apply_overrides(&mut table, &mut origins, overrides);
+        problems.extend(remove_unknown(&mut table));
+        let (config, mistyped) = read_values(table);
+        problems.extend(mistyped);
+        // A key of the wrong type has its default by now, and was reported.
+        for problem in config.validate() {
+            if problems.iter().all(|p| p.key != problem.key) {
+                problems.push(problem);
+            }
+        }
+        for problem in &mut problems {
+            problem.origin = problem.origin.or_else(|| origins.get(&problem.key).copied());
+        }
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+}
+
+type Origins = BTreeMap<String, Origin>;
+
+/// The text as a table, and the line of every key.
+fn read_document(text: &str) -> Result<(Table, Origins), Vec<Problem>> {
+    let line_of = |position: usize| 1 + text[..position.min(text.len())].matches('\n').count();
+    let syntax = |error: toml::de::Error| Problem {
+        key: String::new(),
+        message: error.message().to_owned(),
+        origin: error.span().map(|span| Origin::Line(line_of(span.start))),
+    };
+    let (document, errors) = toml::de::DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(errors.into_iter().map(syntax).collect());
+    }
+    let mut origins = Origins::new();
+    for (name, value) in document.get_ref() {
+        origins.insert(name.get_ref().to_string(), Origin::Line(line_of(name.span().start)));
+        for (key, _) in value.get_ref().as_table().into_iter().flatten() {
+            let line = Origin::Line(line_of(key.span().start));
+            origins.insert(format!("{}.{}", name.get_ref(), key.get_ref()), line);
+        }
+    }
+    let table = toml::from_str(text).map_err(|error| vec![syntax(error)])?;
+    Ok((table, origins))
+}
+
+fn apply_overrides(table: &mut Table, origins: &mut Origins, overrides: &[String]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for text in overrides {
+        let Some((path, value)) = text.split_once('=') else {
+            let message = "is not of the form table.key=value".into();
+            problems.push(Problem { key: text.clone(), message, origin: Some(Origin::Set) });
+            continue;
+        };
+        let (path, value) = (path.trim(), value.trim());
+        let (name, key) = path.split_once('.').unwrap_or(("", path));
+        let section = if name.is_empty() { Some(&mut *table) } else { section(table, name) };
+        let Some(section) = section else {
+            let message = format!("{name} is not a table");
+            problems.push(Problem { key: path.into(), message, origin: Some(Origin::Set) });
+            continue;
+        };
+        section.insert(key.into(), override_value(value));
+        origins.insert(path.into(), Origin::Set);
+    }
+    problems
+}
+
+fn section<'a>(table: &'a mut Table, name: &str) -> Option<&'a mut Table> {
+    table.entry(name).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+}
+
+/// What follows the `=`: a TOML value, or else a bare word, so that a path needs no quotes.
+fn override_value(text: &str) -> Value {
+    match toml::from_str::<Table>(&format!("value = {text}")) {
+        Ok(mut table) if table.len() == 1 => table.remove("value").expect("the key just written"),
+        _ => Value::String(text.into()),
+    }
+}
+
+/// The tables and keys that a configuration knows.
+fn known() -> BTreeMap<String, Vec<String>> {
+    // Options are left out when they are serialized empty, so they are filled here.
+    let mut every = Config::default();
+    every.train.max_steps = Some(1);
+    every.checkpoint.url = Some(String::new());
+    every.checkpoint.keep_every = Some(1);
+    let table = Table::try_from(every).expect("a configuration is always a table");
+    let keys = |value: Value| match value {
+        Value::Table(table) => table.keys().cloned().collect(),
+        _ => Vec::new(),
+    };
+    table.into_iter().map(|(name, value)| (name, keys(value))).collect()
+}
+
+/// Takes out what no configuration has, naming the nearest key that one has.
+fn remove_unknown(table: &mut Table) -> Vec<Problem> {
+    let known = known();
+    let every_key: Vec<String> =
+        known.iter().flat_map(|(name, keys)| keys.iter().map(move |key| format!("{name}.{key}"))).collect();
+    let mut problems = Vec::new();
+    table.retain(|name, _| {
+        let found = known.contains_key(name);
+        if !found {
+            // A key that stands outside its table is the likelier slip.
+            let inside = every_key.iter().filter(|key| key.ends_with(&format!(".{name}"))).cloned();
+            let all: Vec<String> = inside.chain(known.keys().cloned()).collect();
+            problems.push(Problem::new(name, unknown("table", name, &all)));
+        }
+        found
+    });
+    for (name, value) in table.iter_mut() {
+        let Value::Table(section) = value else { continue };
+        section.retain(|key, _| {
+            let found = known[name].iter().any(|k| k == key);
+            if !found {
+                let path = format!("{name}.{key}");
+                problems.push(Problem::new(&path, unknown("key", &path, &every_key)));
+            }
+            found
+        });
+    }
+    problems
+}
+
+fn unknown(kind: &str, name: &str, candidates: &[String]) -> String {
+    let own = name.rsplit('.').next().unwrap_or(name);
+    let likeness = |candidate: &String| {
+        let theirs = candidate.rsplit('.').next().unwrap_or(candidate);
+        strsim::jaro_winkler(own, theirs) + 0.1 * strsim::jaro_winkler(name, candidate)
+    };
+    let nearest = candidates.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest {
+        Some(nearest) => format!("unknown {kind}; the nearest is {nearest}"),
+        None => format!("unknown {kind}"),
+    }
+}
+
+/// Reads every value that has its key's type; the others are reported and keep their defaults.
+fn read_values(mut table: Table) -> (Config, Vec<Problem>) {
+    let mut problems = Vec::new();
+    loop {
+        match serde_path_to_error::deserialize::<_, Config>(Value::Table(table.clone())) {
+            Ok(config) => return (config, problems),
+            Err(error) => {
+                let path = error.path().to_string();
+                let message = error.inner().message().trim().to_owned();
+                // Inside a list the path ends in an index: the key is what can be taken out.
+                let key = path.split('[').next().unwrap_or(&path).trim_end_matches('.').to_owned();
+                let removed = remove(&mut table, &key);
+                problems.push(Problem::new(&key, message));
+                if !removed {
+                    // Nothing left to take out: the rest cannot be read either.
+                    return (Config::default(), problems);
+                }
+            }
+        }
+    }
+}
+
+fn remove(table: &mut Table, path: &str) -> bool {
+    match path.split_once('.') {
+        None => table.remove(path).is_some(),
+        Some((name, key)) => match table.get_mut(name) {
+            Some(Value::Table(section)) => section.remove(key).is_some(),
+            _ => false,
+        },
+    }
+}
+
+/// A [`Config`] from a checkpoint's or a dry run's TOML is read like any other; this writes it.
+pub fn to_toml(config: &Config) -> String {
+    toml::to_string(config).expect("a configuration is always a table")
+}
+
+impl Config {
+    /// Reads back what [`Config::identity`] wrote; keys outside the identity have their defaults.
+    pub fn from_identity(identity: &serde_json::Value) -> Result<Config, serde_json::Error> {
+        Config::deserialize(identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str, overrides: &[&str]) -> Vec<String> {
+        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+        let Err(problems) = Config::parse(text, &overrides) else { return Vec::new() };
+        let error = ConfigError { path: "c.toml".into(), problems };
+        error.to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_article() {
+        assert_eq!(Config::parse("", &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut config = Config::default();
+        config.data.holdout = vec!["cs6-*".into()];
+        config.checkpoint.keep_every = Some(1000);
+        assert_eq!(Config::parse(&to_toml(&config), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn everything_wrong_is_reported_together_with_lines() {
+        let text = "[train]\nbatchsize = 3\nlanes = 6\nepochs = \"many\"\n\n[modle]\nunits = 2\n";
+        let lines = problems(text, &["train.seeds=1", "model.layers=0"]);
+        assert_eq!(lines.len(), 6, "{lines:#?}");
+        assert_eq!(lines[0], "c.toml:6: modle: unknown table; the nearest is model");
+        assert!(
+            lines.contains(&"c.toml:2: train.batchsize: unknown key; the nearest is train.batch_size".into())
+        );
+        assert!(lines.contains(&"--set train.seeds: unknown key; the nearest is train.seed".into()));
+        assert!(lines.iter().any(|l| l.starts_with("c.toml:4: train.epochs: invalid type")), "{lines:#?}");
+        assert!(lines.contains(&"c.toml:3: train.lanes: 6 is not a power of two up to 1024".into()));
+        assert!(lines.iter().any(|l| l.starts_with("--set model.layers: 0 is not between")), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_key_outside_its_table_is_told_where_it_belongs() {
+        assert_eq!(
+            problems("epochs = 3", &[]),
+            ["c.toml:1: epochs: unknown table; the nearest is train.epochs"]
+        );
+    }
+
+    #[test]
+    fn broken_toml_has_a_line() {
+        let lines = problems("[train]\nepochs = = 3\n", &[]);
+        assert!(lines[0].starts_with("c.toml:2: "), "{lines:#?}");
+    }
+
+    #[test]
+    fn the_last_override_wins_and_words_need_no_quotes() {
+        let sets = ["train.epochs=3", "data.midi=some/folder", "train.epochs=4", "data.holdout=[\"a\"]"];
+        let config = Config::parse("", &sets.map(String::from)).unwrap();
+        assert_eq!(config.train.epochs, 4);
+        assert_eq!(config.data.midi, "some/folder");
+        assert_eq!(config.data.holdout, ["a"]);
+    }
+
+    #[test]
+    fn malformed_overrides_are_problems() {
+        assert_eq!(
+            problems("", &["train.epochs"]),
+            ["--set train.epochs: is not of the form table.key=value"]
+        );
+        assert!(problems("", &["epochs=3"])[0].contains("train.epochs"));
+        assert!(problems("data = 3", &["data.midi=x"])[0].contains("data is not a table"));
+    }
+
+    #[test]
+    fn identity_is_read_back() {
+        let mut config = Config::default();
+        config.model.units = 100;
+        let back = Config::from_identity(&config.identity()).unwrap();
+        assert_eq!(back.identity(), config.identity());
+    }
+}

@@ -1,0 +1,106 @@
+//! The network's shape and where its parameters lie in one flat buffer.
+//!
+//! Training, checkpoints and inference all read the buffer by [`Architecture::parameters`], whose names and
+//! shapes are PyTorch's. Each LSTM gate has one bias (Keras); PyTorch's second is zero and not stored here.
+
+use crate::config::Model;
+
+/// Stacked LSTM layers of equal width on one-hot classes, a linear dense layer, a softmax layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Architecture {
+    /// Size of the alphabet, C.
+    pub classes: usize,
+    /// LSTM layers.
+    pub layers: usize,
+    /// Units of each LSTM layer, H.
+    pub units: usize,
+    /// Units of the dense layer, D.
+    pub dense: usize,
+}
+
+/// One tensor in the flat buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// PyTorch's name, like `lstm.weight_ih_l0`.
+    pub name: String,
+    /// PyTorch's shape: outputs before inputs.
+    pub shape: Vec<usize>,
+    /// Index of its first number in the flat buffer.
+    pub offset: usize,
+}
+
+impl Parameter {
+    /// How many numbers it has.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has none; no layer of a valid configuration is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where it lies in the flat buffer.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+}
+
+impl Architecture {
+    /// The network of a configuration over an alphabet.
+    pub fn new(model: &Model, classes: usize) -> Self {
+        Architecture { classes, layers: model.layers, units: model.units, dense: model.dense }
+    }
+
+    /// Inputs of an LSTM layer: the alphabet for the first, the units of the one below for the others.
+    pub fn inputs(&self, layer: usize) -> usize {
+        if layer == 0 { self.classes } else { self.units }
+    }
+
+    /// All parameters in their order in the flat buffer: for each LSTM layer `weight_ih` (4H, inputs),
+    /// `weight_hh` (4H, H) and `bias_ih` (4H), gates in the order i, f, g, o; then `dense1` (D, H) and `dense2`
+    /// (C, D) with their biases.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let (c, h, d) = (self.classes, self.units, self.dense);
+        let mut parameters: Vec<Parameter> = Vec::new();
+        let mut add = |name: String, shape: &[usize]| {
+            let offset = parameters.last().map_or(0, |last| last.range().end);
+            parameters.push(Parameter { name, shape: shape.to_vec(), offset });
+        };
+        for layer in 0..self.layers {
+            add(format!("lstm.weight_ih_l{layer}"), &[4 * h, self.inputs(layer)]);
+            add(format!("lstm.weight_hh_l{layer}"), &[4 * h, h]);
+            add(format!("lstm.bias_ih_l{layer}"), &[4 * h]);
+        }
+        add("dense1.weight".into(), &[d, h]);
+        add("dense1.bias".into(), &[d]);
+        add("dense2.weight".into(), &[c, d]);
+        add("dense2.bias".into(), &[c]);
+        parameters
+    }
+
+    /// Length of the flat buffer: the trainable parameters.
+    pub fn len(&self) -> usize {
+        let (c, h, d) = (self.classes, self.units, self.dense);
+        let lstm: usize = (0..self.layers).map(|layer| 4 * h * (self.inputs(layer) + h + 1)).sum();
+        lstm + d * (h + 1) + c * (d + 1)
+    }
+
+    /// Whether there is nothing to train.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_articles_network_has_its_published_size() {
+        let article = Architecture::new(&Model::default(), 79);
+        assert_eq!(article.len(), 1_480_783);
+        let last = article.parameters().pop().unwrap();
+        assert_eq!(last.range().end, 1_480_783);
+    }
+}
