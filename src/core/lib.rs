@@ -4,8 +4,10 @@
 //! Imports point one way: `sample` uses `infer`, `render` and `checkpoint`; `checkpoint` uses `store`,
 //! `config` and `network`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
 
+pub mod checkpoint;
 pub mod config;
 pub mod corpus;
+pub mod infer;
 pub mod midi;
 pub mod network;
 pub mod random;

@@ -1,0 +1,285 @@
+//! A checkpoint's bytes: a safetensors file that PyTorch loads, with one metadata key of canonical JSON.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::{Checkpoint, EpochSums, Training};
+use crate::config::Config;
+use crate::corpus::{CLASSES, Piece};
+use crate::network::{Architecture, Parameter};
+
+/// The one metadata key. safetensors keeps metadata in a hash map, so several would come in any order.
+const KEY: &str = "bachdist";
+/// Raised when a reader of before could not read what is written now.
+const VERSION: u32 = 1;
+
+/// Why bytes are not a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// Not safetensors, or a damaged one.
+    #[error("not a safetensors file ({0})")]
+    Container(#[from] safetensors::SafeTensorError),
+    /// A safetensors file of something else.
+    #[error("a safetensors file, but not a checkpoint of bachdist (it has no {KEY} metadata)")]
+    Foreign,
+    /// Its description cannot be read.
+    #[error("its description cannot be read ({0})")]
+    Description(serde_json::Error),
+    /// Its configuration cannot be read.
+    #[error("its configuration cannot be read ({0})")]
+    Identity(serde_json::Error),
+    /// Its configuration cannot be right.
+    #[error("its configuration is wrong: {0}: {1}")]
+    Value(String, String),
+    /// Written by another version.
+    #[error("format {0}; this program reads format {VERSION}")]
+    Version(u32),
+    /// A tensor is missing or has another shape or type than its architecture says.
+    #[error("tensor {0} is missing or of the wrong shape")]
+    Tensor(String),
+    /// The corpus in it does not fit its description.
+    #[error("its corpus does not fit its description")]
+    Corpus,
+}
+
+/// The metadata. Field order is the order of the bytes.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    step: u64,
+    classes: usize,
+    identity: serde_json::Value,
+    epoch: EpochSums,
+    corpus: CorpusDescription,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CorpusDescription {
+    fingerprint: String,
+    names: Vec<String>,
+}
+
+const CORPUS_CLASSES: &str = "corpus.classes";
+const CORPUS_LENGTHS: &str = "corpus.lengths";
+
+fn mean_square_name(parameter: &str) -> String {
+    format!("optimizer.mean_square.{parameter}")
+}
+
+/// PyTorch's second bias of an LSTM layer, for the name of the first.
+fn second_bias(name: &str) -> Option<String> {
+    name.starts_with("lstm.bias_ih").then(|| name.replace("bias_ih", "bias_hh"))
+}
+
+impl Checkpoint {
+    /// The bytes: equal for equal contents, on every machine.
+    pub fn encode(&self) -> Vec<u8> {
+        let description = Description {
+            format: VERSION,
+            step: self.step,
+            classes: self.architecture.classes,
+            identity: self.identity.clone(),
+            epoch: self.epoch,
+            corpus: CorpusDescription {
+                fingerprint: self.corpus.fingerprint.clone(),
+                names: self.corpus.pieces.iter().map(|piece| piece.name.clone()).collect(),
+            },
+        };
+        let json = serde_json::to_string(&description).expect("plain data becomes JSON");
+        let tensors = self.tensors();
+        let views = tensors.iter().map(|tensor| {
+            let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.data);
+            (tensor.name.as_str(), view.expect("as many bytes as the shape says"))
+        });
+        // safetensors sorts tensors by type and name, so their order here does not matter.
+        safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), json)])))
+            .expect("names are unique and sizes fit")
+    }
+
+    fn tensors(&self) -> Vec<Tensor<'_>> {
+        let mut tensors = Vec::new();
+        for parameter in self.architecture.parameters() {
+            let Parameter { name, shape, .. } = &parameter;
+            if let Some(name) = second_bias(name) {
+                tensors.push(Tensor::of_floats(name, shape, &vec![0.0; parameter.len()]));
+            }
+            let mean_square = &self.mean_square[parameter.range()];
+            tensors.push(Tensor::of_floats(mean_square_name(name), shape, mean_square));
+            tensors.push(Tensor::of_floats(name.clone(), shape, &self.parameters[parameter.range()]));
+        }
+        let pieces = &self.corpus.pieces;
+        let classes: Vec<u8> = pieces.iter().flat_map(|piece| &piece.classes).copied().collect();
+        let lengths = pieces.iter().flat_map(|piece| (piece.classes.len() as i64).to_le_bytes()).collect();
+        tensors.push(Tensor {
+            name: CORPUS_CLASSES.into(),
+            dtype: Dtype::U8,
+            shape: vec![classes.len()],
+            data: Cow::Owned(classes),
+        });
+        tensors.push(Tensor {
+            name: CORPUS_LENGTHS.into(),
+            dtype: Dtype::I64,
+            shape: vec![pieces.len()],
+            data: Cow::Owned(lengths),
+        });
+        tensors
+    }
+
+    /// Reads bytes that [`Checkpoint::encode`] wrote; whatever else they are is an error, never a panic.
+    pub fn decode(bytes: &[u8]) -> Result<Checkpoint, FormatError> {
+        let (_, header) = SafeTensors::read_metadata(bytes)?;
+        let metadata = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+        let description = read_description(metadata.ok_or(FormatError::Foreign)?)?;
+        let config = Config::from_identity(&description.identity).map_err(FormatError::Identity)?;
+        if let Some(problem) = config.validate().into_iter().next() {
+            return Err(FormatError::Value(problem.key, problem.message));
+        }
+        let architecture = Architecture::new(&config.model, description.classes);
+        let tensors = SafeTensors::deserialize(bytes)?;
+        Ok(Checkpoint {
+            step: description.step,
+            parameters: read_flat(&tensors, architecture, str::to_owned)?,
+            mean_square: read_flat(&tensors, architecture, mean_square_name)?,
+            architecture,
+            epoch: description.epoch,
+            corpus: read_corpus(&tensors, description.corpus)?,
+            identity: description.identity,
+        })
+    }
+}
+
+/// A tensor about to be written.
+struct Tensor<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Cow<'a, [u8]>,
+}
+
+impl Tensor<'_> {
+    fn of_floats(name: String, shape: &[usize], floats: &[f32]) -> Self {
+        let data = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Tensor { name, dtype: Dtype::F32, shape: shape.to_vec(), data: Cow::Owned(data) }
+    }
+}
+
+fn read_description(json: &str) -> Result<Description, FormatError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    // The version first: another one's description may not even have these fields.
+    let Version { format } = serde_json::from_str(json).map_err(FormatError::Description)?;
+    if format != VERSION {
+        return Err(FormatError::Version(format));
+    }
+    serde_json::from_str(json).map_err(FormatError::Description)
+}
+
+fn read_flat(
+    tensors: &SafeTensors<'_>,
+    architecture: Architecture,
+    name_of: impl Fn(&str) -> String,
+) -> Result<Vec<f32>, FormatError> {
+    let mut flat = Vec::new();
+    for parameter in architecture.parameters() {
+        let name = name_of(&parameter.name);
+        match tensors.tensor(&name) {
+            Ok(view) if view.dtype() == Dtype::F32 && view.shape() == parameter.shape => {
+                flat.extend(numbers(view.data()).map(f32::from_le_bytes));
+            }
+            _ => return Err(FormatError::Tensor(name)),
+        }
+    }
+    Ok(flat)
+}
+
+fn numbers<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    bytes.as_chunks().0.iter().copied()
+}
+
+fn read_corpus(tensors: &SafeTensors<'_>, description: CorpusDescription) -> Result<Training, FormatError> {
+    let tensor = |name: &str, dtype: Dtype| match tensors.tensor(name) {
+        Ok(view) if view.dtype() == dtype => Ok(view),
+        _ => Err(FormatError::Tensor(name.into())),
+    };
+    let classes = tensor(CORPUS_CLASSES, Dtype::U8)?;
+    let lengths = tensor(CORPUS_LENGTHS, Dtype::I64)?;
+    let lengths: Vec<i64> = numbers(lengths.data()).map(i64::from_le_bytes).collect();
+    let mut rest = classes.data();
+    if lengths.len() != description.names.len() || rest.iter().any(|&class| usize::from(class) >= CLASSES) {
+        return Err(FormatError::Corpus);
+    }
+    let mut pieces = Vec::new();
+    for (name, length) in description.names.into_iter().zip(lengths) {
+        let length = usize::try_from(length).map_err(|_| FormatError::Corpus)?;
+        let (classes, after) = rest.split_at_checked(length).ok_or(FormatError::Corpus)?;
+        rest = after;
+        pieces.push(Piece { name, classes: classes.to_vec() });
+    }
+    let training = Training::new(pieces.into());
+    if !rest.is_empty() || training.fingerprint != description.fingerprint {
+        return Err(FormatError::Corpus);
+    }
+    Ok(training)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn checkpoint() -> Checkpoint {
+        let mut config = Config::default();
+        (config.model.layers, config.model.units, config.model.dense) = (2, 3, 5);
+        let architecture = Architecture::new(&config.model, CLASSES);
+        let numbers = |scale: f32| (0..architecture.len()).map(|i| i as f32 * scale).collect();
+        let piece = |name: &str, classes: &[u8]| Piece { name: name.into(), classes: classes.to_vec() };
+        Checkpoint {
+            step: 12,
+            identity: config.identity(),
+            architecture,
+            parameters: numbers(0.1),
+            mean_square: numbers(-0.3),
+            epoch: EpochSums { loss: 0.1 + 0.2, correct: 3, windows: 7 },
+            corpus: Training::new([piece("a", &[1, 2, 3]), piece("b", &[])].into()),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_written_again_the_same() {
+        let bytes = checkpoint().encode();
+        let back = Checkpoint::decode(&bytes).unwrap();
+        assert_eq!(back, checkpoint());
+        assert_eq!(back.encode(), bytes);
+    }
+
+    #[test]
+    fn other_safetensors_are_foreign() {
+        let view = TensorView::new(Dtype::U8, vec![1], &[0]).unwrap();
+        let bytes = safetensors::serialize([("x", view)], None).unwrap();
+        assert!(matches!(Checkpoint::decode(&bytes), Err(FormatError::Foreign)));
+        assert!(matches!(Checkpoint::decode(b""), Err(FormatError::Container(_))));
+    }
+
+    #[test]
+    fn another_format_says_so() {
+        let json = r#"{"format":9}"#;
+        assert!(matches!(read_description(json), Err(FormatError::Version(9))));
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(at in 0usize..4000, bit in 0u8..8, cut in 0usize..8000) {
+            let mut bytes = checkpoint().encode();
+            let length = bytes.len();
+            bytes[at % length] ^= 1 << bit;
+            let _ = Checkpoint::decode(&bytes);
+            bytes.truncate(cut % length);
+            prop_assert!(Checkpoint::decode(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Checkpoints: everything needed to continue a run or to compose, as one immutable object.
+//!
+//! [`Checkpoint`] is the contents, `format` turns it into bytes and back, `name` ties bytes to names by their
+//! hash, and `run` finds, saves and retires the checkpoints of a run in a [`crate::store::Store`]. The bytes are
+//! a function of identity, corpus and step alone: nothing about an attempt is in them.
+
+mod format;
+mod name;
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::corpus::Piece;
+use crate::network::Architecture;
+
+pub use format::FormatError;
+pub use name::Name;
+
+/// A run after a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Optimizer updates made.
+    pub step: u64,
+    /// [`Config::identity`] of the run.
+    pub identity: serde_json::Value,
+    /// The network's shape.
+    pub architecture: Architecture,
+    /// Its weights, laid out as [`Architecture::parameters`] says.
+    pub parameters: Vec<f32>,
+    /// RMSprop's running mean of squared gradients, laid out likewise.
+    pub mean_square: Vec<f32>,
+    /// Loss and accuracy of the epoch so far.
+    pub epoch: EpochSums,
+    /// What was trained on.
+    pub corpus: Training,
+}
+
+/// The pieces that a checkpoint was trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Training {
+    /// What tells the corpus from others.
+    pub fingerprint: String,
+    /// The pieces, sorted by name.
+    pub pieces: Arc<[Piece]>,
+}
+
+impl Training {
+    /// These pieces with their fingerprint.
+    pub fn new(pieces: Arc<[Piece]>) -> Self {
+        Training { fingerprint: crate::corpus::fingerprint(&pieces), pieces }
+    }
+}
+
+/// Sums over the windows of an epoch so far; what Keras shows is their quotient.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct EpochSums {
+    /// Sum of the losses, in nats.
+    pub loss: f64,
+    /// Windows whose most probable class was right.
+    pub correct: u64,
+    /// Windows.
+    pub windows: u64,
+}
+
+impl EpochSums {
+    /// Adds a batch.
+    pub fn add(&mut self, other: EpochSums) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.windows += other.windows;
+    }
+
+    /// Mean loss a window, in nats.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.windows.max(1) as f64
+    }
+
+    /// Share of windows whose most probable class was right.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.windows.max(1) as f64
+    }
+}
+
+impl Checkpoint {
+    /// Notes in a window of this run.
+    pub fn sequence_length(&self) -> Result<usize, FormatError> {
+        let config = Config::from_identity(&self.identity).map_err(FormatError::Identity)?;
+        Ok(config.data.sequence_length)
+    }
+}
