@@ -1,1 +1,6 @@
-//! bachdist
+//! bachdist: distributed data-parallel training.
+
+pub mod comm;
+pub mod model;
+pub mod optim;
+pub mod train;

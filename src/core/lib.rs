@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;
+pub mod failure;
 pub mod infer;
 pub mod midi;
 pub mod network;

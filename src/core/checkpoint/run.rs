@@ -1,0 +1,173 @@
+//! A run's objects under one URL: finding the newest good checkpoint, claiming an attempt, saving, retiring.
+//!
+//! There is no "latest" pointer that could be stale: recovery lists, and takes the newest object whose bytes fit
+//! its name. Every launch claims `attempt-<N>`; one that finds a higher number stops before it writes or
+//! deletes anything. Since equal steps have equal bytes, two writers cannot harm even in between.
+
+use super::{Checkpoint, Name};
+use crate::failure::{Code, Failure};
+use crate::store::{Created, Store, StoreError};
+
+const ATTEMPT: &str = "attempt-";
+const STEP: &str = "step-";
+
+/// A launch's hold on a run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    store: Store,
+    attempt: u64,
+}
+
+/// Which checkpoints are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The newest so many.
+    pub keep: usize,
+    /// And those whose step is a multiple of this.
+    pub keep_every: Option<u64>,
+}
+
+/// A checkpoint in storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: Name,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// What recovery found.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// The newest checkpoint whose bytes fit its name, as they are stored.
+    pub newest: Option<(Name, Vec<u8>)>,
+    /// Newer ones that are damaged, with what is wrong.
+    pub damaged: Vec<String>,
+}
+
+/// All checkpoints under a URL, oldest first.
+pub fn list(store: &Store) -> Result<Vec<Listed>, StoreError> {
+    let entries = store.list(STEP)?.into_iter();
+    let mut listed: Vec<Listed> = entries
+        .filter_map(|entry| Some(Listed { name: entry.name.parse().ok()?, bytes: entry.size }))
+        .collect();
+    listed.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(listed)
+}
+
+/// Reads one checkpoint, or says what is wrong with it.
+pub fn verify(store: &Store, name: &Name) -> Result<Result<Vec<u8>, String>, StoreError> {
+    let bytes = store.get(&name.to_string())?;
+    if bytes.is_empty() {
+        return Ok(Err("is empty".into()));
+    }
+    if !name.fits(&bytes) {
+        return Ok(Err("its bytes do not have the hash in its name: damaged or cut short".into()));
+    }
+    Ok(match Checkpoint::decode(&bytes) {
+        Ok(checkpoint) if checkpoint.step != name.step => Err(format!("is of step {}", checkpoint.step)),
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// The newest good checkpoint under a URL.
+pub fn recover(store: &Store) -> Result<Recovery, StoreError> {
+    let mut recovery = Recovery::default();
+    for Listed { name, .. } in list(store)?.into_iter().rev() {
+        match verify(store, &name)? {
+            Ok(bytes) => {
+                recovery.newest = Some((name, bytes));
+                break;
+            }
+            Err(problem) => recovery.damaged.push(format!("{}/{name}: {problem}", store.url())),
+        }
+    }
+    Ok(recovery)
+}
+
+impl Run {
+    /// Claims the next attempt.
+    pub fn claim(store: Store) -> Result<Run, StoreError> {
+        loop {
+            let attempt = latest_attempt(&store)? + 1;
+            // Another launch may claim the same number first: then the next one is ours.
+            if store.create(&format!("{ATTEMPT}{attempt:06}"), b"")? == Created::New {
+                return Ok(Run { store, attempt });
+            }
+        }
+    }
+
+    /// Which launch of the run this is, from 1.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// Where the run is kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Saves a checkpoint and retires old ones.
+    pub fn save(&self, checkpoint: &Checkpoint, retention: Retention) -> anyhow::Result<Listed> {
+        let bytes = checkpoint.encode();
+        let listed = Listed { name: Name::of(checkpoint.step, &bytes), bytes: bytes.len() as u64 };
+        self.still_latest()?;
+        self.store.put(&listed.name.to_string(), &bytes)?;
+        self.retire(retention)?;
+        Ok(listed)
+    }
+
+    fn retire(&self, retention: Retention) -> anyhow::Result<()> {
+        for name in retired(&list(&self.store)?, retention) {
+            self.still_latest()?;
+            self.store.delete(&name.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// An error if another launch has taken over.
+    fn still_latest(&self) -> anyhow::Result<()> {
+        let latest = latest_attempt(&self.store)?;
+        if latest > self.attempt {
+            let message = format!(
+                "attempt {} of this run has taken over {} (this is attempt {}); stopping without writing",
+                latest,
+                self.store.url(),
+                self.attempt
+            );
+            return Err(Failure::new(Code::Storage, message).into());
+        }
+        Ok(())
+    }
+}
+
+fn latest_attempt(store: &Store) -> Result<u64, StoreError> {
+    let attempts = store.list(ATTEMPT)?.into_iter();
+    let numbers = attempts.filter_map(|entry| entry.name.strip_prefix(ATTEMPT)?.parse().ok());
+    Ok(numbers.max().unwrap_or(0))
+}
+
+/// The checkpoints that are not kept, given all of them, oldest first.
+fn retired(listed: &[Listed], retention: Retention) -> Vec<Name> {
+    let old = &listed[..listed.len().saturating_sub(retention.keep)];
+    let kept = |step: u64| retention.keep_every.is_some_and(|every| step % every == 0);
+    old.iter().filter(|listed| !kept(listed.name.step)).map(|listed| listed.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_and_every_nth_are_kept() {
+        let listed: Vec<Listed> =
+            (0..10).map(|i| Listed { name: Name { step: i * 50, hash: String::new() }, bytes: 1 }).collect();
+        let steps = |keep, keep_every| -> Vec<u64> {
+            retired(&listed, Retention { keep, keep_every }).iter().map(|name| name.step).collect()
+        };
+        assert_eq!(steps(3, None), [0, 50, 100, 150, 200, 250, 300]);
+        assert_eq!(steps(2, Some(100)), [50, 150, 250, 350]);
+        assert!(steps(10, None).is_empty() && steps(99, None).is_empty());
+    }
+}

@@ -1,0 +1,81 @@
+//! Dropout masks as arithmetic: a function of seed, step, row of the global batch, layer, time and unit, so
+//! that they do not depend on which rank or lane computes the row.
+
+use bachdist_core::random::{Purpose, Stream};
+
+use super::LaneBatch;
+
+/// The masks of one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// Share of units that are dropped.
+    pub rate: f64,
+    /// Seed of the run.
+    pub seed: u64,
+    /// The step, from 0.
+    pub step: u64,
+}
+
+impl Dropout {
+    /// The mask of a layer's output: 0 for what is dropped, 1 / (1 − rate) for the rest (inverted dropout, as
+    /// Keras and PyTorch have it). `shape` is (T, R, H) or (R, D).
+    pub fn mask(&self, lane: &LaneBatch, layer: usize, shape: &[i64]) -> Vec<f32> {
+        let units = shape[shape.len() - 1] as usize;
+        let times = shape.iter().product::<i64>() as usize / units / lane.rows;
+        let kept = (1.0 / (1.0 - self.rate)) as f32;
+        // A random word below the threshold drops its unit.
+        let threshold = (self.rate * 2f64.powi(64)) as u64;
+        let step = Stream::new(self.seed, Purpose::Dropout, &[self.step]);
+        let mut mask = vec![0.0; times * lane.rows * units];
+        for (index, row) in mask.chunks_exact_mut(units).enumerate() {
+            let (time, row_of_lane) = (index / lane.rows, index % lane.rows);
+            if row_of_lane >= lane.windows {
+                continue;
+            }
+            let stream = step.of((lane.first_row + row_of_lane) as u64).of(layer as u64);
+            for (unit, value) in row.iter_mut().enumerate() {
+                if stream.bits((time * units + unit) as u64) >= threshold {
+                    *value = kept;
+                }
+            }
+        }
+        mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(first_row: usize, windows: usize) -> LaneBatch {
+        LaneBatch { first_row, windows, rows: 8, sequence_length: 3, inputs: vec![], targets: vec![] }
+    }
+
+    #[test]
+    fn a_row_keeps_its_mask_in_any_lane() {
+        let dropout = Dropout { rate: 0.3, seed: 1, step: 7 };
+        let a = dropout.mask(&lane(0, 8), 1, &[3, 8, 10]);
+        let b = dropout.mask(&lane(4, 4), 1, &[3, 8, 10]);
+        for time in 0..3 {
+            let row = |mask: &[f32], row: usize| mask[(time * 8 + row) * 10..][..10].to_vec();
+            assert_eq!(row(&a, 5), row(&b, 1));
+            assert_ne!(row(&a, 5), row(&a, 6));
+        }
+    }
+
+    #[test]
+    fn the_share_dropped_is_the_rate() {
+        let dropout = Dropout { rate: 0.3, seed: 1, step: 0 };
+        let mask = dropout.mask(&lane(0, 8), 0, &[3, 8, 1000]);
+        let dropped = mask.iter().filter(|&&x| x == 0.0).count() as f64 / mask.len() as f64;
+        // Five standard deviations of a share of 24,000.
+        assert!((dropped - 0.3).abs() < 0.015, "{dropped}");
+        assert!(mask.iter().all(|&x| x == 0.0 || x == 1.0 / 0.7));
+    }
+
+    #[test]
+    fn without_dropout_everything_is_kept() {
+        let dropout = Dropout { rate: 0.0, seed: 1, step: 0 };
+        assert!(dropout.mask(&lane(0, 8), 0, &[8, 5]).iter().all(|&x| x == 1.0));
+    }
+}

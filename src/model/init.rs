@@ -1,0 +1,102 @@
+//! Initial weights as Keras draws them, as a function of the seed alone.
+//!
+//! Input kernels are Glorot uniform over the fused (inputs, 4H) matrix, recurrent kernels orthogonal over the
+//! whole (H, 4H) matrix, forget biases 1, the other biases 0, dense kernels Glorot uniform (Keras' defaults).
+
+use bachdist_core::network::{Architecture, Parameter};
+use bachdist_core::random::{Purpose, Stream};
+
+/// All parameters, laid out as [`Architecture::parameters`] says.
+pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
+    let mut flat = vec![0.0; architecture.len()];
+    for (index, parameter) in architecture.parameters().iter().enumerate() {
+        let stream = Stream::new(seed, Purpose::Initialization, &[index as u64]);
+        fill(&mut flat[parameter.range()], parameter, stream);
+    }
+    flat
+}
+
+fn fill(values: &mut [f32], parameter: &Parameter, stream: Stream) {
+    match (parameter.name.as_str(), &parameter.shape[..]) {
+        (name, &[outputs, inputs]) if name.starts_with("lstm.weight_hh") => {
+            values.copy_from_slice(&orthonormal_columns(outputs, inputs, stream));
+        }
+        (_, &[outputs, inputs]) => glorot_uniform(values, outputs, inputs, stream),
+        (name, &[gates]) if name.starts_with("lstm.bias") => values[gates / 4..gates / 2].fill(1.0),
+        // The dense layers' biases are 0.
+        _ => {}
+    }
+}
+
+/// Uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio 2010).
+fn glorot_uniform(values: &mut [f32], outputs: usize, inputs: usize, stream: Stream) {
+    let limit = (6.0 / (inputs + outputs) as f64).sqrt();
+    for (index, value) in values.iter_mut().enumerate() {
+        *value = (limit * (2.0 * stream.uniform(index as u64) - 1.0)) as f32;
+    }
+}
+
+/// A random (rows, columns) matrix, rows ≥ columns, whose columns are orthonormal: the Q of a normal matrix's QR
+/// factors with a positive diagonal in R (Saxe et al. 2014; Keras' `Orthogonal`, transposed as PyTorch stores it).
+fn orthonormal_columns(rows: usize, columns: usize, stream: Stream) -> Vec<f32> {
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(columns);
+    for column in 0..columns {
+        let mut vector: Vec<f64> =
+            (0..rows).map(|row| stream.normal((column * rows + row) as u64)).collect();
+        // Gram and Schmidt, twice: once leaves what rounding left.
+        for _ in 0..2 {
+            for other in &basis {
+                let along = dot(&vector, other);
+                vector.iter_mut().zip(other).for_each(|(x, y)| *x -= along * y);
+            }
+        }
+        let length = dot(&vector, &vector).sqrt();
+        vector.iter_mut().for_each(|x| *x /= length);
+        basis.push(vector);
+    }
+    (0..rows).flat_map(|row| basis.iter().map(move |column| column[row] as f32)).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARCHITECTURE: Architecture = Architecture { classes: 79, layers: 2, units: 32, dense: 16 };
+
+    fn tensor(name: &str) -> Vec<f32> {
+        let flat = parameters(ARCHITECTURE, 3);
+        let parameter = ARCHITECTURE.parameters().into_iter().find(|p| p.name == name).unwrap();
+        flat[parameter.range()].to_vec()
+    }
+
+    #[test]
+    fn recurrent_kernels_have_orthonormal_columns() {
+        let kernel = tensor("lstm.weight_hh_l1");
+        let column = |j: usize| (0..128).map(|i| f64::from(kernel[i * 32 + j])).collect::<Vec<_>>();
+        for i in 0..32 {
+            for j in 0..=i {
+                let expected = if i == j { 1.0 } else { 0.0 };
+                assert!((dot(&column(i), &column(j)) - expected).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn input_kernels_fill_the_glorot_range() {
+        let kernel = tensor("lstm.weight_ih_l0");
+        let limit = (6.0f32 / (79.0 + 128.0)).sqrt();
+        let largest = kernel.iter().fold(0f32, |m, x| m.max(x.abs()));
+        assert!(largest <= limit && largest > 0.99 * limit);
+    }
+
+    #[test]
+    fn only_forget_gates_have_a_bias() {
+        let bias = tensor("lstm.bias_ih_l0");
+        assert!(bias.iter().enumerate().all(|(i, &b)| b == if (32..64).contains(&i) { 1.0 } else { 0.0 }));
+        assert!(tensor("dense2.bias").iter().all(|&b| b == 0.0));
+    }
+}

@@ -1,0 +1,168 @@
+//! One optimizer step: for each lane forward and backward, one message, one division, one update.
+//!
+//! After it every rank has the same weights, and they have the same bits for any number of ranks.
+
+use anyhow::Result;
+use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::config::Config;
+use bachdist_core::corpus::batches::{Batch, Batches};
+use bachdist_core::corpus::order::Order;
+use bachdist_core::corpus::windows::Windows;
+use tch::Device;
+
+use crate::comm::Comm;
+use crate::comm::share::{Share, TreeSum};
+use crate::model::dropout::Dropout;
+use crate::model::{LaneBatch, LaneGradient, Network};
+use crate::optim::rmsprop;
+
+/// A rank's part in the training: network, optimizer, and which windows it takes.
+pub struct Trainer<'a> {
+    comm: &'a dyn Comm,
+    config: &'a Config,
+    windows: Windows<'a>,
+    batches: Batches,
+    share: Share,
+    network: Network,
+    /// The weights, with the same bits on every rank.
+    pub parameters: Vec<f32>,
+    /// RMSprop's running mean of squared gradients, likewise.
+    pub mean_square: Vec<f32>,
+}
+
+/// What a step came to, the same on every rank.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Outcome {
+    /// The weights were updated.
+    Updated {
+        /// Loss and right predictions of the batch.
+        sums: EpochSums,
+        /// What the ranks asked for, put together by "or".
+        asked: u64,
+    },
+    /// A loss or gradient was not finite, so nothing was updated.
+    NonFinite {
+        /// The first lane that had one.
+        lane: usize,
+    },
+}
+
+/// What a lane tells all ranks before the update, as 64-bit words.
+struct LaneReport {
+    sums: EpochSums,
+    finite: bool,
+    asked: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A rank's part, with the weights to start from.
+    pub fn new(
+        comm: &'a dyn Comm,
+        config: &'a Config,
+        windows: Windows<'a>,
+        share: Share,
+        network: Network,
+        (parameters, mean_square): (Vec<f32>, Vec<f32>),
+    ) -> Self {
+        let batches = Batches {
+            windows: windows.len(),
+            batch_size: config.train.batch_size,
+            lanes: config.train.lanes,
+        };
+        Trainer { comm, config, windows, batches, share, network, parameters, mean_square }
+    }
+
+    /// How windows become batches.
+    pub fn batches(&self) -> Batches {
+        self.batches
+    }
+
+    /// Makes one step. `asked` is this rank's part in what all ranks learn together.
+    pub fn step(&mut self, step: u64, asked: u64) -> Result<Outcome> {
+        let batch = self.batches.batch(step);
+        let dropout = Dropout { rate: self.config.model.dropout, seed: self.config.train.seed, step };
+        self.network.load(&self.parameters);
+
+        let mut tree = TreeSum::default();
+        let mut reports = Vec::new();
+        for lane in self.share.of(self.comm.rank()) {
+            let LaneGradient { sums, gradient } = self.lane_gradient(&batch, lane, &dropout)?;
+            let finite = sums.loss.is_finite() && gradient.iter().all(|x| x.is_finite());
+            reports.push(LaneReport { sums, finite, asked });
+            tree.push(gradient);
+        }
+
+        let reports = self.gather(&reports);
+        if let Some(lane) = reports.iter().position(|report| !report.finite) {
+            return Ok(Outcome::NonFinite { lane });
+        }
+        let gradient = self.exchange(tree.finish(), batch.windows);
+        rmsprop(&self.config.optimizer, &mut self.parameters, &mut self.mean_square, &gradient);
+
+        let mut sums = EpochSums::default();
+        reports.iter().for_each(|report| sums.add(report.sums));
+        Ok(Outcome::Updated { sums, asked: reports.iter().fold(0, |all, report| all | report.asked) })
+    }
+
+    /// A lane without windows has the gradient 0.
+    fn lane_gradient(&self, batch: &Batch, lane: usize, dropout: &Dropout) -> Result<LaneGradient> {
+        match self.lane_batch(batch, lane) {
+            Some(windows) => self.network.gradient(&windows, dropout),
+            None => Ok(LaneGradient { sums: EpochSums::default(), gradient: vec![0.0; self.parameters.len()] }),
+        }
+    }
+
+    /// The windows of a lane, in the order of the epoch.
+    fn lane_batch(&self, batch: &Batch, lane: usize) -> Option<LaneBatch> {
+        let order = Order::new(self.config.train.seed, batch.epoch, self.batches.windows);
+        let rows = self.batches.rows(lane);
+        let windows: Vec<_> = (rows.start..rows.end.min(batch.windows))
+            .map(|row| self.windows.get(order.window(batch.first + row as u64)))
+            .collect();
+        (!windows.is_empty()).then(|| LaneBatch::new(rows.start, self.batches.padded_rows(), &windows))
+    }
+
+    /// The reports of all lanes, in lane order, on every rank.
+    fn gather(&self, own: &[LaneReport]) -> Vec<LaneReport> {
+        const WORDS: usize = 5;
+        let words: Vec<u64> = own
+            .iter()
+            .flat_map(|LaneReport { sums, finite, asked }| {
+                [sums.loss.to_bits(), sums.correct, sums.windows, u64::from(*finite), *asked]
+            })
+            .collect();
+        let all = self.share.gather_lanes(self.comm, &words, WORDS);
+        all.as_chunks::<WORDS>()
+            .0
+            .iter()
+            .map(|&[loss, correct, windows, finite, asked]| LaneReport {
+                sums: EpochSums { loss: f64::from_bits(loss), correct, windows },
+                finite: finite != 0,
+                asked,
+            })
+            .collect()
+    }
+
+    /// The mean gradient of a batch on every rank, from each rank's sum over its lanes: every rank sums one
+    /// slice over all ranks along the tree (all-to-all), then all slices go to all (all-gather). That is a
+    /// ring's traffic.
+    fn exchange(&self, own: Vec<f32>, windows: usize) -> Vec<f32> {
+        let (length, ranks) = (own.len(), self.comm.size());
+        let slice = length.div_ceil(ranks);
+        let mut send = own;
+        send.resize(slice * ranks, 0.0);
+        let mut parts = vec![0.0; slice * ranks];
+        self.comm.all_to_all(&send, &mut parts);
+        self.share.sum_ranks(&mut parts);
+        let sum = &mut parts[..slice];
+        sum.iter_mut().for_each(|x| *x /= windows as f32);
+        self.comm.all_gather(sum, &mut send);
+        send.truncate(length);
+        send
+    }
+
+    /// Where this rank computes.
+    pub fn device(&self) -> Device {
+        self.network.device()
+    }
+}
