@@ -1,6 +1,27 @@
-//! bachdist: distributed data-parallel training.
+//! bachdist: distributed data-parallel training of LSTM language models of music.
+//!
+//! # A tour of a run
+//!
+//! `mpirun -n 8 bachdist train configs/cello.toml` starts eight processes. Each joins the others
+//! ([`comm::world`]), reads the configuration and the music ([`train::plan`]), and takes its share of the lanes
+//! ([`comm::share`]). Rank 0 looks for the newest good checkpoint and gives it to all ([`train::start`]).
+//!
+//! Then the loop ([`mod@train`]) makes one step after another ([`train::step`]): each rank finds its windows by
+//! arithmetic, runs the network forward and backward on each of its lanes ([`model`]), and the lanes' gradients
+//! are summed through MPI along one fixed tree. Every rank makes the same update ([`optim`]), so all have the
+//! same weights, with the same bits for any number of ranks.
+//!
+//! Rank 0 reports ([`report`]) and saves beside training ([`train::saver`]). A signal sets a flag ([`stop`]);
+//! all ranks learn of it in the same step, save, and end with exit code 75.
+//!
+//! What needs no libtorch (music files, configuration, storage, checkpoints, the network in plain Rust,
+//! pictures and sound, `sample`) is in the crate `bachdist_core`.
 
+pub mod cli;
 pub mod comm;
+pub mod commands;
 pub mod model;
 pub mod optim;
+pub mod report;
+pub mod stop;
 pub mod train;

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "mpi")]
 pub mod mpi;
+pub mod agree;
 pub mod share;
 pub mod solo;
 pub mod world;

@@ -71,3 +71,11 @@ fn online_cores() -> usize {
     };
     list.trim().split(',').filter_map(count).sum::<usize>().max(1)
 }
+
+/// A device as the configuration names it.
+pub fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".into(),
+    }
+}

@@ -1,3 +1,119 @@
-//! Training.
+//! Training: the loop, and everything around a step.
+//!
+//! [`plan`] says what would be done; [`run`] does it. Every rank runs the same loop and takes the same
+//! branches; rank 0 alone reports and saves, through its [`Office`].
 
+mod office;
+pub mod plan;
+pub mod saver;
+pub mod start;
 pub mod step;
+
+use anyhow::{Context, Result};
+use bachdist_core::checkpoint::{Checkpoint, EpochSums};
+use bachdist_core::failure::{Code, Failure};
+
+use crate::comm::Comm;
+use crate::comm::agree::agree;
+use crate::model::Network;
+use crate::report::{Progress, Standing};
+use crate::stop::StopFlag;
+use office::Office;
+use plan::Plan;
+use start::{Resume, Start};
+use step::{Outcome, Trainer};
+
+/// What a rank asks of all at a step; put together by "or".
+mod asked {
+    /// Finish the step, save, and end with exit code 75.
+    pub const STOP: u64 = 1;
+    /// Rank 0 could not save.
+    pub const STORAGE: u64 = 2;
+}
+
+/// How a run ended, the same on every rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All steps were made.
+    Done,
+    /// A signal asked for it; the run can go on.
+    Stopped,
+}
+
+/// Trains from where the run stands to its end.
+pub fn run(comm: &dyn Comm, plan: &Plan, resume: &Resume, progress: Progress) -> Result<Ended> {
+    let stop = StopFlag::install().context("cannot handle signals")?;
+    let config = &plan.config;
+    let (start, run) = start::start(comm, config, &plan.url, resume, plan.architecture, &plan.training)?;
+    let mut office = agree(comm, run.map(|run| Office::open(run, plan, &start, comm, progress)).transpose())?;
+    let Start { mut step, parameters, mean_square, epoch: mut sums, .. } = start;
+    let network = Network::new(plan.architecture, plan.device);
+    let mut trainer =
+        Trainer::new(comm, config, plan.windows(), plan.share.clone(), network, (parameters, mean_square));
+
+    let mut ended = Ended::Done;
+    while step < plan.last_step {
+        let asked = office.as_mut().map_or(0, Office::asked) | if stop.is_set() { asked::STOP } else { 0 };
+        let batch = trainer.batches().batch(step);
+        let outcome = trainer.step(step, asked).with_context(|| format!("step {}", step + 1))?;
+        let (batch_sums, asked) = match outcome {
+            Outcome::Updated { sums, asked } => (sums, asked),
+            Outcome::NonFinite { lane } => return Err(non_finite(comm, &mut office, step, lane)),
+        };
+        step += 1;
+        if batch.first == 0 {
+            sums = EpochSums::default();
+        }
+        sums.add(batch_sums);
+
+        let due = step % config.checkpoint.every_steps == 0 || step == plan.last_step;
+        let stopping = asked & asked::STOP != 0 && step < plan.last_step;
+        if let Some(office) = &mut office {
+            let standing =
+                Standing { step, epoch: batch.epoch, ends_epoch: batch.ends_epoch, batch: batch_sums, so_far: sums };
+            office.step(standing)?;
+            if due || stopping {
+                office.save(|| checkpoint(plan, &trainer, step, sums));
+            }
+        }
+        if asked & asked::STORAGE != 0 {
+            break;
+        }
+        if stopping {
+            ended = Ended::Stopped;
+            break;
+        }
+    }
+    agree(comm, office.map_or(Ok(()), |office| office.close(step, ended)))?;
+    Ok(ended)
+}
+
+/// A copy of everything needed to go on after `step`.
+fn checkpoint(plan: &Plan, trainer: &Trainer<'_>, step: u64, epoch: EpochSums) -> Checkpoint {
+    Checkpoint {
+        step,
+        identity: plan.config.identity(),
+        architecture: plan.architecture,
+        parameters: trainer.parameters.clone(),
+        mean_square: trainer.mean_square.clone(),
+        epoch,
+        corpus: plan.training.clone(),
+    }
+}
+
+/// The error that every rank ends with; the last checkpoint is safe before it is reported.
+fn non_finite(comm: &dyn Comm, office: &mut Option<Office>, step: u64, lane: usize) -> anyhow::Error {
+    let failure = Failure::new(
+        Code::NonFinite,
+        format!(
+            "step {}: lane {lane} has a loss or gradient that is not finite; the weights of step {step} are \
+             unharmed, and the last checkpoint is kept (a smaller optimizer.learning_rate may help)",
+            step + 1
+        ),
+    );
+    let saved = office.take().map_or(Ok(()), Office::abandon);
+    match agree(comm, saved.and(Err::<(), _>(failure.into()))) {
+        Ok(()) => unreachable!("this rank's part is an error"),
+        Err(error) => error,
+    }
+}

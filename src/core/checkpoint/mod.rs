@@ -6,6 +6,7 @@
 
 mod format;
 mod name;
+pub mod open;
 pub mod run;
 
 use std::sync::Arc;

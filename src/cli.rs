@@ -1,0 +1,130 @@
+//! The command line of `bachdist`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::report::Progress;
+use crate::train::start::Resume;
+
+/// Trains an LSTM language model of music, one MPI rank per accelerator, and composes from it.
+#[derive(Debug, Parser)]
+#[command(name = "bachdist", version, max_term_width = 100)]
+#[command(after_help = "Example:\n  mpirun -n 8 bachdist train configs/cello.toml")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train, or go on training, as a configuration describes
+    Train(Train),
+    /// Compose from a checkpoint
+    Sample(bachdist_core::sample::Arguments),
+    /// Get and look at music files
+    #[command(subcommand)]
+    Data(Data),
+    /// Look at checkpoints
+    #[command(subcommand)]
+    Checkpoint(Checkpoint),
+}
+
+/// `bachdist train`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bachdist train configs/quick.toml
+  mpirun -n 8 bachdist train configs/cello.toml --set train.epochs=100
+  bachdist train configs/cello.toml --dry-run
+
+USR1, USR2, INT and TERM finish the step, save, and end with exit code 75; the same command goes on.")]
+pub struct Train {
+    /// The run's description, in TOML
+    pub config: PathBuf,
+    /// Overrides one key; the last of equals wins
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Go on from the newest good checkpoint (auto), begin anew (never), or go on from a file or URL
+    #[arg(long, default_value = "auto", value_name = "auto|never|URL", value_parser = resume)]
+    pub resume: Resume,
+    /// Print the configuration and the plan, and end
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A bar or lines
+    #[arg(long, value_enum, default_value = "auto")]
+    pub progress: Progress,
+}
+
+fn resume(text: &str) -> Result<Resume, String> {
+    Ok(match text {
+        "auto" => Resume::Auto,
+        "never" => Resume::Never,
+        "" => return Err("is empty; say auto, never, or where a checkpoint lies".into()),
+        url => Resume::From(url.into()),
+    })
+}
+
+/// `bachdist data`.
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Download the 36 MIDI files that the source article trains on
+    #[command(after_help = "Example:\n  bachdist data fetch data/cello")]
+    Fetch {
+        /// Where to put them
+        #[arg(default_value = "data/cello")]
+        folder: PathBuf,
+        /// Where to get them
+        #[arg(long, default_value = bachdist_core::corpus::fetch::BASE_URL)]
+        url: String,
+    },
+    /// List pieces, their notes, and what is wrong with them
+    #[command(after_help = "Examples:
+  bachdist data inspect data/cello
+  bachdist data inspect embedded --plot prelude.png")]
+    Inspect(Inspect),
+}
+
+/// `bachdist data inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A MIDI file, a folder of them, or `embedded`
+    pub path: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// With --json: every note
+    #[arg(long, requires = "json")]
+    pub notes: bool,
+    /// Draw the first piece's piano roll
+    #[arg(long, value_name = "FILE.png")]
+    pub plot: Option<PathBuf>,
+    /// Notes used of each piece
+    #[arg(long, default_value_t = 1000)]
+    pub max_notes: usize,
+    /// Notes in a window
+    #[arg(long, default_value_t = 20)]
+    pub sequence_length: usize,
+}
+
+/// `bachdist checkpoint`.
+#[derive(Debug, Subcommand)]
+pub enum Checkpoint {
+    /// List checkpoints, oldest first
+    #[command(after_help = "Example:\n  bachdist checkpoint list s3://bucket/cello --json")]
+    List(Checkpoints),
+    /// Read every checkpoint and compare it with its name
+    #[command(after_help = "Example:\n  bachdist checkpoint verify runs/cello")]
+    Verify(Checkpoints),
+}
+
+/// Which checkpoints.
+#[derive(Debug, Args)]
+pub struct Checkpoints {
+    /// A folder or URL
+    pub url: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

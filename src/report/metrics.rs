@@ -1,0 +1,90 @@
+//! `metrics.jsonl`: one JSON object a line, beside the checkpoints.
+//!
+//! In a folder every line is written at once. In a bucket, where nothing can be appended to, the whole object
+//! is written again at every checkpoint and at the end, so that it never says more than a resume will keep.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::store::{Store, StoreError};
+use serde_json::Value;
+
+const NAME: &str = "metrics.jsonl";
+
+/// The file or object being written.
+pub enum Metrics {
+    /// A file that grows.
+    File(File),
+    /// An object and all its text.
+    Object {
+        /// Where it lies.
+        store: Store,
+        /// What it is to hold.
+        text: String,
+    },
+}
+
+impl Metrics {
+    /// Opens the metrics of a run that goes on after `step`: what was recorded of later steps is cut off. A run
+    /// that begins at step 0 begins its metrics too.
+    pub fn open(store: &Store, step: u64) -> Result<Self> {
+        let before = match store.get(NAME) {
+            Ok(bytes) if step > 0 => until(&String::from_utf8_lossy(&bytes), step),
+            Ok(_) | Err(StoreError::NotFound { .. }) => String::new(),
+            Err(error) => return Err(error.into()),
+        };
+        match store.local_path(NAME) {
+            Some(path) => {
+                store.put(NAME, before.as_bytes())?;
+                let file = OpenOptions::new().append(true).open(&path);
+                Ok(Metrics::File(file.with_context(|| format!("cannot append to {}", path.display()))?))
+            }
+            None => Ok(Metrics::Object { store: store.clone(), text: before }),
+        }
+    }
+
+    /// Adds a line.
+    pub fn record(&mut self, object: &Value) -> Result<()> {
+        match self {
+            // One write a line, so that a reader never sees half of one.
+            Metrics::File(file) => file.write_all(format!("{object}\n").as_bytes()).map_err(unwritten),
+            Metrics::Object { text, .. } => {
+                text.push_str(&format!("{object}\n"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the lines so far lasting.
+    pub fn flush(&mut self) -> Result<()> {
+        match self {
+            Metrics::File(file) => file.sync_data().map_err(unwritten),
+            Metrics::Object { store, text } => Ok(store.put(NAME, text.as_bytes())?),
+        }
+    }
+}
+
+fn unwritten(error: std::io::Error) -> anyhow::Error {
+    Failure::new(Code::Storage, format!("cannot write {NAME}: {error}")).into()
+}
+
+/// The lines about steps up to this one. A line cut short by a crash is dropped with what follows it.
+fn until(text: &str, step: u64) -> String {
+    let about = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64();
+    let kept = text.lines().take_while(|line| about(line).is_some());
+    let kept = kept.filter(|line| about(line).is_some_and(|at| at <= step));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_steps_and_torn_lines_are_cut_off() {
+        let text = "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"step\":2,\"kind\":\"x\"}\n{\"st";
+        assert_eq!(until(text, 2), "{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"kind\":\"x\"}\n");
+    }
+}

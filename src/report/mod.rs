@@ -1,0 +1,180 @@
+//! What rank 0 says: a bar on a terminal, plain lines elsewhere, and `metrics.jsonl` beside the checkpoints.
+
+pub mod layers;
+pub mod metrics;
+pub mod terminal;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use bachdist_core::checkpoint::EpochSums;
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::train::saver::Saved;
+use metrics::Metrics;
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Progress {
+    /// A bar if a person is watching.
+    Auto,
+    /// A bar.
+    Bar,
+    /// Lines.
+    Plain,
+}
+
+/// Seconds between plain lines inside an epoch.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Rank 0's reporter.
+pub struct Report {
+    metrics: Metrics,
+    /// `None` where lines are wanted.
+    bar: Option<ProgressBar>,
+    epochs: u64,
+    steps_per_epoch: u64,
+    last_step: u64,
+    /// When the attempt began, and the windows trained on since.
+    begin: Instant,
+    windows: u64,
+    steps: u64,
+    last_line: Instant,
+    step_begin: Instant,
+}
+
+/// Where a run stands after a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// Steps made.
+    pub step: u64,
+    /// The epoch of the last of them, from 0.
+    pub epoch: u64,
+    /// Whether it ended its epoch.
+    pub ends_epoch: bool,
+    /// The batch alone.
+    pub batch: EpochSums,
+    /// The epoch so far.
+    pub so_far: EpochSums,
+}
+
+impl Report {
+    /// A reporter for a run of so many epochs, steps an epoch, and steps in all.
+    pub fn new(metrics: Metrics, progress: Progress, epochs: u64, steps_per_epoch: u64, last_step: u64) -> Self {
+        let now = Instant::now();
+        let bar = terminal::find(progress).map(|terminal| {
+            let bar = ProgressBar::with_draw_target(Some(steps_per_epoch), ProgressDrawTarget::term(terminal, 10));
+            let style = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len}  {msg}");
+            bar.with_style(style.expect("a valid template").progress_chars("=> "))
+        });
+        Report {
+            metrics,
+            bar,
+            epochs,
+            steps_per_epoch,
+            last_step,
+            begin: now,
+            windows: 0,
+            steps: 0,
+            last_line: now,
+            step_begin: now,
+        }
+    }
+
+    /// A line that stays.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => println!("{text}"),
+        }
+    }
+
+    /// One object in `metrics.jsonl`.
+    pub fn record(&mut self, object: serde_json::Value) -> Result<()> {
+        self.metrics.record(&object)
+    }
+
+    /// The next step begins now: time from here on is its own.
+    pub fn step_begins(&mut self) {
+        self.step_begin = Instant::now();
+    }
+
+    /// After every step.
+    pub fn step(&mut self, now: Standing) -> Result<()> {
+        let seconds = self.step_begin.elapsed().as_secs_f64();
+        self.windows += now.batch.windows;
+        self.steps += 1;
+        self.metrics.record(&json!({
+            "kind": "step",
+            "step": now.step,
+            "epoch": now.epoch + 1,
+            "loss": now.batch.mean_loss(),
+            "accuracy": now.batch.accuracy(),
+            "windows_per_second": now.batch.windows as f64 / seconds,
+        }))?;
+        self.show(now);
+        if now.ends_epoch {
+            self.metrics.record(&json!({
+                "kind": "epoch",
+                "step": now.step,
+                "epoch": now.epoch + 1,
+                "loss": now.so_far.mean_loss(),
+                "accuracy": now.so_far.accuracy(),
+            }))?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, now: Standing) {
+        let seconds = self.begin.elapsed().as_secs_f64();
+        let left = self.last_step.saturating_sub(now.step) as f64 * seconds / self.steps as f64;
+        let figures = format!(
+            "loss {:.4}  accuracy {:.4}  {:.0} windows/s",
+            now.so_far.mean_loss(),
+            now.so_far.accuracy(),
+            self.windows as f64 / seconds
+        );
+        let left = HumanDuration(Duration::from_secs_f64(left));
+        let epoch = format!("epoch {}/{}", now.epoch + 1, self.epochs);
+        let step_of_epoch = (now.step - 1) % self.steps_per_epoch + 1;
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(epoch.clone());
+            bar.set_message(format!("{figures}  {left:#} left"));
+            bar.set_position(step_of_epoch);
+            if now.ends_epoch {
+                bar.println(format!("{epoch}  {figures}"));
+            }
+        } else if now.ends_epoch || now.step == self.last_step || self.last_line.elapsed() > LINE_EVERY {
+            let steps = self.steps_per_epoch;
+            println!("{epoch}  step {step_of_epoch}/{steps}  {figures}  {left:#} left");
+            self.last_line = Instant::now();
+        }
+    }
+
+    /// After every checkpoint. `pause` is how long training was held.
+    pub fn checkpoint(&mut self, saved: &Saved, pause: Duration) -> Result<()> {
+        self.metrics.record(&json!({
+            "kind": "checkpoint",
+            "step": saved.listed.name.step,
+            "name": saved.listed.name.to_string(),
+            "bytes": saved.listed.bytes,
+            "pause_seconds": pause.as_secs_f64(),
+            "upload_seconds": saved.upload_seconds,
+        }))?;
+        self.metrics.flush()
+    }
+
+    /// At the end, whatever it was.
+    pub fn stop(&mut self, step: u64, reason: &str, line: &str) -> Result<()> {
+        self.metrics.record(&json!({ "kind": "stop", "step": step, "reason": reason }))?;
+        self.metrics.flush()?;
+        if let Some(bar) = self.bar.take() {
+            bar.println(line);
+            bar.finish_and_clear();
+        } else {
+            println!("{line}");
+        }
+        Ok(())
+    }
+}

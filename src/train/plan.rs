@@ -1,0 +1,140 @@
+//! What a training would do, worked out and checked before anything starts.
+
+use std::path::Path;
+
+use anyhow::Result;
+use bachdist_core::checkpoint::Training;
+use bachdist_core::config::Config;
+use bachdist_core::corpus::batches::Batches;
+use bachdist_core::corpus::load::Corpus;
+use bachdist_core::corpus::windows::Windows;
+use bachdist_core::corpus::{CLASSES, Piece};
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::network::Architecture;
+use tch::Device;
+
+use crate::comm::Comm;
+use crate::comm::share::Share;
+use crate::model::device;
+use crate::report::layers::{table, thousands};
+
+/// A run, ready to start.
+pub struct Plan {
+    /// What the user asked for.
+    pub config: Config,
+    /// Where the run is kept.
+    pub url: String,
+    /// What it trains on.
+    pub training: Training,
+    /// What it never sees.
+    pub held_out: Vec<Piece>,
+    /// The network's shape.
+    pub architecture: Architecture,
+    /// Which rank owns which lanes.
+    pub share: Share,
+    /// Where this rank computes.
+    pub device: Device,
+    /// Threads of this rank.
+    pub threads: usize,
+    /// The step after which the run is done.
+    pub last_step: u64,
+}
+
+impl Plan {
+    /// Loads the corpus and finds this rank's device and lanes.
+    pub fn new(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
+        let lanes = config.train.lanes;
+        let share = Share::new(lanes, comm.size()).ok_or_else(|| {
+            Failure::new(
+                Code::Usage,
+                format!(
+                    "{} ranks cannot share {lanes} lanes: start at most {lanes} ranks, or raise train.lanes (which makes \
+                     another run of it)",
+                    comm.size()
+                ),
+            )
+        })?;
+        let corpus = Corpus::load(&config.data)?;
+        let device = device::choose(&config.train.device, comm)
+            .map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+        let threads = device::set_threads(comm);
+        let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
+        let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));
+        let mut plan = Plan {
+            url,
+            training: Training::new(corpus.training.into()),
+            held_out: corpus.held_out,
+            architecture: Architecture::new(&config.model, CLASSES),
+            share,
+            device,
+            threads,
+            last_step: 0,
+            config,
+        };
+        let all = plan.batches().steps_per_epoch().saturating_mul(plan.config.train.epochs);
+        plan.last_step = plan.config.train.max_steps.map_or(all, |most| most.min(all));
+        Ok(plan)
+    }
+
+    /// The windows trained on.
+    pub fn windows(&self) -> Windows<'_> {
+        Windows::new(&self.training.pieces, self.config.data.sequence_length)
+    }
+
+    /// How they become batches.
+    pub fn batches(&self) -> Batches {
+        let Config { train, .. } = &self.config;
+        Batches { windows: self.windows().len(), batch_size: train.batch_size, lanes: train.lanes }
+    }
+
+    /// Epochs that `last_step` reaches into.
+    pub fn epochs(&self) -> u64 {
+        self.last_step.div_ceil(self.batches().steps_per_epoch())
+    }
+
+    /// The layer table and the plan in words.
+    pub fn summary(&self, comm: &dyn Comm) -> String {
+        let Config { train, data, checkpoint, .. } = &self.config;
+        let pieces = &self.training.pieces;
+        let notes: usize = pieces.iter().map(|piece| piece.classes.len()).sum();
+        let mut lines = vec![table(&self.config, self.architecture)];
+        let mut add = |name: &str, text: String| lines.push(format!("{name:<12} {text}"));
+        let held_out = match self.held_out.len() {
+            0 => String::new(),
+            n => format!("; {n} more held out"),
+        };
+        add("data", format!("{}: {} pieces, {} notes{held_out}", data.midi, pieces.len(), thousands(notes as u64)));
+        let batches = self.batches();
+        add(
+            "windows",
+            format!(
+                "{} of {} notes; {} steps an epoch of up to {}",
+                thousands(batches.windows),
+                data.sequence_length,
+                thousands(batches.steps_per_epoch()),
+                train.batch_size
+            ),
+        );
+        add("steps", format!("{} ({} epochs)", thousands(self.last_step), self.epochs()));
+        let lanes: Vec<String> = (0..comm.size()).map(|rank| self.share.of(rank).len().to_string()).collect();
+        add("ranks", format!("{}, with {} of {} lanes", comm.size(), lanes.join(" + "), train.lanes));
+        add("device", format!("{} with {} threads a rank", device::name(self.device), self.threads));
+        add(
+            "checkpoints",
+            format!(
+                "{}, every {} steps, about {:.1} MB each",
+                self.url,
+                thousands(checkpoint.every_steps),
+                self.checkpoint_bytes() as f64 / 1e6
+            ),
+        );
+        lines.join("\n")
+    }
+
+    /// Size of a checkpoint but for its header: weights and optimizer in f32, one zero bias a gate, the corpus.
+    fn checkpoint_bytes(&self) -> usize {
+        let Architecture { layers, units, .. } = self.architecture;
+        let notes: usize = self.training.pieces.iter().map(|piece| piece.classes.len()).sum();
+        4 * (2 * self.architecture.len() + layers * 4 * units) + notes
+    }
+}
