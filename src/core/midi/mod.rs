@@ -1,4 +1,27 @@
-//! MIDI files to notes and back.
+//! MIDI files to notes and back. [`read`] finds in a file what pretty_midi 0.2.11 finds in it, [`write`]
+//! makes files that pretty_midi and everything else can read; what notes mean for training and sampling
+//! is left to `corpus` and `sample`. Nothing that a file says can make reading panic, hang, or take more
+//! memory than a small multiple of the file.
+
+mod chunks;
+mod cursor;
+mod error;
+mod events;
+mod open_notes;
+mod read;
+mod tempo;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use error::{MidiError, Problem};
+pub use read::read;
+pub use tempo::TempoChange;
+pub use write::write;
+
+/// The first tick that no event may have. pretty_midi takes a file with a later event for a corrupt one;
+/// at the usual 480 ticks a quarter note and 120 quarter notes a minute, this is 2.9 hours.
+pub const MAX_TICK: u32 = 10_000_000;
 
 /// One note: what sounds, how hard it is struck, and from when to when.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,4 +47,27 @@ pub struct Instrument {
     pub name: String,
     /// In pretty_midi's order.
     pub notes: Vec<Note>,
+}
+
+/// What a MIDI file holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Song {
+    /// In the order in which their first notes end.
+    pub instruments: Vec<Instrument>,
+    /// Ticks a quarter note; 0 if the file counts in film frames, which is only read without notes.
+    pub resolution: u16,
+    /// Seconds to the last note end, text, signature, tempo change, or controller of an instrument:
+    /// pretty_midi's `get_end_time`.
+    pub end: f64,
+    /// Of the first track, from 0 seconds on.
+    pub tempo_changes: Vec<TempoChange>,
+}
+
+/// The notes of all instruments, drums too, by onset; of equal onsets, the lower pitch comes first, and
+/// equal pitches stay in the order of their instruments.
+#[must_use]
+pub fn all_voices(song: &Song) -> Vec<Note> {
+    let mut notes: Vec<Note> = song.instruments.iter().flat_map(|i| &i.notes).copied().collect();
+    notes.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.pitch.cmp(&b.pitch)));
+    notes
 }

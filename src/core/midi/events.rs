@@ -1,0 +1,141 @@
+//! The events of one track, each with its tick from the beginning of the track. The messages on channels
+//! are decoded by midly; where one event ends and the next begins is found here, because midly stops
+//! without a word at the first event that it does not like, and because what pretty_midi reads (through
+//! mido 1.3.3) differs from the standard, and from midly, in five ways:
+//!
+//! - running status goes on after a meta event;
+//! - running status also repeats a system exclusive event, whose first byte is then dropped;
+//! - system common and real-time messages may stand in a track;
+//! - delta times and lengths may take any number of bytes;
+//! - the delta time of a meta event that mido does not know **is lost**: what follows is early by as much.
+
+use midly::MidiMessage;
+use midly::live::LiveEvent;
+
+use super::MAX_TICK;
+use super::cursor::Cursor;
+use super::error::{MidiError, Problem};
+
+/// What happens at a tick of a track.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Event<'a> {
+    /// A message on a channel, 0 to 15.
+    Channel { channel: u8, message: MidiMessage },
+    /// About the piece: `kind` as in [`meta`].
+    Meta { kind: u8, data: &'a [u8] },
+    /// To a device: exclusive, common and real-time messages. They say nothing about notes.
+    System,
+}
+
+/// Types of meta events, from the MIDI file standard.
+pub(super) mod meta {
+    pub const TEXT: u8 = 0x01;
+    pub const TRACK_NAME: u8 = 0x03;
+    pub const LYRIC: u8 = 0x05;
+    pub const TEMPO: u8 = 0x51;
+    pub const TIME_SIGNATURE: u8 = 0x58;
+    pub const KEY_SIGNATURE: u8 = 0x59;
+
+    /// Whether mido 1.3.3 knows the type, and so keeps the event's delta time.
+    pub fn keeps_its_delta(kind: u8) -> bool {
+        matches!(kind, 0x00..=0x07 | 0x09 | 0x20 | 0x21 | 0x2f | 0x51 | 0x54 | 0x58 | 0x59 | 0x7f)
+    }
+}
+
+/// An event, where it stands in the file, and when it happens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Timed<'a> {
+    /// Of the event's delta time, in bytes from the beginning of the file.
+    pub offset: usize,
+    /// From the beginning of the track; less than [`MAX_TICK`].
+    pub tick: u32,
+    /// What happens.
+    pub event: Event<'a>,
+}
+
+/// Goes through the events of one track.
+#[derive(Debug)]
+pub(super) struct Events<'a> {
+    cursor: Cursor<'a>,
+    tick: u32,
+    running_status: Option<u8>,
+}
+
+impl<'a> Events<'a> {
+    pub fn new(track: Cursor<'a>) -> Self {
+        Self { cursor: track, tick: 0, running_status: None }
+    }
+
+    /// The next event. After the end-of-track event too: mido reads all bytes of a track.
+    pub fn next(&mut self) -> Result<Option<Timed<'a>>, MidiError> {
+        if self.cursor.is_at_end() {
+            return Ok(None);
+        }
+        let offset = self.cursor.offset();
+        let delta = self.cursor.variable_length()?;
+        let event = self.event()?;
+        if !matches!(event, Event::Meta { kind, .. } if !meta::keeps_its_delta(kind)) {
+            self.tick = advance(self.tick, delta).ok_or(Problem::TooLong.at(offset))?;
+        }
+        Ok(Some(Timed { offset, tick: self.tick, event }))
+    }
+
+    fn event(&mut self) -> Result<Event<'a>, MidiError> {
+        let offset = self.cursor.offset();
+        let byte = self.cursor.byte()?;
+        if byte == 0xff {
+            let kind = self.cursor.byte()?;
+            let length = self.cursor.variable_length()?;
+            return Ok(Event::Meta { kind, data: self.cursor.take(length)? });
+        }
+        if byte >= 0x80 {
+            self.running_status = Some(byte);
+            return self.message(offset, byte, None);
+        }
+        let status = self.running_status.ok_or(Problem::NoRunningStatus(byte).at(offset))?;
+        self.message(offset, status, Some(byte))
+    }
+
+    /// What follows a status; under running status, `first` was read where the status would stand.
+    fn message(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<Event<'a>, MidiError> {
+        let data_bytes = match status {
+            0xf0 | 0xf7 => {
+                let length = self.cursor.variable_length()?;
+                self.cursor.take(length)?;
+                return Ok(Event::System);
+            }
+            0xc0..=0xdf | 0xf1 | 0xf3 => 1,
+            0x80..=0xef | 0xf2 => 2,
+            0xf6 | 0xf8 | 0xfa | 0xfb | 0xfc | 0xfe => 0,
+            _ => return Err(Problem::UndefinedStatus(status).at(offset)),
+        };
+        let mut message = [status, 0, 0];
+        let message = &mut message[..=data_bytes];
+        let mut first = first;
+        for slot in &mut message[1..] {
+            let offset = self.cursor.offset();
+            *slot = match first.take() {
+                Some(byte) => byte,
+                None => self.cursor.byte()?,
+            };
+            if *slot >= 0x80 {
+                return Err(Problem::DataByte(*slot).at(offset));
+            }
+        }
+        if let Some(byte) = first {
+            return Err(Problem::NoRunningStatus(byte).at(offset));
+        }
+        match LiveEvent::parse(message) {
+            Ok(LiveEvent::Midi { channel, message }) => {
+                Ok(Event::Channel { channel: channel.as_int(), message })
+            }
+            _ => Ok(Event::System),
+        }
+    }
+}
+
+/// `tick + delta`, if that is a tick that a file may have.
+fn advance(tick: u32, delta: u64) -> Option<u32> {
+    let sum = u64::from(tick).checked_add(delta)?;
+    u32::try_from(sum).ok().filter(|&tick| tick < MAX_TICK)
+}

@@ -1,0 +1,112 @@
+//! From notes to the bytes of a MIDI file that [`read`](super::read()), pretty_midi and synthesizers read:
+//! format 1, a first track with tempo and texts, then one track for each instrument. A tick is one
+//! millisecond, so that times come back to half a millisecond, and 0.3 s is 300 ticks exactly.
+//!
+//! MIDI cannot say everything: of two notes of one pitch that sound at the same time in one instrument, the
+//! first end closes both.
+
+use midly::num::{u4, u7, u15, u24, u28};
+use midly::{Format, Header, MetaMessage, MidiMessage, Smf, Timing, TrackEvent, TrackEventKind};
+
+use super::{Instrument, MAX_TICK, Note};
+
+/// Ticks a quarter note.
+const RESOLUTION: u16 = 500;
+/// 120 quarter notes a minute.
+const MICROSECONDS_PER_QUARTER: u32 = 500_000;
+const TICKS_PER_SECOND: f64 = 1000.0;
+
+/// The bytes of a MIDI file with these instruments, and with texts at times in seconds.
+///
+/// Times are rounded to milliseconds and kept between 0 and what a file can hold ([`MAX_TICK`], 2.7 hours);
+/// every note lasts at least one. Velocities are kept within 1 to 127, pitches and programs within 0 to 127.
+/// Characters that Latin-1 does not have become `?`.
+///
+/// # Panics
+/// With more than 32,766 instruments: that many tracks fit into a file.
+#[must_use]
+pub fn write(instruments: &[Instrument], texts: &[(f64, &str)]) -> Vec<u8> {
+    assert!(instruments.len() < 32_767, "{} instruments in one MIDI file", instruments.len());
+    let texts: Vec<(u32, Vec<u8>)> = texts.iter().map(|&(time, text)| (tick(time), latin1(text))).collect();
+    let names: Vec<Vec<u8>> = instruments.iter().map(|instrument| latin1(&instrument.name)).collect();
+
+    let header = Header::new(Format::Parallel, Timing::Metrical(u15::from(RESOLUTION)));
+    let mut file = Smf::new(header);
+    file.tracks.push(first_track(&texts));
+    for (index, (instrument, name)) in instruments.iter().zip(&names).enumerate() {
+        file.tracks.push(instrument_track(instrument, name, channel(index, instrument.is_drum)));
+    }
+    let mut bytes = Vec::new();
+    file.write_std(&mut bytes).expect("a vector takes all bytes, and names and texts have a length that fits");
+    bytes
+}
+
+fn first_track(texts: &[(u32, Vec<u8>)]) -> Vec<TrackEvent<'_>> {
+    let tempo = MetaMessage::Tempo(u24::from(MICROSECONDS_PER_QUARTER));
+    let mut events = vec![(0, TrackEventKind::Meta(tempo))];
+    events.extend(texts.iter().map(|(tick, text)| (*tick, TrackEventKind::Meta(MetaMessage::Text(text)))));
+    events.sort_by_key(|&(tick, _)| tick);
+    track(&events)
+}
+
+fn instrument_track<'a>(instrument: &Instrument, name: &'a [u8], channel: u4) -> Vec<TrackEvent<'a>> {
+    let midi = |message| TrackEventKind::Midi { channel, message };
+    let mut notes = Vec::with_capacity(2 * instrument.notes.len());
+    for note in &instrument.notes {
+        let key = u7::from(note.pitch.min(127));
+        let (start, end) = ticks(note);
+        let vel = u7::from(note.velocity.clamp(1, 127));
+        notes.push((start, midi(MidiMessage::NoteOn { key, vel })));
+        notes.push((end, midi(MidiMessage::NoteOff { key, vel: u7::from(0) })));
+    }
+    // At one tick, ends come first, so that a note that begins where another of its pitch ends stays open.
+    // Otherwise the order of the notes is kept: it is how they will be read.
+    let is_on = |kind: &TrackEventKind<'_>| {
+        matches!(kind, TrackEventKind::Midi { message: MidiMessage::NoteOn { .. }, .. })
+    };
+    notes.sort_by_key(|(tick, kind)| (*tick, is_on(kind)));
+
+    let program = u7::from(instrument.program.min(127));
+    let mut events = Vec::with_capacity(2 + notes.len());
+    events.push((0, TrackEventKind::Meta(MetaMessage::TrackName(name))));
+    events.push((0, midi(MidiMessage::ProgramChange { program })));
+    events.append(&mut notes);
+    track(&events)
+}
+
+/// Events at ticks, in order, as a track: each with the ticks since the one before, and an end.
+fn track<'a>(events: &[(u32, TrackEventKind<'a>)]) -> Vec<TrackEvent<'a>> {
+    let mut track = Vec::with_capacity(events.len() + 1);
+    let mut last = 0;
+    for &(tick, kind) in events {
+        track.push(TrackEvent { delta: u28::from(tick - last), kind });
+        last = tick;
+    }
+    track.push(TrackEvent { delta: u28::from(0), kind: TrackEventKind::Meta(MetaMessage::EndOfTrack) });
+    track
+}
+
+/// Drums have channel 10 (9 when counted from 0); the others take turns on the rest, because synthesizers
+/// know one program for a channel, whatever the track.
+fn channel(index: usize, is_drum: bool) -> u4 {
+    const OTHERS: [u8; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15];
+    u4::from(if is_drum { 9 } else { OTHERS[index % OTHERS.len()] })
+}
+
+/// Start and end, at least one tick apart.
+fn ticks(note: &Note) -> (u32, u32) {
+    let start = tick(note.start).min(MAX_TICK - 2);
+    (start, tick(note.end).max(start + 1))
+}
+
+/// The nearest tick; a time that is not a number is 0.
+fn tick(time: f64) -> u32 {
+    let last = f64::from(MAX_TICK - 1);
+    (time * TICKS_PER_SECOND).round().clamp(0.0, last) as u32
+}
+
+/// Latin-1, at most as long as a MIDI file can say.
+fn latin1(text: &str) -> Vec<u8> {
+    const LONGEST: usize = (1 << 28) - 1;
+    text.chars().take(LONGEST).map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
+}
