@@ -4,9 +4,12 @@
 //! A corpus is sorted by piece name, so that it does not depend on how a folder is listed.
 
 pub mod batches;
+pub mod load;
+pub mod notation;
 pub mod order;
 pub mod windows;
 
+pub use load::{Corpus, CorpusError};
 use sha2::{Digest, Sha256};
 
 /// Classes of the `pitch` representation: pitches 1 to 79.

@@ -1,0 +1,106 @@
+//! What can be wrong with a text, where, and what its writer can do about it.
+
+use std::fmt;
+use thiserror::Error;
+
+/// A place in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// The bar that was being read, unless it was the header.
+    pub bar: Option<u32>,
+}
+
+impl Place {
+    pub(super) fn error(self, problem: Problem) -> NotationError {
+        NotationError { place: self, problem }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "line {}, column {}", self.line, self.column)?;
+        self.bar.map_or(Ok(()), |bar| write!(out, ", bar {bar}"))
+    }
+}
+
+/// Why a text could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{place}: {problem}")]
+pub struct NotationError {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub problem: Problem,
+}
+
+/// What is wrong at a place.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum Problem {
+    #[error("there is no header line named {name}; there are {}", super::header::NAMES.join(", "))]
+    HeaderUnknown { name: String },
+    #[error("{name} was given before; keep one of the two lines")]
+    HeaderTwice { name: String },
+    #[error("the header lacks a line like `{example}` before the first bar")]
+    HeaderMissing { example: &'static str },
+    #[error("{name} must be {wanted}, not `{value}`")]
+    HeaderValue { name: String, value: String, wanted: &'static str },
+    #[error(
+        "a bar of {meter} is {units} units of {unit}, which is not a whole number from 1 to {most}; change unit"
+    )]
+    MeterInUnits { meter: String, unit: String, units: String, most: u32 },
+
+    #[error("`{text}` is not a note; write a letter A to G, # or b where needed, and an octave, like F#3")]
+    NotANote { text: String },
+    #[error("`{text}` is outside of MIDI's keys, C-1 to G9")]
+    OutOfRange { text: String },
+    #[error("`{text}` is not a length; write a whole number of units, like G3:4")]
+    NotALength { text: String },
+    #[error("`{found}` has no meaning here")]
+    Unexpected { found: String },
+    #[error("this chord is not closed; write ] on the same line")]
+    ChordOpen,
+    #[error("this chord has no notes")]
+    ChordEmpty,
+    #[error("this chord has one key twice")]
+    ChordTwice,
+
+    #[error("this repeat is not closed; write ) and how often in the same bar, like (G2 D3)2")]
+    RepeatOpen,
+    #[error("a repeat cannot stand inside another; write the inner one out")]
+    RepeatInRepeat,
+    #[error("there is no ( before this )")]
+    RepeatUnopened,
+    #[error("say how often: a whole number from 2 after ), like (G2 D3)2")]
+    RepeatCount,
+    #[error("this repeat has no notes")]
+    RepeatEmpty,
+
+    #[error("the bar has {units} of {full} units; add notes, or rests, which are written . or .:{}", full - units)]
+    BarShort { units: u32, full: u32 },
+    #[error(
+        "with this the bar has {units} units, and the meter {full}; shorten it, or go on after the bar line with a tie, like G3:2~ | G3:2"
+    )]
+    BarLong { units: u32, full: u32 },
+    #[error("this bar is empty; write its rests as .:{full}")]
+    BarEmpty { full: u32 },
+    #[error("this is bar {expected}; correct the number, or look for a bar too many or too few above")]
+    BarNumber { expected: u32 },
+    #[error("the last bar does not end; write | after it")]
+    BarOpen,
+    #[error("there is no bar in this text")]
+    NoMusic,
+
+    #[error(
+        "a tie holds a note into this place, but here is something else; repeat the same note, or take away the ~ before"
+    )]
+    TieToOther,
+    #[error("this tie has no note after it; take away the ~")]
+    TieToNothing,
+    #[error("a rest cannot be tied; take away the ~")]
+    TieOfRest,
+}
