@@ -1,0 +1,100 @@
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::render::test_tools::test_tools;
+
+fn note(pitch: u8, velocity: u8, start: f64, end: f64) -> Note {
+    Note { pitch, velocity, start, end }
+}
+
+/// Note sets that reach every branch: overlaps, notes shorter than the fade, of one sample, the lowest and
+/// the highest pitch, a long note, times that fall between samples, and the program's own output.
+fn note_sets() -> Vec<(u32, Vec<Note>)> {
+    let composed =
+        (0..200).map(|i| note(36 + (i * 7 % 31) as u8, 100, f64::from(i) * 0.3, f64::from(i + 1) * 0.3));
+    let chord = vec![note(48, 100, 0.1, 1.7), note(52, 64, 0.1, 2.0), note(55, 1, 0.5, 0.9)];
+    let short = vec![
+        note(60, 90, 0.0, 0.05),
+        note(62, 90, 0.05, 0.150001),
+        note(64, 127, 0.2, 0.2 + 1.5 / 44100.0),
+        note(65, 80, 0.3, 0.3 + 2.5 / 44100.0),
+        note(67, 80, 0.3333333, 0.7777777),
+    ];
+    let extremes = vec![note(0, 127, 0.0, 2.0), note(127, 127, 0.25, 40.0), note(45, 3, 1.0, 35.3)];
+    vec![
+        (44100, composed.collect()),
+        (44100, chord.clone()),
+        (44100, short),
+        (44100, extremes),
+        (22050, chord),
+    ]
+}
+
+#[test]
+fn equals_pretty_midi_at_every_sample() {
+    let Some(tools) = test_tools("bin/python") else { return };
+    let python = tools.join("bin/python");
+    for (rate, notes) in note_sets() {
+        let theirs = pretty_midi_synthesize(&python, &notes, rate);
+        let ours = synthesize(&notes, rate);
+        assert_eq!(ours.len(), theirs.len(), "length at rate {rate}, {} notes", notes.len());
+        let worst = ours.iter().zip(&theirs).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+        println!(
+            "{} notes, {} samples at {rate} Hz: largest difference {worst:.1e}",
+            notes.len(),
+            ours.len()
+        );
+        assert!(worst < 1e-6, "largest difference {worst}");
+    }
+}
+
+#[test]
+fn silence_where_pretty_midi_divides_by_zero() {
+    assert_eq!(synthesize(&[], 44100), vec![0.0; 44100]);
+    // One sample of a sine that begins at phase 0.
+    let inaudible = synthesize(&[note(60, 100, 0.0, 1.5 / 44100.0)], 44100);
+    assert!(inaudible.iter().all(|sample| *sample == 0.0));
+}
+
+#[test]
+fn a_long_note_keeps_its_phase() {
+    let (rate, seconds, pitch) = (44100, 600.0, 69);
+    let samples = synthesize(&[note(pitch, 100, 0.0, seconds)], rate);
+    // Undo the decay and compare with the sine itself in the last second that is above the smallest f32.
+    let scale = samples[25] as f64 / ((-25.0 / 44100.0f64).exp() * (TAU * 440.0 * 25.0 / 44100.0).sin());
+    for n in 40 * 44100..41 * 44100 {
+        let t = n as f64 / f64::from(rate);
+        let expected = scale * (-t).exp() * (TAU * 440.0 * t).sin();
+        assert!((f64::from(samples[n]) - expected).abs() < 1e-6 * (-t).exp(), "sample {n}");
+    }
+}
+
+/// The real package's samples. Notes go in as text (exact: 17 digits), samples come back as raw f64.
+fn pretty_midi_synthesize(python: &Path, notes: &[Note], rate: u32) -> Vec<f64> {
+    const SCRIPT: &str = "
+import sys, pretty_midi
+assert pretty_midi.__version__ == '0.2.11', pretty_midi.__version__
+midi, cello = pretty_midi.PrettyMIDI(), pretty_midi.Instrument(42)
+for line in sys.stdin:
+    pitch, velocity, start, end = line.split()
+    cello.notes.append(pretty_midi.Note(int(velocity), int(pitch), float(start), float(end)))
+midi.instruments.append(cello)
+sys.stdout.buffer.write(midi.synthesize(fs=int(sys.argv[1])).astype('<f8').tobytes())
+";
+    let mut child = Command::new(python)
+        .args(["-c", SCRIPT, &rate.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for note in notes {
+        writeln!(stdin, "{} {} {:?} {:?}", note.pitch, note.velocity, note.start, note.end).unwrap();
+    }
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "the script failed");
+    output.stdout.chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
