@@ -3,9 +3,9 @@
 //! Every rank must make the same calls in the same order, with the same lengths. `share` says which lanes a
 //! rank owns and in which order their numbers are summed.
 
+pub mod agree;
 #[cfg(feature = "mpi")]
 pub mod mpi;
-pub mod agree;
 pub mod share;
 pub mod solo;
 pub mod world;

@@ -24,7 +24,8 @@ impl Comm for Solo {
     }
 
     fn host(&self) -> String {
-        std::fs::read_to_string("/proc/sys/kernel/hostname").map_or("localhost".into(), |name| name.trim().into())
+        std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map_or("localhost".into(), |name| name.trim().into())
     }
 
     fn all_to_all(&self, send: &[f32], receive: &mut [f32]) {

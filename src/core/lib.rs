@@ -13,6 +13,7 @@ pub mod midi;
 pub mod network;
 pub mod random;
 pub mod render;
+pub mod sample;
 pub mod store;
 
 /// Bytes in lower-case hexadecimal.

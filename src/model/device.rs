@@ -24,7 +24,9 @@ pub fn choose(name: &str, comm: &dyn Comm) -> Result<Device> {
         return Ok(Device::Cpu);
     }
     if devices == 0 {
-        bail!("train.device: {name}: no CUDA device is visible, or this libtorch has no CUDA (launch/setup --cuda)");
+        bail!(
+            "train.device: {name}: no CUDA device is visible, or this libtorch has no CUDA (launch/setup --cuda)"
+        );
     }
     bail!(
         "train.device: {name}: rank {} of this host needs device {index}, but the host shows {devices}; start at most \

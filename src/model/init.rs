@@ -41,8 +41,7 @@ fn glorot_uniform(values: &mut [f32], outputs: usize, inputs: usize, stream: Str
 fn orthonormal_columns(rows: usize, columns: usize, stream: Stream) -> Vec<f32> {
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(columns);
     for column in 0..columns {
-        let mut vector: Vec<f64> =
-            (0..rows).map(|row| stream.normal((column * rows + row) as u64)).collect();
+        let mut vector: Vec<f64> = (0..rows).map(|row| stream.normal((column * rows + row) as u64)).collect();
         // Gram and Schmidt, twice: once leaves what rounding left.
         for _ in 0..2 {
             for other in &basis {

@@ -72,7 +72,8 @@ impl LaneBatch {
     pub fn new(first_row: usize, rows: usize, windows: &[Window<'_>]) -> Self {
         let sequence_length = windows[0].input.len();
         let row = |row: usize| windows.get(row).unwrap_or(&windows[0]);
-        let inputs = (0..sequence_length).flat_map(|t| (0..rows).map(move |r| i64::from(row(r).input[t]))).collect();
+        let inputs =
+            (0..sequence_length).flat_map(|t| (0..rows).map(move |r| i64::from(row(r).input[t]))).collect();
         let targets = (0..rows).map(|r| i64::from(row(r).target)).collect();
         LaneBatch { first_row, windows: windows.len(), rows, sequence_length, inputs, targets }
     }
@@ -121,7 +122,8 @@ impl Network {
     pub fn gradient(&self, lane: &LaneBatch, dropout: &Dropout) -> Result<LaneGradient> {
         let log_probabilities = self.forward(lane, Some(dropout))?;
         let targets = Tensor::from_slice(&lane.targets).to_device(self.device).unsqueeze(1);
-        let weights: Vec<f32> = (0..lane.rows).map(|row| if row < lane.windows { 1.0 } else { 0.0 }).collect();
+        let weights: Vec<f32> =
+            (0..lane.rows).map(|row| if row < lane.windows { 1.0 } else { 0.0 }).collect();
         let weights = Tensor::from_slice(&weights).to_device(self.device).unsqueeze(1);
         let loss = -(log_probabilities.f_gather(1, &targets, false)? * weights).sum(Kind::Float);
         let gradients = Tensor::f_run_backward(&[loss], &self.leaves(), false, false)?;

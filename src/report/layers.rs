@@ -29,14 +29,16 @@ pub fn table(config: &Config, architecture: Architecture) -> String {
     for (name, shape, parameters) in rows {
         let _ = writeln!(table, "{name:<28} {shape:<18} {:>12}", thousands(parameters as u64));
     }
-    let _ = write!(table, "{rule}\n{:<47} {:>12}", "Trainable parameters", thousands(architecture.len() as u64));
+    let _ =
+        write!(table, "{rule}\n{:<47} {:>12}", "Trainable parameters", thousands(architecture.len() as u64));
     table
 }
 
 /// Digits in groups of three: 1,480,783.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| str::from_utf8(g).ok()).collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|g| str::from_utf8(g).ok()).collect();
     groups.join(",")
 }
 

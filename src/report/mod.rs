@@ -61,10 +61,17 @@ pub struct Standing {
 
 impl Report {
     /// A reporter for a run of so many epochs, steps an epoch, and steps in all.
-    pub fn new(metrics: Metrics, progress: Progress, epochs: u64, steps_per_epoch: u64, last_step: u64) -> Self {
+    pub fn new(
+        metrics: Metrics,
+        progress: Progress,
+        epochs: u64,
+        steps_per_epoch: u64,
+        last_step: u64,
+    ) -> Self {
         let now = Instant::now();
         let bar = terminal::find(progress).map(|terminal| {
-            let bar = ProgressBar::with_draw_target(Some(steps_per_epoch), ProgressDrawTarget::term(terminal, 10));
+            let bar =
+                ProgressBar::with_draw_target(Some(steps_per_epoch), ProgressDrawTarget::term(terminal, 10));
             let style = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len}  {msg}");
             bar.with_style(style.expect("a valid template").progress_chars("=> "))
         });

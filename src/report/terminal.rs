@@ -29,7 +29,8 @@ fn own() -> Option<Term> {
 fn launchers() -> Option<Term> {
     std::env::var_os("OMPI_COMM_WORLD_RANK")?;
     let path = format!("/proc/{}/fd/2", std::os::unix::process::parent_id());
-    let open = |write: bool| -> Option<File> { OpenOptions::new().read(!write).write(write).open(&path).ok() };
+    let open =
+        |write: bool| -> Option<File> { OpenOptions::new().read(!write).write(write).open(&path).ok() };
     let term = Term::read_write_pair(open(false)?, open(true)?);
     term.is_term().then_some(term)
 }

@@ -69,8 +69,13 @@ pub fn run(comm: &dyn Comm, plan: &Plan, resume: &Resume, progress: Progress) ->
         let due = step % config.checkpoint.every_steps == 0 || step == plan.last_step;
         let stopping = asked & asked::STOP != 0 && step < plan.last_step;
         if let Some(office) = &mut office {
-            let standing =
-                Standing { step, epoch: batch.epoch, ends_epoch: batch.ends_epoch, batch: batch_sums, so_far: sums };
+            let standing = Standing {
+                step,
+                epoch: batch.epoch,
+                ends_epoch: batch.ends_epoch,
+                batch: batch_sums,
+                so_far: sums,
+            };
             office.step(standing)?;
             if due || stopping {
                 office.save(|| checkpoint(plan, &trainer, step, sums));

@@ -50,7 +50,13 @@ impl Office {
         let retention =
             Retention { keep: plan.config.checkpoint.keep, keep_every: plan.config.checkpoint.keep_every };
         let url = run.store().url().to_owned();
-        Ok(Office { report, saver: Some(Saver::new(run, retention)), url, pauses: BTreeMap::new(), failed: None })
+        Ok(Office {
+            report,
+            saver: Some(Saver::new(run, retention)),
+            url,
+            pauses: BTreeMap::new(),
+            failed: None,
+        })
     }
 
     /// What rank 0 asks of all ranks at the next step.

@@ -103,7 +103,10 @@ impl Plan {
             0 => String::new(),
             n => format!("; {n} more held out"),
         };
-        add("data", format!("{}: {} pieces, {} notes{held_out}", data.midi, pieces.len(), thousands(notes as u64)));
+        add(
+            "data",
+            format!("{}: {} pieces, {} notes{held_out}", data.midi, pieces.len(), thousands(notes as u64)),
+        );
         let batches = self.batches();
         add(
             "windows",

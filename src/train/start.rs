@@ -68,7 +68,10 @@ pub fn start(
     if bytes.is_empty() {
         let parameters = init::parameters(architecture, config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
-        return Ok((Start { step: 0, parameters, mean_square, epoch: EpochSums::default(), from, notes }, run));
+        return Ok((
+            Start { step: 0, parameters, mean_square, epoch: EpochSums::default(), from, notes },
+            run,
+        ));
     }
     let Checkpoint { step, parameters, mean_square, epoch, .. } = Checkpoint::decode(&bytes)?;
     Ok((Start { step, parameters, mean_square, epoch, from, notes }, run))
@@ -97,7 +100,12 @@ fn read(url: &str, resume: &Resume, config: &Config, training: &Training) -> Res
 }
 
 /// An error if a checkpoint belongs to another run.
-fn fits(location: &str, checkpoint: &Checkpoint, config: &Config, training: &Training) -> Result<(), Failure> {
+fn fits(
+    location: &str,
+    checkpoint: &Checkpoint,
+    config: &Config,
+    training: &Training,
+) -> Result<(), Failure> {
     let mut differences = Vec::new();
     compare("", &checkpoint.identity, &config.identity(), &mut differences);
     if !differences.is_empty() {
@@ -130,7 +138,9 @@ fn compare(key: &str, theirs: &Value, ours: &Value, differences: &mut Vec<String
             names.dedup();
             for name in names {
                 let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                let value = |object: &serde_json::Map<String, Value>| object.get(name).cloned().unwrap_or(Value::Null);
+                let value = |object: &serde_json::Map<String, Value>| {
+                    object.get(name).cloned().unwrap_or(Value::Null)
+                };
                 compare(&key, &value(a), &value(b), differences);
             }
         }

@@ -108,7 +108,9 @@ impl<'a> Trainer<'a> {
     fn lane_gradient(&self, batch: &Batch, lane: usize, dropout: &Dropout) -> Result<LaneGradient> {
         match self.lane_batch(batch, lane) {
             Some(windows) => self.network.gradient(&windows, dropout),
-            None => Ok(LaneGradient { sums: EpochSums::default(), gradient: vec![0.0; self.parameters.len()] }),
+            None => {
+                Ok(LaneGradient { sums: EpochSums::default(), gradient: vec![0.0; self.parameters.len()] })
+            }
         }
     }
 

@@ -1,2 +1,25 @@
-//! The `sample` program.
-fn main() {}
+//! The `sample` program: composes from a checkpoint on any machine, with neither libtorch nor MPI.
+
+use std::process::ExitCode;
+
+use bachdist_core::failure::{code_of, line_of};
+use bachdist_core::sample::{Arguments, run};
+use clap::Parser;
+
+/// Composes music from a checkpoint.
+#[derive(Parser)]
+#[command(name = "sample", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sample: {}", line_of(&error));
+            ExitCode::from(code_of(&error) as u8)
+        }
+    }
+}

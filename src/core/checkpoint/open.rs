@@ -34,7 +34,9 @@ fn open_object(location: &str) -> anyhow::Result<Opened> {
     let mut notes = Vec::new();
     match name.parse::<Name>() {
         Ok(name) if !name.fits(&bytes) => {
-            return Err(fail("its bytes do not have the hash in its name: damaged or cut short".into()).into());
+            return Err(
+                fail("its bytes do not have the hash in its name: damaged or cut short".into()).into()
+            );
         }
         Ok(_) => {}
         Err(_) => notes.push(format!("{location} has no hash in its name, so its bytes are not verified")),

@@ -101,7 +101,10 @@ impl Corpus {
         let corpus = split(pieces, &data.holdout)?;
         let windows = super::windows::Windows::new(&corpus.training, data.sequence_length);
         if windows.is_empty() {
-            return Err(CorpusError::Empty { path: data.midi.clone(), sequence_length: data.sequence_length });
+            return Err(CorpusError::Empty {
+                path: data.midi.clone(),
+                sequence_length: data.sequence_length,
+            });
         }
         Ok(corpus)
     }
@@ -189,10 +192,17 @@ fn find(root: &str) -> Result<Vec<(String, PathBuf)>, CorpusError> {
     Ok(files)
 }
 
-fn collect(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<(String, PathBuf)>) -> std::io::Result<()> {
+fn collect(
+    folder: &Path,
+    prefix: &str,
+    depth: usize,
+    files: &mut Vec<(String, PathBuf)>,
+) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(file_name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else { continue };
+        let Some(file_name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+            continue;
+        };
         if file_name.starts_with('.') {
             continue;
         }

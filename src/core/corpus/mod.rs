@@ -4,6 +4,7 @@
 //! A corpus is sorted by piece name, so that it does not depend on how a folder is listed.
 
 pub mod batches;
+pub mod fetch;
 pub mod load;
 pub mod notation;
 pub mod order;

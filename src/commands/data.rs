@@ -1,0 +1,187 @@
+//! `bachdist data`: getting music files, and seeing what is in them.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use bachdist_core::config::{self, OutOfRange};
+use bachdist_core::corpus::load::{Content, FileSurvey, survey};
+use bachdist_core::corpus::windows::windows_of;
+use bachdist_core::corpus::{CorpusError, pitch_of};
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::midi::{Instrument, Note};
+use bachdist_core::render;
+use serde_json::{Value, json};
+
+use crate::cli::{Data, Inspect};
+use crate::report::layers::thousands;
+
+/// Does what the command line says.
+pub fn run(command: &Data) -> Result<()> {
+    match command {
+        Data::Fetch { .. } => Ok(()),
+        Data::Inspect(arguments) => inspect(arguments),
+    }
+}
+
+fn inspect(arguments: &Inspect) -> Result<()> {
+    let data = config::Data {
+        midi: arguments.path.clone(),
+        max_notes: arguments.max_notes,
+        sequence_length: arguments.sequence_length,
+        out_of_range: OutOfRange::Refuse,
+        ..config::Data::default()
+    };
+    let files = survey(&data)?;
+    if let Some(path) = &arguments.plot {
+        plot(&files, path)?;
+    }
+    let totals = Totals::of(&files, data.sequence_length);
+    if arguments.json {
+        println!("{}", json(&files, &totals, data.sequence_length, arguments.notes));
+    } else {
+        print_table(&files, &totals, data.sequence_length);
+    }
+    match totals.unreadable {
+        0 => Ok(()),
+        n => Err(Failure::new(
+            Code::Data,
+            format!("{}: {n} of {} files cannot be read", data.midi, files.len()),
+        )
+        .into()),
+    }
+}
+
+/// Figures of a whole corpus.
+#[derive(Default)]
+struct Totals {
+    unreadable: usize,
+    notes: usize,
+    notes_used: usize,
+    windows: usize,
+    /// How often each pitch is used.
+    pitches: [usize; 128],
+}
+
+impl Totals {
+    fn of(files: &[FileSurvey], sequence_length: usize) -> Self {
+        let mut totals = Totals::default();
+        for file in files {
+            let Ok(content) = &file.content else {
+                totals.unreadable += 1;
+                continue;
+            };
+            totals.notes += content.notes();
+            totals.notes_used += content.classes.len();
+            totals.windows += windows_of(content.classes.len(), sequence_length);
+            content.classes.iter().for_each(|&class| totals.pitches[usize::from(pitch_of(class))] += 1);
+        }
+        totals
+    }
+
+    fn distinct(&self) -> usize {
+        self.pitches.iter().filter(|&&count| count > 0).count()
+    }
+
+    fn lowest(&self) -> Option<usize> {
+        self.pitches.iter().position(|&count| count > 0)
+    }
+
+    fn highest(&self) -> Option<usize> {
+        self.pitches.iter().rposition(|&count| count > 0)
+    }
+}
+
+fn json(files: &[FileSurvey], totals: &Totals, sequence_length: usize, notes: bool) -> Value {
+    let file = |file: &FileSurvey| {
+        let mut object =
+            json!({ "path": file.name, "notes": 0, "windows": 0, "error": null, "problems": [] });
+        match &file.content {
+            Err(error) => object["error"] = json!(error),
+            Ok(content) => {
+                object["notes"] = json!(content.notes());
+                object["windows"] = json!(windows_of(content.classes.len(), sequence_length));
+                object["problems"] = json!(content.problems);
+                if notes {
+                    object["instruments"] = content.instruments.iter().map(instrument).collect();
+                }
+            }
+        }
+        object
+    };
+    json!({
+        "pieces": files.len() - totals.unreadable,
+        "notes": totals.notes,
+        "notes_used": totals.notes_used,
+        "windows": totals.windows,
+        "distinct_pitches": totals.distinct(),
+        "pitch_min": totals.lowest(),
+        "pitch_max": totals.highest(),
+        "files": files.iter().map(file).collect::<Vec<_>>(),
+    })
+}
+
+fn instrument(instrument: &Instrument) -> Value {
+    let note = |note: &Note| json!([note.pitch, note.start, note.end, note.velocity]);
+    json!({
+        "program": instrument.program,
+        "is_drum": instrument.is_drum,
+        "name": instrument.name,
+        "notes": instrument.notes.iter().map(note).collect::<Vec<_>>(),
+    })
+}
+
+fn print_table(files: &[FileSurvey], totals: &Totals, sequence_length: usize) {
+    println!(
+        "{:<28} {:>7} {:>11} {:>9} {:>9} {:>8}",
+        "piece", "notes", "instruments", "pitches", "seconds", "windows"
+    );
+    for file in files {
+        match &file.content {
+            Err(error) => println!("{:<28} cannot be read: {error}", file.name),
+            Ok(content) => print_row(&file.name, content, sequence_length),
+        }
+    }
+    println!(
+        "\n{} pieces, {} notes, {} used, {} windows of {sequence_length}",
+        files.len() - totals.unreadable,
+        thousands(totals.notes as u64),
+        thousands(totals.notes_used as u64),
+        thousands(totals.windows as u64),
+    );
+    if let (Some(lowest), Some(highest)) = (totals.lowest(), totals.highest()) {
+        println!("{} distinct pitches from {lowest} to {highest}", totals.distinct());
+    }
+}
+
+fn print_row(name: &str, content: &Content, sequence_length: usize) {
+    let notes = content.instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+    let pitches = notes.iter().map(|note| note.pitch);
+    let range = match (pitches.clone().min(), pitches.max()) {
+        (Some(lowest), Some(highest)) => format!("{lowest}..{highest}"),
+        _ => "none".into(),
+    };
+    let seconds = notes.iter().map(|note| note.end).fold(0.0, f64::max);
+    println!(
+        "{name:<28} {:>7} {:>11} {range:>9} {seconds:>9.1} {:>8}",
+        notes.len(),
+        content.instruments.len(),
+        windows_of(content.classes.len(), sequence_length)
+    );
+    content.problems.iter().for_each(|problem| println!("  {problem}"));
+}
+
+/// Draws the first readable piece.
+fn plot(files: &[FileSurvey], path: &Path) -> Result<()> {
+    let piece = files.iter().find_map(|file| Some((&file.name, file.content.as_ref().ok()?)));
+    let Some((name, content)) = piece else {
+        return Err(
+            CorpusError::Files(vec!["no file could be read, so there is nothing to plot".into()]).into()
+        );
+    };
+    let notes = content.instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+    fs::write(path, render::piano_roll(notes, name))
+        .map_err(|error| Failure::new(Code::Storage, format!("cannot write {}: {error}", path.display())))?;
+    eprintln!("wrote {}: {name}", path.display());
+    Ok(())
+}

@@ -1,0 +1,2 @@
+//! placeholder
+pub const BASE_URL: &str = "http://www.jsbach.net/midi/";

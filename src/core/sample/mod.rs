@@ -1,0 +1,166 @@
+//! The `sample` command: a checkpoint composes.
+//!
+//! `start` finds the notes to begin from, `compose` runs the network, `choose` picks each note from its
+//! probabilities, `output` writes MIDI, sound and pictures. The same checkpoint, seed and options give the same
+//! bytes.
+
+mod choose;
+mod compose;
+mod output;
+mod start;
+
+use std::hash::{BuildHasher, Hasher};
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::open::{Opened, open};
+use crate::failure::{Code, Failure};
+use crate::infer::Network;
+use crate::random::{Purpose, Stream};
+use choose::Choice;
+use compose::{Composition, compose};
+use output::{Files, Output};
+use start::Start;
+
+/// A small network trained on the Prelude, so that there is something to compose from at once.
+const EMBEDDED: &[u8] = include_bytes!("../../../data/prelude.safetensors");
+
+/// `sample`, and `bachdist sample`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  sample                                   compose from the built-in checkpoint
+  sample runs/cello -n 3 --seed 7          three pieces from a run's newest checkpoint
+  sample s3://bucket/cello --primer mine.mid --temperature 0.8 --top-p 0.95
+  sample step-00000500-0123456789abcdef.safetensors --greedy --json")]
+pub struct Arguments {
+    /// A file, a folder or a URL; the newest good checkpoint there. Without it a small built-in one
+    pub checkpoint: Option<String>,
+    /// How many pieces
+    #[arg(short = 'n', long = "count", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub count: u32,
+    /// Notes of a piece
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub notes: u32,
+    /// Begin from a window of the training music: a random one, or its number
+    #[arg(long, default_value = "random", value_name = "random|WINDOW", value_parser = start::parse)]
+    pub start: Start,
+    /// Begin from the last notes of a MIDI file or score instead
+    #[arg(long, value_name = "FILE.mid", conflicts_with = "start")]
+    pub primer: Option<PathBuf>,
+    /// Always take the most probable note, as the article does
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
+    pub greedy: bool,
+    /// Below 1 the probable becomes more probable, above 1 less
+    #[arg(long, default_value_t = 1.0, value_parser = choose::parse_temperature)]
+    pub temperature: f64,
+    /// Choose among the K most probable notes
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top_k: Option<u32>,
+    /// Choose among the most probable notes that reach this probability together
+    #[arg(long, value_name = "P", value_parser = choose::parse_share)]
+    pub top_p: Option<f64>,
+    /// The same seed gives the same pieces; without it a new one is drawn
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Play by a real instrument
+    #[arg(long, value_name = "FILE.sf2")]
+    pub soundfont: Option<PathBuf>,
+    /// Which files to write
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "midi,wav,png")]
+    pub only: Vec<Kind>,
+    /// Print notes and probabilities as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to write
+    #[arg(short, long, default_value = "composed", value_name = "FOLDER")]
+    pub output: PathBuf,
+}
+
+/// A kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Notes
+    Midi,
+    /// Sound
+    Wav,
+    /// A picture of the probabilities
+    Png,
+}
+
+/// Composes, writes, and prints what was written.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let Opened { checkpoint, location, notes, .. } = match &arguments.checkpoint {
+        Some(location) => open(location)?,
+        None => embedded()?,
+    };
+    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let seed = arguments.seed.unwrap_or_else(new_seed);
+    let network = Network::new(checkpoint.architecture, &checkpoint.parameters);
+    let source = start::source(arguments, &checkpoint)?;
+    let choice = Choice::new(arguments);
+    let output = Output::new(arguments)?;
+
+    if !arguments.json {
+        say(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
+    }
+    let mut pieces = Vec::new();
+    for number in 1..=u64::from(arguments.count) {
+        let stream = Stream::new(seed, Purpose::Sampling, &[number]);
+        let begin = source.begin(stream)?;
+        let composition = compose(&network, &begin.classes, arguments.notes as usize, &choice, stream);
+        let files = output.write(seed, number, &composition)?;
+        if arguments.json {
+            pieces.push(describe(&begin, &composition, &files));
+        } else {
+            let paths: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
+            say(format_args!(
+                "from        {}\nwrote       {}",
+                begin.description,
+                paths.join("\n            ")
+            ))?;
+        }
+    }
+    if arguments.json {
+        say(format_args!("{}", json!({ "checkpoint": location, "seed": seed, "pieces": pieces })))?;
+    }
+    Ok(())
+}
+
+fn embedded() -> Result<Opened> {
+    let checkpoint = Checkpoint::decode(EMBEDDED).context("the built-in checkpoint")?;
+    Ok(Opened { bytes: EMBEDDED.into(), checkpoint, location: "built-in".into(), notes: Vec::new() })
+}
+
+fn describe(begin: &start::Begin, composition: &Composition, files: &Files) -> serde_json::Value {
+    json!({
+        "midi": files.midi,
+        "wav": files.wav,
+        "png": files.png,
+        "start": begin.window,
+        "start_description": begin.description,
+        "start_classes": begin.classes,
+        "pitches": composition.pitches(),
+        "classes": composition.classes,
+        "probabilities": composition.probabilities,
+    })
+}
+
+/// A seed from the system's randomness, short enough to type again.
+fn new_seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish() >> 44
+}
+
+/// Prints a line; a reader that has gone away, like `head`, is no error.
+fn say(text: std::fmt::Arguments<'_>) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Code::Storage, format!("cannot print: {error}")).into())
+        }
+        _ => Ok(()),
+    }
+}

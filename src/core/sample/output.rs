@@ -1,0 +1,115 @@
+//! The files of a piece: MIDI, sound, and a picture of what the network thought.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::compose::Composition;
+use super::{Arguments, Kind};
+use crate::corpus::FIRST_PITCH;
+use crate::failure::{Code, Failure};
+use crate::midi::{self, Instrument, Note};
+use crate::render;
+
+/// General MIDI's cello.
+const CELLO: u8 = 42;
+const VELOCITY: u8 = 100;
+/// Seconds from one note to the next, the article's.
+const SECONDS_A_NOTE: f64 = 0.3;
+/// Samples a second.
+const RATE: u32 = 44_100;
+
+/// Where and how files are written.
+pub struct Output {
+    folder: PathBuf,
+    kinds: Vec<Kind>,
+    soundfont: Option<(PathBuf, Vec<u8>)>,
+}
+
+/// The files of one piece.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Notes.
+    pub midi: Option<PathBuf>,
+    /// Sound.
+    pub wav: Option<PathBuf>,
+    /// The picture.
+    pub png: Option<PathBuf>,
+}
+
+impl Files {
+    /// Those that were written.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.midi, &self.wav, &self.png].into_iter().flatten().map(PathBuf::as_path)
+    }
+}
+
+impl Output {
+    /// Reads what is needed before anything is composed.
+    pub fn new(arguments: &Arguments) -> Result<Self> {
+        let read = |path: &PathBuf| match std::fs::read(path) {
+            Ok(bytes) => Ok((path.clone(), bytes)),
+            Err(error) => Err(Failure::new(Code::Data, format!("{}: {error}", path.display()))),
+        };
+        let soundfont = arguments.soundfont.as_ref().map(read).transpose()?;
+        Ok(Output { folder: arguments.output.clone(), kinds: arguments.only.clone(), soundfont })
+    }
+
+    /// Writes the files of a piece, named by seed and number.
+    pub fn write(&self, seed: u64, number: u64, composition: &Composition) -> Result<Files> {
+        let stem = format!("{seed}-{number}");
+        let instrument = Instrument {
+            program: CELLO,
+            is_drum: false,
+            name: "bachdist".into(),
+            notes: notes(&composition.pitches()),
+        };
+        let mut files = Files::default();
+        if self.kinds.contains(&Kind::Midi) {
+            let bytes = midi::write(std::slice::from_ref(&instrument), &[]);
+            files.midi = Some(self.file(&format!("{stem}.mid"), &bytes)?);
+        }
+        if self.kinds.contains(&Kind::Wav) {
+            files.wav = Some(self.file(&format!("{stem}.wav"), &self.sound(&instrument.notes)?)?);
+        }
+        if self.kinds.contains(&Kind::Png) {
+            let title = format!("Predicted probabilities and chosen notes, seed {seed}, piece {number}");
+            let Composition { classes, probabilities } = composition;
+            let bytes = render::probabilities(probabilities, classes, FIRST_PITCH, &title);
+            files.png = Some(self.file(&format!("{stem}.png"), &bytes)?);
+        }
+        Ok(files)
+    }
+
+    fn sound(&self, notes: &[Note]) -> Result<Vec<u8>> {
+        let samples = match &self.soundfont {
+            Some((path, font)) => render::synthesize_soundfont(notes, CELLO, font, RATE)
+                .map_err(|error| Failure::new(Code::Data, format!("{}: {error}", path.display())))?,
+            None => render::synthesize(notes, RATE),
+        };
+        Ok(render::wav(&samples, RATE).map_err(|error| Failure::new(Code::Usage, error.to_string()))?)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        std::fs::create_dir_all(&self.folder).and_then(|()| std::fs::write(&path, bytes)).map_err(
+            |error| {
+                Failure::new(
+                    Code::Storage,
+                    format!("cannot write {}: {error}; choose another folder with -o", path.display()),
+                )
+            },
+        )?;
+        Ok(path)
+    }
+}
+
+/// Notes one after another, as the article plays them.
+fn notes(pitches: &[u8]) -> Vec<Note> {
+    let time = |number: usize| SECONDS_A_NOTE * number as f64;
+    pitches
+        .iter()
+        .enumerate()
+        .map(|(i, &pitch)| Note { pitch, velocity: VELOCITY, start: time(i), end: time(i + 1) })
+        .collect()
+}

@@ -1,0 +1,128 @@
+//! The notes that a piece begins from: a window of the training music, or the end of a file.
+
+use std::str::FromStr;
+
+use anyhow::Result;
+
+use super::Arguments;
+use crate::checkpoint::{Checkpoint, Training};
+use crate::corpus::windows::Windows;
+use crate::corpus::{class_of, load};
+use crate::failure::{Code, Failure};
+use crate::random::Stream;
+
+/// `--start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Any window.
+    Random,
+    /// This one.
+    Window(u64),
+}
+
+/// `random` or a number.
+pub fn parse(text: &str) -> Result<Start, String> {
+    match text {
+        "random" => Ok(Start::Random),
+        _ => u64::from_str(text)
+            .map(Start::Window)
+            .map_err(|_| "must be random or the number of a window".into()),
+    }
+}
+
+/// Where pieces begin.
+pub struct Source {
+    training: Training,
+    sequence_length: usize,
+    from: From,
+}
+
+enum From {
+    Training(Start),
+    Primer(Begin),
+}
+
+/// The notes that one piece begins from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    /// As many classes as a window has.
+    pub classes: Vec<u8>,
+    /// The number of their window in the training music.
+    pub window: Option<u64>,
+    /// In words.
+    pub description: String,
+}
+
+/// The source that the command line asks for.
+pub fn source(arguments: &Arguments, checkpoint: &Checkpoint) -> Result<Source> {
+    let sequence_length = checkpoint.sequence_length()?;
+    let from = match &arguments.primer {
+        Some(path) => From::Primer(primer(path, sequence_length)?),
+        None => From::Training(arguments.start),
+    };
+    let source = Source { training: checkpoint.corpus.clone(), sequence_length, from };
+    if let From::Training(start) = source.from {
+        source.check(start)?;
+    }
+    Ok(source)
+}
+
+impl Source {
+    fn windows(&self) -> Windows<'_> {
+        Windows::new(&self.training.pieces, self.sequence_length)
+    }
+
+    fn check(&self, start: Start) -> Result<(), Failure> {
+        let windows = self.windows().len();
+        let fail = |message: String| Err(Failure::new(Code::Usage, message));
+        match start {
+            _ if windows == 0 => {
+                fail("the checkpoint has no training music to begin from; use --primer".into())
+            }
+            Start::Window(number) if number >= windows => {
+                fail(format!("--start {number}: the training music has windows 0 to {}", windows - 1))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The beginning of a piece; a random one is found by the first number of its stream.
+    pub fn begin(&self, stream: Stream) -> Result<Begin> {
+        let start = match &self.from {
+            From::Primer(begin) => return Ok(begin.clone()),
+            From::Training(start) => *start,
+        };
+        let windows = self.windows();
+        let number = match start {
+            Start::Window(number) => number,
+            Start::Random => (stream.uniform(0) * windows.len() as f64) as u64,
+        };
+        let window = windows.get(number);
+        let piece = &self.training.pieces[window.piece].name;
+        Ok(Begin {
+            classes: window.input.to_vec(),
+            window: Some(number),
+            description: format!(
+                "window {number}: {piece}, notes {} to {}",
+                window.at,
+                window.at + window.input.len() - 1
+            ),
+        })
+    }
+}
+
+fn primer(path: &std::path::Path, sequence_length: usize) -> Result<Begin> {
+    let fail = |reason: String| Failure::new(Code::Data, format!("{}: {reason}", path.display()));
+    let instruments = load::read(path).map_err(fail)?;
+    let notes = instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+    let Some(first) = notes.len().checked_sub(sequence_length) else {
+        let found = notes.len();
+        let reason =
+            format!("its first instrument has {found} notes, and a primer needs at least {sequence_length}");
+        return Err(fail(reason).into());
+    };
+    let classes: Option<Vec<u8>> = notes[first..].iter().map(|note| class_of(note.pitch)).collect();
+    let classes = classes.ok_or_else(|| fail("one of its last notes has a pitch outside 1..=79".into()))?;
+    let description = format!("the last {sequence_length} notes of {}", path.display());
+    Ok(Begin { classes, window: None, description })
+}
