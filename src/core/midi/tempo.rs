@@ -66,8 +66,7 @@ impl TempoMap {
     /// All changes, the first at 0 seconds.
     pub fn changes(&self) -> Vec<TempoChange> {
         let quarters_per_minute = |stretch: &Stretch| 60.0 / (stretch.seconds_per_tick * self.resolution);
-        let change =
-            |s: &Stretch| TempoChange { time: s.time, quarters_per_minute: quarters_per_minute(s) };
+        let change = |s: &Stretch| TempoChange { time: s.time, quarters_per_minute: quarters_per_minute(s) };
         self.stretches.iter().map(change).collect()
     }
 

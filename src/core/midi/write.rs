@@ -37,7 +37,8 @@ pub fn write(instruments: &[Instrument], texts: &[(f64, &str)]) -> Vec<u8> {
         file.tracks.push(instrument_track(instrument, name, channel(index, instrument.is_drum)));
     }
     let mut bytes = Vec::new();
-    file.write_std(&mut bytes).expect("a vector takes all bytes, and names and texts have a length that fits");
+    file.write_std(&mut bytes)
+        .expect("a vector takes all bytes, and names and texts have a length that fits");
     bytes
 }
 

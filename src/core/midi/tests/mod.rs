@@ -1,1 +1,18 @@
+//! Tests of MIDI reading and writing: [`rules`] one by one, [`oracle`] and [`peer`] against pretty_midi,
+//! [`hostile`] input, and [`round_trip`]s. [`bytes`] and [`generated`] make the files.
 
+mod bytes;
+mod generated;
+mod hostile;
+mod oracle;
+mod peer;
+mod round_trip;
+mod rules;
+
+use std::path::PathBuf;
+
+/// The folder of data and oracles beside the checkout, where there is one.
+fn shared(path: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(path);
+    path.exists().then_some(path)
+}
