@@ -6,7 +6,7 @@ use proptest::sample::select;
 
 use super::super::{Instrument, MAX_TICK, Note, Problem, Song, read, write};
 use super::bytes::*;
-use super::{generated, shared};
+use super::{config, generated, shared};
 
 /// Bytes that a song takes beyond itself.
 fn heap(song: &Song) -> usize {
@@ -48,7 +48,7 @@ fn real_files() -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, max_shrink_iters: 500, ..ProptestConfig::default() })]
+    #![proptest_config(config(1000))]
 
     #[test]
     fn damaged_real_files_do_no_harm(bytes in generated::damaged(select(real_files()))) {
