@@ -1,7 +1,7 @@
-//! MIDI files to notes and back. [`read`] finds in a file what pretty_midi 0.2.11 finds in it, [`write`]
-//! makes files that pretty_midi and everything else can read; what notes mean for training and sampling
-//! is left to `corpus` and `sample`. Nothing that a file says can make reading panic, hang, or take more
-//! memory than a small multiple of the file.
+//! MIDI files to notes and back. [`read()`] finds in a file what pretty_midi 0.2.11 finds in it, [`write()`]
+//! makes files that pretty_midi and synthesizers read; what notes mean for training and sampling is left
+//! to `corpus` and `sample`. Nothing that a file says can make reading panic, hang, or take more memory than
+//! a small multiple of the file.
 
 mod chunks;
 mod cursor;

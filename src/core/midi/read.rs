@@ -1,6 +1,6 @@
 //! From the bytes of a MIDI file to its instruments and notes, as pretty_midi 0.2.11 finds them: the same
 //! instruments and notes in the same order, with the same times to the last bit, in every file that
-//! pretty_midi reads. Its rules, each with a test in [`tests`](super::tests):
+//! pretty_midi reads. Its rules, each with a test in `tests/rules.rs`:
 //!
 //! - Tracks come in file order, events in track order; a note enters its instrument when it *ends*, and
 //!   an instrument enters the song with its first note. Nothing is sorted.
