@@ -68,6 +68,7 @@ impl Pitches {
     }
 }
 
+/// A picture with its axes, to be drawn on and then turned into a PNG.
 pub(super) struct Chart {
     pub canvas: Canvas,
     /// Where the data go.

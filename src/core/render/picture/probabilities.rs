@@ -15,8 +15,8 @@ const VISIBLE: f32 = 0.01;
 /// had at least 1%. The colours go with the square root of the probability, so that an alternative of 5%
 /// can be seen; the colour bar says so by its labels.
 ///
-/// The picture grows with the number of notes until its data are 2,800 pixels wide; where several notes share a pixel it shows
-/// the largest probability.
+/// The picture grows with the number of notes until its data are 2,800 pixels wide; where several notes share
+/// a pixel it shows the largest probability.
 pub fn probabilities(probabilities: &[Vec<f32>], chosen: &[u8], first_pitch: u8, title: &str) -> Vec<u8> {
     let columns = Columns::new(probabilities.len());
     let pitches = visible_pitches(probabilities, chosen, first_pitch);
