@@ -1,7 +1,7 @@
 //! Sound and pictures of notes.
 //!
 //! Two ways to hear notes, [`synthesize`] (sine waves, sample for sample what pretty_midi makes) and
-//! [`synthesize_soundfont`] (a recorded instrument), both turned into a file's bytes by [`wav`]. Two ways to
+//! [`synthesize_soundfont`] (a recorded instrument), both turned into a file's bytes by [`wav()`]. Two ways to
 //! see them, [`piano_roll`] and [`probabilities`], both PNG bytes.
 //!
 //! Everything here is a function from notes and plain slices to samples or bytes: it opens no file, knows no

@@ -98,4 +98,5 @@ impl DyingSine {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -129,4 +129,5 @@ fn events(notes: &[Note], rate: u32) -> Vec<Event> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

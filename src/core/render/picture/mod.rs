@@ -1,10 +1,20 @@
-//! stub
-use crate::midi::Note;
-/// a
-pub fn piano_roll(_: &[Note], _: &str) -> Vec<u8> {
-    vec![]
-}
-/// b
-pub fn probabilities(_: &[Vec<f32>], _: &[u8], _: u8, _: &str) -> Vec<u8> {
-    vec![]
-}
+//! Notes and predictions as pictures: PNG bytes.
+//!
+//! Two pictures, one look. `canvas` holds the pixels and becomes a PNG, `text` writes on it with an embedded
+//! font, `colours` is the palette, `chart` draws what both pictures share (title, pitch axis, time axis,
+//! colour bar); `piano_roll` and `probabilities` draw the data. The invariant: the bytes are a function of the
+//! arguments, and no font of the system is asked for.
+
+mod canvas;
+mod chart;
+mod colours;
+mod piano_roll;
+mod probabilities;
+mod text;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use piano_roll::piano_roll;
+pub use probabilities::probabilities;

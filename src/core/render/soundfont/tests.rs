@@ -144,7 +144,7 @@ fn every_truncation_is_an_error() {
     }
 }
 
-/// One changed byte anywhere, to each of several values: sound or an error, never a panic, and never the
+/// One changed byte anywhere, to each of three values: sound or an error, never a panic, and never the
 /// gigabytes a size field may claim.
 #[test]
 fn damaged_bytes_never_panic() {
@@ -152,7 +152,7 @@ fn damaged_bytes_never_panic() {
     let samples = 62..62 + 900;
     let mut refused = 0;
     for at in (0..soundfont.len()).filter(|at| !samples.contains(at)) {
-        for value in [0, 1, 0x7F, 0x80, 0xFF] {
+        for value in [0, 0x7F, 0xFF] {
             let mut damaged = soundfont.clone();
             damaged[at] = value;
             let result = synthesize_soundfont(&[note(60, 0.0, 0.01)], 42, &damaged, RATE);
@@ -160,7 +160,7 @@ fn damaged_bytes_never_panic() {
         }
     }
     println!("{refused} damaged files refused");
-    assert!(refused > 500);
+    assert!(refused > 300);
 }
 
 /// A real General MIDI SoundFont, which comes with pretty_midi.

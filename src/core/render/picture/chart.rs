@@ -1,0 +1,295 @@
+//! What both pictures share: a title above, pitch up the side, time along the bottom, a colour bar.
+//!
+//! A chart is a canvas and the area of the data on it. Rows have a whole number of pixels, so that all are
+//! equally high and their edges sharp. A wider plot gets everything larger in proportion, letters too, so that
+//! a long piece looks the same when the picture is fitted to a page, and gains detail when it is not.
+
+use std::ops::RangeInclusive;
+
+use super::canvas::{Area, Canvas, Colour};
+use super::colours::{INK, MUTED, PAPER, RULE};
+use super::text::{Align, CAPITAL, Style, Weight, shorten, write, write_upwards};
+
+/// The plot's width, in pixels, at which lengths below are pixels and letters have their nominal size.
+pub(super) const USUAL_WIDTH: i32 = 1400;
+/// No plot gets wider than this.
+pub(super) const WIDEST: i32 = 2 * USUAL_WIDTH;
+/// About how high the plot is.
+const HEIGHT: f32 = 660.0;
+
+const LEFT: f32 = 156.0;
+const TOP: f32 = 96.0;
+const BOTTOM: f32 = 88.0;
+const RIGHT: f32 = 40.0;
+const RIGHT_WITH_BAR: f32 = 168.0;
+
+/// Length of a tick, and the space between it and its label.
+const TICK: f32 = 7.0;
+const GAP: f32 = 8.0;
+
+const LABEL: Style = Style { size: 20.0, weight: Weight::Regular, colour: MUTED, align: Align::Middle };
+const NAME: Style = Style { size: 21.0, weight: Weight::Regular, colour: INK, align: Align::Middle };
+const TITLE: Style = Style { size: 28.0, weight: Weight::SemiBold, colour: INK, align: Align::Start };
+
+/// The pitches of the rows, lowest and highest included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pitches {
+    pub low: u8,
+    pub high: u8,
+}
+
+impl Pitches {
+    /// Rows for all of `used` with one above and below, at least 13 (so that there is a C), inside `limits`.
+    pub(super) fn around(used: impl Iterator<Item = u8>, limits: RangeInclusive<u8>) -> Self {
+        const LEAST: u8 = 13;
+        let (first, last) = (*limits.start(), *limits.end());
+        let span = used.fold(None, |span, pitch| match span {
+            None => Some((pitch, pitch)),
+            Some((low, high)) => Some((pitch.min(low), pitch.max(high))),
+        });
+        let (low, high) = span.unwrap_or((54, 66));
+        let clamp = |pitch: u8| pitch.clamp(first, last);
+        let (mut low, mut high) = (clamp(low.saturating_sub(1)), clamp(high.saturating_add(1)));
+        while high - low + 1 < LEAST && (low > first || high < last) {
+            high = clamp(high.saturating_add(1));
+            if high - low + 1 < LEAST {
+                low = clamp(low.saturating_sub(1));
+            }
+        }
+        Self { low, high }
+    }
+
+    pub(super) fn contains(self, pitch: u8) -> bool {
+        (self.low..=self.high).contains(&pitch)
+    }
+
+    fn rows(self) -> i32 {
+        i32::from(self.high) - i32::from(self.low) + 1
+    }
+}
+
+/// A picture with its axes, to be drawn on and then turned into a PNG.
+pub(super) struct Chart {
+    pub canvas: Canvas,
+    /// Where the data go.
+    pub plot: Area,
+    pitches: Pitches,
+    row_height: i32,
+    /// Pixels for each nominal one, at least 1.
+    scale: f32,
+}
+
+impl Chart {
+    /// An empty chart whose plot is `width` pixels wide.
+    pub(super) fn new(title: &str, pitches: Pitches, width: i32, with_colour_bar: bool) -> Self {
+        let scale = (width as f32 / USUAL_WIDTH as f32).max(1.0);
+        let px = |length: f32| (length * scale).round() as i32;
+        let row_height = px((HEIGHT / pitches.rows() as f32).floor().clamp(7.0, 28.0));
+        let (left, top) = (px(LEFT), px(TOP));
+        let plot = Area { left, top, right: left + width, bottom: top + pitches.rows() * row_height };
+        let right = px(if with_colour_bar { RIGHT_WITH_BAR } else { RIGHT });
+        let canvas = Canvas::new(plot.right + right, plot.bottom + px(BOTTOM), PAPER);
+        let mut chart = Self { canvas, plot, pitches, row_height, scale };
+        chart.title(title);
+        chart
+    }
+
+    fn title(&mut self, title: &str) {
+        let style = self.style(TITLE);
+        let room = (self.canvas.width() - self.plot.left - self.px(RIGHT)) as f32;
+        let at = (self.plot.left as f32, self.px(50.0) as f32);
+        write(&mut self.canvas, at, &shorten(title, style, room), style);
+    }
+
+    /// A nominal length in this chart's pixels.
+    pub(super) fn px(&self, length: f32) -> i32 {
+        (length * self.scale).round() as i32
+    }
+
+    fn style(&self, style: Style) -> Style {
+        Style { size: style.size * self.scale, ..style }
+    }
+
+    /// The row of a pitch, over the plot's whole width.
+    pub(super) fn row(&self, pitch: u8) -> Area {
+        let top = self.plot.top + (i32::from(self.pitches.high) - i32::from(pitch)) * self.row_height;
+        Area { top, bottom: top + self.row_height, ..self.plot }
+    }
+
+    /// From the highest row to the lowest.
+    pub(super) fn pitches(&self) -> impl Iterator<Item = u8> + use<> {
+        (self.pitches.low..=self.pitches.high).rev()
+    }
+
+    /// The frame, and the names of as many pitches as have room, the Cs in a stronger ink.
+    pub(super) fn pitch_axis(&mut self) {
+        let frame = self.frame(self.plot);
+        let labelled = labelled_keys(self.row_height as f32 / self.scale);
+        for pitch in self.pitches().filter(|pitch| labelled.contains(&(pitch % 12))) {
+            let row = self.row(pitch);
+            let y = (row.top + row.bottom) / 2;
+            let tick = Area { left: frame.left - self.px(TICK), right: frame.left, ..self.tick_at(y) };
+            self.canvas.fill(tick, RULE, 1.0);
+            let colour = if pitch.is_multiple_of(12) { INK } else { MUTED };
+            let style = self.style(Style { colour, align: Align::End, ..LABEL });
+            let at = ((tick.left - self.px(GAP)) as f32, self.centred(y));
+            write(&mut self.canvas, at, &pitch_name(pitch), style);
+        }
+        let middle = (self.plot.top + self.plot.bottom) / 2;
+        let style = self.style(NAME);
+        let x = self.px(34.0);
+        write_upwards(&mut self.canvas, (x, middle), "pitch", style);
+    }
+
+    /// Ticks below the plot, each with its distance from the plot's left edge in pixels and its label.
+    pub(super) fn time_axis(&mut self, name: &str, ticks: &[(i32, String)]) {
+        let (thin, length, style) = (self.px(1.0), self.px(TICK), self.style(LABEL));
+        let top = self.plot.bottom + thin;
+        let baseline = ((top + length + self.px(GAP)) as f32 + CAPITAL * style.size).round();
+        for (x, label) in ticks {
+            let left = self.plot.left + x - thin / 2;
+            self.canvas.fill(Area { left, top, right: left + thin, bottom: top + length }, RULE, 1.0);
+            write(&mut self.canvas, (left as f32 + thin as f32 / 2.0, baseline), label, style);
+        }
+        let middle = (self.plot.left + self.plot.right) as f32 / 2.0;
+        let y = (self.plot.bottom + self.px(BOTTOM - 20.0)) as f32;
+        let style = self.style(NAME);
+        write(&mut self.canvas, (middle, y), name, style);
+    }
+
+    /// A bar of colours right of the plot: `colour` at positions from 0 (bottom) to 1 (top), labels at some.
+    pub(super) fn colour_bar(&mut self, name: &str, colour: impl Fn(f32) -> Colour, ticks: &[(f32, &str)]) {
+        let left = self.plot.right + self.px(30.0);
+        let bar = Area { left, right: left + self.px(22.0), ..self.plot };
+        let highest = (bar.height() - 1) as f32;
+        for y in bar.top..bar.bottom {
+            let position = (bar.bottom - 1 - y) as f32 / highest;
+            self.canvas.fill(Area { top: y, bottom: y + 1, ..bar }, colour(position), 1.0);
+        }
+        let frame = self.frame(bar);
+        let style = self.style(Style { align: Align::Start, ..LABEL });
+        for (position, label) in ticks {
+            let y = bar.bottom - 1 - (position * highest).round() as i32;
+            let tick = Area { left: frame.right, right: frame.right + self.px(TICK), ..self.tick_at(y) };
+            self.canvas.fill(tick, RULE, 1.0);
+            let at = ((tick.right + self.px(GAP)) as f32, self.centred(y));
+            write(&mut self.canvas, at, label, style);
+        }
+        let at = (self.plot.right + self.px(RIGHT_WITH_BAR - 24.0), (bar.top + bar.bottom) / 2);
+        let style = self.style(NAME);
+        write_upwards(&mut self.canvas, at, name, style);
+    }
+
+    /// A swatch and its meaning, above the plot on the right.
+    pub(super) fn key(&mut self, colour: Colour, meaning: &str) {
+        let style = self.style(Style { align: Align::End, ..LABEL });
+        let y = self.plot.top - self.px(20.0);
+        let at = (self.plot.right as f32, self.centred(y));
+        write(&mut self.canvas, at, meaning, style);
+        let right = self.plot.right - style.width(meaning) as i32 - self.px(10.0);
+        let half = self.px(3.5);
+        let swatch = Area { left: right - self.px(28.0), top: y - half, right, bottom: y + half };
+        self.canvas.fill(swatch, colour, 1.0);
+    }
+
+    /// What is said where there is nothing to draw.
+    pub(super) fn say_empty(&mut self, message: &str) {
+        let Area { left, top, right, bottom } = self.plot;
+        let at = ((left + right) as f32 / 2.0, self.centred((top + bottom) / 2));
+        let style = self.style(LABEL);
+        write(&mut self.canvas, at, message, style);
+    }
+
+    /// A line around an area, outside of it; returns the area with its line.
+    fn frame(&mut self, inner: Area) -> Area {
+        let thin = self.px(1.0);
+        let Area { left, top, right, bottom } = inner;
+        let outer = Area { left: left - thin, top: top - thin, right: right + thin, bottom: bottom + thin };
+        self.canvas.fill(Area { bottom: top, ..outer }, RULE, 1.0);
+        self.canvas.fill(Area { top: bottom, ..outer }, RULE, 1.0);
+        self.canvas.fill(Area { right: left, ..outer }, RULE, 1.0);
+        self.canvas.fill(Area { left: right, ..outer }, RULE, 1.0);
+        outer
+    }
+
+    /// The thickness of a horizontal tick around pixel row `y`; its ends are the caller's.
+    fn tick_at(&self, y: i32) -> Area {
+        let thin = self.px(1.0);
+        Area { left: 0, top: y - thin / 2, right: 0, bottom: y - thin / 2 + thin }
+    }
+
+    /// The baseline that centres a label's capitals on the pixel row `y`; whole, so that digits stand sharp.
+    fn centred(&self, y: i32) -> f32 {
+        (y as f32 + 0.5 + CAPITAL * LABEL.size * self.scale / 2.0).round()
+    }
+}
+
+/// Which keys of an octave (C is 0) get a label, so that labels never touch at a
+/// nominal row height: naturals, or C, E and G, or C.
+fn labelled_keys(row_height: f32) -> &'static [u8] {
+    match row_height {
+        ..8.0 => &[0],
+        8.0..23.0 => &[0, 4, 7],
+        _ => &[0, 2, 4, 5, 7, 9, 11],
+    }
+}
+
+/// "C3 (48)": the note in scientific pitch notation (60 is C4) and its MIDI key.
+fn pitch_name(pitch: u8) -> String {
+    const NAMES: [&str; 12] = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
+    format!("{}{} ({pitch})", NAMES[usize::from(pitch % 12)], i32::from(pitch / 12) - 1)
+}
+
+/// Is this a black key of the piano?
+pub(super) fn is_black_key(pitch: u8) -> bool {
+    matches!(pitch % 12, 1 | 3 | 6 | 8 | 10)
+}
+
+/// The smallest of 1, 2, 5, 10, 20 … (and 0.5, 0.2 …) that cuts `span` into at most `parts` parts.
+pub(super) fn tick_step(span: f64, parts: i32) -> f64 {
+    let rough = span / f64::from(parts.max(1));
+    let magnitude = 10f64.powf(rough.log10().floor());
+    let steps = [1.0, 2.0, 5.0].map(|step| step * magnitude);
+    steps.into_iter().find(|step| *step >= rough).unwrap_or(10.0 * magnitude)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_have_a_margin_an_octave_and_stay_inside() {
+        let rows = |used: &[u8], limits| {
+            let Pitches { low, high } = Pitches::around(used.iter().copied(), limits);
+            (low, high)
+        };
+        assert_eq!(rows(&[36, 60], 1..=79), (35, 61));
+        assert_eq!(rows(&[60], 0..=127), (54, 66));
+        assert_eq!(rows(&[1], 1..=79), (1, 13));
+        assert_eq!(rows(&[127], 0..=127), (115, 127));
+        assert_eq!(rows(&[5], 3..=9), (3, 9));
+        assert_eq!(rows(&[0, 127], 0..=127), (0, 127));
+        assert_eq!(rows(&[], 0..=127), (53, 67));
+    }
+
+    #[test]
+    fn steps_are_one_two_or_five() {
+        for (span, parts, expected) in [
+            (200.0, 10, 20.0),
+            (800.0, 12, 100.0),
+            (0.3, 10, 0.05),
+            (1.0, 10, 0.1),
+            (1e6, 9, 2e5),
+            (7.0, 7, 1.0),
+        ] {
+            let step = tick_step(span, parts);
+            assert!((step / expected - 1.0).abs() < 1e-9, "{span} in {parts}: {step}");
+        }
+    }
+
+    #[test]
+    fn pitches_are_named_as_musicians_do() {
+        let names = [0, 21, 48, 60, 61, 127].map(pitch_name);
+        assert_eq!(names, ["C-1 (0)", "A0 (21)", "C3 (48)", "C4 (60)", "C#4 (61)", "G9 (127)"]);
+    }
+}
