@@ -1,5 +1,6 @@
 //! `bachdist data`: getting music files, and seeing what is in them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -59,8 +60,8 @@ struct Totals {
     notes: usize,
     notes_used: usize,
     windows: usize,
-    /// How often each pitch is used.
-    pitches: [usize; 128],
+    /// The pitches used.
+    pitches: BTreeSet<u8>,
 }
 
 impl Totals {
@@ -74,21 +75,9 @@ impl Totals {
             totals.notes += content.notes();
             totals.notes_used += content.classes.len();
             totals.windows += windows_of(content.classes.len(), sequence_length);
-            content.classes.iter().for_each(|&class| totals.pitches[usize::from(pitch_of(class))] += 1);
+            totals.pitches.extend(content.classes.iter().map(|&class| pitch_of(class)));
         }
         totals
-    }
-
-    fn distinct(&self) -> usize {
-        self.pitches.iter().filter(|&&count| count > 0).count()
-    }
-
-    fn lowest(&self) -> Option<usize> {
-        self.pitches.iter().position(|&count| count > 0)
-    }
-
-    fn highest(&self) -> Option<usize> {
-        self.pitches.iter().rposition(|&count| count > 0)
     }
 }
 
@@ -114,9 +103,9 @@ fn json(files: &[FileSurvey], totals: &Totals, sequence_length: usize, notes: bo
         "notes": totals.notes,
         "notes_used": totals.notes_used,
         "windows": totals.windows,
-        "distinct_pitches": totals.distinct(),
-        "pitch_min": totals.lowest(),
-        "pitch_max": totals.highest(),
+        "distinct_pitches": totals.pitches.len(),
+        "pitch_min": totals.pitches.first(),
+        "pitch_max": totals.pitches.last(),
         "files": files.iter().map(file).collect::<Vec<_>>(),
     })
 }
@@ -149,8 +138,8 @@ fn print_table(files: &[FileSurvey], totals: &Totals, sequence_length: usize) {
         thousands(totals.notes_used as u64),
         thousands(totals.windows as u64),
     );
-    if let (Some(lowest), Some(highest)) = (totals.lowest(), totals.highest()) {
-        println!("{} distinct pitches from {lowest} to {highest}", totals.distinct());
+    if let (Some(lowest), Some(highest)) = (totals.pitches.first(), totals.pitches.last()) {
+        println!("{} distinct pitches from {lowest} to {highest}", totals.pitches.len());
     }
 }
 

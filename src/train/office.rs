@@ -68,7 +68,7 @@ impl Office {
     /// After every step.
     pub fn step(&mut self, standing: Standing) -> Result<()> {
         self.report.step(standing)?;
-        let finished: Vec<_> = self.saver.finished().collect();
+        let finished: Vec<_> = self.saver.iter().flat_map(Saver::finished).collect();
         finished.into_iter().try_for_each(|result| self.finished(result))
     }
 
