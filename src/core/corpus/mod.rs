@@ -1,0 +1,3 @@
+//! The pieces that a network learns from.
+
+pub mod fetch;
