@@ -133,10 +133,10 @@ pub enum Problem {
     #[error("the server answers HTTP {0}")]
     Status(u16),
     /// The server gives other contents than the manifest describes.
-    #[error("the server has {0}, not the file of the manifest; nothing of it was kept")]
+    #[error("the server has {0}, not the file of the manifest, and none of it was kept")]
     Wrong(String),
     /// The connection broke, again and again. What came is kept for the next run.
-    #[error("the connection broke after {have} of {size} bytes ({reason}); run again to go on")]
+    #[error("the connection broke after {have} of {size} bytes ({reason}), run again to go on")]
     Broken {
         /// Bytes in the partial file.
         have: u64,

@@ -101,7 +101,9 @@ fn builder(bucket: &str, aws: &Variables) -> Result<(AmazonS3Builder, Option<Str
         .with_disable_bulk_delete(true);
     let value = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
     let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
-    let allowed = value(client(ClientConfigKey::AllowHttp)).is_some_and(|value| value == "true");
+    // As object_store reads a yes.
+    let yes = |value: String| ["1", "true", "on", "yes", "y"].contains(&value.to_ascii_lowercase().as_str());
+    let allowed = value(client(ClientConfigKey::AllowHttp)).is_some_and(yes);
     match &endpoint {
         Some(url) if url.starts_with("http://") && !allowed => Err(format!(
             "AWS_ENDPOINT_URL is {url}, without encryption; set AWS_ALLOW_HTTP=true to allow that"

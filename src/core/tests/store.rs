@@ -1,18 +1,17 @@
 //! One suite of promises over every kind of store: a folder, memory, and a real S3 server. Then the line
 //! that each common failure prints.
-//!
-//! `launch/s3-local` runs the server, as long as this process holds the other end of its standard input,
-//! so that it ends with the tests however they end.
+
+#![allow(clippy::unwrap_used)]
+
+mod s3_server;
 
 use bachdist_core::store::{Creation, Kind, Store, StoreError};
-use std::collections::BTreeMap;
-use std::env;
+use s3_server::{credentials, server};
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Barrier, OnceLock};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Barrier;
 use std::thread;
 
 /// Everything that callers rely on, whatever holds the objects.
@@ -331,74 +330,4 @@ impl Drop for Tmpfs {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.path).status();
     }
-}
-
-type Variables = BTreeMap<String, String>;
-
-/// The server of this process, started by the first test that needs it.
-struct Server {
-    variables: Variables,
-    /// Its standard input keeps the server up.
-    _process: Child,
-}
-
-impl Server {
-    fn open(&self, url: &str, changes: &[(&str, Option<&str>)]) -> Result<Store, StoreError> {
-        let mut variables = self.variables.clone();
-        for (name, value) in changes {
-            match value {
-                Some(value) => variables.insert((*name).to_owned(), (*value).to_owned()),
-                None => variables.remove(*name),
-            };
-        }
-        Store::open_with(url, variables)
-    }
-}
-
-fn server() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-    SERVER.get_or_init(start_server).as_ref()
-}
-
-fn start_server() -> Option<Server> {
-    let weed = cache()?.join("test-tools/bin/weed");
-    if !weed.exists() {
-        println!("skipped: no S3 server (launch/setup --tests installs it)");
-        return None;
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch/s3-local");
-    // `read` ends when this process does, by whatever end.
-    let mut process = Command::new(script)
-        .args(["run", "bash", "-c", "env | grep ^AWS_; echo; read -r _"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let variables = lines
-        .map(Result::unwrap)
-        .take_while(|line| !line.is_empty())
-        .map(|line| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
-        .collect();
-    let server = Server { variables, _process: process };
-    assert!(server.variables.contains_key("AWS_ENDPOINT_URL"), "launch/s3-local did not start");
-    Some(server)
-}
-
-fn cache() -> Option<PathBuf> {
-    let named = |name| env::var_os(name).map(PathBuf::from);
-    named("BACHDIST_CACHE")
-        .or_else(|| named("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
-        .or_else(|| named("HOME").map(|home| home.join(".cache/bachdist")))
-}
-
-fn credentials(endpoint: &str) -> Variables {
-    [
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_ALLOW_HTTP", "true"),
-        ("AWS_ACCESS_KEY_ID", "somebody"),
-        ("AWS_SECRET_ACCESS_KEY", "something"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
 }
