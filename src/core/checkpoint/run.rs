@@ -151,7 +151,7 @@ fn latest_attempt(store: &Store) -> Result<u64, StoreError> {
 /// The checkpoints that are not kept, given all of them, oldest first.
 fn retired(listed: &[Listed], retention: Retention) -> Vec<Name> {
     let old = &listed[..listed.len().saturating_sub(retention.keep)];
-    let kept = |step: u64| retention.keep_every.is_some_and(|every| step % every == 0);
+    let kept = |step: u64| retention.keep_every.is_some_and(|every| step.is_multiple_of(every));
     old.iter().filter(|listed| !kept(listed.name.step)).map(|listed| listed.name.clone()).collect()
 }
 
