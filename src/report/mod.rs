@@ -62,13 +62,8 @@ pub struct Standing {
 
 impl Report {
     /// A reporter for a run of so many epochs and steps in all.
-    pub fn new(
-        metrics: Metrics,
-        progress: Progress,
-        epochs: u64,
-        steps_per_epoch: u64,
-        last_step: u64,
-    ) -> Self {
+    pub fn new(metrics: Metrics, progress: Progress, batches: Batches, epochs: u64, last_step: u64) -> Self {
+        let steps_per_epoch = batches.steps_per_epoch();
         let now = Instant::now();
         let bar = terminal::find(progress).map(|terminal| {
             let bar =
