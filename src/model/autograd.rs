@@ -94,7 +94,12 @@ impl Network {
         let weights = Tensor::from_slice(&weights).to_device(self.device).unsqueeze(1);
         let loss = -(log_probabilities.f_gather(1, &targets, false)? * weights).sum(Kind::Float);
         let gradients = Tensor::f_run_backward(&[loss], &self.leaves(), false, false)?;
-        let parts: Vec<Tensor> = gradients.iter().map(|gradient| gradient.reshape([-1])).collect();
+        // In windows of one note the recurrent kernels take no part, and libtorch has no gradient of them.
+        let part = |(gradient, leaf): (&Tensor, &Tensor)| match gradient.defined() {
+            true => gradient.reshape([-1]),
+            false => leaf.zeros_like().reshape([-1]),
+        };
+        let parts: Vec<Tensor> = gradients.iter().zip(self.leaves()).map(part).collect();
         let mut gradient = vec![0.0; self.architecture.len()];
         Tensor::cat(&parts, 0).f_copy_data(&mut gradient, self.architecture.len())?;
         Ok((score(&log_probabilities, lane)?, gradient))

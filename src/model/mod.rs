@@ -103,3 +103,6 @@ fn score<'a>(rows: impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -> EpochSu
     }
     sums
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,7 +234,7 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let mut config = Config::default();
-        (config.model.layers, config.model.units, config.model.dense) = (2, 3, 5);
+        (config.model.layers, config.model.units, config.model.dense) = (2, 16, 17);
         let architecture = Architecture::new(&config.model, CLASSES);
         let numbers = |scale: f32| (0..architecture.len()).map(|i| i as f32 * scale).collect();
         let piece = |name: &str, classes: &[u8]| Piece { name: name.into(), classes: classes.to_vec() };
@@ -273,7 +273,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damage_never_panics(at in 0usize..4000, bit in 0u8..8, cut in 0usize..8000) {
+        fn damage_never_panics(at: usize, bit in 0u8..8, cut: usize) {
             let mut bytes = checkpoint().encode();
             let length = bytes.len();
             bytes[at % length] ^= 1 << bit;

@@ -164,6 +164,10 @@ impl Default for Checkpoint {
 /// typing error from asking for terabytes.
 const LARGEST: usize = 1 << 20;
 
+/// The fewest units of a layer. In libtorch's products of fewer than 12 columns, a row's bits depend on where it
+/// lies and on the number of threads.
+pub const NARROWEST: usize = 16;
+
 impl Config {
     /// All values that cannot work, in the order of the file's tables.
     pub fn validate(&self) -> Vec<Problem> {

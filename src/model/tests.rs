@@ -1,0 +1,104 @@
+//! The two ways to compute a gradient against each other, and each against itself on other ranks.
+
+use bachdist_core::config::NARROWEST;
+use bachdist_core::corpus::windows::Window;
+use bachdist_core::network::Architecture;
+use bachdist_core::random::{Purpose, Stream};
+use proptest::prelude::*;
+use tch::Device;
+
+use super::dropout::Dropout;
+use super::{LaneBatch, RankGradient, autograd, cpu, init};
+use crate::comm::share::TreeSum;
+
+/// Lanes of random windows; the last windows are missing, as in a ragged batch.
+fn lanes(count: usize, rows: usize, notes: usize, missing: usize, seed: u64) -> Vec<LaneBatch> {
+    let stream = Stream::new(seed, Purpose::Sampling, &[]);
+    let class = |index: usize| (stream.uniform(index as u64) * 79.0) as u8;
+    let notes_of: Vec<Vec<u8>> = (0..count * rows)
+        .map(|row| (0..=notes).map(|note| class(row * (notes + 1) + note)).collect())
+        .collect();
+    let windows: Vec<Window<'_>> = notes_of
+        .iter()
+        .map(|all| Window { piece: 0, at: 0, input: &all[..notes], target: all[notes] })
+        .collect();
+    let present = windows.len() - missing.min(windows.len() - 1);
+    (0..count)
+        .map(|lane| {
+            let range = (lane * rows).min(present)..((lane + 1) * rows).min(present);
+            LaneBatch::new(lane * rows, rows.next_multiple_of(8), notes, &windows[range])
+        })
+        .collect()
+}
+
+fn bits(gradient: &[f32]) -> Vec<u32> {
+    gradient.iter().map(|x| x.to_bits()).collect()
+}
+
+prop_compose! {
+    /// Any width that the configuration allows, small enough to be quick.
+    fn architectures()(layers in 1usize..4, units in NARROWEST..70, dense in NARROWEST..50) -> Architecture {
+        Architecture { classes: 79, layers, units, dense }
+    }
+}
+
+/// How far two gradients may be apart, as a share of the largest number.
+const TOLERANCE: f32 = 1e-5;
+
+fn largest(x: impl Iterator<Item = f32>) -> f32 {
+    x.map(f32::abs).fold(0.0, f32::max)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn written_out_and_by_graph_agree(
+        architecture in architectures(), notes in 1usize..12, rows in 1usize..10, missing in 0usize..20,
+        rate in prop_oneof![Just(0.0), 0.1f64..0.9], seed in 0u64..1000,
+    ) {
+        let parameters = init::parameters(architecture, seed);
+        let lanes = lanes(4, rows, notes, missing, seed);
+        let dropout = Dropout { rate, seed, step: 3 };
+        let mut written = cpu::Network::new(architecture);
+        written.load(&parameters);
+        let mut graph = autograd::Network::new(architecture, Device::Cpu);
+        graph.load(&parameters);
+        let ours = written.gradient(&lanes, &dropout).unwrap();
+        let oracle = graph.gradient(&lanes, &dropout).unwrap();
+        for (a, b) in ours.sums.iter().zip(&oracle.sums) {
+            prop_assert_eq!(a.windows, b.windows);
+            prop_assert!((a.loss - b.loss).abs() <= 1e-5 * b.loss.abs(), "{} {}", a.loss, b.loss);
+        }
+        for parameter in architecture.parameters() {
+            let (a, b) = (&ours.gradient[parameter.range()], &oracle.gradient[parameter.range()]);
+            let apart = largest(a.iter().zip(b).map(|(a, b)| a - b));
+            prop_assert!(apart <= TOLERANCE * largest(b.iter().copied()), "{}: {apart}", parameter.name);
+        }
+    }
+
+    #[test]
+    fn a_gradient_has_the_same_bits_however_lanes_are_shared(
+        architecture in architectures(), notes in 1usize..12, rows in 1usize..10, missing in 0usize..70, seed in 0u64..1000,
+    ) {
+        let parameters = init::parameters(architecture, seed);
+        let lanes = lanes(8, rows, notes, missing, seed);
+        let dropout = Dropout { rate: 0.3, seed, step: 3 };
+        let mut network = cpu::Network::new(architecture);
+        network.load(&parameters);
+        tch::set_num_threads(1);
+        let alone = network.gradient(&lanes, &dropout).unwrap();
+        for (share, threads) in [(8, 2), (4, 1), (2, 2), (1, 1), (1, 2)] {
+            tch::set_num_threads(threads);
+            let mut tree = TreeSum::default();
+            let mut sums = Vec::new();
+            for part in lanes.chunks(share) {
+                let RankGradient { sums: of_part, gradient } = network.gradient(part, &dropout).unwrap();
+                sums.extend(of_part);
+                tree.push(gradient);
+            }
+            prop_assert_eq!(&sums, &alone.sums);
+            prop_assert!(bits(&tree.finish()) == bits(&alone.gradient), "{share} lanes a rank, {threads} threads");
+        }
+    }
+}
