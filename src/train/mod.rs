@@ -1,7 +1,7 @@
 //! Training: the loop, and everything around a step.
 //!
 //! [`plan`] says what would be done; [`run`] does it. Every rank runs the same loop and takes the same
-//! branches; rank 0 alone reports and saves, through its [`Office`].
+//! branches; rank 0 alone reports and saves, through its office.
 
 mod office;
 pub mod plan;
