@@ -127,7 +127,12 @@ impl Network {
         let weights = Tensor::from_slice(&weights).to_device(self.device).unsqueeze(1);
         let loss = -(log_probabilities.f_gather(1, &targets, false)? * weights).sum(Kind::Float);
         let gradients = Tensor::f_run_backward(&[loss], &self.leaves(), false, false)?;
-        let parts: Vec<Tensor> = gradients.iter().map(|gradient| gradient.reshape([-1])).collect();
+        // In windows of one note the recurrent kernels take no part, and libtorch has no gradient of them.
+        let part = |(gradient, leaf): (&Tensor, &Tensor)| match gradient.defined() {
+            true => gradient.reshape([-1]),
+            false => leaf.zeros_like().reshape([-1]),
+        };
+        let parts: Vec<Tensor> = gradients.iter().zip(self.leaves()).map(part).collect();
         let mut gradient = vec![0.0; self.architecture.len()];
         Tensor::cat(&parts, 0).f_copy_data(&mut gradient, self.architecture.len())?;
         Ok(LaneGradient { sums: score(&log_probabilities, lane)?, gradient })
@@ -155,7 +160,7 @@ impl Network {
         let mut hidden = self.layers[0].run(self.layers[0].from_classes(&classes)?, t, r)?;
         for (index, layer) in self.layers.iter().enumerate().skip(1) {
             hidden = masked(hidden, index - 1)?;
-            hidden = layer.run(hidden.f_reshape([t * r, -1])?.f_matmul(&layer.input.tr())?, t, r)?;
+            hidden = layer.run(product(&hidden.f_reshape([t * r, -1])?, &layer.input)?, t, r)?;
         }
         let dense = masked(self.dense1.run(&hidden.f_select(0, t - 1)?)?, self.layers.len() - 1)?;
         Ok(self.dense2.run(&dense)?.f_log_softmax(1, Kind::Float)?)
@@ -171,13 +176,12 @@ impl Lstm {
     /// (T, R, H) outputs from the inputs' part of the gates (T·R, 4H), from a zero state.
     fn run(&self, gates: Tensor, t: i64, r: i64) -> Result<Tensor> {
         let gates = (gates + &self.bias).f_view([t, r, -1])?;
-        let recurrent = self.recurrent.tr();
         let mut outputs: Vec<Tensor> = Vec::with_capacity(t as usize);
         let mut cell: Option<Tensor> = None;
         for time in 0..t {
             let mut now = gates.f_select(0, time)?;
             if let Some(hidden) = outputs.last() {
-                now += hidden.f_matmul(&recurrent)?;
+                now += product(hidden, &self.recurrent)?;
             }
             let [i, f, g, o] = <[Tensor; 4]>::try_from(now.f_chunk(4, 1)?).expect("four gates of H columns");
             let new = sigmoid(&i) * g.tanh();
@@ -194,8 +198,24 @@ impl Lstm {
 
 impl Linear {
     fn run(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_matmul(&self.weight.tr())? + &self.bias)
+        Ok(product(x, &self.weight)? + &self.bias)
     }
+}
+
+/// Matrices narrower than this are widened by zeros before a product.
+const NARROWEST: i64 = 16;
+
+/// x·Wᵀ of x (rows, inputs) and W (outputs, inputs). In products with fewer than 12 columns MKL's bits depend on
+/// where a row lies and on the threads, in those of the gradients too, so both sides of W are made wide enough.
+fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (outputs, inputs) = weight.size2()?;
+    let missing = |size: i64| (NARROWEST - size).max(0);
+    if missing(outputs) + missing(inputs) == 0 {
+        return Ok(x.f_matmul(&weight.tr())?);
+    }
+    let x = x.f_constant_pad_nd([0, missing(inputs)])?;
+    let weight = weight.f_constant_pad_nd([0, missing(inputs), 0, missing(outputs)])?;
+    Ok(x.f_matmul(&weight.tr())?.f_narrow(1, 0, outputs)?)
 }
 
 /// ½ + ½·tanh(x/2). libtorch's own sigmoid has other bits in the tail of a vector than in its middle, so its

@@ -77,9 +77,8 @@ impl Case {
     pub fn windows(&self) -> Vec<(Vec<u8>, u8)> {
         let (times, count) = (self.size("inputs", 0), self.size("inputs", 1));
         let class = |tensor: &Tensor, at: &[i64]| u8::try_from(tensor.int64_value(at)).unwrap();
-        let input = |row: usize| {
-            (0..times).map(|t| class(self.tensor("inputs"), &[t as i64, row as i64])).collect()
-        };
+        let input =
+            |row: usize| (0..times).map(|t| class(self.tensor("inputs"), &[t as i64, row as i64])).collect();
         (0..count).map(|row| (input(row), class(self.tensor("targets"), &[row as i64]))).collect()
     }
 

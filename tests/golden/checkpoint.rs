@@ -51,7 +51,9 @@ fn a_checkpoint_holds_pytorchs_state_dict() {
 #[test]
 fn pytorch_loads_a_checkpoint() {
     let Some(python) = std::env::var_os("BACHDIST_TORCH_PYTHON") else {
-        println!("skipped: BACHDIST_TORCH_PYTHON names no Python with torch and safetensors (tests/golden/make.py)");
+        println!(
+            "skipped: BACHDIST_TORCH_PYTHON names no Python with torch and safetensors (tests/golden/make.py)"
+        );
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -59,7 +61,8 @@ fn pytorch_loads_a_checkpoint() {
     let case = Case::open("stacked");
     save(&case, &checkpoint);
     let script = case::folder().join("load.py");
-    let status = Command::new(python).arg(script).args([&checkpoint, &case::path("stacked"), &output]).status();
+    let status =
+        Command::new(python).arg(script).args([&checkpoint, &case::path("stacked"), &output]).status();
     assert!(status.unwrap().success());
     let theirs = Case::read(&output).floats("log_probabilities");
     agree("what PyTorch predicts from a checkpoint", &case.floats("log_probabilities"), &theirs);

@@ -26,7 +26,12 @@ fn window(input: &[u8], target: u8) -> Window<'_> {
 }
 
 /// Random windows: notes, and the note that follows.
-fn random_windows(architecture: Architecture, sequence_length: usize, count: usize, seed: u64) -> Vec<(Vec<u8>, u8)> {
+fn random_windows(
+    architecture: Architecture,
+    sequence_length: usize,
+    count: usize,
+    seed: u64,
+) -> Vec<(Vec<u8>, u8)> {
     let class = |index: usize| (stream(seed).bits(index as u64) % architecture.classes as u64) as u8;
     let window = |first: usize| {
         ((0..sequence_length).map(|t| class(first + t)).collect(), class(first + sequence_length))

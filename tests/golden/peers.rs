@@ -16,7 +16,10 @@ pub fn agree(what: &str, ours: &[f32], theirs: &[f32]) {
     assert!(largest > 0.0 && largest.is_finite(), "{what}: nothing to compare with");
     for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
         // Written so that a NaN fails.
-        assert!((a - b).abs() <= 1e-5 * largest, "{what}: at {index} ours {a}, theirs {b}, largest {largest}");
+        assert!(
+            (a - b).abs() <= 1e-5 * largest,
+            "{what}: at {index} ours {a}, theirs {b}, largest {largest}"
+        );
     }
 }
 
@@ -49,7 +52,11 @@ fn loss_and_gradients_agree_with_pytorch() {
             assert_eq!(ours.sums.windows, windows.len() as u64, "{name}");
             for parameter in case.architecture().parameters() {
                 let theirs = case.floats(&format!("gradient.{}", parameter.name));
-                agree(&format!("{name}: gradient of {}", parameter.name), &ours.gradient[parameter.range()], &theirs);
+                agree(
+                    &format!("{name}: gradient of {}", parameter.name),
+                    &ours.gradient[parameter.range()],
+                    &theirs,
+                );
             }
         }
     }
