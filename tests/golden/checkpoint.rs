@@ -61,8 +61,11 @@ fn pytorch_loads_a_checkpoint() {
     let case = Case::open("stacked");
     save(&case, &checkpoint);
     let script = case::folder().join("load.py");
-    let status =
-        Command::new(python).arg(script).args([&checkpoint, &case::path("stacked"), &output]).status();
+    let status = Command::new(python)
+        .arg("-B")
+        .arg(script)
+        .args([&checkpoint, &case::path("stacked"), &output])
+        .status();
     assert!(status.unwrap().success());
     let theirs = Case::read(&output).floats("log_probabilities");
     agree("what PyTorch predicts from a checkpoint", &case.floats("log_probabilities"), &theirs);
