@@ -85,8 +85,16 @@ impl Model {
     /// Loss and gradient of a rank's lanes in training; they are a node of the tree of lanes, in order.
     pub fn gradient(&mut self, lanes: &[LaneBatch], dropout: &Dropout) -> Result<RankGradient> {
         match self {
-            Model::Cpu(network) => network.gradient(lanes, dropout),
+            Model::Cpu(network) => Ok(network.gradient(lanes, dropout)),
             Model::Autograd(network) => network.gradient(lanes, dropout),
+        }
+    }
+
+    /// Loss and right predictions of each lane, without dropout.
+    pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Result<Vec<EpochSums>> {
+        match self {
+            Model::Cpu(network) => Ok(network.evaluate(lanes)),
+            Model::Autograd(network) => lanes.iter().map(|lane| network.evaluate(lane)).collect(),
         }
     }
 }

@@ -14,7 +14,6 @@ mod lstm;
 
 use std::ops::Range;
 
-use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::network::{Architecture, Parameter};
 
@@ -120,7 +119,7 @@ impl Network {
     }
 
     /// Loss and gradient of a rank's lanes in training.
-    pub fn gradient(&mut self, lanes: &[LaneBatch], dropout: &Dropout) -> Result<RankGradient> {
+    pub fn gradient(&mut self, lanes: &[LaneBatch], dropout: &Dropout) -> RankGradient {
         let mut memory = self.take_memory(Shape::of(lanes));
         memory.draw_masks(lanes, dropout);
         self.forward(lanes, &mut memory);
@@ -129,17 +128,17 @@ impl Network {
         let mut gradient = vec![0.0; self.architecture.len()];
         self.backward(lanes, &mut memory, &mut gradient);
         self.memory = Some(memory);
-        Ok(RankGradient { sums, gradient })
+        RankGradient { sums, gradient }
     }
 
     /// Loss and right predictions of each lane, without dropout.
-    pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Result<Vec<EpochSums>> {
+    pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Vec<EpochSums> {
         let mut memory = self.take_memory(Shape::of(lanes));
         memory.masks.clear();
         self.forward(lanes, &mut memory);
         let sums = memory.score(lanes);
         self.memory = Some(memory);
-        Ok(sums)
+        sums
     }
 
     fn take_memory(&mut self, shape: Shape) -> Memory {

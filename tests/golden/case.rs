@@ -1,0 +1,102 @@
+//! A file of `data/`: a network, its windows, and what PyTorch and Keras make of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bachdist::model::dropout::Dropout;
+use bachdist::model::{Model, autograd, cpu};
+use bachdist_core::network::Architecture;
+use tch::{Device, Tensor};
+
+use super::floats;
+
+/// Tensors by name.
+pub struct Case(pub BTreeMap<String, Tensor>);
+
+/// Where `make.py` and `data/` lie.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The file of a case.
+pub fn path(name: &str) -> PathBuf {
+    folder().join("data").join(name).with_extension("safetensors")
+}
+
+impl Case {
+    pub fn read(path: &Path) -> Self {
+        let tensors = Tensor::read_safetensors(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Case(tensors.into_iter().collect())
+    }
+
+    pub fn open(name: &str) -> Self {
+        Case::read(&path(name))
+    }
+
+    pub fn tensor(&self, name: &str) -> &Tensor {
+        self.0.get(name).unwrap_or_else(|| panic!("no tensor {name}"))
+    }
+
+    pub fn floats(&self, name: &str) -> Vec<f32> {
+        floats(self.tensor(name))
+    }
+
+    /// Rows of a matrix.
+    pub fn rows(&self, name: &str) -> Vec<Vec<f32>> {
+        let columns = self.tensor(name).size()[1] as usize;
+        self.floats(name).chunks_exact(columns).map(<[f32]>::to_vec).collect()
+    }
+
+    fn size(&self, name: &str, dimension: usize) -> usize {
+        self.tensor(name).size()[dimension] as usize
+    }
+
+    pub fn architecture(&self) -> Architecture {
+        Architecture {
+            classes: self.size("dense2.weight", 0),
+            layers: self.0.keys().filter(|name| name.starts_with("lstm.weight_ih")).count(),
+            units: self.size("lstm.weight_hh_l0", 1),
+            dense: self.size("dense1.weight", 0),
+        }
+    }
+
+    /// The tensors named `prefix` and a parameter's name, as one flat buffer.
+    pub fn flat(&self, prefix: &str) -> Vec<f32> {
+        let parameters = self.architecture().parameters();
+        parameters.iter().flat_map(|parameter| self.floats(&format!("{prefix}{}", parameter.name))).collect()
+    }
+
+    /// The case's network by libtorch's graph.
+    pub fn network(&self) -> autograd::Network {
+        let mut network = autograd::Network::new(self.architecture(), Device::Cpu);
+        network.load(&self.flat(""));
+        network
+    }
+
+    /// The case's network in both ways.
+    pub fn models(&self) -> [(&'static str, Model); 2] {
+        let mut written = cpu::Network::new(self.architecture());
+        written.load(&self.flat(""));
+        [("written out", Model::Cpu(Box::new(written))), ("by graph", Model::Autograd(self.network()))]
+    }
+
+    /// The case's windows: (T, B) inputs and (B) targets, as a window each.
+    pub fn windows(&self) -> Vec<(Vec<u8>, u8)> {
+        let (times, count) = (self.size("inputs", 0), self.size("inputs", 1));
+        let class = |tensor: &Tensor, at: &[i64]| u8::try_from(tensor.int64_value(at)).unwrap();
+        let input =
+            |row: usize| (0..times).map(|t| class(self.tensor("inputs"), &[t as i64, row as i64])).collect();
+        (0..count).map(|row| (input(row), class(self.tensor("targets"), &[row as i64]))).collect()
+    }
+
+    /// Dropout and the row of the global batch that the first window is; without, nothing is dropped.
+    pub fn dropout(&self) -> (Dropout, usize) {
+        let number = |name: &str| self.tensor(name).int64_value(&[]) as u64;
+        if !self.0.contains_key("dropout.rate") {
+            return (Dropout { rate: 0.0, seed: 0, step: 0 }, 0);
+        }
+        let rate = self.tensor("dropout.rate").double_value(&[]);
+        let dropout = Dropout { rate, seed: number("dropout.seed"), step: number("dropout.step") };
+        (dropout, number("dropout.first_row") as usize)
+    }
+}

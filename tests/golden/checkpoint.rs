@@ -1,0 +1,72 @@
+//! PyTorch loads a checkpoint in two lines.
+
+use std::path::Path;
+use std::process::Command;
+
+use bachdist_core::checkpoint::{Checkpoint, EpochSums, Training};
+use bachdist_core::config::Config;
+use bachdist_core::corpus::Piece;
+
+use super::case::{self, Case};
+use super::peers::agree;
+
+/// A checkpoint of a case's network, in a file.
+fn save(case: &Case, path: &Path) {
+    let architecture = case.architecture();
+    let mut config = Config::default();
+    (config.model.layers, config.model.units, config.model.dense) =
+        (architecture.layers, architecture.units, architecture.dense);
+    let checkpoint = Checkpoint {
+        step: 3,
+        identity: config.identity(),
+        architecture,
+        parameters: case.flat(""),
+        mean_square: vec![0.5; architecture.len()],
+        epoch: EpochSums::default(),
+        corpus: Training::new([Piece { name: "piece.mid".into(), classes: vec![1, 2, 3] }].into()),
+    };
+    std::fs::write(path, checkpoint.encode()).unwrap();
+}
+
+/// Everything in PyTorch's state_dict is in a checkpoint, and nothing else looks as if it were.
+#[test]
+fn a_checkpoint_holds_pytorchs_state_dict() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    for name in ["one-layer", "stacked"] {
+        let case = Case::open(name);
+        save(&case, &path);
+        let mut saved = Case::read(&path).0;
+        let own = |name: &str| name.starts_with("lstm.") || name.starts_with("dense");
+        for (name, theirs) in case.0.iter().filter(|(name, _)| own(name)) {
+            let ours = saved.remove(name).unwrap_or_else(|| panic!("no {name} in the checkpoint"));
+            assert_eq!((ours.kind(), ours.size()), (theirs.kind(), theirs.size()), "{name}");
+            assert!(ours.equal(theirs), "{name}");
+        }
+        assert!(!saved.is_empty() && !saved.keys().any(|name| own(name)), "{saved:?}");
+    }
+}
+
+/// The package itself, where there is one. It is large, so `launch/setup --tests` does not install it.
+#[test]
+fn pytorch_loads_a_checkpoint() {
+    let Some(python) = std::env::var_os("BACHDIST_TORCH_PYTHON") else {
+        println!(
+            "skipped: BACHDIST_TORCH_PYTHON names no Python with torch and safetensors (tests/golden/make.py)"
+        );
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let [checkpoint, output] = ["checkpoint", "output"].map(|name| folder.path().join(name));
+    let case = Case::open("stacked");
+    save(&case, &checkpoint);
+    let script = case::folder().join("load.py");
+    let status = Command::new(python)
+        .arg("-B")
+        .arg(script)
+        .args([&checkpoint, &case::path("stacked"), &output])
+        .status();
+    assert!(status.unwrap().success());
+    let theirs = Case::read(&output).floats("log_probabilities");
+    agree("what PyTorch predicts from a checkpoint", &case.floats("log_probabilities"), &theirs);
+}

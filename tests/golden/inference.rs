@@ -1,0 +1,111 @@
+//! The plain-Rust network gives libtorch's probabilities to 1e-5.
+//!
+//! Gates are driven into saturation by biases and by the first layer's kernel, not by recurrent kernels: with
+//! large ones an LSTM is chaotic, and any two orders of summing part ways within a window (f64 parts from both).
+
+use bachdist::model::{autograd, init};
+use bachdist_core::infer;
+use bachdist_core::network::Architecture;
+use proptest::prelude::*;
+use tch::Device;
+
+use super::{floats, lane, random_windows, stream};
+
+/// Scales of normal weights. A matrix's is divided by the root of how many inputs it sums.
+#[derive(Debug, Clone, Copy)]
+struct Scales {
+    /// The first layer's kernel, of which a note picks one column.
+    classes: f64,
+    /// The other kernels of LSTM layers.
+    units: f64,
+    /// Biases of LSTM layers.
+    bias: f64,
+    /// Kernels and biases of the dense layers.
+    dense: f64,
+}
+
+fn random_parameters(architecture: Architecture, scales: Scales, seed: u64) -> Vec<f32> {
+    let scale = |name: &str, shape: &[usize]| match (name, shape) {
+        ("lstm.weight_ih_l0", _) => scales.classes,
+        (name, &[_, inputs]) if name.starts_with("lstm") => scales.units / (inputs as f64).sqrt(),
+        (name, _) if name.starts_with("lstm") => scales.bias,
+        (_, &[_, inputs]) => scales.dense / (inputs as f64).sqrt(),
+        _ => scales.dense,
+    };
+    let parameters = architecture.parameters();
+    let values = parameters.iter().flat_map(|parameter| {
+        let scale = scale(&parameter.name, &parameter.shape);
+        parameter.range().map(move |index| (scale * stream(seed).normal(index as u64)) as f32)
+    });
+    values.collect()
+}
+
+/// The largest difference between the two networks' probabilities, over all windows and classes.
+fn difference(architecture: Architecture, parameters: &[f32], windows: &[(Vec<u8>, u8)]) -> f32 {
+    let mut network = autograd::Network::new(architecture, Device::Cpu);
+    network.load(parameters);
+    let lane = lane(0, windows.len().next_multiple_of(8), windows);
+    let theirs = floats(&tch::no_grad(|| network.forward(&lane, None)).unwrap().exp());
+
+    let network = infer::Network::new(architecture, parameters);
+    let mut states = network.states(windows.len());
+    for time in 0..lane.sequence_length {
+        network.advance(&mut states, &windows.iter().map(|(input, _)| input[time]).collect::<Vec<_>>());
+    }
+    let ours = (0..windows.len()).flat_map(|row| network.probabilities(&states, row));
+
+    // f32::max would pass over a NaN.
+    ours.zip(theirs).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap()
+}
+
+prop_compose! {
+    fn architectures()(
+        classes in prop_oneof![Just(79usize), 1usize..128],
+        layers in 1usize..5,
+        units in 1usize..41,
+        dense in 1usize..31,
+    ) -> Architecture {
+        Architecture { classes, layers, units, dense }
+    }
+}
+
+prop_compose! {
+    fn scales()(
+        classes in prop::sample::select(vec![0.1, 1.0, 30.0]),
+        units in prop::sample::select(vec![0.1, 1.0, 2.0]),
+        bias in prop::sample::select(vec![0.0, 1.0, 30.0]),
+        dense in prop::sample::select(vec![0.1, 1.0, 3.0]),
+    ) -> Scales {
+        Scales { classes, units, bias, dense }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn agrees_on_any_network(
+        architecture in architectures(),
+        scales in scales(),
+        sequence_length in 1usize..26,
+        count in 1usize..20,
+        seed: u64,
+    ) {
+        let parameters = random_parameters(architecture, scales, seed);
+        let windows = random_windows(architecture, sequence_length, count, seed ^ 1);
+        let difference = difference(architecture, &parameters, &windows);
+        prop_assert!(difference <= 1e-5, "{difference}");
+    }
+}
+
+#[test]
+fn agrees_on_the_articles_network() {
+    let architecture = Architecture { classes: 79, layers: 3, units: 256, dense: 256 };
+    let windows = random_windows(architecture, 20, 8, 2);
+    let fresh = init::parameters(architecture, 1);
+    let scales = Scales { classes: 1.0, units: 2.0, bias: 1.0, dense: 3.0 };
+    for parameters in [fresh, random_parameters(architecture, scales, 1)] {
+        let difference = difference(architecture, &parameters, &windows);
+        assert!(difference <= 1e-5, "{difference}");
+    }
+}

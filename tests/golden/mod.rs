@@ -1,0 +1,54 @@
+//! The network against others: PyTorch and Keras on small networks ([`peers`], [`checkpoint`]), inference
+//! against libtorch ([`inference`]), and each row against itself elsewhere ([`rows`]).
+//!
+//! What PyTorch and Keras say lies in `data/`; `make.py` made it and is not needed to run the tests.
+
+mod case;
+mod checkpoint;
+mod inference;
+mod peers;
+mod rows;
+
+use bachdist::model::LaneBatch;
+use bachdist_core::corpus::windows::Window;
+use bachdist_core::network::Architecture;
+use bachdist_core::random::{Purpose, Stream};
+use tch::Tensor;
+
+/// Numbers that are a function of a seed.
+fn stream(seed: u64) -> Stream {
+    Stream::new(seed, Purpose::Initialization, &[])
+}
+
+/// A window that is no part of a piece.
+fn window(input: &[u8], target: u8) -> Window<'_> {
+    Window { piece: 0, at: 0, input, target }
+}
+
+/// Random windows: notes, and the note that follows.
+fn random_windows(
+    architecture: Architecture,
+    sequence_length: usize,
+    count: usize,
+    seed: u64,
+) -> Vec<(Vec<u8>, u8)> {
+    let class = |index: usize| (stream(seed).bits(index as u64) % architecture.classes as u64) as u8;
+    let window = |first: usize| {
+        ((0..sequence_length).map(|t| class(first + t)).collect(), class(first + sequence_length))
+    };
+    (0..count).map(|row| window(row * (sequence_length + 1))).collect()
+}
+
+/// Windows as a lane, padded to `rows`.
+fn lane(first_row: usize, rows: usize, windows: &[(Vec<u8>, u8)]) -> LaneBatch {
+    let sequence_length = windows[0].0.len();
+    let windows: Vec<_> = windows.iter().map(|(input, target)| window(input, *target)).collect();
+    LaneBatch::new(first_row, rows, sequence_length, &windows)
+}
+
+/// All numbers of a tensor.
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.contiguous().copy_data(&mut values, tensor.numel());
+    values
+}

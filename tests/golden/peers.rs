@@ -1,0 +1,109 @@
+//! Forward, loss, gradients and RMSprop as PyTorch has them, forward also as Keras has it.
+
+use bachdist::model::RankGradient;
+use bachdist::optim::rmsprop;
+use bachdist_core::config::Optimizer;
+use bachdist_core::infer;
+
+use super::case::Case;
+use super::{floats, lane};
+
+const CASES: [&str; 3] = ["one-layer", "stacked", "dropout"];
+
+/// max|a − b| ≤ 1e-5·max|b|, b being the other's.
+pub fn agree(what: &str, ours: &[f32], theirs: &[f32]) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    let largest = theirs.iter().fold(0f32, |largest, b| largest.max(b.abs()));
+    assert!(largest > 0.0 && largest.is_finite(), "{what}: nothing to compare with");
+    for (index, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        // Written so that a NaN fails.
+        assert!(
+            (a - b).abs() <= 1e-5 * largest,
+            "{what}: at {index} ours {a}, theirs {b}, largest {largest}"
+        );
+    }
+}
+
+#[test]
+fn forward_agrees_with_pytorch() {
+    for name in CASES {
+        let case = Case::open(name);
+        let windows = case.windows();
+        let (dropout, first_row) = case.dropout();
+        // With and without the padding that training adds.
+        for rows in [windows.len(), windows.len().next_multiple_of(8)] {
+            let lane = lane(first_row, rows, &windows);
+            let ours = case.network().forward(&lane, Some(&dropout)).unwrap();
+            let ours = floats(&ours.narrow(0, 0, windows.len() as i64));
+            agree(&format!("{name}: log probabilities"), &ours, &case.floats("log_probabilities"));
+        }
+    }
+}
+
+#[test]
+fn loss_and_gradients_agree_with_pytorch() {
+    for name in CASES {
+        let case = Case::open(name);
+        let windows = case.windows();
+        let (dropout, first_row) = case.dropout();
+        for rows in [windows.len(), windows.len().next_multiple_of(8)] {
+            let lanes = [lane(first_row, rows, &windows)];
+            for (way, mut model) in case.models() {
+                let what = |part: &str| format!("{name}, {way}: {part}");
+                let RankGradient { sums, gradient } = model.gradient(&lanes, &dropout).unwrap();
+                agree(&what("loss"), &[sums[0].loss as f32], &case.floats("loss"));
+                assert_eq!(
+                    sums[0].correct as i64,
+                    case.tensor("correct").int64_value(&[]),
+                    "{}",
+                    what("correct")
+                );
+                assert_eq!(sums[0].windows, windows.len() as u64, "{}", what("windows"));
+                for parameter in case.architecture().parameters() {
+                    let theirs = case.floats(&format!("gradient.{}", parameter.name));
+                    let what = what(&format!("gradient of {}", parameter.name));
+                    agree(&what, &gradient[parameter.range()], &theirs);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn evaluation_is_the_loss_without_dropout() {
+    let case = Case::open("stacked");
+    let lanes = [lane(0, 16, &case.windows())];
+    for (way, mut model) in case.models() {
+        let sums = model.evaluate(&lanes).unwrap()[0];
+        agree(way, &[sums.loss as f32], &case.floats("loss"));
+        assert_eq!(sums.correct as i64, case.tensor("correct").int64_value(&[]), "{way}");
+    }
+}
+
+#[test]
+fn forward_agrees_with_keras() {
+    for name in ["one-layer", "stacked"] {
+        let case = Case::open(name);
+        let theirs = case.floats("keras.probabilities");
+        let windows = case.windows();
+        let ours = case.network().forward(&lane(0, windows.len(), &windows), None).unwrap();
+        agree(&format!("{name}: libtorch"), &floats(&ours.exp()), &theirs);
+        let network = infer::Network::new(case.architecture(), &case.flat(""));
+        let ours: Vec<f32> = windows.iter().flat_map(|(input, _)| network.predict(input)).collect();
+        agree(&format!("{name}: plain Rust"), &ours, &theirs);
+    }
+}
+
+#[test]
+fn rmsprop_agrees_with_pytorch() {
+    let case = Case::open("rmsprop");
+    let settings = Optimizer { learning_rate: 1e-3, rho: 0.9, epsilon: 1e-7 };
+    let mut parameters = case.floats("parameters");
+    let mut mean_square = vec![0.0; parameters.len()];
+    let after = case.rows("parameters_after").into_iter().zip(case.rows("mean_squares_after"));
+    for (update, (gradient, (weights, means))) in case.rows("gradients").iter().zip(after).enumerate() {
+        rmsprop(&settings, &mut parameters, &mut mean_square, gradient);
+        agree(&format!("weights after update {update}"), &parameters, &weights);
+        agree(&format!("mean squares after update {update}"), &mean_square, &means);
+    }
+}

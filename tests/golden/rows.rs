@@ -1,0 +1,99 @@
+//! A row's numbers have the same bits wherever it is computed: at any place in a lane, beside any neighbours, in
+//! lanes of any padded size, with 1 and 2 threads of libtorch. So are a lane's gradients with 1 and 2 threads.
+//! That any number of ranks comes to equal checkpoints rests on it.
+
+use std::sync::Mutex;
+
+use bachdist::model::cpu::Network;
+use bachdist::model::dropout::Dropout;
+use bachdist::model::init;
+use bachdist_core::config::NARROWEST;
+use bachdist_core::network::Architecture;
+use proptest::prelude::*;
+
+use super::{lane, random_windows};
+
+/// Held while the number of threads matters: part of it belongs to the whole process.
+static THREADS: Mutex<()> = Mutex::new(());
+
+/// What `compute` comes to with 1 and with 2 threads.
+fn with_threads<T>(mut compute: impl FnMut() -> T) -> [T; 2] {
+    let _alone = THREADS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    [1, 2].map(|threads| {
+        tch::set_num_threads(threads);
+        compute()
+    })
+}
+
+/// A network and the windows of a lane.
+#[derive(Debug, Clone)]
+struct Scene {
+    architecture: Architecture,
+    dropout: Dropout,
+    windows: Vec<(Vec<u8>, u8)>,
+    /// Rows of the lane, with padding.
+    rows: usize,
+}
+
+impl Scene {
+    fn network(&self) -> Network {
+        let mut network = Network::new(self.architecture);
+        network.load(&init::parameters(self.architecture, 1));
+        network
+    }
+
+    /// A lane's loss is its windows' losses alone, added in order; its gradient does not depend on threads.
+    fn check_lane(&self) {
+        let mut network = self.network();
+        let mut gradient = |first_row: usize, rows: usize, windows: &[_]| {
+            network.gradient(&[lane(first_row, rows, windows)], &self.dropout)
+        };
+        let [one, two] = with_threads(|| gradient(0, self.rows, &self.windows));
+        assert_eq!(bits(&one.gradient), bits(&two.gradient), "gradient with 1 and 2 threads");
+        let mut alone = |row: usize| gradient(row, 8, &self.windows[row..=row]).sums[0].loss;
+        let loss = (0..self.windows.len()).map(&mut alone).fold(0.0, |sum, loss| sum + loss);
+        assert_eq!(one.sums[0].loss.to_bits(), loss.to_bits(), "loss of a lane and of its windows");
+        assert_eq!(one.sums, two.sums, "sums with 1 and 2 threads");
+    }
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    assert!(numbers.iter().all(|x| x.is_finite()));
+    numbers.iter().map(|x| x.to_bits()).collect()
+}
+
+prop_compose! {
+    fn scenes()(
+        (layers, units, dense) in (1usize..4, NARROWEST..70, NARROWEST..40),
+        rate in prop::sample::select(vec![0.0, 0.3]),
+        rows in prop::sample::select(vec![8usize, 16, 24, 64]),
+        sequence_length in 1usize..12,
+        padding in any::<prop::sample::Index>(),
+        seed: u64,
+    ) -> Scene {
+        let architecture = Architecture { classes: 79, layers, units, dense };
+        let windows = random_windows(architecture, sequence_length, rows - padding.index(rows), seed);
+        Scene { architecture, dropout: Dropout { rate, seed, step: 3 }, windows, rows }
+    }
+}
+
+proptest! {
+    // Each computes up to 66 gradients.
+    #![proptest_config(ProptestConfig::with_cases(25))]
+
+    #[test]
+    fn a_lane_is_its_rows(scene in scenes()) {
+        scene.check_lane();
+    }
+}
+
+/// Networks whose products MKL computes in different ways.
+#[test]
+fn a_lane_is_its_rows_on_wide_networks_too() {
+    for (layers, units, dense, sequence_length) in [(2, 100, 50, 9), (1, 128, 64, 4), (3, 256, 256, 20)] {
+        let architecture = Architecture { classes: 79, layers, units, dense };
+        let windows = random_windows(architecture, sequence_length, 8, 3);
+        let dropout = Dropout { rate: 0.3, seed: 1, step: 2 };
+        Scene { architecture, dropout, windows, rows: 8 }.check_lane();
+    }
+}

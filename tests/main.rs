@@ -1,0 +1,6 @@
+//! All integration tests as one program, so that libtorch is linked once.
+
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod golden;
