@@ -75,9 +75,9 @@ pub enum Data {
         /// Where to put them
         #[arg(default_value = "data/cello")]
         folder: PathBuf,
-        /// Where to get them
-        #[arg(long, default_value = bachdist_core::corpus::fetch::BASE_URL)]
-        url: String,
+        /// Get them from a mirror
+        #[arg(long)]
+        url: Option<String>,
     },
     /// List pieces, their notes, and what is wrong with them
     #[command(after_help = "Examples:

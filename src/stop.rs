@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
-/// Whether a signal came. Any of USR1, USR2, INT and TERM means: finish the step, save, end with exit code 75.
+/// Whether a signal came. Any of USR1, USR2, INT and TERM means: finish the step, save, end with exit code 75;
+/// INT or TERM after that ends at once.
 #[derive(Debug, Clone)]
 pub struct StopFlag(Arc<AtomicBool>);
 
@@ -14,6 +15,11 @@ impl StopFlag {
     pub fn install() -> std::io::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGUSR1, SIGUSR2, SIGINT, SIGTERM] {
+            // Where it was asked before, a second INT or TERM is meant: it ends the process as it would any
+            // other. This must come first, so that the first of them still finds the flag clear.
+            if signal == SIGINT || signal == SIGTERM {
+                signal_hook::flag::register_conditional_default(signal, flag.clone())?;
+            }
             signal_hook::flag::register(signal, flag.clone())?;
         }
         Ok(StopFlag(flag))

@@ -22,7 +22,8 @@ impl Share {
         if ranks > lanes {
             return None;
         }
-        let mut nodes = vec![0..lanes];
+        let mut nodes = Vec::new();
+        nodes.push(0..lanes);
         while nodes.len() < ranks {
             // `max_by_key` takes the last of equals.
             let (index, node) = nodes.iter().cloned().enumerate().max_by_key(|(_, node)| node.len())?;
@@ -124,7 +125,7 @@ mod tests {
             let share = Share::new(16, ranks).unwrap();
             for rank in 0..ranks {
                 let lanes = share.of(rank);
-                assert!(lanes.len().is_power_of_two() && lanes.start % lanes.len() == 0);
+                assert!(lanes.len().is_power_of_two() && lanes.start.is_multiple_of(lanes.len()));
             }
         }
     }

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use bachdist_core::config::{self, OutOfRange};
+use bachdist_core::corpus::fetch::{Manifest, Progress, Summary, fetch};
 use bachdist_core::corpus::load::{Content, FileSurvey, survey};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::{Instrument, Note};
 use bachdist_core::render;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::{Data, Inspect};
@@ -20,9 +22,26 @@ use crate::report::layers::thousands;
 /// Does what the command line says.
 pub fn run(command: &Data) -> Result<()> {
     match command {
-        Data::Fetch { .. } => Ok(()),
+        Data::Fetch { folder, url } => fetch_all(folder, url.as_deref()),
         Data::Inspect(arguments) => inspect(arguments),
     }
+}
+
+fn fetch_all(folder: &Path, url: Option<&str>) -> Result<()> {
+    let manifest = Manifest::cello();
+    let style = ProgressStyle::with_template("{msg} {bar:20} {bytes}/{total_bytes}")?.progress_chars("=> ");
+    // It draws on stderr, and only if that is a terminal.
+    let bar = ProgressBar::new(0).with_style(style);
+    let mut progress = |now: Progress<'_>| {
+        bar.set_length(now.bytes_total);
+        bar.set_position(now.bytes);
+        bar.set_message(format!("{}/{} {:<14}", now.files_done, now.files, now.file));
+    };
+    let summary = fetch(&manifest, url.unwrap_or(&manifest.base_url), folder, &mut progress);
+    bar.finish_and_clear();
+    let Summary { kept, fetched, .. } = summary?;
+    println!("{}: {fetched} files fetched, {kept} were there", folder.display());
+    Ok(())
 }
 
 fn inspect(arguments: &Inspect) -> Result<()> {

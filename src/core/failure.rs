@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::corpus::CorpusError;
+use crate::corpus::fetch::FetchError;
 use crate::store::StoreError;
 
 /// Why a program ended, as its exit code.
@@ -48,7 +49,7 @@ pub fn code_of(error: &anyhow::Error) -> Code {
             Some(failure.code)
         } else if cause.is::<ConfigError>() {
             Some(Code::Usage)
-        } else if cause.is::<CorpusError>() {
+        } else if cause.is::<CorpusError>() || cause.is::<FetchError>() {
             Some(Code::Data)
         } else if cause.is::<StoreError>() {
             Some(Code::Storage)

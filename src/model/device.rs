@@ -38,12 +38,11 @@ pub fn choose(name: &str, comm: &dyn Comm) -> Result<Device> {
 /// Loads libtorch's CUDA half, which the executable is not linked to, so that it also runs where there is none.
 fn load_cuda() {
     // The library's constructors register its kernels with libtorch. It is never unloaded.
-    #[allow(unsafe_code)]
     // SAFETY: this library is made to be loaded beside libtorch_cpu.so, of the same release: its constructors
     // run once, on this thread, before any CUDA call, and nothing is looked up in it by name.
-    match unsafe { libloading::Library::new("libtorch_cuda.so") } {
-        Ok(library) => std::mem::forget(library),
-        Err(_) => {}
+    #[allow(unsafe_code)]
+    if let Ok(library) = unsafe { libloading::Library::new("libtorch_cuda.so") } {
+        std::mem::forget(library);
     }
 }
 

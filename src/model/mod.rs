@@ -152,20 +152,41 @@ impl Network {
             }
         };
         let classes = Tensor::from_slice(&lane.inputs).to_device(self.device);
-        let mut hidden = self.layers[0].run(self.layers[0].from_classes(&classes)?, t, r)?;
+        let mut hidden = self.first(&classes, t, r)?;
         for (index, layer) in self.layers.iter().enumerate().skip(1) {
             hidden = masked(hidden, index - 1)?;
-            hidden = layer.run(hidden.f_reshape([t * r, -1])?.f_matmul(&layer.input.tr())?, t, r)?;
+            hidden = match self.device {
+                Device::Cuda(_) => layer.cudnn(&hidden)?,
+                _ => layer.run(hidden.f_reshape([t * r, -1])?.f_matmul(&layer.input.tr())?, t, r)?,
+            };
         }
         let dense = masked(self.dense1.run(&hidden.f_select(0, t - 1)?)?, self.layers.len() - 1)?;
         Ok(self.dense2.run(&dense)?.f_log_softmax(1, Kind::Float)?)
     }
+
+    /// (T, R, H) outputs of the first layer, whose inputs are classes (T·R).
+    fn first(&self, classes: &Tensor, t: i64, r: i64) -> Result<Tensor> {
+        let layer = &self.layers[0];
+        match self.device {
+            // On CUDA the gradient of a lookup is summed in any order; that of a product is not.
+            Device::Cuda(_) => {
+                let one_hot = classes.f_one_hot(self.architecture.classes as i64)?.f_to_kind(Kind::Float)?;
+                layer.cudnn(&one_hot.f_view([t, r, -1])?)
+            }
+            // The product with one-hot inputs is the column of each class.
+            _ => layer.run(layer.input.tr().f_index_select(0, classes)?, t, r),
+        }
+    }
 }
 
 impl Lstm {
-    /// (T·R, 4H): the product with one-hot inputs is the column of each class.
-    fn from_classes(&self, classes: &Tensor) -> Result<Tensor> {
-        Ok(self.input.tr().f_index_select(0, classes)?)
+    /// (T, R, H) outputs from (T, R, inputs), from a zero state, by cuDNN's fused layer.
+    fn cudnn(&self, x: &Tensor) -> Result<Tensor> {
+        let zero = Tensor::zeros([1, x.size()[1], self.recurrent.size()[1]], (Kind::Float, x.device()));
+        // PyTorch's layer has a second bias; ours has one, as Keras'.
+        let weights = [&self.input, &self.recurrent, &self.bias, &self.bias.zeros_like()];
+        let (output, _, _) = x.f_lstm(&[&zero, &zero], &weights, true, 1, 0.0, true, false, false)?;
+        Ok(output)
     }
 
     /// (T, R, H) outputs from the inputs' part of the gates (T·R, 4H), from a zero state.

@@ -8,7 +8,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::store::{Store, StoreError};
+use bachdist_core::store::{Kind, Store};
 use serde_json::Value;
 
 const NAME: &str = "metrics.jsonl";
@@ -32,12 +32,13 @@ impl Metrics {
     pub fn open(store: &Store, step: u64) -> Result<Self> {
         let before = match store.get(NAME) {
             Ok(bytes) if step > 0 => until(&String::from_utf8_lossy(&bytes), step),
-            Ok(_) | Err(StoreError::NotFound { .. }) => String::new(),
+            Ok(_) => String::new(),
+            Err(error) if error.kind == Kind::NotFound => String::new(),
             Err(error) => return Err(error.into()),
         };
         match store.local_path(NAME) {
             Some(path) => {
-                store.put(NAME, before.as_bytes())?;
+                store.put(NAME, before.into_bytes())?;
                 let file = OpenOptions::new().append(true).open(&path);
                 Ok(Metrics::File(file.with_context(|| format!("cannot append to {}", path.display()))?))
             }
@@ -61,7 +62,7 @@ impl Metrics {
     pub fn flush(&mut self) -> Result<()> {
         match self {
             Metrics::File(file) => file.sync_data().map_err(unwritten),
-            Metrics::Object { store, text } => Ok(store.put(NAME, text.as_bytes())?),
+            Metrics::Object { store, text } => Ok(store.put(NAME, text.clone())?),
         }
     }
 }

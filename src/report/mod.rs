@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::corpus::batches::Batches;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -36,10 +37,10 @@ pub struct Report {
     epochs: u64,
     steps_per_epoch: u64,
     last_step: u64,
-    /// When the attempt began, and the windows trained on since.
-    begin: Instant,
-    windows: u64,
-    steps: u64,
+    /// Mean size of a batch.
+    windows_a_step: f64,
+    /// Seconds a window of late.
+    pace: Option<f64>,
     last_line: Instant,
     step_begin: Instant,
 }
@@ -60,14 +61,9 @@ pub struct Standing {
 }
 
 impl Report {
-    /// A reporter for a run of so many epochs, steps an epoch, and steps in all.
-    pub fn new(
-        metrics: Metrics,
-        progress: Progress,
-        epochs: u64,
-        steps_per_epoch: u64,
-        last_step: u64,
-    ) -> Self {
+    /// A reporter for a run of so many epochs and steps in all.
+    pub fn new(metrics: Metrics, progress: Progress, batches: Batches, epochs: u64, last_step: u64) -> Self {
+        let steps_per_epoch = batches.steps_per_epoch();
         let now = Instant::now();
         let bar = terminal::find(progress).map(|terminal| {
             let bar =
@@ -81,9 +77,8 @@ impl Report {
             epochs,
             steps_per_epoch,
             last_step,
-            begin: now,
-            windows: 0,
-            steps: 0,
+            windows_a_step: batches.windows as f64 / steps_per_epoch as f64,
+            pace: None,
             last_line: now,
             step_begin: now,
         }
@@ -110,8 +105,9 @@ impl Report {
     /// After every step.
     pub fn step(&mut self, now: Standing) -> Result<()> {
         let seconds = self.step_begin.elapsed().as_secs_f64();
-        self.windows += now.batch.windows;
-        self.steps += 1;
+        let pace = seconds / now.batch.windows.max(1) as f64;
+        // About the last twenty steps.
+        self.pace = Some(self.pace.map_or(pace, |of_late| 0.95 * of_late + 0.05 * pace));
         self.metrics.record(&json!({
             "kind": "step",
             "step": now.step,
@@ -134,13 +130,14 @@ impl Report {
     }
 
     fn show(&mut self, now: Standing) {
-        let seconds = self.begin.elapsed().as_secs_f64();
-        let left = self.last_step.saturating_sub(now.step) as f64 * seconds / self.steps as f64;
+        let pace = self.pace.unwrap_or_default();
+        let steps_left = self.last_step.saturating_sub(now.step);
+        let left = steps_left as f64 * self.windows_a_step * pace;
         let figures = format!(
             "loss {:.4}  accuracy {:.4}  {:.0} windows/s",
             now.so_far.mean_loss(),
             now.so_far.accuracy(),
-            self.windows as f64 / seconds
+            1.0 / pace
         );
         let left = HumanDuration(Duration::from_secs_f64(left));
         let epoch = format!("epoch {}/{}", now.epoch + 1, self.epochs);

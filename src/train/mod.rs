@@ -41,8 +41,13 @@ pub enum Ended {
 }
 
 /// Trains from where the run stands to its end.
-pub fn run(comm: &dyn Comm, plan: &Plan, resume: &Resume, progress: Progress) -> Result<Ended> {
-    let stop = StopFlag::install().context("cannot handle signals")?;
+pub fn run(
+    comm: &dyn Comm,
+    plan: &Plan,
+    stop: &StopFlag,
+    resume: &Resume,
+    progress: Progress,
+) -> Result<Ended> {
     let config = &plan.config;
     let (start, run) = start::start(comm, config, &plan.url, resume, plan.architecture, &plan.training)?;
     let mut office = agree(comm, run.map(|run| Office::open(run, plan, &start, comm, progress)).transpose())?;

@@ -32,8 +32,7 @@ impl Office {
     /// Says what is about to be done, and starts the saving thread.
     pub fn open(run: Run, plan: &Plan, start: &Start, comm: &dyn Comm, progress: Progress) -> Result<Self> {
         let metrics = Metrics::open(run.store(), start.step)?;
-        let steps_per_epoch = plan.batches().steps_per_epoch();
-        let mut report = Report::new(metrics, progress, plan.epochs(), steps_per_epoch, plan.last_step);
+        let mut report = Report::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));
         start.notes.iter().for_each(|note| report.line(&format!("note: {note}")));
         let kind = if start.step == 0 { "run" } else { "resume" };

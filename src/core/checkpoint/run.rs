@@ -6,7 +6,7 @@
 
 use super::{Checkpoint, Name};
 use crate::failure::{Code, Failure};
-use crate::store::{Created, Store, StoreError};
+use crate::store::{Creation, Store, StoreError};
 
 const ATTEMPT: &str = "attempt-";
 const STEP: &str = "step-";
@@ -92,7 +92,7 @@ impl Run {
         loop {
             let attempt = latest_attempt(&store)? + 1;
             // Another launch may claim the same number first: then the next one is ours.
-            if store.create(&format!("{ATTEMPT}{attempt:06}"), b"")? == Created::New {
+            if store.create(&format!("{ATTEMPT}{attempt:06}"), Vec::new())? == Creation::Created {
                 return Ok(Run { store, attempt });
             }
         }
@@ -113,7 +113,7 @@ impl Run {
         let bytes = checkpoint.encode();
         let listed = Listed { name: Name::of(checkpoint.step, &bytes), bytes: bytes.len() as u64 };
         self.still_latest()?;
-        self.store.put(&listed.name.to_string(), &bytes)?;
+        self.store.put(&listed.name.to_string(), bytes)?;
         self.retire(retention)?;
         Ok(listed)
     }
@@ -151,7 +151,7 @@ fn latest_attempt(store: &Store) -> Result<u64, StoreError> {
 /// The checkpoints that are not kept, given all of them, oldest first.
 fn retired(listed: &[Listed], retention: Retention) -> Vec<Name> {
     let old = &listed[..listed.len().saturating_sub(retention.keep)];
-    let kept = |step: u64| retention.keep_every.is_some_and(|every| step % every == 0);
+    let kept = |step: u64| retention.keep_every.is_some_and(|every| step.is_multiple_of(every));
     old.iter().filter(|listed| !kept(listed.name.step)).map(|listed| listed.name.clone()).collect()
 }
 

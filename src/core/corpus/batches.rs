@@ -43,7 +43,7 @@ impl Batches {
         let steps = self.steps_per_epoch();
         let first = step % steps * self.batch_size as u64;
         let windows = (self.windows - first).min(self.batch_size as u64) as usize;
-        Batch { step, epoch: step / steps, first, windows, ends_epoch: (step + 1) % steps == 0 }
+        Batch { step, epoch: step / steps, first, windows, ends_epoch: (step + 1).is_multiple_of(steps) }
     }
 
     /// The rows of a full batch that a lane takes. In a ragged batch those at or past its end have no window.

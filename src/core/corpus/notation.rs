@@ -10,7 +10,6 @@ mod error;
 mod header;
 mod pitch;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 mod tokens;
 

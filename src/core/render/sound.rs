@@ -98,5 +98,4 @@ impl DyingSine {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;

@@ -129,5 +129,4 @@ fn events(notes: &[Note], rate: u32) -> Vec<Event> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;

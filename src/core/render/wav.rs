@@ -44,7 +44,6 @@ pub fn wav(samples: &[f32], rate: u32) -> Result<Vec<u8>, TooLong> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

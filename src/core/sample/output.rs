@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::compose::Composition;
 use super::{Arguments, Kind};
@@ -65,12 +65,15 @@ impl Output {
             notes: notes(&composition.pitches()),
         };
         let mut files = Files::default();
+        let bytes = midi::write(&[instrument], &[]);
         if self.kinds.contains(&Kind::Midi) {
-            let bytes = midi::write(std::slice::from_ref(&instrument), &[]);
             files.midi = Some(self.file(&format!("{stem}.mid"), &bytes)?);
         }
         if self.kinds.contains(&Kind::Wav) {
-            files.wav = Some(self.file(&format!("{stem}.wav"), &self.sound(&instrument.notes)?)?);
+            // The sound of the MIDI file: its times are whole ticks, and sound as others would play it.
+            let song = midi::read(&bytes).context("the MIDI file just written")?;
+            let notes = song.instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+            files.wav = Some(self.file(&format!("{stem}.wav"), &self.sound(notes)?)?);
         }
         if self.kinds.contains(&Kind::Png) {
             let title = format!("Predicted probabilities and chosen notes, seed {seed}, piece {number}");

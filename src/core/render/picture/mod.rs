@@ -13,7 +13,6 @@ mod probabilities;
 mod text;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use piano_roll::piano_roll;

@@ -122,7 +122,6 @@ fn printable(letter: char) -> char {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

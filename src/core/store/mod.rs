@@ -1,0 +1,242 @@
+//! Objects under one URL: a folder, a prefix in an S3 bucket, or memory for tests.
+//!
+//! Names are relative to the URL, contents are whole, and every write is atomic and durable when it
+//! returns: a reader sees all of an object or none of it, whatever crashes meanwhile. What the objects
+//! mean, which of them to keep, and the appending to `metrics.jsonl` are left to the callers.
+//!
+//! Calls block. A [`Store`] may be cloned and used from several threads at once; the small runtime that
+//! `object_store` needs turns only while one of them waits.
+
+mod error;
+mod folder;
+pub(crate) mod net;
+mod open;
+
+pub(crate) use error::innermost;
+pub use error::{Kind, StoreError};
+
+use bytes::Bytes;
+use error::{Action, Place};
+use folder::Folder;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the store's URL, without `/`.
+    pub name: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// What a create-only write found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// The object was absent and now has the given contents.
+    Created,
+    /// Somebody's object is there and was left alone.
+    Exists,
+}
+
+/// Objects under one URL. Cloning is cheap and names the same objects.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// For messages, without a `/` at its end.
+    url: String,
+    objects: Arc<dyn ObjectStore>,
+    /// What every name is relative to.
+    prefix: ObjectPath,
+    place: Place,
+    /// Where the objects are files.
+    folder: Option<Folder>,
+    runtime: Runtime,
+}
+
+impl Store {
+    /// Opens a folder (`runs/cello`, `/data/runs`, `file:///data/runs`), `s3://bucket/prefix` with `AWS_*`
+    /// from the environment, or `memory:`, which is empty and this store's own.
+    ///
+    /// Nothing is created, read or asked for yet: a folder comes into being by the first write, and a
+    /// server that does not answer shows at the first call.
+    ///
+    /// # Errors
+    /// [`Kind::BadUrl`]: a URL or `AWS_*` that cannot work.
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self::open_with(url, std::env::vars_os().filter_map(text))
+    }
+
+    /// Like [`Store::open`], with these variables in place of the environment. Only those that begin with
+    /// `AWS_` are looked at.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    pub fn open_with(
+        url: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, StoreError> {
+        let aws = variables.into_iter().filter(|(name, _)| name.starts_with("AWS_")).collect();
+        open::open(url, aws).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// The URL of the whole store, as messages should name it.
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// The URL of one object, as messages should name it.
+    pub fn url_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.0.url)
+    }
+
+    /// Whether the objects are files on this machine's file systems.
+    pub fn is_local(&self) -> bool {
+        self.0.folder.is_some()
+    }
+
+    /// The file that holds, or would hold, an object; `None` for a store that is not a folder.
+    pub fn local_path(&self, name: &str) -> Option<PathBuf> {
+        self.0.folder.as_ref().map(|folder| folder.path().join(name))
+    }
+
+    /// The contents of an object.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] where it is absent, and whatever keeps the store from answering.
+    pub fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        self.call(Action::Read, name, |objects, path| async move {
+            let found = limited(0, objects.get(&path)).await?;
+            let size = found.meta.size as usize;
+            limited(size, found.bytes()).await.map(Vec::from)
+        })
+    }
+
+    /// Writes an object, in place of one that has this name.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from holding it; then the older object, if any, is untouched.
+    pub fn put(&self, name: &str, contents: impl Into<Bytes>) -> Result<(), StoreError> {
+        self.write(name, contents.into(), PutMode::Overwrite)
+    }
+
+    /// Writes an object only where none has this name: of any number of writers, on any number of
+    /// machines, one gets [`Creation::Created`].
+    ///
+    /// Over a network, a writer whose acknowledgement was lost tries again and may find its own object: it
+    /// is told `Exists`, never wrongly `Created`.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from holding it.
+    pub fn create(&self, name: &str, contents: impl Into<Bytes>) -> Result<Creation, StoreError> {
+        match self.write(name, contents.into(), PutMode::Create) {
+            Ok(()) => Ok(Creation::Created),
+            Err(error) if error.kind == Kind::Exists => Ok(Creation::Exists),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The objects whose names begin with `prefix`, by name. Only those directly under the URL, and no
+    /// file that is still being written. A folder that does not exist is empty.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from answering.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        if let Some(folder) = &self.0.folder {
+            folder.check_listable().map_err(|error| self.explain(Action::List, "", error.into()))?;
+        }
+        let found = self.call(Action::List, "", |objects, path| async move {
+            limited(0, objects.list_with_delimiter(Some(&path))).await
+        })?;
+        let mut entries: Vec<Entry> = (found.objects.into_iter())
+            .filter_map(|object| {
+                let name = object.location.filename()?.to_owned();
+                name.starts_with(prefix).then_some(Entry { name, size: object.size })
+            })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Deletes an object; one that is absent already is fine.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from deleting it.
+    pub fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let deleted = self.call(Action::Delete, name, |objects, path| async move {
+            limited(0, objects.delete(&path)).await
+        });
+        match deleted {
+            Err(error) if error.kind == Kind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn write(&self, name: &str, contents: Bytes, mode: PutMode) -> Result<(), StoreError> {
+        if let Some(folder) = &self.0.folder {
+            folder.sweep_once();
+        }
+        self.call(Action::Write, name, |objects, path| async move {
+            let size = contents.len();
+            let written = objects.put_opts(&path, PutPayload::from_bytes(contents), mode.into());
+            limited(size, written).await.map(drop)
+        })
+    }
+
+    /// Runs one operation to its end on this thread; an error is put in words.
+    fn call<T, Operation>(
+        &self,
+        action: Action,
+        name: &str,
+        operation: impl FnOnce(Arc<dyn ObjectStore>, ObjectPath) -> Operation,
+    ) -> Result<T, StoreError>
+    where
+        Operation: Future<Output = Result<T, object_store::Error>>,
+    {
+        let inner = &self.0;
+        let path = match name {
+            "" => Ok(inner.prefix.clone()),
+            // Parsed, not encoded: the object has the very name that the caller gave, or none.
+            name => ObjectPath::parse(format!("{}/{name}", inner.prefix)),
+        };
+        path.map_err(object_store::Error::from)
+            .and_then(|path| inner.runtime.block_on(operation(Arc::clone(&inner.objects), path)))
+            .map_err(|error| self.explain(action, name, Box::new(error)))
+    }
+
+    fn explain(
+        &self,
+        action: Action,
+        name: &str,
+        error: Box<dyn std::error::Error + Send + Sync>,
+    ) -> StoreError {
+        let object = if name.is_empty() { self.0.url.clone() } else { self.url_of(name) };
+        StoreError::explain(action, object, &self.0.place, error)
+    }
+}
+
+/// Gives an answer as long as a slow line needs for it, 100 kB/s after half a minute, so that a server
+/// that takes a connection and then says nothing is an error too.
+async fn limited<T>(
+    bytes: usize,
+    operation: impl Future<Output = Result<T, object_store::Error>>,
+) -> Result<T, object_store::Error> {
+    let patience = Duration::from_secs(30 + bytes as u64 / 100_000);
+    match tokio::time::timeout(patience, operation).await {
+        Ok(result) => result,
+        Err(_) => {
+            let late = format!("no answer within {} s", patience.as_secs());
+            let source = Box::new(std::io::Error::new(std::io::ErrorKind::TimedOut, late));
+            Err(object_store::Error::Generic { store: "store", source })
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Fetching from a local HTTP server that has good, truncated, wrong and missing files, that breaks
+//! connections, and that does ranges or does not.
+
+#![allow(clippy::unwrap_used)]
+
+use bachdist_core::corpus::fetch::{FetchError, Listed, Manifest, Problem, Summary, fetch};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+const SIZE: usize = 200_000;
+
+/// The contents that the manifest of these tests describes.
+fn contents(name: &str) -> Vec<u8> {
+    let seed = name.bytes().map(u32::from).sum::<u32>();
+    (0..SIZE as u32).map(|i| ((i ^ seed).wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+fn manifest(names: &[&str]) -> Manifest {
+    let listed = |name: &&str| Listed {
+        name: (*name).to_owned(),
+        size: SIZE as u64,
+        sha256: Sha256::digest(contents(name)).iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    Manifest { base_url: String::new(), files: names.iter().map(listed).collect() }
+}
+
+/// What the server does with a file.
+#[derive(Clone)]
+enum Serve {
+    /// The whole, or the range that is asked for.
+    Ranges,
+    /// Always the whole.
+    Whole,
+    /// Ranges, but the connection breaks after so many bytes of body.
+    Breaks(usize),
+    /// Other bytes, in an answer that is right as such.
+    Other(Vec<u8>),
+}
+
+/// A file, and the offset that was asked to begin at.
+type Request = (String, Option<usize>);
+
+/// An HTTP server over real sockets, with a thread for each connection.
+struct Server {
+    url: String,
+    files: Arc<Mutex<BTreeMap<String, Serve>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    fn new(files: &[(&str, Serve)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/midi/", listener.local_addr().unwrap());
+        let files = files.iter().map(|(name, serve)| ((*name).to_owned(), serve.clone())).collect();
+        let files = Arc::new(Mutex::new(files));
+        let requests = Arc::default();
+        let server = Self { url, files: Arc::clone(&files), requests: Arc::clone(&requests) };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (files, requests) = (Arc::clone(&files), Arc::clone(&requests));
+                thread::spawn(move || answer(stream.unwrap(), &files, &requests));
+            }
+        });
+        server
+    }
+
+    fn now_serves(&self, name: &str, serve: Serve) {
+        self.files.lock().unwrap().insert(name.to_owned(), serve);
+    }
+
+    fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.requests.lock().unwrap())
+    }
+}
+
+fn answer(mut stream: TcpStream, files: &Mutex<BTreeMap<String, Serve>>, requests: &Mutex<Vec<Request>>) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    let Some(request) = lines.next() else { return };
+    let name = request.split(' ').nth(1).and_then(|path| path.strip_prefix("/midi/")).unwrap().to_owned();
+    let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let range = headers.iter().find_map(|line| {
+        let line = line.to_ascii_lowercase();
+        line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
+    });
+    requests.lock().unwrap().push((name.clone(), range));
+    let serve = files.lock().unwrap().get(&name).cloned();
+    let whole = contents(&name);
+    let (body, from, breaks) = match serve {
+        None => {
+            write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            return;
+        }
+        Some(Serve::Ranges) => (whole, range.unwrap_or(0), None),
+        Some(Serve::Whole) => (whole, 0, None),
+        Some(Serve::Breaks(after)) => (whole, range.unwrap_or(0), Some(after)),
+        Some(Serve::Other(body)) => (body, range.unwrap_or(0), None),
+    };
+    let total = body.len();
+    if from > 0 && from >= total {
+        write!(
+            stream,
+            "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        return;
+    }
+    let body = &body[from..];
+    let status = if from > 0 {
+        format!("206 Partial Content\r\nContent-Range: bytes {from}-{}/{total}", total - 1)
+    } else {
+        "200 OK".to_owned()
+    };
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())
+        .unwrap();
+    // A client that has seen enough may hang up.
+    let _ = stream.write_all(&body[..breaks.unwrap_or(usize::MAX).min(body.len())]);
+}
+
+fn get(names: &[&str], server: &Server, folder: &Path) -> Result<Summary, FetchError> {
+    fetch(&manifest(names), &server.url, folder, &mut |_| {})
+}
+
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// The failures of an incomplete fetch, whose message is one line.
+fn failures(result: Result<Summary, FetchError>) -> Vec<(String, Problem)> {
+    let error = result.unwrap_err();
+    println!("{error}");
+    assert!(!error.to_string().contains('\n'));
+    match error {
+        FetchError::Incomplete { failures, .. } => {
+            failures.into_iter().map(|failure| (failure.file, failure.problem)).collect()
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn fetches_once_and_reports_every_byte() {
+    let server = Server::new(&[("a.mid", Serve::Ranges), ("b.mid", Serve::Whole)]);
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().join("new/cello");
+    let mut seen = Vec::new();
+    let manifest = manifest(&["a.mid", "b.mid"]);
+    // A base URL may lack its slash.
+    let url = server.url.trim_end_matches('/');
+    let summary = fetch(&manifest, url, &folder, &mut |progress| {
+        seen.push((progress.file.to_owned(), progress.files_done, progress.bytes, progress.bytes_total));
+    });
+    assert_eq!(summary.unwrap(), Summary { kept: 0, fetched: 2 });
+    assert_eq!(fs::read(folder.join("a.mid")).unwrap(), contents("a.mid"));
+    assert_eq!(fs::read(folder.join("b.mid")).unwrap(), contents("b.mid"));
+    assert_eq!(names_in(&folder).len(), 2);
+    assert_eq!(seen.first().unwrap(), &("a.mid".to_owned(), 0, 0, 2 * SIZE as u64));
+    assert_eq!(seen.last().unwrap(), &("b.mid".to_owned(), 1, 2 * SIZE as u64, 2 * SIZE as u64));
+    assert!(seen.windows(2).all(|pair| pair[0].2 <= pair[1].2), "progress went back");
+
+    // Again: the files are there, and nobody is asked.
+    server.take_requests();
+    assert_eq!(get(&["a.mid", "b.mid"], &server, &folder).unwrap(), Summary { kept: 2, fetched: 0 });
+    assert!(server.take_requests().is_empty());
+}
+
+#[test]
+fn bad_files_are_named_and_the_others_come() {
+    let wrong = contents("another");
+    let mut long = contents("long.mid");
+    long.extend([0; 10]);
+    let server = Server::new(&[
+        ("good.mid", Serve::Ranges),
+        ("long.mid", Serve::Other(long)),
+        ("short.mid", Serve::Other(contents("short.mid")[..1000].to_vec())),
+        ("wrong.mid", Serve::Other(wrong)),
+        ("last.mid", Serve::Whole),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let all = ["good.mid", "absent.mid", "long.mid", "short.mid", "wrong.mid", "last.mid"];
+    let failures = failures(get(&all, &server, folder.path()));
+    let lines: Vec<_> = failures.iter().map(|(file, problem)| format!("{file}: {problem}")).collect();
+    let begins = [
+        "absent.mid: the server answers HTTP 404",
+        "long.mid: the server has more than 200000 bytes",
+        "short.mid: the server has 1000 bytes instead of 200000",
+        "wrong.mid: the server has other contents (SHA-256 ",
+    ];
+    assert_eq!(lines.len(), begins.len());
+    for (line, begin) in lines.iter().zip(begins) {
+        assert!(line.starts_with(begin), "{line}");
+    }
+    // Nothing of the bad ones, under any name.
+    assert_eq!(names_in(folder.path()), ["good.mid", "last.mid"].map(String::from).into());
+}
+
+#[test]
+fn broken_connections_go_on_where_they_broke() {
+    let server = Server::new(&[("a.mid", Serve::Breaks(70_000))]);
+    let folder = tempfile::tempdir().unwrap();
+    // 70, 140, 200 thousand: three connections are enough.
+    assert_eq!(get(&["a.mid"], &server, folder.path()).unwrap(), Summary { kept: 0, fetched: 1 });
+    let offsets: Vec<_> = server.take_requests().into_iter().map(|(_, range)| range).collect();
+    assert_eq!(offsets, [None, Some(70_000), Some(140_000)]);
+    assert_eq!(fs::read(folder.path().join("a.mid")).unwrap(), contents("a.mid"));
+    assert_eq!(names_in(folder.path()), ["a.mid".to_owned()].into());
+}
+
+#[test]
+fn a_later_run_resumes() {
+    let server = Server::new(&[("a.mid", Serve::Breaks(10_000)), ("b.mid", Serve::Ranges)]);
+    let folder = tempfile::tempdir().unwrap();
+    let failed = failures(get(&["a.mid", "b.mid"], &server, folder.path()));
+    assert!(matches!(failed[..], [(_, Problem::Broken { have: 30_000, .. })]), "{failed:?}");
+    assert_eq!(names_in(folder.path()), ["a.mid.part", "b.mid"].map(String::from).into());
+
+    server.take_requests();
+    server.now_serves("a.mid", Serve::Ranges);
+    assert_eq!(get(&["a.mid", "b.mid"], &server, folder.path()).unwrap(), Summary { kept: 1, fetched: 1 });
+    assert_eq!(server.take_requests(), [("a.mid".to_owned(), Some(30_000))]);
+    assert_eq!(fs::read(folder.path().join("a.mid")).unwrap(), contents("a.mid"));
+}
+
+#[test]
+fn a_server_without_ranges_starts_again() {
+    let server = Server::new(&[("a.mid", Serve::Whole)]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.mid.part"), &contents("a.mid")[..50_000]).unwrap();
+    assert_eq!(get(&["a.mid"], &server, folder.path()).unwrap(), Summary { kept: 0, fetched: 1 });
+    assert_eq!(fs::read(folder.path().join("a.mid")).unwrap(), contents("a.mid"));
+}
+
+#[test]
+fn useless_parts_are_given_up() {
+    let server = Server::new(&[("a.mid", Serve::Ranges)]);
+    for part in [vec![0; 50_000], vec![0; SIZE], vec![0; SIZE + 1], contents("a.mid")] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.mid.part"), part).unwrap();
+        // And a wrong file of that name is replaced.
+        fs::write(folder.path().join("a.mid"), "not music").unwrap();
+        assert_eq!(get(&["a.mid"], &server, folder.path()).unwrap(), Summary { kept: 0, fetched: 1 });
+        assert_eq!(fs::read(folder.path().join("a.mid")).unwrap(), contents("a.mid"));
+        assert_eq!(names_in(folder.path()).len(), 1);
+    }
+}
+
+#[test]
+fn offline_is_one_line_that_names_the_embedded_corpus() {
+    let server = Server::new(&[("b.mid", Serve::Ranges)]);
+    let folder = tempfile::tempdir().unwrap();
+    get(&["b.mid"], &server, folder.path()).unwrap();
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for url in [format!("http://127.0.0.1:{port}/midi"), "http://no-such-host.invalid/".to_owned()] {
+        let error = fetch(&manifest(&["a.mid", "b.mid"]), &url, folder.path(), &mut |_| {}).unwrap_err();
+        let line = error.to_string();
+        println!("{line}");
+        assert!(matches!(error, FetchError::Offline { have: 1, files: 2, .. }), "{line}");
+        for word in [&url, "1 of 2 files", "data.midi = \"embedded\""] {
+            assert!(line.contains(word), "{word:?} is not in: {line}");
+        }
+        assert!(!line.contains('\n'));
+    }
+}
+
+#[test]
+fn folders_and_urls_that_cannot_be_used() {
+    let temporary = tempfile::tempdir().unwrap();
+    let file = temporary.path().join("file");
+    fs::write(&file, "").unwrap();
+    let manifest = manifest(&["a.mid"]);
+    let error = fetch(&manifest, "http://127.0.0.1:1", &file, &mut |_| {}).unwrap_err();
+    assert!(matches!(&error, FetchError::Folder { path, .. } if *path == file), "{error}");
+    let error = fetch(&manifest, "no url", temporary.path(), &mut |_| {}).unwrap_err();
+    assert!(matches!(&error, FetchError::Client { .. }), "{error}");
+}
+
+/// The embedded list, against the files themselves where a copy is at hand.
+#[test]
+fn the_embedded_manifest() {
+    let manifest = Manifest::cello();
+    assert_eq!(manifest.base_url, "http://www.jsbach.net/midi/");
+    assert_eq!(manifest.files.len(), 36);
+    assert_eq!(manifest.files.iter().map(|file| file.size).sum::<u64>(), 239_339);
+    let copies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/cello");
+    if !copies.exists() {
+        println!("skipped: no copy of the cello suites to compare with");
+        return;
+    }
+    for file in &manifest.files {
+        let bytes = fs::read(copies.join(&file.name)).unwrap();
+        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((bytes.len() as u64, sha256), (file.size, file.sha256.clone()), "{}", file.name);
+    }
+}

@@ -1,0 +1,333 @@
+//! One suite of promises over every kind of store: a folder, memory, and a real S3 server. Then the line
+//! that each common failure prints.
+
+#![allow(clippy::unwrap_used)]
+
+mod s3_server;
+
+use bachdist_core::store::{Creation, Kind, Store, StoreError};
+use s3_server::{credentials, server};
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+
+/// Everything that callers rely on, whatever holds the objects.
+fn conforms(store: &Store) {
+    // Nothing is there, and nothing is no error.
+    assert_eq!(names(store, ""), [""; 0]);
+    assert_eq!(store.get("absent").unwrap_err().kind, Kind::NotFound);
+    store.delete("absent").unwrap();
+
+    // What is put is got, empty and large; a put replaces the whole.
+    let large: Vec<u8> = (0..3_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    store.put("step-2", large.clone()).unwrap();
+    assert!(store.get("step-2").unwrap() == large, "3 MB come back changed");
+    store.put("step-2", "short").unwrap();
+    assert_eq!(store.get("step-2").unwrap(), b"short");
+    store.put("step-10", Vec::new()).unwrap();
+    assert_eq!(store.get("step-10").unwrap(), b"");
+
+    // Create writes once, and leaves the winner's contents alone.
+    assert_eq!(store.create("attempt-1", "first").unwrap(), Creation::Created);
+    assert_eq!(store.create("attempt-1", "second").unwrap(), Creation::Exists);
+    assert_eq!(store.get("attempt-1").unwrap(), b"first");
+    assert_eq!(store.create("step-2", "other").unwrap(), Creation::Exists);
+
+    // Listings: by name, with sizes, direct children only, and only those that begin as asked.
+    store.put("deeper/step-3", "hidden").unwrap();
+    assert_eq!(store.get("deeper/step-3").unwrap(), b"hidden");
+    let entries = store.list("").unwrap();
+    let found: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.size)).collect();
+    assert_eq!(found, [("attempt-1", 5), ("step-10", 0), ("step-2", 5)]);
+    assert_eq!(names(store, "step-"), ["step-10", "step-2"]);
+    assert_eq!(names(store, "none"), [""; 0]);
+
+    // A deleted name is free again.
+    store.delete("attempt-1").unwrap();
+    assert_eq!(store.create("attempt-1", "third").unwrap(), Creation::Created);
+
+    // Names cannot lead outside.
+    assert_eq!(store.put("../outside", "x").unwrap_err().kind, Kind::Other);
+    assert_eq!(store.get("..").unwrap_err().kind, Kind::Other);
+
+    one_of_many_creates(store);
+    readers_see_whole_objects(store);
+}
+
+/// Of eight threads that create one name at once, one succeeds, and its contents stay.
+fn one_of_many_creates(store: &Store) {
+    let start = Barrier::new(8);
+    let created: Vec<usize> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|i| {
+                let (store, start) = (store.clone(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    store.create("attempt-2", format!("thread {i}")).unwrap()
+                })
+            })
+            .collect();
+        let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        (0..8).filter(|&i| outcomes[i] == Creation::Created).collect()
+    });
+    assert_eq!(created.len(), 1, "threads {created:?} created it");
+    assert_eq!(store.get("attempt-2").unwrap(), format!("thread {}", created[0]).into_bytes());
+}
+
+/// While one thread replaces an object, another never reads a mixture or an absence, nor lists a file that
+/// is half-written.
+fn readers_see_whole_objects(store: &Store) {
+    let versions = [vec![1_u8; 300_000], vec![2_u8; 200_000]];
+    store.put("step-4", versions[0].clone()).unwrap();
+    let names_before = names(store, "");
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for i in 0..20 {
+                store.put("step-4", versions[i % 2].clone()).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let read = store.get("step-4").unwrap();
+            assert!(versions.contains(&read), "{} bytes that nobody wrote", read.len());
+            assert_eq!(names(store, ""), names_before);
+        }
+    });
+}
+
+fn names(store: &Store, prefix: &str) -> Vec<String> {
+    store.list(prefix).unwrap().into_iter().map(|entry| entry.name).collect()
+}
+
+#[test]
+fn memory() {
+    let store = Store::open("memory:").unwrap();
+    assert!(!store.is_local());
+    conforms(&store);
+}
+
+#[test]
+fn folder() {
+    let temporary = tempfile::tempdir().unwrap();
+    // Nothing in a folder's name is special.
+    let path = temporary.path().join("new/my runs #1 %41 [ü]~");
+    let store = Store::open(path.to_str().unwrap()).unwrap();
+    assert!(names(&store, "").is_empty() && !path.exists(), "opening and looking must create nothing");
+    assert!(store.is_local());
+    conforms(&store);
+    let file = store.local_path("step-2").unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"short");
+    assert_eq!(file, path.canonicalize().unwrap().join("step-2"));
+
+    // A file URL, and a path with `..`, name the same objects; a later file beside them is one.
+    fs::write(path.join("metrics.jsonl"), "{}").unwrap();
+    let again = Store::open(&format!("{}/../{}", path.display(), "my runs #1 %41 [ü]~")).unwrap();
+    assert_eq!(names(&again, "metrics"), ["metrics.jsonl"]);
+    let simple = temporary.path().join("simple");
+    Store::open(simple.to_str().unwrap()).unwrap().put("a", "b").unwrap();
+    let by_url = Store::open(&format!("file://{}/", simple.display())).unwrap();
+    assert_eq!(by_url.get("a").unwrap(), b"b");
+}
+
+#[test]
+fn half_written_files_are_not_listed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let store = Store::open(temporary.path().to_str().unwrap()).unwrap();
+    // What a crash in the middle of a put leaves.
+    fs::write(temporary.path().join("step-1#1"), "half").unwrap();
+    assert_eq!(names(&store, ""), [""; 0]);
+    store.put("step-1", "whole").unwrap();
+    assert_eq!(names(&store, ""), ["step-1"]);
+    assert_eq!(store.get("step-1").unwrap(), b"whole");
+}
+
+// Failures, each in one line.
+
+#[test]
+fn urls_that_cannot_work() {
+    for (url, says) in [
+        ("gs://bucket/runs", "a folder or s3://bucket/prefix"),
+        ("s3://", "s3://bucket/prefix"),
+        ("s3:///runs", "s3://bucket/prefix"),
+        ("", "empty"),
+        ("file://host/runs", "file:///absolute/folder"),
+    ] {
+        expect_line(Store::open(url).unwrap_err(), Kind::BadUrl, &["cannot use", url, says]);
+    }
+}
+
+#[test]
+fn keys_in_a_url_are_not_repeated() {
+    let error = Store::open("s3://key:hidden@bucket/runs").unwrap_err();
+    assert!(!error.to_string().contains("hidden"));
+    expect_line(error, Kind::BadUrl, &["cannot use s3://...@bucket/runs", "AWS_SECRET_ACCESS_KEY"]);
+}
+
+#[test]
+fn a_file_in_place_of_the_folder() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("notes.txt");
+    fs::write(&path, "mine").unwrap();
+    let store = Store::open(path.to_str().unwrap()).unwrap();
+    let url = store.url().to_owned();
+    let says = "a file where the folder should be";
+    expect_line(
+        store.put("step-1", "x").unwrap_err(),
+        Kind::Other,
+        &["cannot write", &url, "/step-1:", says],
+    );
+    expect_line(store.list("").unwrap_err(), Kind::Other, &["cannot list", &url, says]);
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+}
+
+#[test]
+fn a_folder_without_permission() {
+    use std::os::unix::fs::PermissionsExt;
+    let temporary = tempfile::tempdir().unwrap();
+    fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(temporary.path().join("probe"), "").is_ok() {
+        // Permission bits do not bind root; the kernel's own tree does.
+        let error = Store::open("/sys/kernel/bachdist").unwrap().put("step-1", "x").unwrap_err();
+        assert!([Kind::Denied, Kind::ReadOnly].contains(&error.kind), "{error:?}");
+        let kind = error.kind;
+        expect_line(error, kind, &["cannot write /sys/kernel/bachdist/step-1", "choose a"]);
+        return;
+    }
+    let store = Store::open(temporary.path().to_str().unwrap()).unwrap();
+    let error = store.put("step-1", "x").unwrap_err();
+    expect_line(error, Kind::Denied, &["cannot write", "/step-1: permission denied", "choose a folder"]);
+}
+
+#[test]
+fn a_read_only_file_system() {
+    let Some(mount) = Tmpfs::new("size=1m,ro") else { return };
+    let store = Store::open(mount.path.to_str().unwrap()).unwrap();
+    let error = store.put("step-1", "x").unwrap_err();
+    expect_line(error, Kind::ReadOnly, &["cannot write", "/step-1: the file system is read-only"]);
+}
+
+#[test]
+fn a_full_disk() {
+    let Some(mount) = Tmpfs::new("size=1m") else { return };
+    let store = Store::open(mount.path.to_str().unwrap()).unwrap();
+    store.put("step-1", vec![1; 600_000]).unwrap();
+    for _ in 0..3 {
+        let error = store.put("step-1", vec![2; 600_000]).unwrap_err();
+        expect_line(error, Kind::Full, &["cannot write", "/step-1: no space left"]);
+    }
+    // The older object is whole, and nothing half-written takes the space that is left.
+    assert_eq!(store.get("step-1").unwrap(), vec![1; 600_000]);
+    assert_eq!(fs::read_dir(&mount.path).unwrap().count(), 1);
+}
+
+#[test]
+fn s3_conforms() {
+    let Some(server) = server() else { return };
+    let store = server.open("s3://bachdist/conformance/run", &[]).unwrap();
+    assert!(!store.is_local() && store.local_path("x").is_none());
+    conforms(&store);
+    conforms(&server.open("s3://bachdist", &[]).unwrap());
+}
+
+#[test]
+fn s3_wrong_secret() {
+    let Some(server) = server() else { return };
+    let store = server.open("s3://bachdist/p", &[("AWS_SECRET_ACCESS_KEY", Some("wrong"))]).unwrap();
+    for error in [store.put("x", "y").unwrap_err(), store.create("x", "y").map(drop).unwrap_err()] {
+        let says = ["cannot write s3://bachdist/p/x: access denied", "AWS_SECRET_ACCESS_KEY"];
+        expect_line(error, Kind::Denied, &says);
+    }
+    let says = ["cannot list s3://bachdist/p: access denied", "AWS_SECRET_ACCESS_KEY"];
+    expect_line(store.list("").unwrap_err(), Kind::Denied, &says);
+    let says = ["cannot read s3://bachdist/p/x: access denied", "AWS_SECRET_ACCESS_KEY"];
+    expect_line(store.get("x").unwrap_err(), Kind::Denied, &says);
+}
+
+#[test]
+fn s3_unknown_key() {
+    let Some(server) = server() else { return };
+    let store = server.open("s3://bachdist/p", &[("AWS_ACCESS_KEY_ID", Some("nobody"))]).unwrap();
+    let says = ["cannot list s3://bachdist/p: access denied", "AWS_ACCESS_KEY_ID"];
+    expect_line(store.list("").unwrap_err(), Kind::Denied, &says);
+}
+
+#[test]
+fn s3_missing_bucket() {
+    let Some(server) = server() else { return };
+    let store = server.open("s3://elsewhere/p", &[]).unwrap();
+    let says = ["s3://elsewhere/p", "has no bucket elsewhere", "create it"];
+    expect_line(store.put("x", "y").unwrap_err(), Kind::NoBucket, &says);
+    expect_line(store.list("").unwrap_err(), Kind::NoBucket, &says);
+    expect_line(store.get("x").unwrap_err(), Kind::NoBucket, &says);
+}
+
+#[test]
+fn s3_connection_refused() {
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let store = Store::open_with("s3://bachdist/p", credentials(&endpoint)).unwrap();
+    let says = ["cannot list s3://bachdist/p", &endpoint, "connection refused", "AWS_ENDPOINT_URL"];
+    expect_line(store.list("").unwrap_err(), Kind::Unreachable, &says);
+}
+
+#[test]
+fn s3_unknown_host() {
+    let store = Store::open_with("s3://bachdist/p", credentials("https://no-such-host.invalid")).unwrap();
+    let says = ["cannot list s3://bachdist/p", "https://no-such-host.invalid", "AWS_ENDPOINT_URL"];
+    expect_line(store.list("").unwrap_err(), Kind::Unreachable, &says);
+}
+
+#[test]
+fn s3_settings_that_cannot_work() {
+    let mut variables = credentials("http://127.0.0.1:1");
+    variables.remove("AWS_ALLOW_HTTP");
+    let error = Store::open_with("s3://bachdist/p", variables).unwrap_err();
+    expect_line(error, Kind::BadUrl, &["http://127.0.0.1:1", "set AWS_ALLOW_HTTP=true"]);
+
+    let mut variables = credentials("https://127.0.0.1:1");
+    variables.remove("AWS_SECRET_ACCESS_KEY");
+    let error = Store::open_with("s3://bachdist/p", variables).unwrap_err();
+    expect_line(error, Kind::BadUrl, &["AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not"]);
+
+    let error = Store::open_with("s3://bachdist/p", credentials("127.0.0.1:1")).unwrap_err();
+    expect_line(error, Kind::BadUrl, &["AWS_ENDPOINT_URL", "begins with https://"]);
+}
+
+/// The kind, the words, and that it is one line of a bearable length.
+fn expect_line(error: StoreError, kind: Kind, words: &[&str]) {
+    let line = error.to_string();
+    println!("{line}");
+    assert_eq!(error.kind, kind, "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is not in: {line}");
+    }
+    assert!(!line.contains('\n') && line.len() < 300, "{line}");
+}
+
+/// A small file system of its own, where this user may mount one.
+struct Tmpfs {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Tmpfs {
+    fn new(options: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
+        if mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return Some(Self { path, _folder: folder });
+        }
+        println!("skipped: only root, outside a container, may mount a small file system");
+        None
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.path).status();
+    }
+}
