@@ -105,6 +105,8 @@ impl Place {
         command
             .current_dir(self.folder.path())
             .env("OMP_NUM_THREADS", "1")
+            // Where tests set two, more threads than cores must not wait for each other by spinning.
+            .env("OMP_WAIT_POLICY", "passive")
             // Open MPI refuses root without them.
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
             .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
@@ -116,8 +118,10 @@ impl Place {
     pub fn checkpoints(&self, folder: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
         let names = entries.map(|entry| entry.expect("a readable folder").file_name());
-        let mut names: Vec<String> =
-            names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("step-")).collect();
+        let mut names: Vec<String> = names
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| name.starts_with("step-"))
+            .collect();
         names.sort();
         names
     }
@@ -138,7 +142,10 @@ impl Place {
     pub fn wait_for_a_step(&self, folder: &str, run: &mut Running) {
         let deadline = Instant::now() + Duration::from_secs(120);
         while self.recorded_steps(folder).is_empty() {
-            assert!(run.child.try_wait().expect("our child").is_none(), "the run ended before its first step");
+            assert!(
+                run.child.try_wait().expect("our child").is_none(),
+                "the run ended before its first step"
+            );
             assert!(Instant::now() < deadline, "no step in two minutes");
             thread::sleep(Duration::from_millis(10));
         }

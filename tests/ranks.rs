@@ -7,7 +7,12 @@ use crate::harness::{Ended, Place};
 /// A checkpoint after each of six steps, the fourth of which is ragged and ends an epoch.
 const EVERY_STEP: &str = "train tiny.toml --set checkpoint.every_steps=1 --set train.max_steps=6";
 
-fn names(place: &Place, folder: &str, options: &str, how: impl FnOnce(&str) -> Option<Ended>) -> Option<Vec<String>> {
+fn names(
+    place: &Place,
+    folder: &str,
+    options: &str,
+    how: impl FnOnce(&str) -> Option<Ended>,
+) -> Option<Vec<String>> {
     how(&format!("{EVERY_STEP} --set checkpoint.url={folder} {options}"))?.ok();
     let names = place.checkpoints(folder);
     assert_eq!(names.len(), 6, "{names:?}");
@@ -22,8 +27,8 @@ fn alone(place: &Place, folder: &str, options: &str) -> Vec<String> {
 fn equal_names_on_any_number_of_ranks_and_threads() {
     let place = Place::with_tiny();
     let expected = alone(&place, "alone", "");
-    for ranks in [1, 2, 3, 4, 5, 8] {
-        for threads in ["1", "2"] {
+    for (threads, numbers) in [("1", &[1, 2, 3, 4, 5, 8][..]), ("2", &[1, 2, 3])] {
+        for &ranks in numbers {
             let folder = format!("{ranks}-ranks-{threads}-threads");
             let on_ranks = |arguments: &str| {
                 let mut command = place.launch(ranks, arguments)?;
@@ -65,7 +70,9 @@ fn equal_names_of_the_articles_network() {
     let place = Place::new();
     place.write("cello.toml", include_str!("../configs/cello.toml"));
     let run = |folder: &str| {
-        format!("train cello.toml --set data.midi=embedded --set train.max_steps=2 --set checkpoint.url={folder}")
+        format!(
+            "train cello.toml --set data.midi=embedded --set train.max_steps=2 --set checkpoint.url={folder}"
+        )
     };
     let mut command = place.command(crate::harness::bachdist());
     let two_threads = command.env("OMP_NUM_THREADS", "2").args(run("alone").split_whitespace());
@@ -107,10 +114,7 @@ fn more_ranks_than_lanes_is_one_line() {
 fn what_is_wrong_everywhere_is_said_once() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(3, "train tiny.toml --set train.epoch=2") else { return };
-    assert_eq!(
-        ended.with_code(2).error(),
-        "--set train.epoch: unknown key; the nearest is train.epochs"
-    );
+    assert_eq!(ended.with_code(2).error(), "--set train.epoch: unknown key; the nearest is train.epochs");
     let Some(ended) = place.on_ranks(2, "train tiny.toml --set data.midi=nowhere") else { return };
     assert!(ended.with_code(3).error().starts_with("nowhere: no such file or folder"));
     let Some(ended) = place.on_ranks(2, "trian tiny.toml") else { return };

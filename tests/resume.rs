@@ -35,11 +35,13 @@ fn stopped_inside_an_epoch_and_gone_on_with() {
     // Other options of the attempt must not matter: when it saves, and on how many ranks it runs.
     for (folder, steps, first, second) in [("a", 6, 1, 1), ("b", 7, 1, 3), ("c", 3, 4, 1), ("d", 6, 2, 5)] {
         let run = format!("train tiny.toml --set checkpoint.url={folder}");
-        let Some(ended) = place.on_ranks(first, &format!("{run} --set train.max_steps={steps}")) else { return };
+        let Some(ended) = place.on_ranks(first, &format!("{run} --set train.max_steps={steps}")) else {
+            return;
+        };
         assert!(ended.ok().stdout.contains(&format!("done: {steps} steps")));
         let Some(ended) = place.on_ranks(second, &run) else { return };
         let name = place.checkpoints("whole")[steps - 1].clone();
-        let said = format!("going on after step {steps}, from\n  {folder}/{name}\n");
+        let said = format!("going on after {steps} steps, from\n  {folder}/{name}\n");
         let ended = ended.ok();
         assert!(ended.stdout.contains(&said), "{}", ended.stdout);
         assert_same_end(&place, folder, &whole);
@@ -136,8 +138,10 @@ fn another_identity_is_refused_by_its_keys() {
 #[test]
 fn other_music_is_refused() {
     let place = trained_copy();
-    let note = |i: u8| Note { pitch: 40 + i % 20, velocity: 90, start: f64::from(i), end: f64::from(i) + 1.0 };
-    let cello = Instrument { program: 42, is_drum: false, name: "Cello".into(), notes: (0..60).map(note).collect() };
+    let note =
+        |i: u8| Note { pitch: 40 + i % 20, velocity: 90, start: f64::from(i), end: f64::from(i) + 1.0 };
+    let cello =
+        Instrument { program: 42, is_drum: false, name: "Cello".into(), notes: (0..60).map(note).collect() };
     place.write("music/scale.mid", write(&[cello], &[]));
     let ended = place.bachdist("train tiny.toml --set data.midi=music").with_code(3);
     assert!(ended.error().contains("was trained on other music"), "{}", ended.stderr);
@@ -155,7 +159,7 @@ fn a_damaged_newest_checkpoint_is_passed_over() {
     bytes[middle] ^= 1;
     place.write(&format!("run/{newest}"), bytes);
     let ended = place.bachdist("train tiny.toml").ok();
-    assert!(ended.stdout.contains("going on after step 10"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("going on after 10 steps"), "{}", ended.stdout);
     let notes: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("note: ")).collect();
     assert!(notes.len() == 1 && notes[0].contains(&newest) && notes[0].contains("damaged"), "{notes:?}");
     // The same step has the same bytes, so it heals.
@@ -242,7 +246,8 @@ fn the_configuration_is_in_the_metrics() {
     assert_eq!((&lines[0]["kind"], &lines[0]["ranks"]), (&"run".into(), &1.into()));
     assert_eq!(lines[0]["config"]["model"]["units"], 12);
     assert!(TINY.contains("units = 12"));
-    let number = |line: &serde_json::Value, key: &str| line[key].as_f64().unwrap_or_else(|| panic!("{key}: {line}"));
+    let number =
+        |line: &serde_json::Value, key: &str| line[key].as_f64().unwrap_or_else(|| panic!("{key}: {line}"));
     for line in &lines {
         let fields: &[&str] = match line["kind"].as_str().expect("a kind") {
             "run" | "stop" => &["step"],
