@@ -15,7 +15,7 @@ use bachdist_core::failure::{Code, Failure};
 
 use crate::comm::Comm;
 use crate::comm::agree::agree;
-use crate::model::Network;
+use crate::model::Model;
 use crate::report::{Progress, Standing};
 use crate::stop::StopFlag;
 use office::Office;
@@ -52,9 +52,9 @@ pub fn run(
     let (start, run) = start::start(comm, config, &plan.url, resume, plan.architecture, &plan.training)?;
     let mut office = agree(comm, run.map(|run| Office::open(run, plan, &start, comm, progress)).transpose())?;
     let Start { mut step, parameters, mean_square, epoch: mut sums, .. } = start;
-    let network = Network::new(plan.architecture, plan.device);
+    let model = Model::new(plan.architecture, plan.device);
     let mut trainer =
-        Trainer::new(comm, config, plan.windows(), plan.share.clone(), network, (parameters, mean_square));
+        Trainer::new(comm, config, plan.windows(), plan.share.clone(), model, (parameters, mean_square));
 
     let mut ended = Ended::Done;
     while step < plan.last_step {
@@ -112,17 +112,15 @@ fn checkpoint(plan: &Plan, trainer: &Trainer<'_>, step: u64, epoch: EpochSums) -
 }
 
 /// The error that every rank ends with; the last checkpoint is safe before it is reported.
-fn non_finite(comm: &dyn Comm, office: &mut Option<Office>, step: u64, lane: usize) -> anyhow::Error {
-    let failure = Failure::new(
-        Code::NonFinite,
-        format!(
-            "step {}: lane {lane} has a loss or gradient that is not finite; the weights of step {step} are \
-             unharmed, and the last checkpoint is kept (a smaller optimizer.learning_rate may help)",
-            step + 1
-        ),
+fn non_finite(comm: &dyn Comm, office: &mut Option<Office>, step: u64, lane: Option<usize>) -> anyhow::Error {
+    let what = lane.map_or("the gradient".into(), |lane| format!("the loss of lane {lane}"));
+    let message = format!(
+        "step {}: {what} is not finite; the weights of step {step} are unharmed, and the last checkpoint is kept (a \
+         smaller optimizer.learning_rate may help)",
+        step + 1
     );
     let saved = office.take().map_or(Ok(()), Office::abandon);
-    match agree(comm, saved.and(Err::<(), _>(failure.into()))) {
+    match agree(comm, saved.and(Err::<(), _>(Failure::new(Code::NonFinite, message).into()))) {
         Ok(()) => unreachable!("this rank's part is an error"),
         Err(error) => error,
     }

@@ -8,22 +8,21 @@ use bachdist_core::config::Config;
 use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::order::Order;
 use bachdist_core::corpus::windows::Windows;
-use tch::Device;
 
 use crate::comm::Comm;
-use crate::comm::share::{Share, TreeSum};
+use crate::comm::share::Share;
 use crate::model::dropout::Dropout;
-use crate::model::{LaneBatch, LaneGradient, Network};
+use crate::model::{LaneBatch, Model, RankGradient};
 use crate::optim::rmsprop;
 
-/// A rank's part in the training: network, optimizer, and which windows it takes.
+/// A rank's part in the training: model, optimizer, and which windows it takes.
 pub struct Trainer<'a> {
     comm: &'a dyn Comm,
     config: &'a Config,
     windows: Windows<'a>,
     batches: Batches,
     share: Share,
-    network: Network,
+    model: Model,
     /// The weights, with the same bits on every rank.
     pub parameters: Vec<f32>,
     /// RMSprop's running mean of squared gradients, likewise.
@@ -42,15 +41,14 @@ pub enum Outcome {
     },
     /// A loss or gradient was not finite, so nothing was updated.
     NonFinite {
-        /// The first lane that had one.
-        lane: usize,
+        /// The first lane whose loss was not; `None` if it was the gradient.
+        lane: Option<usize>,
     },
 }
 
 /// What a lane tells all ranks before the update, as 64-bit words.
 struct LaneReport {
     sums: EpochSums,
-    finite: bool,
     asked: u64,
 }
 
@@ -61,7 +59,7 @@ impl<'a> Trainer<'a> {
         config: &'a Config,
         windows: Windows<'a>,
         share: Share,
-        network: Network,
+        model: Model,
         (parameters, mean_square): (Vec<f32>, Vec<f32>),
     ) -> Self {
         let batches = Batches {
@@ -69,7 +67,7 @@ impl<'a> Trainer<'a> {
             batch_size: config.train.batch_size,
             lanes: config.train.lanes,
         };
-        Trainer { comm, config, windows, batches, share, network, parameters, mean_square }
+        Trainer { comm, config, windows, batches, share, model, parameters, mean_square }
     }
 
     /// How windows become batches.
@@ -81,22 +79,21 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self, step: u64, asked: u64) -> Result<Outcome> {
         let batch = self.batches.batch(step);
         let dropout = Dropout { rate: self.config.model.dropout, seed: self.config.train.seed, step };
-        self.network.load(&self.parameters);
+        self.model.load(&self.parameters);
 
-        let mut tree = TreeSum::default();
-        let mut reports = Vec::new();
-        for lane in self.share.of(self.comm.rank()) {
-            let LaneGradient { sums, gradient } = self.lane_gradient(&batch, lane, &dropout)?;
-            let finite = sums.loss.is_finite() && gradient.iter().all(|x| x.is_finite());
-            reports.push(LaneReport { sums, finite, asked });
-            tree.push(gradient);
-        }
+        let lanes: Vec<LaneBatch> =
+            self.share.of(self.comm.rank()).map(|lane| self.lane_batch(&batch, lane)).collect();
+        let RankGradient { sums, gradient } = self.model.gradient(&lanes, &dropout)?;
 
-        let reports = self.gather(&reports);
-        if let Some(lane) = reports.iter().position(|report| !report.finite) {
-            return Ok(Outcome::NonFinite { lane });
+        let reports = self.gather(sums.into_iter().map(|sums| LaneReport { sums, asked }));
+        if let Some(lane) = reports.iter().position(|report| !report.sums.loss.is_finite()) {
+            return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
-        let gradient = self.exchange(tree.finish(), batch.windows);
+        let gradient = self.exchange(gradient, batch.windows);
+        // The whole gradient, so that all ranks see the same, whatever each one's part was.
+        if !gradient.iter().all(|x| x.is_finite()) {
+            return Ok(Outcome::NonFinite { lane: None });
+        }
         rmsprop(&self.config.optimizer, &mut self.parameters, &mut self.mean_square, &gradient);
 
         let mut sums = EpochSums::default();
@@ -104,42 +101,28 @@ impl<'a> Trainer<'a> {
         Ok(Outcome::Updated { sums, asked: reports.iter().fold(0, |all, report| all | report.asked) })
     }
 
-    /// A lane without windows has the gradient 0.
-    fn lane_gradient(&self, batch: &Batch, lane: usize, dropout: &Dropout) -> Result<LaneGradient> {
-        match self.lane_batch(batch, lane) {
-            Some(windows) => self.network.gradient(&windows, dropout),
-            None => {
-                Ok(LaneGradient { sums: EpochSums::default(), gradient: vec![0.0; self.parameters.len()] })
-            }
-        }
-    }
-
     /// The windows of a lane, in the order of the epoch.
-    fn lane_batch(&self, batch: &Batch, lane: usize) -> Option<LaneBatch> {
+    fn lane_batch(&self, batch: &Batch, lane: usize) -> LaneBatch {
         let order = Order::new(self.config.train.seed, batch.epoch, self.batches.windows);
         let rows = self.batches.rows(lane);
         let windows: Vec<_> = (rows.start..rows.end.min(batch.windows))
             .map(|row| self.windows.get(order.window(batch.first + row as u64)))
             .collect();
-        (!windows.is_empty()).then(|| LaneBatch::new(rows.start, self.batches.padded_rows(), &windows))
+        LaneBatch::new(rows.start, self.batches.padded_rows(), self.windows.sequence_length(), &windows)
     }
 
     /// The reports of all lanes, in lane order, on every rank.
-    fn gather(&self, own: &[LaneReport]) -> Vec<LaneReport> {
-        const WORDS: usize = 5;
+    fn gather(&self, own: impl Iterator<Item = LaneReport>) -> Vec<LaneReport> {
+        const WORDS: usize = 4;
         let words: Vec<u64> = own
-            .iter()
-            .flat_map(|LaneReport { sums, finite, asked }| {
-                [sums.loss.to_bits(), sums.correct, sums.windows, u64::from(*finite), *asked]
-            })
+            .flat_map(|LaneReport { sums, asked }| [sums.loss.to_bits(), sums.correct, sums.windows, asked])
             .collect();
         let all = self.share.gather_lanes(self.comm, &words, WORDS);
         all.as_chunks::<WORDS>()
             .0
             .iter()
-            .map(|&[loss, correct, windows, finite, asked]| LaneReport {
+            .map(|&[loss, correct, windows, asked]| LaneReport {
                 sums: EpochSums { loss: f64::from_bits(loss), correct, windows },
-                finite: finite != 0,
                 asked,
             })
             .collect()
@@ -161,10 +144,5 @@ impl<'a> Trainer<'a> {
         self.comm.all_gather(sum, &mut send);
         send.truncate(length);
         send
-    }
-
-    /// Where this rank computes.
-    pub fn device(&self) -> Device {
-        self.network.device()
     }
 }

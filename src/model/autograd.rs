@@ -1,0 +1,200 @@
+//! The network through libtorch's graph, one lane after another: the path for CUDA, where layers are cuDNN's,
+//! and on a CPU the oracle of [`super::cpu`].
+//!
+//! Shapes: T notes of a window, R rows of a lane, H units, D dense units, C classes. Time comes first, so that a
+//! note of all rows lies together. On a CPU only operations are used whose rows do not depend on their
+//! neighbours, so that a row's numbers have the same bits in whatever lane and rank it is computed.
+
+use anyhow::Result;
+use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::network::Architecture;
+use tch::{Device, Kind, Tensor};
+
+use super::dropout::Dropout;
+use super::{LaneBatch, RankGradient};
+use crate::comm::share::TreeSum;
+
+/// The network's parameters on a device, as leaves of libtorch's graph.
+pub struct Network {
+    architecture: Architecture,
+    device: Device,
+    layers: Vec<Lstm>,
+    dense1: Linear,
+    dense2: Linear,
+}
+
+/// One LSTM layer; gates in the order i, f, g, o.
+struct Lstm {
+    /// (4H, inputs).
+    input: Tensor,
+    /// (4H, H).
+    recurrent: Tensor,
+    /// (4H).
+    bias: Tensor,
+}
+
+struct Linear {
+    /// (outputs, inputs).
+    weight: Tensor,
+    /// (outputs).
+    bias: Tensor,
+}
+
+impl Network {
+    /// A network on a device, with room for its parameters; [`Network::load`] fills them in.
+    pub fn new(architecture: Architecture, device: Device) -> Self {
+        let mut leaves = architecture.parameters().into_iter().map(|parameter| {
+            let shape: Vec<i64> = parameter.shape.iter().map(|&size| size as i64).collect();
+            Tensor::zeros(shape, (Kind::Float, device)).set_requires_grad(true)
+        });
+        let mut next = || leaves.next().expect("one tensor for each parameter");
+        let layers = (0..architecture.layers)
+            .map(|_| Lstm { input: next(), recurrent: next(), bias: next() })
+            .collect();
+        let dense1 = Linear { weight: next(), bias: next() };
+        let dense2 = Linear { weight: next(), bias: next() };
+        Network { architecture, device, layers, dense1, dense2 }
+    }
+
+    /// All parameters in the order of [`Architecture::parameters`].
+    fn leaves(&self) -> Vec<&Tensor> {
+        let lstm = self.layers.iter().flat_map(|layer| [&layer.input, &layer.recurrent, &layer.bias]);
+        let dense = [&self.dense1, &self.dense2].into_iter().flat_map(|layer| [&layer.weight, &layer.bias]);
+        lstm.chain(dense).collect()
+    }
+
+    /// Takes new values for all parameters.
+    pub fn load(&mut self, parameters: &[f32]) {
+        tch::no_grad(|| {
+            let flat = Tensor::from_slice(parameters).to_device(self.device);
+            for (parameter, leaf) in self.architecture.parameters().iter().zip(self.leaves()) {
+                let values = flat.narrow(0, parameter.offset as i64, parameter.len() as i64);
+                leaf.shallow_clone().copy_(&values.view_as(leaf));
+            }
+        });
+    }
+
+    /// Loss and gradient of a rank's lanes in training, with dropout.
+    pub fn gradient(&self, lanes: &[LaneBatch], dropout: &Dropout) -> Result<RankGradient> {
+        let mut tree = TreeSum::default();
+        let mut sums = Vec::new();
+        for lane in lanes {
+            let (of_lane, gradient) = self.lane_gradient(lane, dropout)?;
+            sums.push(of_lane);
+            tree.push(gradient);
+        }
+        Ok(RankGradient { sums, gradient: tree.finish() })
+    }
+
+    fn lane_gradient(&self, lane: &LaneBatch, dropout: &Dropout) -> Result<(EpochSums, Vec<f32>)> {
+        let log_probabilities = self.forward(lane, Some(dropout))?;
+        let targets = Tensor::from_slice(&lane.targets).to_device(self.device).unsqueeze(1);
+        let weights: Vec<f32> =
+            (0..lane.rows).map(|row| if row < lane.windows { 1.0 } else { 0.0 }).collect();
+        let weights = Tensor::from_slice(&weights).to_device(self.device).unsqueeze(1);
+        let loss = -(log_probabilities.f_gather(1, &targets, false)? * weights).sum(Kind::Float);
+        let gradients = Tensor::f_run_backward(&[loss], &self.leaves(), false, false)?;
+        let parts: Vec<Tensor> = gradients.iter().map(|gradient| gradient.reshape([-1])).collect();
+        let mut gradient = vec![0.0; self.architecture.len()];
+        Tensor::cat(&parts, 0).f_copy_data(&mut gradient, self.architecture.len())?;
+        Ok((score(&log_probabilities, lane)?, gradient))
+    }
+
+    /// Loss and right predictions of a lane, without dropout.
+    pub fn evaluate(&self, lane: &LaneBatch) -> Result<EpochSums> {
+        tch::no_grad(|| score(&self.forward(lane, None)?, lane))
+    }
+
+    /// (R, C) logarithms of the probabilities.
+    pub fn forward(&self, lane: &LaneBatch, dropout: Option<&Dropout>) -> Result<Tensor> {
+        let (t, r) = (lane.sequence_length as i64, lane.rows as i64);
+        let masked = |x: Tensor, layer: usize| -> Result<Tensor> {
+            match dropout {
+                Some(dropout) => {
+                    let shape = x.size();
+                    let mask = Tensor::from_slice(&dropout.mask(lane, layer, &shape));
+                    Ok(x * mask.to_device(self.device).f_view(&shape[..])?)
+                }
+                None => Ok(x),
+            }
+        };
+        let classes = Tensor::from_slice(&lane.inputs).to_device(self.device);
+        let mut hidden = self.first(&classes, t, r)?;
+        for (index, layer) in self.layers.iter().enumerate().skip(1) {
+            hidden = masked(hidden, index - 1)?;
+            hidden = match self.device {
+                Device::Cuda(_) => layer.cudnn(&hidden)?,
+                _ => layer.run(hidden.f_reshape([t * r, -1])?.f_matmul(&layer.input.tr())?, t, r)?,
+            };
+        }
+        let dense = masked(self.dense1.run(&hidden.f_select(0, t - 1)?)?, self.layers.len() - 1)?;
+        Ok(self.dense2.run(&dense)?.f_log_softmax(1, Kind::Float)?)
+    }
+
+    /// (T, R, H) outputs of the first layer, whose inputs are classes (T·R).
+    fn first(&self, classes: &Tensor, t: i64, r: i64) -> Result<Tensor> {
+        let layer = &self.layers[0];
+        match self.device {
+            // On CUDA the gradient of a lookup is summed in any order; that of a product is not.
+            Device::Cuda(_) => {
+                let one_hot = classes.f_one_hot(self.architecture.classes as i64)?.f_to_kind(Kind::Float)?;
+                layer.cudnn(&one_hot.f_view([t, r, -1])?)
+            }
+            // The product with one-hot inputs is the column of each class.
+            _ => layer.run(layer.input.tr().f_index_select(0, classes)?, t, r),
+        }
+    }
+}
+
+impl Lstm {
+    /// (T, R, H) outputs from (T, R, inputs), from a zero state, by cuDNN's fused layer.
+    fn cudnn(&self, x: &Tensor) -> Result<Tensor> {
+        let zero = Tensor::zeros([1, x.size()[1], self.recurrent.size()[1]], (Kind::Float, x.device()));
+        // PyTorch's layer has a second bias; ours has one, as Keras'.
+        let weights = [&self.input, &self.recurrent, &self.bias, &self.bias.zeros_like()];
+        let (output, _, _) = x.f_lstm(&[&zero, &zero], &weights, true, 1, 0.0, true, false, false)?;
+        Ok(output)
+    }
+
+    /// (T, R, H) outputs from the inputs' part of the gates (T·R, 4H), from a zero state.
+    fn run(&self, gates: Tensor, t: i64, r: i64) -> Result<Tensor> {
+        let gates = (gates + &self.bias).f_view([t, r, -1])?;
+        let recurrent = self.recurrent.tr();
+        let mut outputs: Vec<Tensor> = Vec::with_capacity(t as usize);
+        let mut cell: Option<Tensor> = None;
+        for time in 0..t {
+            let mut now = gates.f_select(0, time)?;
+            if let Some(hidden) = outputs.last() {
+                now += hidden.f_matmul(&recurrent)?;
+            }
+            let [i, f, g, o] = <[Tensor; 4]>::try_from(now.f_chunk(4, 1)?).expect("four gates of H columns");
+            let new = sigmoid(&i) * g.tanh();
+            let new = match cell {
+                Some(old) => sigmoid(&f) * old + new,
+                None => new,
+            };
+            outputs.push(sigmoid(&o) * new.tanh());
+            cell = Some(new);
+        }
+        Ok(Tensor::f_stack(&outputs, 0)?)
+    }
+}
+
+impl Linear {
+    fn run(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_matmul(&self.weight.tr())? + &self.bias)
+    }
+}
+
+/// ½ + ½·tanh(x/2). libtorch's own sigmoid has other bits in the tail of a vector than in its middle, so its
+/// results depend on where a row lies; its tanh has not.
+fn sigmoid(x: &Tensor) -> Tensor {
+    (x * 0.5).tanh() * 0.5 + 0.5
+}
+
+fn score(log_probabilities: &Tensor, lane: &LaneBatch) -> Result<EpochSums> {
+    let classes = log_probabilities.size()[1] as usize;
+    let mut rows = vec![0f32; lane.rows * classes];
+    log_probabilities.f_contiguous()?.f_copy_data(&mut rows, lane.rows * classes)?;
+    Ok(super::score(rows.chunks_exact(classes), lane))
+}
