@@ -101,13 +101,12 @@ fn resume_never_begins_anew() {
 #[test]
 fn metrics_are_cut_back_to_the_step_gone_on_from() {
     let place = trained_copy();
-    // As if the run had been killed before its checkpoint of step 10 was safe, while it wrote a line.
+    // As if the run had been killed while it wrote a line, and only its first checkpoint had been safe.
     for name in &place.checkpoints("run")[1..] {
         fs::remove_file(place.path("run").join(name)).expect("a checkpoint");
     }
     let text = String::from_utf8(place.read("run/metrics.jsonl")).expect("text");
-    let torn = text.find("\"step\":9").expect("step 9");
-    place.write("run/metrics.jsonl", &text[..torn + 5]);
+    place.write("run/metrics.jsonl", text + "{\"kind\":\"step\",\"st");
     place.bachdist("train tiny.toml").ok();
     assert_every_step_once(&place, "run");
     assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
