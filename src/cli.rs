@@ -26,9 +26,11 @@ pub enum Command {
     Sample(bachdist_core::sample::Arguments),
     /// Get and look at music files
     #[command(subcommand)]
+    #[command(after_help = "Example:\n  bachdist data inspect data/cello")]
     Data(Data),
     /// Look at checkpoints
     #[command(subcommand)]
+    #[command(after_help = "Example:\n  bachdist checkpoint list runs/cello")]
     Checkpoint(Checkpoint),
 }
 

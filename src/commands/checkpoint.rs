@@ -3,6 +3,7 @@
 use anyhow::Result;
 use bachdist_core::checkpoint::run::{Listed, list, verify};
 use bachdist_core::failure::{Code, Failure};
+use bachdist_core::stdout::say;
 use bachdist_core::store::Store;
 use serde_json::json;
 
@@ -20,11 +21,13 @@ fn list_all(arguments: &Checkpoints) -> Result<()> {
     let listed = list(&Store::open(&arguments.url)?)?;
     if arguments.json {
         let objects: Vec<_> = listed.iter().map(describe).collect();
-        println!("{}", serde_json::Value::from(objects));
+        say(serde_json::Value::from(objects))?;
     } else if listed.is_empty() {
-        println!("{}: no checkpoints", arguments.url);
+        say(format_args!("{}: no checkpoints", arguments.url))?;
     } else {
-        listed.iter().for_each(|listed| println!("{}  {:>12} bytes", listed.name, listed.bytes));
+        for Listed { name, bytes } in &listed {
+            say(format_args!("{name}  {bytes:>12} bytes"))?;
+        }
     }
     Ok(())
 }
@@ -35,9 +38,16 @@ fn describe(listed: &Listed) -> serde_json::Value {
 
 fn verify_all(arguments: &Checkpoints) -> Result<()> {
     let store = Store::open(&arguments.url)?;
+    let listed = list(&store)?;
+    if listed.is_empty() {
+        // Not a success: it is more likely a wrong URL than a run without a checkpoint.
+        return Err(
+            Failure::new(Code::Storage, format!("{}: no checkpoints to verify", arguments.url)).into()
+        );
+    }
     let mut objects = Vec::new();
     let mut bad = 0;
-    for listed in list(&store)? {
+    for listed in listed {
         let problem = verify(&store, &listed.name)?.err();
         bad += usize::from(problem.is_some());
         if arguments.json {
@@ -46,11 +56,11 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
             object["problem"] = problem.into();
             objects.push(object);
         } else {
-            println!("{}  {}", listed.name, problem.as_deref().unwrap_or("ok"));
+            say(format_args!("{}  {}", listed.name, problem.as_deref().unwrap_or("ok")))?;
         }
     }
     if arguments.json {
-        println!("{}", serde_json::Value::from(objects));
+        say(serde_json::Value::from(objects))?;
     }
     match bad {
         0 => Ok(()),

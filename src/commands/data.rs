@@ -13,11 +13,12 @@ use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::{Instrument, Note};
 use bachdist_core::render;
+use bachdist_core::stdout::say;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::{Data, Inspect};
-use crate::report::layers::thousands;
+use crate::report::layers::{count, thousands};
 
 /// Does what the command line says.
 pub fn run(command: &Data) -> Result<()> {
@@ -40,8 +41,7 @@ fn fetch_all(folder: &Path, url: Option<&str>) -> Result<()> {
     let summary = fetch(&manifest, url.unwrap_or(&manifest.base_url), folder, &mut progress);
     bar.finish_and_clear();
     let Summary { kept, fetched, .. } = summary?;
-    println!("{}: {fetched} files fetched, {kept} were there", folder.display());
-    Ok(())
+    Ok(say(format_args!("{}: {fetched} files fetched, {kept} were there", folder.display()))?)
 }
 
 fn inspect(arguments: &Inspect) -> Result<()> {
@@ -58,9 +58,9 @@ fn inspect(arguments: &Inspect) -> Result<()> {
     }
     let totals = Totals::of(&files, data.sequence_length);
     if arguments.json {
-        println!("{}", json(&files, &totals, data.sequence_length, arguments.notes));
+        say(json(&files, &totals, data.sequence_length, arguments.notes))?;
     } else {
-        print_table(&files, &totals, data.sequence_length);
+        say(table(&files, &totals, data.sequence_length))?;
     }
     match totals.unreadable {
         0 => Ok(()),
@@ -139,30 +139,32 @@ fn instrument(instrument: &Instrument) -> Value {
     })
 }
 
-fn print_table(files: &[FileSurvey], totals: &Totals, sequence_length: usize) {
-    println!(
+fn table(files: &[FileSurvey], totals: &Totals, sequence_length: usize) -> String {
+    let mut lines = vec![format!(
         "{:<28} {:>7} {:>11} {:>9} {:>9} {:>8}",
         "piece", "notes", "instruments", "pitches", "seconds", "windows"
-    );
+    )];
     for file in files {
         match &file.content {
-            Err(error) => println!("{:<28} cannot be read: {error}", file.name),
-            Ok(content) => print_row(&file.name, content, sequence_length),
+            Err(error) => lines.push(format!("{:<28} cannot be read: {error}", file.name)),
+            Ok(content) => lines.extend(row(&file.name, content, sequence_length)),
         }
     }
-    println!(
-        "\n{} pieces, {} notes, {} used, {} windows of {sequence_length}",
-        files.len() - totals.unreadable,
-        thousands(totals.notes as u64),
+    lines.push(format!(
+        "\n{}, {}, {} used, {} of {sequence_length}",
+        count((files.len() - totals.unreadable) as u64, "piece"),
+        count(totals.notes as u64, "note"),
         thousands(totals.notes_used as u64),
-        thousands(totals.windows as u64),
-    );
+        count(totals.windows as u64, "window"),
+    ));
     if let (Some(lowest), Some(highest)) = (totals.pitches.first(), totals.pitches.last()) {
-        println!("{} distinct pitches from {lowest} to {highest}", totals.pitches.len());
+        lines.push(format!("{} distinct pitches from {lowest} to {highest}", totals.pitches.len()));
     }
+    lines.join("\n")
 }
 
-fn print_row(name: &str, content: &Content, sequence_length: usize) {
+/// The line of a readable file, and one for each problem.
+fn row(name: &str, content: &Content, sequence_length: usize) -> Vec<String> {
     let notes = content.instruments.first().map_or(&[][..], |instrument| &instrument.notes);
     let pitches = notes.iter().map(|note| note.pitch);
     let range = match (pitches.clone().min(), pitches.max()) {
@@ -170,13 +172,14 @@ fn print_row(name: &str, content: &Content, sequence_length: usize) {
         _ => "none".into(),
     };
     let seconds = notes.iter().map(|note| note.end).fold(0.0, f64::max);
-    println!(
+    let line = format!(
         "{name:<28} {:>7} {:>11} {range:>9} {seconds:>9.1} {:>8}",
         notes.len(),
         content.instruments.len(),
         windows_of(content.classes.len(), sequence_length)
     );
-    content.problems.iter().for_each(|problem| println!("  {problem}"));
+    let problems = content.problems.iter().map(|problem| format!("  {problem}"));
+    std::iter::once(line).chain(problems).collect()
 }
 
 /// Draws the first readable piece.

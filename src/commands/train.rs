@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use bachdist_core::config::{Config, read};
+use bachdist_core::stdout::say;
 
 use super::STOPPED;
 use crate::cli::Train;
@@ -19,7 +20,7 @@ pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
     let plan = agree(comm, Plan::new(comm, &arguments.config, config))?;
     if arguments.dry_run {
         if comm.rank() == 0 {
-            println!("{}\n{}", read::to_toml(&plan.config), plan.summary(comm));
+            say(dry_run(&plan, comm))?;
         }
         return Ok(0);
     }
@@ -27,4 +28,13 @@ pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
         Ended::Done => 0,
         Ended::Stopped => STOPPED,
     })
+}
+
+/// The resolved configuration, and the plan as comments, so that the whole is a configuration again.
+fn dry_run(plan: &Plan, comm: &dyn Comm) -> String {
+    let mut config = plan.config.clone();
+    // The default depends on the file's name, and this text may become another file.
+    config.checkpoint.url = Some(plan.url.clone());
+    let plan: Vec<String> = plan.summary(comm).lines().map(|line| format!("# {line}")).collect();
+    format!("{}\n{}", read::to_toml(&config), plan.join("\n"))
 }

@@ -14,6 +14,7 @@ pub mod network;
 pub mod random;
 pub mod render;
 pub mod sample;
+pub mod stdout;
 pub mod store;
 
 /// Bytes in lower-case hexadecimal.

@@ -42,6 +42,12 @@ pub fn thousands(number: u64) -> String {
     groups.join(",")
 }
 
+/// A number of things: 1 step, 2,000 steps.
+pub fn count(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", thousands(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +65,10 @@ mod tests {
     #[test]
     fn groups_of_three() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn one_of_a_thing_is_singular() {
+        assert_eq!([0, 1, 2000].map(|n| count(n, "step")), ["0 steps", "1 step", "2,000 steps"]);
     }
 }

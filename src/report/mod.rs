@@ -4,6 +4,7 @@ pub mod layers;
 pub mod metrics;
 pub mod terminal;
 
+use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -66,9 +67,10 @@ impl Report {
         let steps_per_epoch = batches.steps_per_epoch();
         let now = Instant::now();
         let bar = terminal::find(progress).map(|terminal| {
-            let bar =
-                ProgressBar::with_draw_target(Some(steps_per_epoch), ProgressDrawTarget::term(terminal, 10));
-            let style = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len}  {msg}");
+            // Unlike `term`, this draws also where there is no terminal: `--progress bar` asked for it.
+            let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal), 10);
+            let bar = ProgressBar::with_draw_target(Some(steps_per_epoch), target);
+            let style = ProgressStyle::with_template("{prefix} [{wide_bar}] {pos}/{len} {msg}");
             bar.with_style(style.expect("a valid template").progress_chars("=> "))
         });
         Report {
@@ -88,7 +90,8 @@ impl Report {
     pub fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => println!("{text}"),
+            // A run goes on when nobody reads what it says any more.
+            None => drop(writeln!(stdout(), "{text}")),
         }
     }
 
@@ -144,14 +147,15 @@ impl Report {
         let step_of_epoch = (now.step - 1) % self.steps_per_epoch + 1;
         if let Some(bar) = &self.bar {
             bar.set_prefix(epoch.clone());
-            bar.set_message(format!("{figures}  {left:#} left"));
+            // Every column that is saved here is one more for the bar.
+            bar.set_message(format!("{} {left:#} left", figures.replace("  ", " ")));
             bar.set_position(step_of_epoch);
             if now.ends_epoch {
                 bar.println(format!("{epoch}  {figures}"));
             }
         } else if now.ends_epoch || now.step == self.last_step || self.last_line.elapsed() > LINE_EVERY {
             let steps = self.steps_per_epoch;
-            println!("{epoch}  step {step_of_epoch}/{steps}  {figures}  {left:#} left");
+            self.line(&format!("{epoch}  {step_of_epoch}/{steps}  {figures}  {left:#} left"));
             self.last_line = Instant::now();
         }
     }
@@ -177,7 +181,7 @@ impl Report {
             bar.println(line);
             bar.finish_and_clear();
         } else {
-            println!("{line}");
+            self.line(line);
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::saver::{Saved, Saver};
 use super::start::Start;
 use super::{Ended, asked};
 use crate::comm::Comm;
+use crate::report::layers::count;
 use crate::report::metrics::Metrics;
 use crate::report::{Progress, Report, Standing};
 
@@ -37,7 +38,8 @@ impl Office {
         start.notes.iter().for_each(|note| report.line(&format!("note: {note}")));
         let kind = if start.step == 0 { "run" } else { "resume" };
         if let Some(from) = &start.from {
-            report.line(&format!("going on after step {} from {from}", start.step));
+            // On a line of its own: with the location it would be longer than a terminal is wide.
+            report.line(&format!("going on after {}, from\n  {from}", count(start.step, "step")));
         }
         report.record(json!({
             "kind": kind,
@@ -100,7 +102,7 @@ impl Office {
     pub fn close(self, step: u64, ended: Ended) -> Result<()> {
         let url = self.url.clone();
         let (reason, line) = match ended {
-            Ended::Done => ("done", format!("done: {step} steps; checkpoints in {url}")),
+            Ended::Done => ("done", format!("done: {}; checkpoints in {url}", count(step, "step"))),
             Ended::Stopped => {
                 ("signal", format!("stopped as asked after step {step}; run the same command again to go on"))
             }

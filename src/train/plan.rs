@@ -16,7 +16,7 @@ use tch::Device;
 use crate::comm::Comm;
 use crate::comm::share::Share;
 use crate::model::device;
-use crate::report::layers::{table, thousands};
+use crate::report::layers::{count, table, thousands};
 
 /// A run, ready to start.
 pub struct Plan {
@@ -105,29 +105,37 @@ impl Plan {
         };
         add(
             "data",
-            format!("{}: {} pieces, {} notes{held_out}", data.midi, pieces.len(), thousands(notes as u64)),
+            format!(
+                "{}: {}, {}{held_out}",
+                data.midi,
+                count(pieces.len() as u64, "piece"),
+                count(notes as u64, "note")
+            ),
         );
         let batches = self.batches();
         add(
             "windows",
             format!(
-                "{} of {} notes; {} steps an epoch of up to {}",
+                "{} of {} notes; {} an epoch of up to {}",
                 thousands(batches.windows),
                 data.sequence_length,
-                thousands(batches.steps_per_epoch()),
+                count(batches.steps_per_epoch(), "step"),
                 train.batch_size
             ),
         );
-        add("steps", format!("{} ({} epochs)", thousands(self.last_step), self.epochs()));
+        add("steps", format!("{} ({})", thousands(self.last_step), count(self.epochs(), "epoch")));
         let lanes: Vec<String> = (0..comm.size()).map(|rank| self.share.of(rank).len().to_string()).collect();
         add("ranks", format!("{}, with {} of {} lanes", comm.size(), lanes.join(" + "), train.lanes));
-        add("device", format!("{} with {} threads a rank", device::name(self.device), self.threads));
+        add(
+            "device",
+            format!("{} with {} a rank", device::name(self.device), count(self.threads as u64, "thread")),
+        );
         add(
             "checkpoints",
             format!(
-                "{}, every {} steps, about {:.1} MB each",
+                "{}, every {}, about {:.1} MB each",
                 self.url,
-                thousands(checkpoint.every_steps),
+                count(checkpoint.every_steps, "step"),
                 self.checkpoint_bytes() as f64 / 1e6
             ),
         );

@@ -147,7 +147,7 @@ fn apply_overrides(table: &mut Table, origins: &mut Origins, overrides: &[String
             problems.push(Problem { key: path.into(), message, origin: Some(Origin::Set) });
             continue;
         };
-        section.insert(key.into(), override_value(value));
+        section.insert(key.into(), override_value(path, value));
         origins.insert(path.into(), Origin::Set);
     }
     problems
@@ -157,27 +157,40 @@ fn section<'a>(table: &'a mut Table, name: &str) -> Option<&'a mut Table> {
     table.entry(name).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
 }
 
-/// What follows the `=`: a TOML value, or else a bare word, so that a path needs no quotes.
-fn override_value(text: &str) -> Value {
+/// What follows the `=`: a TOML value, or else a bare word, so that a path needs no quotes. A key that wants
+/// text gets it, even where a folder's name looks like a number.
+fn override_value(path: &str, text: &str) -> Value {
+    let wants_text = match path.split_once('.') {
+        Some((name, key)) => {
+            example().get(name).and_then(|section| section.get(key)).is_some_and(Value::is_str)
+        }
+        None => false,
+    };
     match toml::from_str::<Table>(&format!("value = {text}")) {
-        Ok(mut table) if table.len() == 1 => table.remove("value").expect("the key just written"),
+        Ok(mut table) if table.len() == 1 && (!wants_text || table["value"].is_str()) => {
+            table.remove("value").expect("the key just written")
+        }
         _ => Value::String(text.into()),
     }
 }
 
-/// The tables and keys that a configuration knows.
-fn known() -> BTreeMap<String, Vec<String>> {
+/// A configuration with every key.
+fn example() -> Table {
     // Options are left out when they are serialized empty, so they are filled here.
     let mut every = Config::default();
     every.train.max_steps = Some(1);
     every.checkpoint.url = Some(String::new());
     every.checkpoint.keep_every = Some(1);
-    let table = Table::try_from(every).expect("a configuration is always a table");
+    Table::try_from(every).expect("a configuration is always a table")
+}
+
+/// The tables and keys that a configuration knows.
+fn known() -> BTreeMap<String, Vec<String>> {
     let keys = |value: Value| match value {
         Value::Table(table) => table.keys().cloned().collect(),
         _ => Vec::new(),
     };
-    table.into_iter().map(|(name, value)| (name, keys(value))).collect()
+    example().into_iter().map(|(name, value)| (name, keys(value))).collect()
 }
 
 /// Takes out what no configuration has, naming the nearest key that one has.
@@ -327,6 +340,14 @@ mod tests {
         assert_eq!(config.train.epochs, 4);
         assert_eq!(config.data.midi, "some/folder");
         assert_eq!(config.data.holdout, ["a"]);
+    }
+
+    #[test]
+    fn words_that_look_like_numbers_are_words_where_text_is_wanted() {
+        let sets = ["checkpoint.url=1", "data.midi=nan", "train.device=\"cpu\"", "train.seed=7"];
+        let config = Config::parse("", &sets.map(String::from)).unwrap();
+        assert_eq!((config.checkpoint.url.as_deref(), config.data.midi.as_str()), (Some("1"), "nan"));
+        assert_eq!((config.train.device.as_str(), config.train.seed), ("cpu", 7));
     }
 
     #[test]

@@ -10,7 +10,6 @@ mod output;
 mod start;
 
 use std::hash::{BuildHasher, Hasher};
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -19,9 +18,9 @@ use serde_json::json;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::open::{Opened, open};
-use crate::failure::{Code, Failure};
 use crate::infer::Network;
 use crate::random::{Purpose, Stream};
+use crate::stdout::say;
 use choose::Choice;
 use compose::{Composition, compose};
 use output::{Files, Output};
@@ -126,7 +125,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     if arguments.json {
-        say(format_args!("{}", json!({ "checkpoint": location, "seed": seed, "pieces": pieces })))?;
+        say(json!({ "checkpoint": location, "seed": seed, "pieces": pieces }))?;
     }
     Ok(())
 }
@@ -153,14 +152,4 @@ fn describe(begin: &start::Begin, composition: &Composition, files: &Files) -> s
 /// A seed from the system's randomness, short enough to type again.
 fn new_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() >> 44
-}
-
-/// Prints a line; a reader that has gone away, like `head`, is no error.
-fn say(text: std::fmt::Arguments<'_>) -> Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Code::Storage, format!("cannot print: {error}")).into())
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,0 +1,223 @@
+//! What the command line says: help, mistakes, plans, lists.
+
+use std::path::Path;
+
+use crate::harness::{Ended, Place, TINY, link_cello, trained, trained_copy};
+
+const COMMANDS: [&str; 9] = [
+    "",
+    "train",
+    "sample",
+    "data",
+    "data fetch",
+    "data inspect",
+    "checkpoint",
+    "checkpoint list",
+    "checkpoint verify",
+];
+
+#[test]
+fn every_help_has_an_example() {
+    let place = Place::new();
+    for command in COMMANDS {
+        let help = place.bachdist(&format!("{command} --help")).ok().stdout;
+        let (_, examples) = help.split_once("Example").unwrap_or_else(|| panic!("no example in\n{help}"));
+        let last = command.split(' ').next_back().expect("one word at least");
+        assert!(examples.contains(last), "no {last} in the example of\n{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
+    assert!(place.sample("--help").ok().stdout.contains("Examples:\n  sample "));
+}
+
+#[test]
+fn no_subcommand_is_left_out() {
+    let help = Place::new().bachdist("--help").ok().stdout;
+    let listed: Vec<_> = help.lines().skip_while(|line| *line != "Commands:").skip(1).collect();
+    for line in listed.iter().take_while(|line| line.starts_with("  ")) {
+        let name = line.split_whitespace().next().expect("a name");
+        assert!(name == "help" || COMMANDS.contains(&name), "{name} is not among the tested");
+    }
+}
+
+#[test]
+fn everything_wrong_with_a_configuration_is_said_at_once() {
+    let place = Place::new();
+    place.write("bad.toml", "[train]\nbatchsize = 3\nlanes = 6\nepochs = 'many'\n\n[modle]\nunits = 2\n");
+    let ended = place.bachdist("train bad.toml --set model.dropout=2 --set train").with_code(2);
+    let mut errors = ended.errors();
+    errors.sort_unstable();
+    let expected = [
+        "--set model.dropout: must be at least 0 and less than 1",
+        "--set train: is not of the form table.key=value",
+        "bad.toml:2: train.batchsize: unknown key; the nearest is train.batch_size",
+        "bad.toml:3: train.lanes: 6 is not a power of two up to 1024",
+        "bad.toml:4: train.epochs: invalid type: string \"many\", expected u64",
+        "bad.toml:6: modle: unknown table; the nearest is model",
+    ];
+    assert_eq!(errors, expected);
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn a_file_that_is_not_toml_has_a_line() {
+    let place = Place::new();
+    place.write("bad.toml", "[train]\nepochs = = 3\n");
+    let ended = place.bachdist("train bad.toml").with_code(2);
+    assert!(ended.errors()[0].starts_with("bad.toml:2: "), "{}", ended.stderr);
+}
+
+#[test]
+fn what_is_not_there() {
+    let place = Place::with_tiny();
+    let error = |arguments: &str, code: i32| place.bachdist(arguments).with_code(code).error().to_owned();
+    assert!(error("train nowhere.toml", 2).starts_with("nowhere.toml: no such file"));
+    assert!(
+        error("train tiny.toml --set data.midi=nowhere", 3).starts_with("nowhere: no such file or folder")
+    );
+    assert!(error("train tiny.toml --set data.holdout=['x']", 3).contains("\"x\" matches no piece"));
+    assert!(
+        error("train tiny.toml --set train.device=cuda:7777", 2).starts_with("train.device: cuda:7777: ")
+    );
+    assert!(error("train tiny.toml --resume nowhere", 4).starts_with("nowhere: "));
+    assert!(error("sample nowhere", 4).starts_with("nowhere: "));
+    assert!(error("sample nowhere/step.safetensors", 4).contains("nowhere/step.safetensors"));
+    assert!(error("checkpoint verify nowhere", 4).contains("nowhere: no checkpoints"));
+    assert!(place.bachdist("checkpoint list nowhere").ok().stdout.contains("nowhere: no checkpoints"));
+    assert_eq!(place.bachdist("checkpoint list nowhere --json").ok().json(), serde_json::json!([]));
+    assert!(place.bachdist("").with_code(2).stderr.contains("Usage: bachdist"));
+}
+
+#[test]
+fn a_dry_run_prints_a_configuration_and_starts_nothing() {
+    let place = Place::with_tiny();
+    let printed =
+        place.bachdist("train tiny.toml --dry-run --set train.epochs=2 --set train.seed=9").ok().stdout;
+    assert!(!place.path("run").exists());
+    for part in ["epochs = 2", "seed = 9", "8 (2 epochs)", "8 of 8 lanes", "142 of 8 notes", " MB each"] {
+        assert!(printed.contains(part), "no {part:?} in\n{printed}");
+    }
+    place.write("again.toml", &printed);
+    assert_eq!(place.bachdist("train again.toml --dry-run").ok().stdout, printed);
+}
+
+#[test]
+fn a_dry_run_resolves_the_default_url() {
+    let place = Place::new();
+    place.write("mine.toml", TINY.replace("url = 'run'", ""));
+    let printed = place.bachdist("train mine.toml --dry-run").ok().stdout;
+    assert!(printed.contains("url = \"runs/mine\""), "{printed}");
+}
+
+#[test]
+fn a_dry_run_on_ranks_shows_who_has_which_lanes() {
+    let place = Place::with_tiny();
+    let Some(ended) = place.on_ranks(3, "train tiny.toml --dry-run") else { return };
+    let ended = ended.ok();
+    assert_eq!(ended.stdout.matches("3, with 4 + 2 + 2 of 8 lanes").count(), 1, "{}", ended.stdout);
+}
+
+fn article(place: &Place, options: &str) -> String {
+    place.write("cello.toml", include_str!("../configs/cello.toml"));
+    format!("train cello.toml --set data.midi=cello {options}")
+}
+
+#[test]
+fn the_articles_network_has_1480783_parameters() {
+    let place = Place::new();
+    let midi = if link_cello(&place) { "cello" } else { "embedded" };
+    let printed = place.bachdist(&article(&place, &format!("--dry-run --set data.midi={midi}"))).ok().stdout;
+    for figure in ["344,064", "525,312", "65,792", "20,303", "1,480,783", "checkpoints  runs/cello, "] {
+        assert!(printed.contains(figure), "no {figure} in\n{printed}");
+    }
+}
+
+#[test]
+fn the_articles_run_on_8_ranks() {
+    let place = Place::new();
+    if !link_cello(&place) {
+        return;
+    }
+    let Some(ended) = place.on_ranks(8, &article(&place, "--set train.max_steps=2")) else { return };
+    let ended = ended.ok();
+    assert!(ended.stdout.contains("23,781 of 20 notes; 372 steps an epoch of up to 64"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("done: 2 steps; checkpoints in runs/cello"), "{}", ended.stdout);
+    let steps: Vec<_> =
+        place.metrics("runs/cello").into_iter().filter(|line| line["kind"] == "step").collect();
+    assert_eq!(steps.len(), 2);
+    // A network that knows nothing is wrong by log 79 = 4.37 nats.
+    assert!(
+        steps.iter().all(|line| (line["loss"].as_f64().expect("a loss") - 4.37).abs() < 0.1),
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn checkpoints_are_listed_and_verified() {
+    let place = trained();
+    let listed = place.bachdist("checkpoint list run --json").ok().json();
+    let verified = place.bachdist("checkpoint verify run --json").ok().json();
+    let (listed, verified) = (listed.as_array().expect("a list"), verified.as_array().expect("a list"));
+    let names = place.checkpoints("run");
+    assert_eq!(names.len(), 3);
+    for (i, step) in [5, 10, 12].into_iter().enumerate() {
+        let bytes = place.read(&format!("run/{}", names[i])).len();
+        let mut expected = serde_json::json!({ "name": names[i], "step": step, "bytes": bytes });
+        assert_eq!(listed[i], expected);
+        expected["ok"] = true.into();
+        expected["problem"] = serde_json::Value::Null;
+        assert_eq!(verified[i], expected);
+    }
+    let text = place.bachdist("checkpoint list run").ok().stdout;
+    assert!(text.lines().zip(&names).all(|(line, name)| line.starts_with(name.as_str())), "{text}");
+}
+
+#[test]
+fn damaged_checkpoints_are_found() {
+    let place = trained_copy();
+    let names = place.checkpoints("run");
+    let flip = |name: &str| {
+        let mut bytes = place.read(&format!("run/{name}"));
+        bytes[100] ^= 0x20;
+        place.write(&format!("run/{name}"), bytes);
+    };
+    flip(&names[0]);
+    place.write(&format!("run/{}", names[1]), "");
+    let ended = place.bachdist("checkpoint verify run --json").with_code(4);
+    assert_eq!(ended.error(), "run: 2 damaged");
+    let verified = ended.json();
+    let ok: Vec<_> = (0..3).map(|i| verified[i]["ok"].as_bool()).collect();
+    assert_eq!(ok, [false, false, true].map(Some));
+    assert!(verified[0]["problem"].as_str().is_some_and(|problem| problem.contains("hash")));
+    let text = place.bachdist("checkpoint verify run").with_code(4).stdout;
+    assert!(text.lines().nth(2).is_some_and(|line| line.ends_with(" ok")), "{text}");
+}
+
+/// A reader that has gone away, like `head`, is no error and no panic.
+#[test]
+fn a_reader_that_has_gone_away() {
+    let place = trained_copy();
+    for arguments in [
+        "train tiny.toml --dry-run",
+        "train tiny.toml --resume never",
+        "data inspect embedded",
+        "data inspect embedded --json --notes",
+        "checkpoint list run",
+        "checkpoint verify run --json",
+        "sample run --notes 2 --json",
+    ] {
+        let Ended { code, stderr, .. } = without_reader(&place, arguments);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{arguments}");
+    }
+}
+
+/// Runs `bachdist` with a stdout that is a pipe without a reader.
+fn without_reader(place: &Place, arguments: &str) -> Ended {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = place.command(Path::new(crate::harness::bachdist()));
+    let child =
+        command.args(arguments.split_whitespace()).stdout(writer).stderr(std::process::Stdio::piped());
+    let output = child.spawn().expect("it starts").wait_with_output().expect("it ends");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    Ended { code: output.status.code().unwrap_or(-1), stdout: String::new(), stderr }
+}

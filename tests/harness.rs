@@ -1,0 +1,328 @@
+//! Running the built programs as a user does: in a folder of their own, alone or under mpirun.
+//!
+//! Command lines are written as in a shell, without quotes: no argument of a test has a space in it. What a
+//! test needs and the machine lacks is asked for here; without it the test prints a line and returns.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A run of a second: 142 windows of the Prelude make three batches of 37, which 8 lanes cannot share equally,
+/// and a ragged one of 31.
+pub const TINY: &str = "
+[data]
+midi = 'embedded'
+max_notes = 150
+sequence_length = 8
+[model]
+layers = 2
+units = 12
+dense = 16
+[train]
+epochs = 3
+batch_size = 37
+lanes = 8
+device = 'cpu'
+[checkpoint]
+url = 'run'
+every_steps = 5
+keep = 100
+";
+
+/// A folder to run programs in; it is removed with everything in it.
+pub struct Place {
+    folder: TempDir,
+}
+
+/// How a program ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Place {
+    /// An empty folder.
+    pub fn new() -> Self {
+        Place { folder: TempDir::new().expect("a temporary folder") }
+    }
+
+    /// A folder with [`TINY`] in `tiny.toml`.
+    pub fn with_tiny() -> Self {
+        let place = Place::new();
+        place.write("tiny.toml", TINY);
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a writable folder");
+        fs::write(path, contents).expect("a writable folder");
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Runs `bachdist` without a launcher.
+    pub fn bachdist(&self, arguments: &str) -> Ended {
+        ended(self.command(bachdist()).args(arguments.split_whitespace()))
+    }
+
+    /// Runs `bachdist` on some ranks; `None` without mpirun.
+    pub fn on_ranks(&self, ranks: usize, arguments: &str) -> Option<Ended> {
+        Some(ended(&mut self.launch(ranks, arguments)?))
+    }
+
+    /// The command that [`Place::on_ranks`] runs.
+    pub fn launch(&self, ranks: usize, arguments: &str) -> Option<Command> {
+        let mut command = self.command(installed("mpirun")?);
+        command.args(["--oversubscribe", "-n", &ranks.to_string()]);
+        command.arg(bachdist()).args(arguments.split_whitespace());
+        Some(command)
+    }
+
+    /// Runs `sample`.
+    pub fn sample(&self, arguments: &str) -> Ended {
+        ended(self.command(sample()).args(arguments.split_whitespace()))
+    }
+
+    /// A program in this folder, with one thread a rank. Every test sets what it depends on.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command
+            .current_dir(self.folder.path())
+            .env("OMP_NUM_THREADS", "1")
+            // Where tests set two, more threads than cores must not wait for each other by spinning.
+            .env("OMP_WAIT_POLICY", "passive")
+            // Open MPI refuses root without them.
+            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The names of a run's checkpoints, oldest first.
+    pub fn checkpoints(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
+        let names = entries.map(|entry| entry.expect("a readable folder").file_name());
+        let mut names: Vec<String> = names
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| name.starts_with("step-"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The whole lines of a run's `metrics.jsonl` so far.
+    pub fn metrics(&self, folder: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(folder).join("metrics.jsonl")).unwrap_or_default();
+        text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(json).collect()
+    }
+
+    /// The steps of a run's `metrics.jsonl`, in its order.
+    pub fn recorded_steps(&self, folder: &str) -> Vec<u64> {
+        let of_kind = |line: &Value| line["kind"] == "step";
+        self.metrics(folder).iter().filter(|line| of_kind(line)).filter_map(|l| l["step"].as_u64()).collect()
+    }
+
+    /// Waits until a run under way has made a step.
+    pub fn wait_for_a_step(&self, folder: &str, run: &mut Running) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while self.recorded_steps(folder).is_empty() {
+            assert!(
+                run.child.try_wait().expect("our child").is_none(),
+                "the run ended before its first step"
+            );
+            assert!(Instant::now() < deadline, "no step in two minutes");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// A program under way; killed if the test fails before it ends.
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running { child: command.spawn().expect("the program starts") }
+    }
+
+    /// Sends a signal by its name, like `USR1`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is everywhere");
+        assert!(status.success(), "cannot signal {pid}");
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        let stdout = self.child.stdout.take().expect("a pipe");
+        let stderr = self.child.stderr.take().expect("a pipe");
+        let read = |pipe| std::io::read_to_string(pipe).expect("text");
+        // Both at once, so that neither pipe fills while the other is read.
+        let (stdout, stderr) = thread::scope(|scope| {
+            let stderr = scope.spawn(|| std::io::read_to_string(stderr).expect("text"));
+            (read(stdout), stderr.join().expect("a reader"))
+        });
+        let status = self.child.wait().expect("our child");
+        Ended { code: status.code().unwrap_or(-1), stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails where it has ended already, which is the usual case.
+        let _ = self.child.kill();
+    }
+}
+
+impl Ended {
+    /// Itself, if the program ended well.
+    pub fn ok(self) -> Self {
+        self.with_code(0)
+    }
+
+    /// Itself, if the program ended with this exit code.
+    pub fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The lines of `bachdist` on stderr, without its name; mpirun adds lines of its own.
+    pub fn errors(&self) -> Vec<&str> {
+        self.stderr.lines().filter_map(|line| line.strip_prefix("bachdist: ")).collect()
+    }
+
+    /// The one line of `bachdist` on stderr.
+    pub fn error(&self) -> &str {
+        let errors = self.errors();
+        assert_eq!(errors.len(), 1, "not one line: {}", self.stderr);
+        errors[0]
+    }
+
+    /// What was printed, as JSON.
+    pub fn json(&self) -> Value {
+        json(&self.stdout)
+    }
+}
+
+/// Runs a command to its end.
+pub fn ended(command: &mut Command) -> Ended {
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ended { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+}
+
+pub fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in: {text}"))
+}
+
+/// A run of [`TINY`] to its end, trained once for all tests that only read it. Its checkpoints are in `run`.
+pub fn trained() -> &'static Place {
+    static TRAINED: OnceLock<Place> = OnceLock::new();
+    TRAINED.get_or_init(|| {
+        // Cargo's folder for this: a static is never dropped, so what it leaves must not pile up elsewhere.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        for left in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if left.file_name().to_string_lossy().starts_with("trained") {
+                let _ = fs::remove_dir_all(left.path());
+            }
+        }
+        let folder = tempfile::Builder::new().prefix("trained").tempdir_in(folder).expect("a folder");
+        let place = Place { folder };
+        place.write("tiny.toml", TINY);
+        place.bachdist("train tiny.toml").ok();
+        place
+    })
+}
+
+/// A new folder with a copy of the trained run.
+pub fn trained_copy() -> Place {
+    let place = Place::with_tiny();
+    fs::create_dir(place.path("run")).expect("a new folder");
+    for entry in fs::read_dir(trained().path("run")).expect("a trained run") {
+        let path = entry.expect("a readable folder").path();
+        fs::copy(&path, place.path("run").join(path.file_name().expect("a file"))).expect("a copy");
+    }
+    place
+}
+
+pub fn bachdist() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_bachdist"))
+}
+
+/// The `sample` program, which the member crate builds beside `bachdist`.
+pub fn sample() -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let path = bachdist().with_file_name("sample");
+    BUILT.get_or_init(|| {
+        if path.exists() {
+            return;
+        }
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "-p", "bachdist-core", "--bin", "sample", "--manifest-path"]);
+        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        let folder = path.parent().expect("a folder of this profile");
+        build.arg("--target-dir").arg(folder.parent().expect("the target folder"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo starts").success(), "sample cannot be built");
+    });
+    path
+}
+
+/// A program on the PATH; without it a line says that the test is skipped.
+pub fn installed(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
+    if found.is_none() {
+        println!("skipped: no {program}");
+    }
+    found
+}
+
+/// The Python with the packages that tests compare with.
+pub fn peer_python() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = folder("BACHDIST_CACHE")
+        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
+        .or_else(|| folder("HOME").map(|home| home.join(".cache/bachdist")))?;
+    let python = cache.join("test-tools/bin/python");
+    if python.exists() {
+        return Some(python);
+    }
+    println!("skipped: no {} (launch/setup --tests installs it)", python.display());
+    None
+}
+
+/// Links the article's 36 files into a place as `cello`; false where this checkout has none beside it.
+pub fn link_cello(place: &Place) -> bool {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/cello");
+    match files.canonicalize() {
+        Ok(files) => {
+            symlink(files, place.path("cello")).expect("a new link");
+            true
+        }
+        Err(_) => {
+            println!("skipped: no {}", files.display());
+            false
+        }
+    }
+}

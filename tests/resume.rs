@@ -1,0 +1,263 @@
+//! A run goes on where it stood, to the same bits as one that never stopped; or says why it cannot.
+
+use std::fs;
+
+use bachdist_core::midi::{Instrument, Note, write};
+
+use crate::harness::{Place, Running, TINY, bachdist, trained, trained_copy};
+
+/// The whole of [`TINY`] is 12 steps, four an epoch.
+const LAST: u64 = 12;
+
+/// The checkpoints of a whole run that never stopped, with one after every step.
+fn uninterrupted(place: &Place) -> Vec<String> {
+    place.bachdist("train tiny.toml --set checkpoint.every_steps=1 --set checkpoint.url=whole").ok();
+    place.checkpoints("whole")
+}
+
+fn assert_same_end(place: &Place, folder: &str, whole: &[String]) {
+    let name = place.checkpoints(folder).pop().expect("a checkpoint");
+    assert_eq!(Some(&name), whole.last(), "{folder}");
+    assert_eq!(place.read(&format!("{folder}/{name}")), place.read(&format!("whole/{name}")));
+}
+
+/// One line for each step, in order, whatever happened in between.
+fn assert_every_step_once(place: &Place, folder: &str) {
+    assert_eq!(place.recorded_steps(folder), (1..=LAST).collect::<Vec<_>>());
+    let text = place.read(&format!("{folder}/metrics.jsonl"));
+    assert_eq!(text.last(), Some(&b'\n'), "a torn line");
+}
+
+#[test]
+fn stopped_inside_an_epoch_and_gone_on_with() {
+    let place = Place::with_tiny();
+    let whole = uninterrupted(&place);
+    // Other options of the attempt must not matter: when it saves, and on how many ranks it runs.
+    for (folder, steps, first, second) in [("a", 6, 1, 1), ("b", 7, 1, 3), ("c", 3, 4, 1), ("d", 6, 2, 5)] {
+        let run = format!("train tiny.toml --set checkpoint.url={folder}");
+        let Some(ended) = place.on_ranks(first, &format!("{run} --set train.max_steps={steps}")) else {
+            return;
+        };
+        assert!(ended.ok().stdout.contains(&format!("done: {steps} steps")));
+        let Some(ended) = place.on_ranks(second, &run) else { return };
+        let name = place.checkpoints("whole")[steps - 1].clone();
+        let said = format!("going on after {steps} steps, from\n  {folder}/{name}\n");
+        let ended = ended.ok();
+        assert!(ended.stdout.contains(&said), "{}", ended.stdout);
+        assert_same_end(&place, folder, &whole);
+        assert_every_step_once(&place, folder);
+    }
+}
+
+#[test]
+fn the_epoch_gone_on_with_has_the_figures_of_the_whole_epoch() {
+    let place = Place::with_tiny();
+    uninterrupted(&place);
+    place.bachdist("train tiny.toml --set train.max_steps=6").ok();
+    place.bachdist("train tiny.toml").ok();
+    let epochs = |folder: &str| -> Vec<String> {
+        let lines = place.metrics(folder).into_iter().filter(|line| line["kind"] == "epoch");
+        lines.map(|line| line.to_string()).collect()
+    };
+    assert_eq!(epochs("run").len(), 3);
+    assert_eq!(epochs("run"), epochs("whole"));
+}
+
+#[test]
+fn a_larger_epochs_goes_on_and_an_ended_run_stays_as_it_is() {
+    let place = Place::with_tiny();
+    let whole = uninterrupted(&place);
+    place.bachdist("train tiny.toml --set train.epochs=1").ok();
+    let before = place.checkpoints("run");
+    let again = place.bachdist("train tiny.toml --set train.epochs=1").ok();
+    assert!(again.stdout.contains("done: 4 steps"), "{}", again.stdout);
+    assert_eq!(place.checkpoints("run"), before);
+    place.bachdist("train tiny.toml --set train.epochs=3").ok();
+    assert_same_end(&place, "run", &whole);
+}
+
+#[test]
+fn going_on_from_a_checkpoint_elsewhere() {
+    let place = trained_copy();
+    let name = trained().checkpoints("run").remove(0);
+    let there = format!("run/{name}");
+    place.bachdist(&format!("train tiny.toml --set checkpoint.url=new --resume {there}")).ok();
+    assert_eq!(place.checkpoints("new"), trained().checkpoints("run")[1..]);
+    assert_eq!(place.recorded_steps("new"), (6..=LAST).collect::<Vec<_>>());
+}
+
+#[test]
+fn resume_never_begins_anew() {
+    let place = trained_copy();
+    let ended = place.bachdist("train tiny.toml --resume never").ok();
+    assert!(!ended.stdout.contains("going on"), "{}", ended.stdout);
+    assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
+    assert_every_step_once(&place, "run");
+    let kinds: Vec<_> = place.metrics("run").iter().map(|line| line["kind"].clone()).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "run").count(), 1);
+    assert_eq!(place.metrics("run")[0]["attempt"], 2);
+}
+
+#[test]
+fn metrics_are_cut_back_to_the_step_gone_on_from() {
+    let place = trained_copy();
+    // As if the run had been killed while it wrote a line, and only its first checkpoint had been safe.
+    for name in &place.checkpoints("run")[1..] {
+        fs::remove_file(place.path("run").join(name)).expect("a checkpoint");
+    }
+    let text = String::from_utf8(place.read("run/metrics.jsonl")).expect("text");
+    place.write("run/metrics.jsonl", text + "{\"kind\":\"step\",\"st");
+    place.bachdist("train tiny.toml").ok();
+    assert_every_step_once(&place, "run");
+    assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
+    let of_kind = |kind: &str| {
+        let lines = place.metrics("run").into_iter().filter(|line| line["kind"] == kind);
+        lines.map(|line| line["step"].as_u64().expect("a step")).collect::<Vec<_>>()
+    };
+    assert_eq!(of_kind("resume"), [5]);
+    assert_eq!(of_kind("checkpoint"), [5, 10, 12]);
+    assert_eq!(of_kind("stop"), [12]);
+}
+
+#[test]
+fn another_identity_is_refused_by_its_keys() {
+    let place = trained_copy();
+    for resume in ["auto", "never"] {
+        let run = "train tiny.toml --set model.units=13 --set train.seed=4 --resume";
+        let ended = place.bachdist(&format!("{run} {resume}")).with_code(2);
+        let error = ended.error();
+        assert!(error.contains("belongs to another run"), "{error}");
+        assert!(error.contains("model.units is 12 there and 13 here"), "{error}");
+        assert!(error.contains("train.seed is 1 there and 4 here"), "{error}");
+        assert!(!error.contains("train.epochs"), "{error}");
+    }
+    assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
+}
+
+#[test]
+fn other_music_is_refused() {
+    let place = trained_copy();
+    let note =
+        |i: u8| Note { pitch: 40 + i % 20, velocity: 90, start: f64::from(i), end: f64::from(i) + 1.0 };
+    let cello =
+        Instrument { program: 42, is_drum: false, name: "Cello".into(), notes: (0..60).map(note).collect() };
+    place.write("music/scale.mid", write(&[cello], &[]));
+    let ended = place.bachdist("train tiny.toml --set data.midi=music").with_code(3);
+    assert!(ended.error().contains("was trained on other music"), "{}", ended.stderr);
+    if let Some(ended) = place.on_ranks(2, "train tiny.toml --set data.midi=music") {
+        assert!(ended.with_code(3).error().contains("was trained on other music"));
+    }
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_is_passed_over() {
+    let place = trained_copy();
+    let newest = place.checkpoints("run").pop().expect("a checkpoint");
+    let mut bytes = place.read(&format!("run/{newest}"));
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    place.write(&format!("run/{newest}"), bytes);
+    let ended = place.bachdist("train tiny.toml").ok();
+    assert!(ended.stdout.contains("going on after 10 steps"), "{}", ended.stdout);
+    let notes: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("note: ")).collect();
+    assert!(notes.len() == 1 && notes[0].contains(&newest) && notes[0].contains("damaged"), "{notes:?}");
+    // The same step has the same bytes, so it heals.
+    assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
+    assert_eq!(place.read(&format!("run/{newest}")), trained().read(&format!("run/{newest}")));
+    assert_every_step_once(&place, "run");
+}
+
+#[test]
+fn so_many_checkpoints_are_kept() {
+    let place = Place::with_tiny();
+    let steps = |folder: &str| -> Vec<String> {
+        place.checkpoints(folder).iter().map(|name| name[11..13].to_owned()).collect()
+    };
+    place.bachdist("train tiny.toml --set checkpoint.every_steps=1 --set checkpoint.keep=2").ok();
+    assert_eq!(steps("run"), ["11", "12"]);
+    let options = "--set checkpoint.every_steps=1 --set checkpoint.keep=1 --set checkpoint.keep_every=5";
+    place.write("run2/step-by-step.txt", "not a checkpoint");
+    place.bachdist(&format!("train tiny.toml --set checkpoint.url=run2 {options}")).ok();
+    let mut kept = steps("run2");
+    kept.retain(|step| step.parse::<u64>().is_ok());
+    assert_eq!(kept, ["05", "10", "12"]);
+    assert!(place.path("run2/step-by-step.txt").exists(), "it was not the run's to delete");
+}
+
+/// Stops the run that a command starts by a signal, and compares where it then goes on to with a run that never
+/// stopped.
+fn stop_and_go_on(place: &Place, mut command: std::process::Command, signal: &str) {
+    let mut running = Running::start(&mut command);
+    place.wait_for_a_step("run", &mut running);
+    running.signal(signal);
+    let ended = running.end().with_code(75);
+    let stop = place.metrics("run").pop().expect("metrics");
+    assert_eq!((&stop["kind"], &stop["reason"]), (&"stop".into(), &"signal".into()));
+    let step = stop["step"].as_u64().expect("a step");
+    let said = format!("stopped as asked after step {step}; run the same command again to go on");
+    assert!(ended.stdout.contains(&said), "{}\n{}", ended.stdout, ended.stderr);
+    let newest = place.checkpoints("run").pop().expect("a checkpoint");
+    assert!(newest.starts_with(&format!("step-{step:08}-")), "{newest} is not of step {step}");
+
+    let last = step + 3;
+    let run = format!("train tiny.toml --set train.epochs=100000 --set train.max_steps={last}");
+    place.bachdist(&run).ok();
+    place.bachdist(&format!("{run} --set checkpoint.url=whole")).ok();
+    assert_same_end(place, "run", &place.checkpoints("whole"));
+    assert_eq!(place.recorded_steps("run"), (1..=last).collect::<Vec<_>>());
+}
+
+const LONG: &str = "train tiny.toml --set train.epochs=100000 --set checkpoint.every_steps=1000000";
+
+#[test]
+fn usr1_to_mpirun_stops_all_ranks_after_a_checkpoint() {
+    let place = Place::with_tiny();
+    let Some(command) = place.launch(3, LONG) else { return };
+    stop_and_go_on(&place, command, "USR1");
+}
+
+#[test]
+fn any_stop_signal_stops_a_single_process() {
+    for signal in ["USR1", "USR2", "INT", "TERM"] {
+        let place = Place::with_tiny();
+        let mut command = place.command(bachdist());
+        command.args(LONG.split_whitespace());
+        stop_and_go_on(&place, command, signal);
+    }
+}
+
+#[test]
+fn the_later_launch_wins() {
+    let place = Place::with_tiny();
+    let mut command = place.command(bachdist());
+    let long = LONG.replace("every_steps=1000000", "every_steps=3");
+    let mut running = Running::start(command.args(long.split_whitespace()));
+    place.wait_for_a_step("run", &mut running);
+    // What another launch would do first.
+    place.write("run/attempt-000002", "");
+    let ended = running.end().with_code(4);
+    assert!(ended.error().contains("attempt 2 of this run has taken over run"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_configuration_is_in_the_metrics() {
+    let lines = trained().metrics("run");
+    assert_eq!((&lines[0]["kind"], &lines[0]["ranks"]), (&"run".into(), &1.into()));
+    assert_eq!(lines[0]["config"]["model"]["units"], 12);
+    assert!(TINY.contains("units = 12"));
+    let number =
+        |line: &serde_json::Value, key: &str| line[key].as_f64().unwrap_or_else(|| panic!("{key}: {line}"));
+    for line in &lines {
+        let fields: &[&str] = match line["kind"].as_str().expect("a kind") {
+            "run" | "stop" => &["step"],
+            "step" => &["step", "epoch", "loss", "accuracy", "windows_per_second"],
+            "epoch" => &["epoch", "loss", "accuracy"],
+            "checkpoint" => &["step", "bytes", "pause_seconds", "upload_seconds"],
+            other => panic!("{other}"),
+        };
+        fields.iter().for_each(|key| assert!(number(line, key) >= 0.0));
+    }
+    let names: Vec<_> =
+        lines.iter().filter(|line| line["kind"] == "checkpoint").map(|line| line["name"].clone()).collect();
+    assert_eq!(names, trained().checkpoints("run"));
+}

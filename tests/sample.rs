@@ -1,0 +1,367 @@
+//! `sample`: from a checkpoint to notes, sound and pictures, the same bytes for the same seed.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Ended, Place, installed, link_cello, peer_python, sample, trained_copy};
+use crate::inspect::{melody, pitches};
+
+/// The first windows that the trained run has learnt from, as the program itself tells them.
+fn window(place: &Place, number: usize) -> Vec<u64> {
+    let json = compose(place, &format!("--start {number} --notes 1"));
+    numbers(&json["pieces"][0]["start_classes"])
+}
+
+/// Composes from `run` and gives back the JSON.
+fn compose(place: &Place, options: &str) -> Value {
+    place.sample(&format!("run --json {options}")).ok().json()
+}
+
+fn numbers(array: &Value) -> Vec<u64> {
+    array.as_array().expect("a list").iter().map(|x| x.as_u64().expect("a number")).collect()
+}
+
+fn probabilities(piece: &Value) -> Vec<Vec<f64>> {
+    let rows = piece["probabilities"].as_array().expect("rows").iter();
+    rows.map(|row| row.as_array().expect("a row").iter().map(|p| p.as_f64().expect("a number")).collect())
+        .collect()
+}
+
+/// Names and bytes of all files in a folder, sorted.
+fn files(place: &Place, folder: &str) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(place.path(folder)).expect("a folder");
+    let names = entries.map(|entry| entry.expect("a file").file_name().into_string().expect("text"));
+    let mut files: Vec<_> =
+        names.map(|name| (name.clone(), place.read(&format!("{folder}/{name}")))).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn one_seed_gives_one_set_of_bytes_from_a_folder_or_a_file() {
+    let place = trained_copy();
+    let newest = place.checkpoints("run").pop().expect("a checkpoint");
+    let options = "--seed 11 -n 2 --notes 12";
+    let folder = place.sample(&format!("run {options} -o a")).ok();
+    assert!(folder.stdout.contains(&format!("run/{newest} (step 12)")), "{}", folder.stdout);
+    assert!(folder.stdout.contains("seed        11"), "{}", folder.stdout);
+    assert_eq!(folder.stderr, "");
+    place.sample(&format!("run/{newest} {options} -o b")).ok();
+    place.bachdist(&format!("sample run {options} -o c")).ok();
+    let names: Vec<_> = files(&place, "a").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["11-1.mid", "11-1.png", "11-1.wav", "11-2.mid", "11-2.png", "11-2.wav"]);
+    assert!(files(&place, "a") == files(&place, "b"), "another way to the same file gives other bytes");
+    assert!(files(&place, "a") == files(&place, "c"), "bachdist sample gives other bytes");
+}
+
+#[test]
+fn different_seeds_and_pieces_differ() {
+    let place = trained_copy();
+    let json = compose(&place, "--seed 1 -n 2 --notes 20 --only midi");
+    let other = compose(&place, "--seed 2 --notes 20 --only midi");
+    let pieces = [&json["pieces"][0], &json["pieces"][1], &other["pieces"][0]];
+    for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+        assert_ne!(pieces[a]["pitches"], pieces[b]["pitches"]);
+    }
+    // Piece 1 of two is piece 1 of one.
+    assert_eq!(
+        compose(&place, "--seed 1 --notes 20 --only midi")["pieces"][0]["pitches"],
+        pieces[0]["pitches"]
+    );
+    // Without a seed one is drawn, and always told.
+    let drawn = compose(&place, "--notes 20 --only midi");
+    let seed = drawn["seed"].as_u64().expect("a seed");
+    assert_eq!(compose(&place, &format!("--notes 20 --only midi --seed {seed}")), drawn);
+}
+
+#[test]
+fn the_json_holds_every_note_and_its_probabilities() {
+    let place = trained_copy();
+    let json = compose(&place, "--seed 5 -n 2 --notes 17 -o out");
+    let newest = place.checkpoints("run").pop().expect("a checkpoint");
+    assert_eq!((&json["checkpoint"], &json["seed"]), (&json!(format!("run/{newest}")), &json!(5)));
+    let pieces = json["pieces"].as_array().expect("pieces");
+    assert_eq!(pieces.len(), 2);
+    for (piece, number) in pieces.iter().zip(1..) {
+        for (kind, ending) in [("midi", "mid"), ("wav", "wav"), ("png", "png")] {
+            assert_eq!(piece[kind], format!("out/5-{number}.{ending}"));
+            assert!(place.path(&format!("out/5-{number}.{ending}")).exists());
+        }
+        let (classes, written) = (numbers(&piece["classes"]), numbers(&piece["pitches"]));
+        assert_eq!(classes.len(), 17);
+        assert!(classes.iter().zip(&written).all(|(class, pitch)| class + 1 == *pitch));
+        let rows = probabilities(piece);
+        assert_eq!(rows.len(), 17);
+        for row in rows {
+            assert_eq!(row.len(), 79);
+            assert!(
+                (row.iter().sum::<f64>() - 1.0).abs() < 1e-5 && row.iter().all(|p| (0.0..=1.0).contains(p))
+            );
+        }
+        assert!(piece["start"].as_u64().is_some_and(|start| start < 142), "{}", piece["start"]);
+        let heard: Vec<u64> =
+            pitches(&place, &format!("out/5-{number}.mid")).into_iter().map(u64::from).collect();
+        assert_eq!(heard, written, "the MIDI file has other notes");
+    }
+}
+
+#[test]
+fn greedy_takes_the_most_probable() {
+    let place = trained_copy();
+    let pieces = compose(&place, "--greedy --start 3 --notes 15 -n 2 --only midi")["pieces"].clone();
+    let piece = &pieces[0];
+    for (class, row) in numbers(&piece["classes"]).into_iter().zip(probabilities(piece)) {
+        assert_eq!(row[class as usize], row.iter().copied().fold(0.0, f64::max));
+    }
+    assert_eq!(piece["classes"], pieces[1]["classes"], "greedy is not random");
+    // So do the other options at their ends.
+    for options in ["--top-k 1", "--top-p 1e-9", "--temperature 1e-6"] {
+        let other = compose(&place, &format!("{options} --start 3 --notes 15 --only midi"));
+        assert_eq!(other["pieces"][0]["classes"], piece["classes"], "{options}");
+    }
+    for option in ["--temperature 0.5", "--top-k 2", "--top-p 0.5"] {
+        place.sample(&format!("run --greedy {option}")).with_code(2);
+    }
+}
+
+#[test]
+fn top_k_and_top_p_leave_out_the_improbable() {
+    let place = trained_copy();
+    let rank = |class: u64, row: &[f64]| row.iter().filter(|&&p| p > row[class as usize]).count();
+    let of_three = compose(&place, "--top-k 3 --notes 60 --seed 1 --only midi")["pieces"][0].clone();
+    let chosen = numbers(&of_three["classes"]).into_iter().zip(probabilities(&of_three));
+    let ranks: Vec<_> = chosen.map(|(class, row)| rank(class, &row)).collect();
+    assert!(ranks.iter().all(|&rank| rank < 3) && ranks.contains(&2), "{ranks:?}");
+
+    let half = compose(&place, "--top-p 0.5 --notes 60 --seed 1 --only midi")["pieces"][0].clone();
+    for (class, row) in numbers(&half["classes"]).into_iter().zip(probabilities(&half)) {
+        // What is more probable than the chosen note does not reach the half.
+        let above: f64 = row.iter().filter(|&&p| p > row[class as usize]).sum();
+        assert!(above < 0.5 + 1e-6, "{above}");
+    }
+}
+
+#[test]
+fn impossible_options_are_refused() {
+    let place = trained_copy();
+    for options in [
+        "--temperature 0",
+        "--temperature nan",
+        "--top-k 0",
+        "--top-p 0",
+        "--top-p 1.5",
+        "--notes 0",
+        "--count 0",
+    ] {
+        let ended = place.sample(&format!("run {options}")).with_code(2);
+        let option = options.split(' ').next().expect("an option");
+        assert!(ended.stderr.contains(option), "{}", ended.stderr);
+    }
+    let file = place.sample("run --notes 1 -o tiny.toml").with_code(4);
+    assert!(file.stderr.contains("tiny.toml") && file.stderr.contains("-o"), "{}", file.stderr);
+}
+
+#[test]
+fn a_chosen_window_and_one_that_is_not_there() {
+    let place = trained_copy();
+    let piece = compose(&place, "--start 141 --notes 3")["pieces"][0].clone();
+    assert_eq!(piece["start"], 141);
+    assert_eq!(numbers(&piece["start_classes"]).len(), 8);
+    let ended = place.sample("run --start 142").with_code(2);
+    assert_eq!(ended.stderr, "sample: --start 142: the training music has windows 0 to 141\n");
+    place.sample("run --start first").with_code(2);
+}
+
+#[test]
+fn the_end_of_a_primer_is_begun_from() {
+    let place = trained_copy();
+    let begin = window(&place, 50);
+    let end = begin.iter().map(|&class| class as u8 + 1);
+    // What stands before the last 8 notes does not matter.
+    place.write("primer.mid", melody([60, 61, 62].into_iter().chain(end)));
+    let from_primer = compose(&place, "--primer primer.mid --greedy --notes 20")["pieces"][0].clone();
+    let from_window = compose(&place, "--start 50 --greedy --notes 20")["pieces"][0].clone();
+    assert_eq!(from_primer["start"], Value::Null);
+    assert_eq!(numbers(&from_primer["start_classes"]), begin);
+    assert_eq!(from_primer["classes"], from_window["classes"]);
+    assert_eq!(from_primer["probabilities"], from_window["probabilities"]);
+}
+
+#[test]
+fn primers_that_cannot_be_begun_from() {
+    let place = trained_copy();
+    let refused = |file: &str| {
+        let ended = place.sample(&format!("run --primer {file}")).with_code(3);
+        assert!(ended.stderr.starts_with(&format!("sample: {file}: ")), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        ended.stderr
+    };
+    place.write("short.mid", melody(50..57));
+    assert!(refused("short.mid").contains("has 7 notes, and a primer needs at least 8"));
+    place.write("high.mid", melody(73..83));
+    assert!(refused("high.mid").contains("outside 1..=79"));
+    place.write("words.mid", "no music");
+    refused("words.mid");
+    refused("nowhere.mid");
+    place.sample("run --primer short.mid --start 3").with_code(2);
+}
+
+#[test]
+fn only_what_is_asked_for_is_written() {
+    let place = trained_copy();
+    let json = compose(&place, "--notes 2 --seed 1 --only midi,png -o some");
+    assert_eq!(json["pieces"][0]["wav"], Value::Null);
+    let names: Vec<_> = files(&place, "some").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["1-1.mid", "1-1.png"]);
+}
+
+#[test]
+fn a_renamed_checkpoint_is_used_with_a_note() {
+    let place = trained_copy();
+    let newest = place.checkpoints("run").pop().expect("a checkpoint");
+    fs::copy(place.path("run").join(&newest), place.path("mine.safetensors")).expect("a copy");
+    let ended = place.sample("mine.safetensors --seed 1 --notes 2 --only midi").ok();
+    assert!(ended.stderr.starts_with("note: mine.safetensors has no hash in its name"), "{}", ended.stderr);
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_or_passed_over() {
+    let place = trained_copy();
+    let names = place.checkpoints("run");
+    let newest = format!("run/{}", names[2]);
+    let bytes = place.read(&newest);
+    place.write(&newest, &bytes[..bytes.len() - 1]);
+    let ended = place.sample(&newest).with_code(4);
+    assert!(ended.stderr.contains(&names[2]) && ended.stderr.contains("cut short"), "{}", ended.stderr);
+    let ended = place.sample("run --notes 1 --only midi").ok();
+    assert!(ended.stderr.starts_with("note: passed over"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("(step 10)"), "{}", ended.stdout);
+    place.write("other.safetensors", "not a checkpoint");
+    let ended: Ended = place.sample("other.safetensors").with_code(4);
+    assert!(ended.stderr.contains("sample: other.safetensors: "), "{}", ended.stderr);
+}
+
+#[test]
+fn the_built_in_checkpoint_composes() {
+    let place = Place::new();
+    let ended = place.sample("--notes 5").ok();
+    assert!(ended.stdout.starts_with("checkpoint  built-in (step "), "{}", ended.stdout);
+    assert_eq!(files(&place, "composed").len(), 3);
+}
+
+#[test]
+fn a_soundfont_sounds_different() {
+    let Some(python) = peer_python() else { return };
+    let script = "import pretty_midi, os; print(os.path.dirname(pretty_midi.__file__))";
+    let output = Command::new(python).args(["-c", script]).output().expect("python");
+    let folder = String::from_utf8(output.stdout).expect("text");
+    let font = std::path::Path::new(folder.trim()).join("TimGM6mb.sf2");
+    if !font.exists() {
+        println!("skipped: no {}", font.display());
+        return;
+    }
+    let place = trained_copy();
+    std::os::unix::fs::symlink(font, place.path("font.sf2")).expect("a new link");
+    compose(&place, "--seed 1 --notes 4 --only wav -o font --soundfont font.sf2");
+    compose(&place, "--seed 1 --notes 4 --only wav -o sine");
+    assert!(files(&place, "font") != files(&place, "sine"));
+    place.write("bad.sf2", "no soundfont");
+    let ended = place.sample("run --notes 4 --soundfont bad.sf2").with_code(3);
+    assert!(ended.stderr.starts_with("sample: bad.sf2: "), "{}", ended.stderr);
+}
+
+#[test]
+fn the_program_needs_nothing_but_the_c_library() {
+    let Some(readelf) = installed("readelf") else { return };
+    let output = Command::new(readelf).arg("-d").arg(sample()).output().expect("readelf");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let needed: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("(NEEDED)"))
+        .map(|line| line.split(['[', ']']).nth(1).expect("a name in brackets"))
+        .collect();
+    assert!(needed.contains(&"libc.so.6"), "{text}");
+    for library in needed {
+        let known = ["libc.so.", "libm.so.", "libgcc_s.so.", "ld-linux"];
+        assert!(known.iter().any(|name| library.starts_with(name)), "sample needs {library}");
+    }
+}
+
+#[test]
+fn a_file_of_the_articles_is_a_primer() {
+    let place = trained_copy();
+    if !link_cello(&place) {
+        return;
+    }
+    // Any MIDI file may be a primer, not only our own.
+    let json = compose(&place, "--primer cello/cs1-1pre.mid --notes 3 --only midi --seed 1");
+    assert_eq!(json["pieces"][0]["start_classes"].as_array().map(Vec::len), Some(8));
+}
+
+/// What pretty_midi reads in our MIDI file, and how far our sound is from what it makes of it.
+const PEER: &str = r#"
+import json, sys, wave
+import numpy, pretty_midi
+midi = pretty_midi.PrettyMIDI(sys.argv[1])
+with wave.open(sys.argv[2]) as file:
+    shape = [file.getnchannels(), file.getsampwidth(), file.getframerate()]
+    ours = numpy.frombuffer(file.readframes(file.getnframes()), "<i2") / 32767
+theirs = midi.synthesize(fs=44100)
+print(json.dumps({
+    "instruments": [{"program": i.program, "is_drum": i.is_drum,
+                     "notes": [[int(n.pitch), int(n.velocity), n.start, n.end] for n in i.notes]}
+                    for i in midi.instruments],
+    "shape": shape, "lengths": [len(ours), len(theirs)],
+    "loudest": float(abs(ours).max()), "difference": float(abs(ours - theirs).max()),
+}, default=int))
+"#;
+
+#[test]
+fn pretty_midi_reads_the_midi_and_makes_the_same_sound() {
+    let Some(python) = peer_python() else { return };
+    let place = trained_copy();
+    let json = compose(&place, "--seed 21 --notes 40 -o out");
+    let mut command = place.command(python);
+    let output = command.args(["-c", PEER, "out/21-1.mid", "out/21-1.wav"]).output().expect("python");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = crate::harness::json(&String::from_utf8(output.stdout).expect("text"));
+
+    let instruments = found["instruments"].as_array().expect("instruments");
+    assert_eq!(instruments.len(), 1);
+    assert_eq!((&instruments[0]["program"], &instruments[0]["is_drum"]), (&json!(42), &json!(false)));
+    let notes = instruments[0]["notes"].as_array().expect("notes");
+    assert_eq!(notes.len(), 40);
+    for (i, (note, pitch)) in notes.iter().zip(numbers(&json["pieces"][0]["pitches"])).enumerate() {
+        assert_eq!((&note[0], &note[1]), (&json!(pitch), &json!(100)));
+        let off = |x: &Value, expected: f64| (x.as_f64().expect("a time") - expected).abs();
+        let (start, end) = (0.3 * i as f64, 0.3 * (i + 1) as f64);
+        assert!(off(&note[2], start) < 1e-6 && off(&note[3], end) < 1e-6, "note {i}: {note}");
+    }
+
+    assert_eq!(found["shape"], json!([1, 2, 44_100]));
+    assert_eq!(found["lengths"][0], found["lengths"][1]);
+    println!("largest difference from pretty_midi.synthesize(): {}", found["difference"]);
+    assert!(found["loudest"].as_f64().expect("a number") > 0.99, "{found}");
+    assert!(found["difference"].as_f64().expect("a number") < 1e-3, "{}", found["difference"]);
+}
+
+/// The random choices follow the probabilities: over many notes the chosen ones are as probable as promised.
+#[test]
+fn notes_are_chosen_as_often_as_they_are_probable() {
+    let place = trained_copy();
+    let piece = compose(&place, "--seed 8 --notes 3000 --only midi")["pieces"][0].clone();
+    let (classes, rows) = (numbers(&piece["classes"]), probabilities(&piece));
+    // The mean probability of the chosen note, and what it would be in the mean over all choices.
+    let chosen: f64 = classes.iter().zip(&rows).map(|(&class, row)| row[class as usize]).sum();
+    let expected: f64 = rows.iter().map(|row| row.iter().map(|p| p * p).sum::<f64>()).sum();
+    let variance: f64 = rows
+        .iter()
+        .map(|row| {
+            let mean: f64 = row.iter().map(|p| p * p).sum();
+            row.iter().map(|p| p * (p - mean) * (p - mean)).sum::<f64>()
+        })
+        .sum();
+    assert!((chosen - expected).abs() < 5.0 * variance.sqrt(), "{chosen} {expected} {variance}");
+}

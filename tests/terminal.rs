@@ -1,0 +1,95 @@
+//! A bar where a person watches, plain lines elsewhere; under mpirun it is the launcher's terminal that counts.
+
+use crate::harness::{Ended, Place, bachdist, ended, installed};
+
+const ESCAPE: char = '\x1b';
+
+/// Runs a command line of the shell on a terminal of 80 columns.
+fn on_a_terminal(place: &Place, line: &str) -> Option<Ended> {
+    let script = installed("script")?;
+    let mut command = place.command(script);
+    command.env("TERM", "xterm").args(["-qec", &format!("stty cols 80 rows 24; {line}"), "/dev/null"]);
+    Some(ended(&mut command).ok())
+}
+
+fn mpirun(options: &str) -> Option<String> {
+    let mpirun = installed("mpirun")?;
+    Some(format!(
+        "{} --oversubscribe -n 2 {} train tiny.toml {options}",
+        mpirun.display(),
+        bachdist().display()
+    ))
+}
+
+/// Everything that a plain run prints, and no control codes.
+fn assert_plain(text: &str) {
+    assert!(!text.contains(ESCAPE), "{text:?}");
+    assert!(text.contains("epoch 3/3") && text.contains("done: 12 steps"), "{text}");
+}
+
+/// The bar of the last epoch, drawn, and the lines that stay.
+fn assert_bar(text: &str) {
+    assert!(text.contains(ESCAPE), "{text:?}");
+    assert!(text.contains("epoch 3/3 [") && text.contains("] 4/4"), "{text:?}");
+    assert!(text.contains("done: 12 steps"), "{text:?}");
+}
+
+#[test]
+fn a_bar_on_the_terminal_of_the_launcher() {
+    let place = Place::with_tiny();
+    let Some(line) = mpirun("") else { return };
+    let Some(ended) = on_a_terminal(&place, &line) else { return };
+    assert_bar(&ended.stdout);
+}
+
+#[test]
+fn a_bar_on_our_own_terminal() {
+    let place = Place::with_tiny();
+    let line = format!("{} train tiny.toml", bachdist().display());
+    let Some(ended) = on_a_terminal(&place, &line) else { return };
+    assert_bar(&ended.stdout);
+}
+
+#[test]
+fn lines_where_the_launcher_has_no_terminal() {
+    let place = Place::with_tiny();
+    let Some(ended) = place.on_ranks(2, "train tiny.toml") else { return };
+    let ended = ended.ok();
+    assert_plain(&ended.stdout);
+    assert!(!ended.stderr.contains(ESCAPE), "{:?}", ended.stderr);
+}
+
+#[test]
+fn lines_where_only_the_output_is_a_terminal() {
+    // What a person sees who keeps the errors: `mpirun ... 2>log`.
+    let place = Place::with_tiny();
+    let Some(line) = mpirun("") else { return };
+    let Some(ended) = on_a_terminal(&place, &format!("{line} 2>log")) else { return };
+    assert_plain(&ended.stdout);
+}
+
+#[test]
+fn progress_overrules_the_terminal() {
+    let place = Place::with_tiny();
+    let Some(line) = mpirun("--progress plain") else { return };
+    let Some(ended) = on_a_terminal(&place, &line) else { return };
+    assert_plain(&ended.stdout);
+
+    let place = Place::with_tiny();
+    let Some(ended) = place.on_ranks(2, "train tiny.toml --progress bar") else { return };
+    assert!(ended.ok().stderr.contains(ESCAPE));
+}
+
+#[test]
+fn every_plain_line_fits_80_columns() {
+    let place = Place::new();
+    place.write("cello.toml", include_str!("../configs/cello.toml"));
+    let options = "--set data.midi=embedded --set train.batch_size=8 --set model.units=8";
+    let run = format!("train cello.toml {options} --set train.epochs=100");
+    let mut text = place.bachdist(&format!("{run} --set train.max_steps=90")).ok().stdout;
+    text += &place.bachdist(&format!("{run} --set train.max_steps=170")).ok().stdout;
+    text += &place.bachdist(&format!("{run} --dry-run")).ok().stdout;
+    assert!(text.contains("epoch 2/"), "{text}");
+    let long: Vec<_> = text.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+}
