@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::checkpoint::run::Listed;
 use bachdist_core::corpus::batches::Batches;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::train::saver::Saved;
 use metrics::Metrics;
 
 /// `--progress`.
@@ -160,15 +160,15 @@ impl Report {
         }
     }
 
-    /// After every checkpoint. `pause` is how long training was held.
-    pub fn checkpoint(&mut self, saved: &Saved, pause: Duration) -> Result<()> {
+    /// After every checkpoint: how long training was held for it, and how long its upload took.
+    pub fn checkpoint(&mut self, listed: &Listed, pause: Duration, upload: Duration) -> Result<()> {
         self.metrics.record(&json!({
             "kind": "checkpoint",
-            "step": saved.listed.name.step,
-            "name": saved.listed.name.to_string(),
-            "bytes": saved.listed.bytes,
+            "step": listed.name.step,
+            "name": listed.name.to_string(),
+            "bytes": listed.bytes,
             "pause_seconds": pause.as_secs_f64(),
-            "upload_seconds": saved.upload_seconds,
+            "upload_seconds": upload.as_secs_f64(),
         }))?;
         self.metrics.flush()
     }

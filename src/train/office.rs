@@ -87,9 +87,9 @@ impl Office {
 
     fn finished(&mut self, result: Result<Saved>) -> Result<()> {
         match result {
-            Ok(saved) => {
-                let pause = self.pauses.remove(&saved.listed.name.step).unwrap_or_default();
-                self.report.checkpoint(&saved, pause)
+            Ok(Saved { listed, upload }) => {
+                let pause = self.pauses.remove(&listed.name.step).unwrap_or_default();
+                self.report.checkpoint(&listed, pause, upload)
             }
             Err(error) => {
                 self.failed.get_or_insert(error);

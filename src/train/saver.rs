@@ -4,7 +4,7 @@
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use bachdist_core::checkpoint::Checkpoint;
@@ -23,7 +23,7 @@ pub struct Saved {
     /// Its name and size.
     pub listed: Listed,
     /// From the copy to the end of the upload.
-    pub upload_seconds: f64,
+    pub upload: Duration,
 }
 
 impl Saver {
@@ -60,9 +60,7 @@ impl Saver {
 fn work(run: &Run, retention: Retention, queue: &Receiver<Checkpoint>, report: &Sender<Result<Saved>>) {
     for checkpoint in queue {
         let begin = Instant::now();
-        let result = run
-            .save(&checkpoint, retention)
-            .map(|listed| Saved { listed, upload_seconds: begin.elapsed().as_secs_f64() });
+        let result = run.save(&checkpoint, retention).map(|listed| Saved { listed, upload: begin.elapsed() });
         let failed = result.is_err();
         // The receiver is gone only when the whole run is ending.
         if report.send(result).is_err() || failed {

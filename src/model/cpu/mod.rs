@@ -10,6 +10,7 @@
 
 mod buffer;
 mod cell;
+mod lane_sum;
 mod lstm;
 
 use std::ops::Range;
@@ -20,6 +21,7 @@ use bachdist_core::network::{Architecture, Parameter};
 use super::dropout::Dropout;
 use super::{LaneBatch, RankGradient};
 use buffer::{Matrix, View};
+use lane_sum::LaneSum;
 use lstm::Layer;
 
 /// The network's parameters and memory.
@@ -207,7 +209,7 @@ impl Network {
         let Memory { shape, layers, inputs, d_outputs, dense, d_dense, logits, lane_gradients, masks } =
             memory;
         let shape = *shape;
-        let mut sum = LaneSum { lanes: shape.lanes, buffers: lane_gradients, gradient };
+        let mut sum = LaneSum::new(shape.lanes, lane_gradients, gradient);
         let of_lane = |lane: usize| lane * shape.padded..(lane + 1) * shape.padded;
 
         let [first, second] = self.dense();
@@ -315,84 +317,6 @@ impl Memory {
                     logits.fill(0.0);
                 }
             }
-        }
-    }
-}
-
-/// The gradient of one parameter after another: made for each lane, then summed over lanes along the tree.
-struct LaneSum<'a> {
-    lanes: usize,
-    buffers: &'a mut Matrix,
-    gradient: &'a mut [f32],
-}
-
-impl LaneSum<'_> {
-    fn place(&self, parameter: &Parameter, lane: usize) -> Range<usize> {
-        lane * parameter.len()..(lane + 1) * parameter.len()
-    }
-
-    /// A weight: the product of what came out, transposed, with what went in.
-    fn product<'a>(&mut self, parameter: &Parameter, operands: impl Fn(usize) -> (View<'a>, View<'a>)) {
-        for lane in 0..self.lanes {
-            let (out, input) = operands(lane);
-            let place = self.place(parameter, lane);
-            let buffer = self.buffers.view_mut_as(place, parameter.shape[0], parameter.shape[1]);
-            buffer.set_product(out.transposed(), input);
-        }
-        self.finish(parameter);
-    }
-
-    /// A bias: the sum of what came out.
-    fn rows(&mut self, parameter: &Parameter, out: &Matrix, rows: impl Fn(usize) -> Range<usize>) {
-        for lane in 0..self.lanes {
-            let place = self.place(parameter, lane);
-            let sums = &mut self.buffers.values_mut()[place];
-            sums.fill(0.0);
-            for row in rows(lane) {
-                sums.iter_mut().zip(out.row(row)).for_each(|(sum, x)| *sum += x);
-            }
-        }
-        self.finish(parameter);
-    }
-
-    /// The first layer's input kernel: each class's column is the sum over where it came in.
-    fn lookup(&mut self, parameter: &Parameter, gates: &Matrix, lanes: &[LaneBatch]) {
-        let (width, classes) = (parameter.shape[0], parameter.shape[1]);
-        let mut by_class = vec![0.0; parameter.len()];
-        let mut rows = gates.values().chunks_exact(width);
-        for (index, lane) in lanes.iter().enumerate() {
-            by_class.fill(0.0);
-            for (&class, row) in lane.inputs.iter().zip(&mut rows) {
-                let sums = &mut by_class[class as usize * width..][..width];
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-            }
-            let place = self.place(parameter, index);
-            for (gate, out) in self.buffers.values_mut()[place].chunks_exact_mut(classes).enumerate() {
-                out.iter_mut().enumerate().for_each(|(class, x)| *x = by_class[class * width + gate]);
-            }
-        }
-        self.finish(parameter);
-    }
-
-    /// Lanes of a rank are a node of the tree, a power of two of them: neighbours are summed, then neighbours of
-    /// those, in blocks that stay in cache.
-    fn finish(&mut self, parameter: &Parameter) {
-        const BLOCK: usize = 4096;
-        let (length, lanes) = (parameter.len(), self.lanes);
-        let buffers = self.buffers.values_mut();
-        let out = &mut self.gradient[parameter.range()];
-        for start in (0..length).step_by(BLOCK) {
-            let end = length.min(start + BLOCK);
-            let mut distance = 1;
-            while distance < lanes {
-                for lane in (0..lanes).step_by(2 * distance) {
-                    let (left, right) = buffers.split_at_mut((lane + distance) * length);
-                    let left = &mut left[lane * length..][start..end];
-                    left.iter_mut().zip(&right[start..end]).for_each(|(left, right)| *left += right);
-                }
-                distance *= 2;
-            }
-            out[start..end].copy_from_slice(&buffers[start..end]);
         }
     }
 }

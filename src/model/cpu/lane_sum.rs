@@ -1,0 +1,91 @@
+//! Weight gradients: sums over the rows of each lane, and then over lanes along the tree.
+
+use std::ops::Range;
+
+use bachdist_core::network::Parameter;
+
+use super::buffer::{Matrix, View};
+use crate::model::LaneBatch;
+
+/// The gradient of one parameter after another: made for each lane, then summed over lanes along the tree.
+pub struct LaneSum<'a> {
+    lanes: usize,
+    buffers: &'a mut Matrix,
+    gradient: &'a mut [f32],
+}
+
+impl<'a> LaneSum<'a> {
+    /// Sums of so many lanes, with a buffer (lanes, largest parameter), into the gradient of all parameters.
+    pub fn new(lanes: usize, buffers: &'a mut Matrix, gradient: &'a mut [f32]) -> Self {
+        LaneSum { lanes, buffers, gradient }
+    }
+
+    fn place(&self, parameter: &Parameter, lane: usize) -> Range<usize> {
+        lane * parameter.len()..(lane + 1) * parameter.len()
+    }
+
+    /// A weight: the product of what came out, transposed, with what went in.
+    pub fn product<'v>(&mut self, parameter: &Parameter, operands: impl Fn(usize) -> (View<'v>, View<'v>)) {
+        for lane in 0..self.lanes {
+            let (out, input) = operands(lane);
+            let place = self.place(parameter, lane);
+            let buffer = self.buffers.view_mut_as(place, parameter.shape[0], parameter.shape[1]);
+            buffer.set_product(out.transposed(), input);
+        }
+        self.finish(parameter);
+    }
+
+    /// A bias: the sum of what came out.
+    pub fn rows(&mut self, parameter: &Parameter, out: &Matrix, rows: impl Fn(usize) -> Range<usize>) {
+        for lane in 0..self.lanes {
+            let place = self.place(parameter, lane);
+            let sums = &mut self.buffers.values_mut()[place];
+            sums.fill(0.0);
+            for row in rows(lane) {
+                sums.iter_mut().zip(out.row(row)).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        self.finish(parameter);
+    }
+
+    /// The first layer's input kernel: each class's column is the sum over where it came in.
+    pub fn lookup(&mut self, parameter: &Parameter, gates: &Matrix, lanes: &[LaneBatch]) {
+        let (width, classes) = (parameter.shape[0], parameter.shape[1]);
+        let mut by_class = vec![0.0; parameter.len()];
+        let mut rows = gates.values().chunks_exact(width);
+        for (index, lane) in lanes.iter().enumerate() {
+            by_class.fill(0.0);
+            for (&class, row) in lane.inputs.iter().zip(&mut rows) {
+                let sums = &mut by_class[class as usize * width..][..width];
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+            let place = self.place(parameter, index);
+            for (gate, out) in self.buffers.values_mut()[place].chunks_exact_mut(classes).enumerate() {
+                out.iter_mut().enumerate().for_each(|(class, x)| *x = by_class[class * width + gate]);
+            }
+        }
+        self.finish(parameter);
+    }
+
+    /// Lanes of a rank are a node of the tree, a power of two of them: neighbours are summed, then neighbours of
+    /// those, in blocks that stay in cache.
+    fn finish(&mut self, parameter: &Parameter) {
+        const BLOCK: usize = 4096;
+        let (length, lanes) = (parameter.len(), self.lanes);
+        let buffers = self.buffers.values_mut();
+        let out = &mut self.gradient[parameter.range()];
+        for start in (0..length).step_by(BLOCK) {
+            let end = length.min(start + BLOCK);
+            let mut distance = 1;
+            while distance < lanes {
+                for lane in (0..lanes).step_by(2 * distance) {
+                    let (left, right) = buffers.split_at_mut((lane + distance) * length);
+                    let left = &mut left[lane * length..][start..end];
+                    left.iter_mut().zip(&right[start..end]).for_each(|(left, right)| *left += right);
+                }
+                distance *= 2;
+            }
+            out[start..end].copy_from_slice(&buffers[start..end]);
+        }
+    }
+}
