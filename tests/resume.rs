@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use bachdist_core::checkpoint::{Checkpoint, Name};
+use bachdist_core::corpus::audit::Seen;
+use bachdist_core::corpus::windows::Windows;
 use bachdist_core::midi::{Instrument, Note, write};
 
 use crate::harness::{Place, Running, TINY, bachdist, trained, trained_copy};
@@ -165,6 +168,28 @@ fn a_damaged_newest_checkpoint_is_passed_over() {
     assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
     assert_eq!(place.read(&format!("run/{newest}")), trained().read(&format!("run/{newest}")));
     assert_every_step_once(&place, "run");
+}
+
+#[test]
+fn a_window_read_twice_and_another_skipped_are_noticed() {
+    let place = trained_copy();
+    let newest = place.checkpoints("run").pop().expect("a checkpoint");
+    let mut checkpoint = Checkpoint::decode(&place.read(&format!("run/{newest}"))).unwrap();
+    assert_eq!(checkpoint.seen, checkpoint.expected_windows().unwrap());
+    // As a run would have it that took the second window of the music for the first.
+    let pieces = checkpoint.corpus.pieces.clone();
+    let windows = Windows::new(&pieces, checkpoint.config().unwrap().data.sequence_length);
+    let seen = |number: u64| {
+        let mut seen = Seen::default();
+        seen.load(0, &windows.get(number));
+        seen.digest
+    };
+    checkpoint.seen.digest = checkpoint.seen.digest.wrapping_sub(seen(0)).wrapping_add(seen(1));
+    let bytes = checkpoint.encode();
+    fs::remove_file(place.path(&format!("run/{newest}"))).unwrap();
+    place.write(&format!("run/{}", Name::of(checkpoint.step, &bytes)), bytes);
+    let verified = place.bachdist("checkpoint verify run").with_code(4).stdout;
+    assert!(verified.lines().last().unwrap().contains("windows that are not"), "{verified}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `bachdist checkpoint`: what lies under a URL, and whether it is whole.
 
 use anyhow::Result;
+use bachdist_core::checkpoint::Checkpoint as Contents;
 use bachdist_core::checkpoint::run::{Listed, list, verify};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::stdout::say;
@@ -48,7 +49,10 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
     let mut objects = Vec::new();
     let mut bad = 0;
     for listed in listed {
-        let problem = verify(&store, &listed.name)?.err();
+        let problem = match verify(&store, &listed.name)? {
+            Ok(bytes) => wrong_windows(&bytes)?,
+            Err(problem) => Some(problem),
+        };
         bad += usize::from(problem.is_some());
         if arguments.json {
             let mut object = describe(&listed);
@@ -66,4 +70,13 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
         0 => Ok(()),
         _ => Err(Failure::new(Code::Storage, format!("{}: {bad} damaged", arguments.url)).into()),
     }
+}
+
+/// Whether a checkpoint was trained on other windows than its steps should have taken.
+fn wrong_windows(bytes: &[u8]) -> Result<Option<String>> {
+    let checkpoint = Contents::decode(bytes)?;
+    let (seen, expected) = (checkpoint.seen, checkpoint.expected_windows()?);
+    Ok((seen != expected).then(|| {
+        format!("was trained on {} windows that are not the {} of its steps", seen.windows, expected.windows)
+    }))
 }

@@ -15,6 +15,8 @@ pub enum Purpose {
     Dropout = 3,
     /// Composing, by piece.
     Sampling = 4,
+    /// Hashes of windows that were read, by epoch and piece.
+    Audit = 5,
 }
 
 /// A stream of random numbers, each found by its index.

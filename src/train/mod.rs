@@ -11,6 +11,7 @@ pub mod step;
 
 use anyhow::{Context, Result};
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
+use bachdist_core::corpus::audit::Seen;
 use bachdist_core::failure::{Code, Failure};
 
 use crate::comm::Comm;
@@ -51,7 +52,7 @@ pub fn run(
     let config = &plan.config;
     let (start, run) = start::start(comm, config, &plan.url, resume, plan.architecture, &plan.training)?;
     let mut office = agree(comm, run.map(|run| Office::open(run, plan, &start, comm, progress)).transpose())?;
-    let Start { mut step, parameters, mean_square, epoch: mut sums, .. } = start;
+    let Start { mut step, parameters, mean_square, epoch: mut sums, mut seen, .. } = start;
     let model = Model::new(plan.architecture, plan.device);
     let mut trainer =
         Trainer::new(comm, config, plan.windows(), plan.share.clone(), model, (parameters, mean_square));
@@ -61,8 +62,8 @@ pub fn run(
         let asked = office.as_mut().map_or(0, Office::asked) | if stop.is_set() { asked::STOP } else { 0 };
         let batch = trainer.batches().batch(step);
         let outcome = trainer.step(step, asked).with_context(|| format!("step {}", step + 1))?;
-        let (batch_sums, asked) = match outcome {
-            Outcome::Updated { sums, asked } => (sums, asked),
+        let (batch_sums, loaded, asked) = match outcome {
+            Outcome::Updated { sums, seen, asked } => (sums, seen, asked),
             Outcome::NonFinite { lane } => return Err(non_finite(comm, &mut office, step, lane)),
         };
         step += 1;
@@ -70,6 +71,7 @@ pub fn run(
             sums = EpochSums::default();
         }
         sums.add(batch_sums);
+        seen.add(loaded);
 
         let due = step % config.checkpoint.every_steps == 0 || step == plan.last_step;
         let stopping = asked & asked::STOP != 0 && step < plan.last_step;
@@ -83,7 +85,7 @@ pub fn run(
             };
             office.step(standing)?;
             if due || stopping {
-                office.save(|| checkpoint(plan, &trainer, step, sums));
+                office.save(|| checkpoint(plan, &trainer, step, sums, seen));
             }
         }
         if asked & asked::STORAGE != 0 {
@@ -99,7 +101,7 @@ pub fn run(
 }
 
 /// A copy of everything needed to go on after `step`.
-fn checkpoint(plan: &Plan, trainer: &Trainer<'_>, step: u64, epoch: EpochSums) -> Checkpoint {
+fn checkpoint(plan: &Plan, trainer: &Trainer<'_>, step: u64, epoch: EpochSums, seen: Seen) -> Checkpoint {
     Checkpoint {
         step,
         identity: plan.config.identity(),
@@ -107,6 +109,7 @@ fn checkpoint(plan: &Plan, trainer: &Trainer<'_>, step: u64, epoch: EpochSums) -
         parameters: trainer.parameters.clone(),
         mean_square: trainer.mean_square.clone(),
         epoch,
+        seen,
         corpus: plan.training.clone(),
     }
 }

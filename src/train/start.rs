@@ -5,6 +5,7 @@ use bachdist_core::checkpoint::open;
 use bachdist_core::checkpoint::run::{Recovery, Run, recover};
 use bachdist_core::checkpoint::{Checkpoint, EpochSums, Training};
 use bachdist_core::config::Config;
+use bachdist_core::corpus::audit::Seen;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::network::Architecture;
 use bachdist_core::store::Store;
@@ -36,6 +37,8 @@ pub struct Start {
     pub mean_square: Vec<f32>,
     /// Loss and accuracy of the epoch so far.
     pub epoch: EpochSums,
+    /// The windows loaded since step 0.
+    pub seen: Seen,
     /// The checkpoint that it comes from.
     pub from: Option<String>,
     /// What the user should know: damaged checkpoints passed over.
@@ -69,12 +72,20 @@ pub fn start(
         let parameters = init::parameters(architecture, config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
         return Ok((
-            Start { step: 0, parameters, mean_square, epoch: EpochSums::default(), from, notes },
+            Start {
+                step: 0,
+                parameters,
+                mean_square,
+                epoch: EpochSums::default(),
+                seen: Seen::default(),
+                from,
+                notes,
+            },
             run,
         ));
     }
-    let Checkpoint { step, parameters, mean_square, epoch, .. } = Checkpoint::decode(&bytes)?;
-    Ok((Start { step, parameters, mean_square, epoch, from, notes }, run))
+    let Checkpoint { step, parameters, mean_square, epoch, seen, .. } = Checkpoint::decode(&bytes)?;
+    Ok((Start { step, parameters, mean_square, epoch, seen, from, notes }, run))
 }
 
 fn read(url: &str, resume: &Resume, config: &Config, training: &Training) -> Result<(Read, Option<Run>)> {

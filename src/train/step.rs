@@ -5,6 +5,7 @@
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::config::Config;
+use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::order::Order;
 use bachdist_core::corpus::windows::Windows;
@@ -36,6 +37,8 @@ pub enum Outcome {
     Updated {
         /// Loss and right predictions of the batch.
         sums: EpochSums,
+        /// The windows that were loaded for it.
+        seen: Seen,
         /// What the ranks asked for, put together by "or".
         asked: u64,
     },
@@ -49,6 +52,7 @@ pub enum Outcome {
 /// What a lane tells all ranks before the update, as 64-bit words.
 struct LaneReport {
     sums: EpochSums,
+    seen: Seen,
     asked: u64,
 }
 
@@ -81,11 +85,12 @@ impl<'a> Trainer<'a> {
         let dropout = Dropout { rate: self.config.model.dropout, seed: self.config.train.seed, step };
         self.model.load(&self.parameters);
 
-        let lanes: Vec<LaneBatch> =
-            self.share.of(self.comm.rank()).map(|lane| self.lane_batch(&batch, lane)).collect();
+        let (lanes, seen): (Vec<LaneBatch>, Vec<Seen>) =
+            self.share.of(self.comm.rank()).map(|lane| self.load(&batch, lane)).unzip();
         let RankGradient { sums, gradient } = self.model.gradient(&lanes, &dropout)?;
 
-        let reports = self.gather(sums.into_iter().map(|sums| LaneReport { sums, asked }));
+        let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, asked });
+        let reports = self.gather(own);
         if let Some(lane) = reports.iter().position(|report| !report.sums.loss.is_finite()) {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
@@ -96,33 +101,43 @@ impl<'a> Trainer<'a> {
         }
         rmsprop(&self.config.optimizer, &mut self.parameters, &mut self.mean_square, &gradient);
 
-        let mut sums = EpochSums::default();
-        reports.iter().for_each(|report| sums.add(report.sums));
-        Ok(Outcome::Updated { sums, asked: reports.iter().fold(0, |all, report| all | report.asked) })
+        let (mut sums, mut seen, mut asked) = (EpochSums::default(), Seen::default(), 0);
+        for report in reports {
+            sums.add(report.sums);
+            seen.add(report.seen);
+            asked |= report.asked;
+        }
+        Ok(Outcome::Updated { sums, seen, asked })
     }
 
-    /// The windows of a lane, in the order of the epoch.
-    fn lane_batch(&self, batch: &Batch, lane: usize) -> LaneBatch {
+    /// Loads the windows of a lane, in the order of the epoch.
+    fn load(&self, batch: &Batch, lane: usize) -> (LaneBatch, Seen) {
         let order = Order::new(self.config.train.seed, batch.epoch, self.batches.windows);
         let rows = self.batches.rows(lane);
         let windows: Vec<_> = (rows.start..rows.end.min(batch.windows))
             .map(|row| self.windows.get(order.window(batch.first + row as u64)))
             .collect();
-        LaneBatch::new(rows.start, self.batches.padded_rows(), self.windows.sequence_length(), &windows)
+        let mut seen = Seen::default();
+        windows.iter().for_each(|window| seen.load(batch.epoch, window));
+        let notes = self.windows.sequence_length();
+        (LaneBatch::new(rows.start, self.batches.padded_rows(), notes, &windows), seen)
     }
 
     /// The reports of all lanes, in lane order, on every rank.
     fn gather(&self, own: impl Iterator<Item = LaneReport>) -> Vec<LaneReport> {
-        const WORDS: usize = 4;
+        const WORDS: usize = 5;
         let words: Vec<u64> = own
-            .flat_map(|LaneReport { sums, asked }| [sums.loss.to_bits(), sums.correct, sums.windows, asked])
+            .flat_map(|LaneReport { sums, seen, asked }| {
+                [sums.loss.to_bits(), sums.correct, seen.windows, seen.digest, asked]
+            })
             .collect();
         let all = self.share.gather_lanes(self.comm, &words, WORDS);
         all.as_chunks::<WORDS>()
             .0
             .iter()
-            .map(|&[loss, correct, windows, asked]| LaneReport {
+            .map(|&[loss, correct, windows, digest, asked]| LaneReport {
                 sums: EpochSums { loss: f64::from_bits(loss), correct, windows },
+                seen: Seen { windows, digest },
                 asked,
             })
             .collect()

@@ -6,6 +6,7 @@ use std::process::Command;
 use bachdist_core::checkpoint::{Checkpoint, EpochSums, Training};
 use bachdist_core::config::Config;
 use bachdist_core::corpus::Piece;
+use bachdist_core::corpus::audit::Seen;
 
 use super::case::{self, Case};
 use super::peers::agree;
@@ -23,6 +24,7 @@ fn save(case: &Case, path: &Path) {
         parameters: case.flat(""),
         mean_square: vec![0.5; architecture.len()],
         epoch: EpochSums::default(),
+        seen: Seen::default(),
         corpus: Training::new([Piece { name: "piece.mid".into(), classes: vec![1, 2, 3] }].into()),
     };
     std::fs::write(path, checkpoint.encode()).unwrap();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Checkpoint, EpochSums, Training};
 use crate::config::Config;
+use crate::corpus::audit::Seen;
 use crate::corpus::{CLASSES, Piece};
 use crate::network::{Architecture, Parameter};
 
@@ -53,6 +54,7 @@ struct Description {
     classes: usize,
     identity: serde_json::Value,
     epoch: EpochSums,
+    seen: Seen,
     corpus: CorpusDescription,
 }
 
@@ -83,6 +85,7 @@ impl Checkpoint {
             classes: self.architecture.classes,
             identity: self.identity.clone(),
             epoch: self.epoch,
+            seen: self.seen,
             corpus: CorpusDescription {
                 fingerprint: self.corpus.fingerprint.clone(),
                 names: self.corpus.pieces.iter().map(|piece| piece.name.clone()).collect(),
@@ -145,6 +148,7 @@ impl Checkpoint {
             mean_square: read_flat(&tensors, architecture, mean_square_name)?,
             architecture,
             epoch: description.epoch,
+            seen: description.seen,
             corpus: read_corpus(&tensors, description.corpus)?,
             identity: description.identity,
         })
@@ -245,6 +249,7 @@ mod tests {
             parameters: numbers(0.1),
             mean_square: numbers(-0.3),
             epoch: EpochSums { loss: 0.1 + 0.2, correct: 3, windows: 7 },
+            seen: Seen { windows: 7, digest: u64::MAX },
             corpus: Training::new([piece("a", &[1, 2, 3]), piece("b", &[])].into()),
         }
     }

@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::corpus::Piece;
+use crate::corpus::audit::Seen;
+use crate::corpus::batches::Batches;
+use crate::corpus::windows::Windows;
 use crate::network::Architecture;
 
 pub use format::FormatError;
@@ -33,6 +36,8 @@ pub struct Checkpoint {
     pub mean_square: Vec<f32>,
     /// Loss and accuracy of the epoch so far.
     pub epoch: EpochSums,
+    /// The windows loaded since step 0.
+    pub seen: Seen,
     /// What was trained on.
     pub corpus: Training,
 }
@@ -84,9 +89,16 @@ impl EpochSums {
 }
 
 impl Checkpoint {
-    /// Notes in a window of this run.
-    pub fn sequence_length(&self) -> Result<usize, FormatError> {
-        let config = Config::from_identity(&self.identity).map_err(FormatError::Identity)?;
-        Ok(config.data.sequence_length)
+    /// The configuration, as far as it decides the weights; the rest has its defaults.
+    pub fn config(&self) -> Result<Config, FormatError> {
+        Config::from_identity(&self.identity).map_err(FormatError::Identity)
+    }
+
+    /// The windows that its steps must have loaded, by arithmetic.
+    pub fn expected_windows(&self) -> Result<Seen, FormatError> {
+        let Config { data, train, .. } = self.config()?;
+        let windows = Windows::new(&self.corpus.pieces, data.sequence_length);
+        let batches = Batches { windows: windows.len(), batch_size: train.batch_size, lanes: train.lanes };
+        Ok(Seen::expected(&windows, &batches, train.seed, self.step))
     }
 }

@@ -3,6 +3,7 @@
 //! `load` reads pieces from MIDI files and notation, `windows` counts and cuts windows, `order` permutes them.
 //! A corpus is sorted by piece name, so that it does not depend on how a folder is listed.
 
+pub mod audit;
 pub mod batches;
 pub mod fetch;
 pub mod load;

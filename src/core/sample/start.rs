@@ -55,7 +55,7 @@ pub struct Begin {
 
 /// The source that the command line asks for.
 pub fn source(arguments: &Arguments, checkpoint: &Checkpoint) -> Result<Source> {
-    let sequence_length = checkpoint.sequence_length()?;
+    let sequence_length = checkpoint.config()?.data.sequence_length;
     let from = match &arguments.primer {
         Some(path) => From::Primer(primer(path, sequence_length)?),
         None => From::Training(arguments.start),
