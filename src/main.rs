@@ -7,13 +7,14 @@ use bachdist::cli::Cli;
 use bachdist::comm::agree::{Agreed, located};
 use bachdist::comm::{Comm, world};
 use bachdist_core::failure::{Code, code_of};
+use bachdist_core::print::tell;
 use clap::Parser;
 
 fn main() -> ExitCode {
     let comm = match world::join() {
         Ok(comm) => comm,
         Err(error) => {
-            eprintln!("bachdist: {error}");
+            print_lines(&error.to_string());
             return ExitCode::from(Code::Usage as u8);
         }
     };
@@ -52,6 +53,6 @@ fn report(error: &Error, comm: &dyn Comm) -> u8 {
 
 fn print_lines(text: &str) {
     for line in text.lines() {
-        eprintln!("bachdist: {line}");
+        tell(format_args!("bachdist: {line}"));
     }
 }

@@ -23,7 +23,7 @@ max_notes = 150
 sequence_length = 8
 [model]
 layers = 2
-units = 12
+units = 18
 dense = 16
 [train]
 epochs = 3

@@ -84,7 +84,7 @@ fn progress_overrules_the_terminal() {
 fn every_plain_line_fits_80_columns() {
     let place = Place::new();
     place.write("cello.toml", include_str!("../configs/cello.toml"));
-    let options = "--set data.midi=embedded --set train.batch_size=8 --set model.units=8";
+    let options = "--set data.midi=embedded --set train.batch_size=8 --set model.units=16";
     let run = format!("train cello.toml {options} --set train.epochs=100");
     let mut text = place.bachdist(&format!("{run} --set train.max_steps=90")).ok().stdout;
     text += &place.bachdist(&format!("{run} --set train.max_steps=170")).ok().stdout;

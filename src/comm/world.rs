@@ -37,8 +37,9 @@ pub enum WorldError {
     },
 }
 
-/// Variables by which launchers tell how many ranks there are: Open MPI, MPICH and Intel MPI, MVAPICH2.
-const SIZES: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"];
+/// Variables by which launchers tell how many ranks there are: Open MPI, MPICH and Intel MPI, MVAPICH2, and
+/// Slurm's srun, which without PMIx would start as many worlds of one.
+const SIZES: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
 
 /// Variables that a launcher sets without a size: PMIx, by which Slurm's srun starts ranks.
 const MARKS: [&str; 1] = ["PMIX_RANK"];

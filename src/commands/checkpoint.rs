@@ -3,9 +3,10 @@
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint as Contents;
 use bachdist_core::checkpoint::run::{Listed, list, verify};
+use bachdist_core::corpus::audit::Seen;
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::stdout::say;
-use bachdist_core::store::Store;
+use bachdist_core::print::say;
+use bachdist_core::store::{Kind, Store};
 use serde_json::json;
 
 use crate::cli::{Checkpoint, Checkpoints};
@@ -49,9 +50,12 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
     let mut objects = Vec::new();
     let mut bad = 0;
     for listed in listed {
-        let problem = match verify(&store, &listed.name)? {
-            Ok(bytes) => wrong_windows(&bytes)?,
-            Err(problem) => Some(problem),
+        let problem = match verify(&store, &listed.name) {
+            Ok(Ok(bytes)) => wrong_windows(&bytes)?,
+            Ok(Err(problem)) => Some(problem),
+            // A running training has retired it since it was listed.
+            Err(error) if error.kind == Kind::NotFound => continue,
+            Err(error) => return Err(error.into()),
         };
         bad += usize::from(problem.is_some());
         if arguments.json {
@@ -75,8 +79,14 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
 /// Whether a checkpoint was trained on other windows than its steps should have taken.
 fn wrong_windows(bytes: &[u8]) -> Result<Option<String>> {
     let checkpoint = Contents::decode(bytes)?;
-    let (seen, expected) = (checkpoint.seen, checkpoint.expected_windows()?);
+    let expected = checkpoint.expected_windows()?;
+    let seen = Some(checkpoint.seen);
     Ok((seen != expected).then(|| {
-        format!("was trained on {} windows that are not the {} of its steps", seen.windows, expected.windows)
+        let windows = |seen: Option<Seen>| seen.map_or(0, |seen| seen.windows);
+        format!(
+            "was trained on {} windows that are not the {} of its steps",
+            windows(seen),
+            windows(expected)
+        )
     }))
 }

@@ -12,8 +12,8 @@ use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::{Instrument, Note};
+use bachdist_core::print::{say, tell};
 use bachdist_core::render;
-use bachdist_core::stdout::say;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -193,6 +193,6 @@ fn plot(files: &[FileSurvey], path: &Path) -> Result<()> {
     let notes = content.instruments.first().map_or(&[][..], |instrument| &instrument.notes);
     fs::write(path, render::piano_roll(notes, name))
         .map_err(|error| Failure::new(Code::Storage, format!("cannot write {}: {error}", path.display())))?;
-    eprintln!("wrote {}: {name}", path.display());
+    tell(format_args!("wrote {}: {name}", path.display()));
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result};
 use bachdist_core::config::{Config, read};
-use bachdist_core::stdout::say;
+use bachdist_core::print::say;
 
 use super::STOPPED;
 use crate::cli::Train;
 use crate::comm::Comm;
 use crate::comm::agree::agree;
+use crate::model::device;
 use crate::stop::StopFlag;
 use crate::train::plan::Plan;
 use crate::train::{self, Ended};
@@ -17,7 +18,9 @@ pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
     // Before anything that takes long, so that a signal is never met with sudden death.
     let stop = StopFlag::install().context("cannot handle signals")?;
     let config = agree(comm, Config::load(&arguments.config, &arguments.set).map_err(Into::into))?;
-    let plan = agree(comm, Plan::new(comm, &arguments.config, config))?;
+    let mut plan = agree(comm, Plan::new(comm, &arguments.config, config))?;
+    plan.agree(comm)?;
+    plan.threads = device::set_threads(comm);
     if arguments.dry_run {
         if comm.rank() == 0 {
             say(dry_run(&plan, comm))?;

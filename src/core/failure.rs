@@ -49,6 +49,8 @@ pub fn code_of(error: &anyhow::Error) -> Code {
             Some(failure.code)
         } else if cause.is::<ConfigError>() {
             Some(Code::Usage)
+        } else if matches!(cause.downcast_ref(), Some(FetchError::Folder { .. })) {
+            Some(Code::Storage)
         } else if cause.is::<CorpusError>() || cause.is::<FetchError>() {
             Some(Code::Data)
         } else if cause.is::<StoreError>() {

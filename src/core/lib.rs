@@ -11,10 +11,10 @@ pub mod failure;
 pub mod infer;
 pub mod midi;
 pub mod network;
+pub mod print;
 pub mod random;
 pub mod render;
 pub mod sample;
-pub mod stdout;
 pub mod store;
 
 /// Bytes in lower-case hexadecimal.

@@ -1,5 +1,6 @@
 //! Where a rank computes: its own accelerator, or the cores that it may use.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZero;
 
 use anyhow::{Result, bail};
@@ -47,30 +48,29 @@ fn load_cuda() {
 }
 
 /// How many threads libtorch may use in this rank: `OMP_NUM_THREADS` where set, otherwise its share of the
-/// cores that it may run on.
+/// cores that it may run on. All ranks must call this together.
 pub fn set_threads(comm: &dyn Comm) -> usize {
+    // Asked of all ranks, whatever each one's environment says: it is a collective.
+    let share = own_cores(comm);
     let asked = std::env::var("OMP_NUM_THREADS").ok().and_then(|text| text.parse::<usize>().ok());
-    let threads = asked.filter(|&threads| threads > 0).unwrap_or_else(|| own_cores(comm));
+    let threads = asked.filter(|&threads| threads > 0).unwrap_or(share);
     tch::set_num_threads(threads as i32);
     threads
 }
 
-/// The cores in this process's affinity mask. A launcher that binds ranks gives each its own; where ranks share
-/// a mask, they share its cores.
+/// This rank's share of the cores that it may run on: all of them, if its launcher gave it some of its own,
+/// otherwise its part of those that it shares with other ranks.
 fn own_cores(comm: &dyn Comm) -> usize {
     let usable = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let host = online_cores();
-    let fair = (host / comm.local_size()).max(1);
-    usable.min(fair)
-}
-
-fn online_cores() -> usize {
-    let list = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    let count = |range: &str| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)? + 1)
-    };
-    list.trim().split(',').filter_map(count).sum::<usize>().max(1)
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find(|line| line.starts_with("Cpus_allowed_list"));
+    let mut hash = DefaultHasher::new();
+    (comm.host(), mask).hash(&mut hash);
+    let mut masks = vec![0; comm.size()];
+    let own = hash.finish();
+    comm.all_gather_words(&[own], &mut masks);
+    let sharing = masks.iter().filter(|&&mask| mask == own).count();
+    (usable / sharing).max(1)
 }
 
 /// A device as the configuration names it.

@@ -1,29 +1,25 @@
 //! `metrics.jsonl`: one JSON object a line, beside the checkpoints.
 //!
 //! In a folder every line is written at once. In a bucket, where nothing can be appended to, the whole object
-//! is written again at every checkpoint and at the end, so that it never says more than a resume will keep.
+//! is written again before every checkpoint and at the end, by the thread that saves.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::store::{Kind, Store};
 use serde_json::Value;
 
-const NAME: &str = "metrics.jsonl";
+/// Its name beside the checkpoints.
+pub const NAME: &str = "metrics.jsonl";
 
 /// The file or object being written.
 pub enum Metrics {
     /// A file that grows.
     File(File),
-    /// An object and all its text.
-    Object {
-        /// Where it lies.
-        store: Store,
-        /// What it is to hold.
-        text: String,
-    },
+    /// All the text of an object.
+    Object(String),
 }
 
 impl Metrics {
@@ -39,10 +35,9 @@ impl Metrics {
         match store.local_path(NAME) {
             Some(path) => {
                 store.put(NAME, before.into_bytes())?;
-                let file = OpenOptions::new().append(true).open(&path);
-                Ok(Metrics::File(file.with_context(|| format!("cannot append to {}", path.display()))?))
+                Ok(Metrics::File(OpenOptions::new().append(true).open(path).map_err(unwritten)?))
             }
-            None => Ok(Metrics::Object { store: store.clone(), text: before }),
+            None => Ok(Metrics::Object(before)),
         }
     }
 
@@ -51,18 +46,18 @@ impl Metrics {
         match self {
             // One write a line, so that a reader never sees half of one.
             Metrics::File(file) => file.write_all(format!("{object}\n").as_bytes()).map_err(unwritten),
-            Metrics::Object { text, .. } => {
+            Metrics::Object(text) => {
                 text.push_str(&format!("{object}\n"));
                 Ok(())
             }
         }
     }
 
-    /// Makes the lines so far lasting.
-    pub fn flush(&mut self) -> Result<()> {
+    /// What the object is to hold; `None` for a file, which holds it already.
+    pub fn object(&self) -> Option<String> {
         match self {
-            Metrics::File(file) => file.sync_data().map_err(unwritten),
-            Metrics::Object { store, text } => Ok(store.put(NAME, text.clone())?),
+            Metrics::File(_) => None,
+            Metrics::Object(text) => Some(text.clone()),
         }
     }
 }

@@ -142,7 +142,7 @@ impl Report {
             now.so_far.accuracy(),
             1.0 / pace
         );
-        let left = HumanDuration(Duration::from_secs_f64(left));
+        let left = HumanDuration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX));
         let epoch = format!("epoch {}/{}", now.epoch + 1, self.epochs);
         let step_of_epoch = (now.step - 1) % self.steps_per_epoch + 1;
         if let Some(bar) = &self.bar {
@@ -169,14 +169,17 @@ impl Report {
             "bytes": listed.bytes,
             "pause_seconds": pause.as_secs_f64(),
             "upload_seconds": upload.as_secs_f64(),
-        }))?;
-        self.metrics.flush()
+        }))
     }
 
-    /// At the end, whatever it was.
+    /// What `metrics.jsonl` is to hold, where it cannot be appended to.
+    pub fn metrics_object(&self) -> Option<String> {
+        self.metrics.object()
+    }
+
+    /// At the end of a run that was done or stopped as asked.
     pub fn stop(&mut self, step: u64, reason: &str, line: &str) -> Result<()> {
         self.metrics.record(&json!({ "kind": "stop", "step": step, "reason": reason }))?;
-        self.metrics.flush()?;
         if let Some(bar) = self.bar.take() {
             bar.println(line);
             bar.finish_and_clear();

@@ -12,7 +12,7 @@ pub mod step;
 use anyhow::{Context, Result};
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::corpus::audit::Seen;
-use bachdist_core::failure::{Code, Failure};
+use bachdist_core::failure::{Code, Failure, line_of};
 
 use crate::comm::Comm;
 use crate::comm::agree::agree;
@@ -50,10 +50,11 @@ pub fn run(
     progress: Progress,
 ) -> Result<Ended> {
     let config = &plan.config;
+    // Before the run is claimed: a launch that has no room for its network must not take it from another.
+    let model = Model::new(plan.architecture, plan.device);
     let (start, run) = start::start(comm, config, &plan.url, resume, plan.architecture, &plan.training)?;
     let mut office = agree(comm, run.map(|run| Office::open(run, plan, &start, comm, progress)).transpose())?;
     let Start { mut step, parameters, mean_square, epoch: mut sums, mut seen, .. } = start;
-    let model = Model::new(plan.architecture, plan.device);
     let mut trainer =
         Trainer::new(comm, config, plan.windows(), plan.share.clone(), model, (parameters, mean_square));
 
@@ -83,7 +84,7 @@ pub fn run(
                 batch: batch_sums,
                 so_far: sums,
             };
-            office.step(standing)?;
+            office.step(standing);
             if due || stopping {
                 office.save(|| checkpoint(plan, &trainer, step, sums, seen));
             }
@@ -122,8 +123,11 @@ fn non_finite(comm: &dyn Comm, office: &mut Option<Office>, step: u64, lane: Opt
          smaller optimizer.learning_rate may help)",
         step + 1
     );
-    let saved = office.take().map_or(Ok(()), Office::abandon);
-    match agree(comm, saved.and(Err::<(), _>(Failure::new(Code::NonFinite, message).into()))) {
+    let message = match office.as_mut().map_or(Ok(()), Office::drain) {
+        Ok(()) => message,
+        Err(error) => format!("{message}; {}", line_of(&error)),
+    };
+    match agree(comm, Err::<(), _>(Failure::new(Code::NonFinite, message).into())) {
         Ok(()) => unreachable!("this rank's part is an error"),
         Err(error) => error,
     }

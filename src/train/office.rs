@@ -6,28 +6,35 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::run::{Retention, Run};
+use bachdist_core::failure::line_of;
+use bachdist_core::store::{Kind, StoreError};
 use serde_json::json;
 
 use super::plan::Plan;
-use super::saver::{Saved, Saver};
+use super::saver::{Done, Job, Saver};
 use super::start::Start;
 use super::{Ended, asked};
 use crate::comm::Comm;
 use crate::report::layers::count;
-use crate::report::metrics::Metrics;
+use crate::report::metrics::{Metrics, NAME};
 use crate::report::{Progress, Report, Standing};
 
 /// Rank 0's reporter and saver.
 pub struct Office {
     report: Report,
+    run: Run,
     /// `None` once it is closed.
     saver: Option<Saver>,
-    url: String,
     /// How long training was held for each checkpoint under way, by step.
     pauses: BTreeMap<u64, Duration>,
-    /// What went wrong in saving; all ranks stop at the next step.
+    /// Saves in a row that met no storage.
+    missed: u32,
+    /// What ends the run; all ranks stop at the next step.
     failed: Option<anyhow::Error>,
 }
+
+/// So many saves in a row may find the storage out of reach before the run ends.
+const PATIENCE: u32 = 3;
 
 impl Office {
     /// Says what is about to be done, and starts the saving thread.
@@ -50,14 +57,8 @@ impl Office {
         }))?;
         let retention =
             Retention { keep: plan.config.checkpoint.keep, keep_every: plan.config.checkpoint.keep_every };
-        let url = run.store().url().to_owned();
-        Ok(Office {
-            report,
-            saver: Some(Saver::new(run, retention)),
-            url,
-            pauses: BTreeMap::new(),
-            failed: None,
-        })
+        let saver = Some(Saver::new(run.clone(), retention));
+        Ok(Office { report, run, saver, pauses: BTreeMap::new(), missed: 0, failed: None })
     }
 
     /// What rank 0 asks of all ranks at the next step.
@@ -66,11 +67,12 @@ impl Office {
         if self.failed.is_some() { asked::STORAGE } else { 0 }
     }
 
-    /// After every step.
-    pub fn step(&mut self, standing: Standing) -> Result<()> {
-        self.report.step(standing)?;
+    /// After every step. What goes wrong here ends the run in order, with all ranks.
+    pub fn step(&mut self, standing: Standing) {
+        let reported = self.report.step(standing);
+        self.keep_error(reported);
         let finished: Vec<_> = self.saver.iter().flat_map(Saver::finished).collect();
-        finished.into_iter().try_for_each(|result| self.finished(result))
+        finished.into_iter().for_each(|result| self.finished(result));
     }
 
     /// Hands a checkpoint to the saving thread.
@@ -79,53 +81,64 @@ impl Office {
         let begin = Instant::now();
         let checkpoint = copy();
         let step = checkpoint.step;
-        // An error here means that the thread has ended; its own report says why.
-        if saver.save(checkpoint).is_ok() {
-            self.pauses.insert(step, begin.elapsed());
+        let handed_over = saver.save(Job { checkpoint, metrics: self.report.metrics_object() });
+        self.pauses.insert(step, begin.elapsed());
+        self.keep_error(handed_over);
+    }
+
+    fn keep_error(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.failed.get_or_insert(error);
         }
     }
 
-    fn finished(&mut self, result: Result<Saved>) -> Result<()> {
+    fn finished(&mut self, result: Result<Done>) {
         match result {
-            Ok(Saved { listed, upload }) => {
+            Ok(Done { listed, note, upload }) => {
+                self.missed = 0;
                 let pause = self.pauses.remove(&listed.name.step).unwrap_or_default();
-                self.report.checkpoint(&listed, pause, upload)
+                note.iter().for_each(|note| self.report.line(&format!("note: {note}")));
+                let reported = self.report.checkpoint(&listed, pause, upload);
+                self.keep_error(reported);
             }
-            Err(error) => {
-                self.failed.get_or_insert(error);
-                Ok(())
+            Err(error) if self.missed + 1 < PATIENCE && is_out_of_reach(&error) => {
+                self.missed += 1;
+                self.report.line(&format!("note: {}; the next checkpoint tries again", line_of(&error)));
             }
+            Err(error) => self.keep_error(Err(error)),
         }
     }
 
     /// Waits until everything is safe, and says how the run ended.
-    pub fn close(self, step: u64, ended: Ended) -> Result<()> {
-        let url = self.url.clone();
+    pub fn close(mut self, step: u64, ended: Ended) -> Result<()> {
+        self.drain()?;
+        let url = self.run.store().url();
         let (reason, line) = match ended {
             Ended::Done => ("done", format!("done: {}; checkpoints in {url}", count(step, "step"))),
             Ended::Stopped => {
                 ("signal", format!("stopped as asked after step {step}; run the same command again to go on"))
             }
         };
-        self.end(step, reason, &line)
-    }
-
-    /// Waits until everything handed over is safe, saying nothing.
-    pub fn abandon(mut self) -> Result<()> {
-        self.drain()
-    }
-
-    fn end(mut self, step: u64, reason: &str, line: &str) -> Result<()> {
-        self.drain()?;
-        self.report.stop(step, reason, line)
-    }
-
-    fn drain(&mut self) -> Result<()> {
-        let results = self.saver.take().map_or_else(Vec::new, Saver::close);
-        results.into_iter().try_for_each(|result| self.finished(result))?;
-        match self.failed.take() {
-            Some(error) => Err(error.context(format!("could not save to {}", self.url))),
+        self.report.stop(step, reason, &line)?;
+        match self.report.metrics_object() {
+            Some(text) => self.run.publish(NAME, text.into_bytes()),
             None => Ok(()),
         }
     }
+
+    /// Waits until everything handed over is safe. A checkpoint that met no storage is a failure now: there is no
+    /// next one to try again.
+    pub fn drain(&mut self) -> Result<()> {
+        let results = self.saver.take().map_or_else(Vec::new, Saver::close);
+        self.missed = PATIENCE;
+        results.into_iter().for_each(|result| self.finished(result));
+        match self.failed.take() {
+            Some(error) => Err(error.context(format!("could not save to {}", self.run.store().url()))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_out_of_reach(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<StoreError>().is_some_and(|error| error.kind == Kind::Unreachable)
 }

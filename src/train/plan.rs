@@ -11,9 +11,11 @@ use bachdist_core::corpus::windows::Windows;
 use bachdist_core::corpus::{CLASSES, Piece};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::network::Architecture;
+use sha2::{Digest, Sha256};
 use tch::Device;
 
 use crate::comm::Comm;
+use crate::comm::agree::agree;
 use crate::comm::share::Share;
 use crate::model::device;
 use crate::report::layers::{count, table, thousands};
@@ -57,7 +59,6 @@ impl Plan {
         let corpus = Corpus::load(&config.data)?;
         let device = device::choose(&config.train.device, comm)
             .map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
-        let threads = device::set_threads(comm);
         let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
         let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));
         let mut plan = Plan {
@@ -67,13 +68,36 @@ impl Plan {
             architecture: Architecture::new(&config.model, CLASSES),
             share,
             device,
-            threads,
+            threads: 1,
             last_step: 0,
             config,
         };
         let all = plan.batches().steps_per_epoch().saturating_mul(plan.config.train.epochs);
         plan.last_step = plan.config.train.max_steps.map_or(all, |most| most.min(all));
         Ok(plan)
+    }
+
+    /// An error on every rank unless all have the same configuration and music: each read its own, and a stale
+    /// copy on one host would train another network, or leave the others waiting.
+    pub fn agree(&self, comm: &dyn Comm) -> Result<()> {
+        // The device may differ from host to host.
+        let Config { train, checkpoint, .. } = &self.config;
+        let described = serde_json::json!([
+            self.config.identity(),
+            self.training.fingerprint,
+            self.url,
+            self.last_step,
+            train.epochs,
+            [Some(checkpoint.every_steps), Some(checkpoint.keep as u64), checkpoint.keep_every],
+        ]);
+        let digest = Sha256::digest(described.to_string());
+        let own = u64::from_le_bytes(*digest.first_chunk().expect("a digest of 32 bytes"));
+        let mut all = vec![0; comm.size()];
+        comm.all_gather_words(&[own], &mut all);
+        // Rank 0 counts as right; the first that differs from it speaks.
+        let differs = own != all[0];
+        let message = "has another configuration or other music than rank 0; every host needs the same files";
+        agree(comm, if differs { Err(Failure::new(Code::Data, message).into()) } else { Ok(()) })
     }
 
     /// The windows trained on.

@@ -8,20 +8,32 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::checkpoint::run::{Listed, Retention, Run};
+use bachdist_core::checkpoint::run::{Listed, Retention, Run, Saved};
+
+use crate::report::metrics;
 
 /// Rank 0's saving thread.
 pub struct Saver {
-    jobs: SyncSender<Checkpoint>,
-    done: Receiver<Result<Saved>>,
+    jobs: SyncSender<Job>,
+    done: Receiver<Result<Done>>,
     thread: JoinHandle<()>,
+}
+
+/// What is handed over.
+pub struct Job {
+    /// A copy of the state.
+    pub checkpoint: Checkpoint,
+    /// What `metrics.jsonl` is to hold, where it cannot be appended to.
+    pub metrics: Option<String>,
 }
 
 /// A checkpoint that is safe.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Saved {
+pub struct Done {
     /// Its name and size.
     pub listed: Listed,
+    /// What the user should know.
+    pub note: Option<String>,
     /// From the copy to the end of the upload.
     pub upload: Duration,
 }
@@ -36,34 +48,40 @@ impl Saver {
     }
 
     /// Hands over a checkpoint.
-    pub fn save(&self, checkpoint: Checkpoint) -> Result<()> {
-        self.jobs.send(checkpoint).map_err(|_| anyhow!("the saving thread has ended"))
+    pub fn save(&self, job: Job) -> Result<()> {
+        self.jobs.send(job).map_err(|_| anyhow!("the saving thread has ended"))
     }
 
     /// What was finished since the last call.
-    pub fn finished(&self) -> impl Iterator<Item = Result<Saved>> + '_ {
+    pub fn finished(&self) -> impl Iterator<Item = Result<Done>> + '_ {
         self.done.try_iter()
     }
 
     /// Waits for everything handed over.
-    pub fn close(self) -> Vec<Result<Saved>> {
+    pub fn close(self) -> Vec<Result<Done>> {
         let Saver { jobs, done, thread } = self;
         drop(jobs);
-        let results = done.iter().collect();
+        let mut results: Vec<_> = done.iter().collect();
         if thread.join().is_err() {
-            return vec![Err(anyhow!("the saving thread panicked"))];
+            results.push(Err(anyhow!("the saving thread panicked")));
         }
         results
     }
 }
 
-fn work(run: &Run, retention: Retention, queue: &Receiver<Checkpoint>, report: &Sender<Result<Saved>>) {
-    for checkpoint in queue {
+fn work(run: &Run, retention: Retention, queue: &Receiver<Job>, report: &Sender<Result<Done>>) {
+    for Job { checkpoint, metrics } in queue {
         let begin = Instant::now();
-        let result = run.save(&checkpoint, retention).map(|listed| Saved { listed, upload: begin.elapsed() });
-        let failed = result.is_err();
+        let save = || {
+            // Before the checkpoint: whoever goes on from it finds the lines up to it.
+            if let Some(text) = metrics {
+                run.publish(metrics::NAME, text.into_bytes())?;
+            }
+            let Saved { listed, note } = run.save(&checkpoint, retention)?;
+            Ok(Done { listed, note, upload: begin.elapsed() })
+        };
         // The receiver is gone only when the whole run is ending.
-        if report.send(result).is_err() || failed {
+        if report.send(save()).is_err() {
             return;
         }
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::open;
-use bachdist_core::checkpoint::run::{Recovery, Run, recover};
+use bachdist_core::checkpoint::run::{Run, recover};
 use bachdist_core::checkpoint::{Checkpoint, EpochSums, Training};
 use bachdist_core::config::Config;
 use bachdist_core::corpus::audit::Seen;
@@ -69,44 +69,56 @@ pub fn start(
     let (Read { mut bytes, from, notes }, run) = agree(comm, read)?;
     comm.broadcast(&mut bytes);
     if bytes.is_empty() {
-        let parameters = init::parameters(architecture, config.train.seed);
+        let parameters = initial(comm, architecture, config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
-        return Ok((
-            Start {
-                step: 0,
-                parameters,
-                mean_square,
-                epoch: EpochSums::default(),
-                seen: Seen::default(),
-                from,
-                notes,
-            },
-            run,
-        ));
+        let (epoch, seen) = (EpochSums::default(), Seen::default());
+        return Ok((Start { step: 0, parameters, mean_square, epoch, seen, from, notes }, run));
     }
     let Checkpoint { step, parameters, mean_square, epoch, seen, .. } = Checkpoint::decode(&bytes)?;
     Ok((Start { step, parameters, mean_square, epoch, seen, from, notes }, run))
 }
 
+/// Rank 0's initial weights, on every rank: logarithms may have other last bits on another host.
+fn initial(comm: &dyn Comm, architecture: Architecture, seed: u64) -> Vec<f32> {
+    let mut bytes = match comm.rank() {
+        0 => init::parameters(architecture, seed).iter().flat_map(|weight| weight.to_le_bytes()).collect(),
+        _ => Vec::new(),
+    };
+    comm.broadcast(&mut bytes);
+    bytes.as_chunks().0.iter().map(|&weight| f32::from_le_bytes(weight)).collect()
+}
+
 fn read(url: &str, resume: &Resume, config: &Config, training: &Training) -> Result<(Read, Option<Run>)> {
     let store = Store::open(url)?;
-    let Recovery { newest, damaged } = recover(&store)?;
-    let mut found = Read::default();
-    if let Some((name, bytes)) = newest {
-        let location = format!("{}/{name}", store.url());
-        // Even a run that begins anew must not lie among another's checkpoints.
-        fits(&location, &Checkpoint::decode(&bytes)?, config, training)?;
-        if *resume == Resume::Auto {
-            found = Read { bytes, from: Some(location), notes: Vec::new() };
+    let recovery = recover(&store)?;
+    let mut found = Read { notes: recovery.notes(&store), ..Read::default() };
+    match &recovery.newest {
+        Some((name, bytes)) => {
+            let location = store.url_of(&name.to_string());
+            // Even a run that begins anew must not lie among another's checkpoints.
+            fits(&location, &Checkpoint::decode(bytes)?, config, training)?;
+            if *resume == Resume::Auto {
+                found = Read { bytes: bytes.clone(), from: Some(location), ..found };
+            }
         }
+        None if *resume == Resume::Auto && !recovery.damaged.is_empty() => {
+            let message = format!(
+                "{}; none is left to go on from (--resume never begins anew)",
+                found.notes.join("; ")
+            );
+            return Err(Failure::new(Code::Storage, message).into());
+        }
+        None => {}
     }
     if let Resume::From(location) = resume {
         let opened = open::open(location)?;
         fits(&opened.location, &opened.checkpoint, config, training)?;
-        found = Read { bytes: opened.bytes, from: Some(opened.location), notes: opened.notes };
+        found.notes.extend(opened.notes);
+        found = Read { bytes: opened.bytes, from: Some(opened.location), ..found };
     }
-    found.notes.extend(damaged.into_iter().map(|line| format!("passed over {line}")));
-    let run = Run::claim(store)?;
+    // Last, because it takes the run from whoever has it.
+    let damaged = recovery.damaged.into_iter().map(|(name, _)| name).collect();
+    let run = Run::claim(store, damaged)?;
     Ok((found, Some(run)))
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bachdist_core::failure::{code_of, line_of};
+use bachdist_core::print::tell;
 use bachdist_core::sample::{Arguments, run};
 use clap::Parser;
 
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     match run(&Cli::parse().arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sample: {}", line_of(&error));
+            tell(format_args!("sample: {}", line_of(&error)));
             ExitCode::from(code_of(&error) as u8)
         }
     }

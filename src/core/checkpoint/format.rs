@@ -140,7 +140,11 @@ impl Checkpoint {
         if let Some(problem) = config.validate().into_iter().next() {
             return Err(FormatError::Value(problem.key, problem.message));
         }
-        let architecture = Architecture::new(&config.model, description.classes);
+        if description.classes != CLASSES {
+            let message = format!("{} classes, and this program knows {CLASSES}", description.classes);
+            return Err(FormatError::Value("classes".into(), message));
+        }
+        let architecture = Architecture::new(&config.model, CLASSES);
         let tensors = SafeTensors::deserialize(bytes)?;
         Ok(Checkpoint {
             step: description.step,
@@ -277,6 +281,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_sum_is_read_back_bit_for_bit(loss in proptest::num::f64::NORMAL) {
+            let mut checkpoint = checkpoint();
+            checkpoint.epoch.loss = loss;
+            let back = Checkpoint::decode(&checkpoint.encode()).unwrap();
+            prop_assert_eq!(back.epoch.loss.to_bits(), loss.to_bits());
+        }
+
         #[test]
         fn damage_never_panics(at: usize, bit in 0u8..8, cut: usize) {
             let mut bytes = checkpoint().encode();

@@ -94,11 +94,14 @@ impl Checkpoint {
         Config::from_identity(&self.identity).map_err(FormatError::Identity)
     }
 
-    /// The windows that its steps must have loaded, by arithmetic.
-    pub fn expected_windows(&self) -> Result<Seen, FormatError> {
+    /// The windows that its steps must have loaded, by arithmetic; `None` if its corpus has no window, or its
+    /// number of windows alone shows that they are others.
+    pub fn expected_windows(&self) -> Result<Option<Seen>, FormatError> {
         let Config { data, train, .. } = self.config()?;
         let windows = Windows::new(&self.corpus.pieces, data.sequence_length);
         let batches = Batches { windows: windows.len(), batch_size: train.batch_size, lanes: train.lanes };
-        Ok(Seen::expected(&windows, &batches, train.seed, self.step))
+        // The count first: it keeps an absurd step number from being counted up to.
+        let fits = !windows.is_empty() && batches.windows_before(self.step) == Some(self.seen.windows);
+        Ok(fits.then(|| Seen::expected(&windows, &batches, train.seed, self.step)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::run::{self, Recovery};
+use super::run;
 use super::{Checkpoint, Name};
 use crate::failure::{Code, Failure};
 use crate::store::Store;
@@ -47,13 +47,16 @@ fn open_object(location: &str) -> anyhow::Result<Opened> {
 
 fn open_newest(location: &str) -> anyhow::Result<Opened> {
     let store = Store::open(location)?;
-    let Recovery { newest, damaged } = run::recover(&store)?;
-    let Some((name, bytes)) = newest else {
-        let damaged = damaged.iter().map(|line| format!("; {line}")).collect::<String>();
-        let message = format!("{location}: holds no good checkpoint{damaged}");
-        return Err(Failure::new(Code::Storage, message).into());
+    let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
+    if store.local_path("").is_some_and(|folder| !folder.exists()) {
+        return Err(fail("no such file or folder".into()).into());
+    }
+    let recovery = run::recover(&store)?;
+    let notes = recovery.notes(&store);
+    let Some((name, bytes)) = recovery.newest else {
+        let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
+        return Err(fail(format!("holds no good checkpoint{notes}")).into());
     };
     let checkpoint = Checkpoint::decode(&bytes)?;
-    let notes = damaged.into_iter().map(|line| format!("passed over {line}")).collect();
-    Ok(Opened { bytes, checkpoint, location: format!("{}/{name}", store.url()), notes })
+    Ok(Opened { bytes, checkpoint, location: store.url_of(&name.to_string()), notes })
 }

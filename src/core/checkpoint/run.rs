@@ -6,7 +6,7 @@
 
 use super::{Checkpoint, Name};
 use crate::failure::{Code, Failure};
-use crate::store::{Creation, Store, StoreError};
+use crate::store::{Creation, Kind, Store, StoreError};
 
 const ATTEMPT: &str = "attempt-";
 const STEP: &str = "step-";
@@ -16,6 +16,17 @@ const STEP: &str = "step-";
 pub struct Run {
     store: Store,
     attempt: u64,
+    /// Checkpoints that recovery found damaged: no reason to delete good ones.
+    damaged: Vec<Name>,
+}
+
+/// A saved checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Its name and size.
+    pub listed: Listed,
+    /// Why old ones could not be retired, if they could not; the next save tries again.
+    pub note: Option<String>,
 }
 
 /// Which checkpoints are kept.
@@ -42,7 +53,17 @@ pub struct Recovery {
     /// The newest checkpoint whose bytes fit its name, as they are stored.
     pub newest: Option<(Name, Vec<u8>)>,
     /// Newer ones that are damaged, with what is wrong.
-    pub damaged: Vec<String>,
+    pub damaged: Vec<(Name, String)>,
+}
+
+impl Recovery {
+    /// A line for each checkpoint passed over.
+    pub fn notes(&self, store: &Store) -> Vec<String> {
+        let note = |(name, problem): &(Name, String)| {
+            format!("passed over {}: {problem}", store.url_of(&name.to_string()))
+        };
+        self.damaged.iter().map(note).collect()
+    }
 }
 
 /// All checkpoints under a URL, oldest first.
@@ -55,7 +76,8 @@ pub fn list(store: &Store) -> Result<Vec<Listed>, StoreError> {
     Ok(listed)
 }
 
-/// Reads one checkpoint, or says what is wrong with it.
+/// Reads one checkpoint, or says what is wrong with it. One that a running training has retired since it was
+/// listed is [`Kind::NotFound`].
 pub fn verify(store: &Store, name: &Name) -> Result<Result<Vec<u8>, String>, StoreError> {
     let bytes = store.get(&name.to_string())?;
     if bytes.is_empty() {
@@ -75,25 +97,27 @@ pub fn verify(store: &Store, name: &Name) -> Result<Result<Vec<u8>, String>, Sto
 pub fn recover(store: &Store) -> Result<Recovery, StoreError> {
     let mut recovery = Recovery::default();
     for Listed { name, .. } in list(store)?.into_iter().rev() {
-        match verify(store, &name)? {
-            Ok(bytes) => {
+        match verify(store, &name) {
+            Ok(Ok(bytes)) => {
                 recovery.newest = Some((name, bytes));
                 break;
             }
-            Err(problem) => recovery.damaged.push(format!("{}/{name}: {problem}", store.url())),
+            Ok(Err(problem)) => recovery.damaged.push((name, problem)),
+            Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(recovery)
 }
 
 impl Run {
-    /// Claims the next attempt.
-    pub fn claim(store: Store) -> Result<Run, StoreError> {
+    /// Claims the next attempt, after a recovery that found these damaged.
+    pub fn claim(store: Store, damaged: Vec<Name>) -> Result<Run, StoreError> {
         loop {
             let attempt = latest_attempt(&store)? + 1;
             // Another launch may claim the same number first: then the next one is ours.
             if store.create(&format!("{ATTEMPT}{attempt:06}"), Vec::new())? == Creation::Created {
-                return Ok(Run { store, attempt });
+                return Ok(Run { store, attempt, damaged });
             }
         }
     }
@@ -109,17 +133,28 @@ impl Run {
     }
 
     /// Saves a checkpoint and retires old ones.
-    pub fn save(&self, checkpoint: &Checkpoint, retention: Retention) -> anyhow::Result<Listed> {
+    pub fn save(&self, checkpoint: &Checkpoint, retention: Retention) -> anyhow::Result<Saved> {
         let bytes = checkpoint.encode();
         let listed = Listed { name: Name::of(checkpoint.step, &bytes), bytes: bytes.len() as u64 };
-        self.still_latest()?;
-        self.store.put(&listed.name.to_string(), bytes)?;
-        self.retire(retention)?;
-        Ok(listed)
+        self.publish(&listed.name.to_string(), bytes)?;
+        // The checkpoint is safe: only another launch is a reason to stop now.
+        let note = match self.retire(&listed.name, retention) {
+            Err(error) if error.is::<StoreError>() => Some(error.to_string()),
+            result => result.map(|()| None)?,
+        };
+        Ok(Saved { listed, note })
     }
 
-    fn retire(&self, retention: Retention) -> anyhow::Result<()> {
-        for name in retired(&list(&self.store)?, retention) {
+    /// Writes another object of the run.
+    pub fn publish(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+        self.still_latest()?;
+        Ok(self.store.put(name, bytes)?)
+    }
+
+    fn retire(&self, saved: &Name, retention: Retention) -> anyhow::Result<()> {
+        let mut listed = list(&self.store)?;
+        listed.retain(|listed| !self.damaged.contains(&listed.name));
+        for name in retired(&listed, saved, retention) {
             self.still_latest()?;
             self.store.delete(&name.to_string())?;
         }
@@ -148,26 +183,40 @@ fn latest_attempt(store: &Store) -> Result<u64, StoreError> {
     Ok(numbers.max().unwrap_or(0))
 }
 
-/// The checkpoints that are not kept, given all of them, oldest first.
-fn retired(listed: &[Listed], retention: Retention) -> Vec<Name> {
-    let old = &listed[..listed.len().saturating_sub(retention.keep)];
+/// The checkpoints that are not kept, given all of them, oldest first, and the one just saved. Those of later
+/// steps are of an attempt that got further: they are neither counted nor deleted.
+fn retired(listed: &[Listed], saved: &Name, retention: Retention) -> Vec<Name> {
+    let so_far = &listed[..listed.partition_point(|listed| listed.name.step <= saved.step)];
+    let old = &so_far[..so_far.len().saturating_sub(retention.keep)];
     let kept = |step: u64| retention.keep_every.is_some_and(|every| step.is_multiple_of(every));
-    old.iter().filter(|listed| !kept(listed.name.step)).map(|listed| listed.name.clone()).collect()
+    let names = old.iter().map(|listed| &listed.name);
+    names.filter(|name| *name != saved && !kept(name.step)).cloned().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn name(step: u64) -> Name {
+        Name { step, hash: String::new() }
+    }
+
+    fn retired_steps(saved: u64, keep: usize, keep_every: Option<u64>) -> Vec<u64> {
+        let listed: Vec<Listed> = (0..10).map(|i| Listed { name: name(i * 50), bytes: 1 }).collect();
+        let names = retired(&listed, &name(saved), Retention { keep, keep_every });
+        names.iter().map(|name| name.step).collect()
+    }
+
     #[test]
     fn the_newest_and_every_nth_are_kept() {
-        let listed: Vec<Listed> =
-            (0..10).map(|i| Listed { name: Name { step: i * 50, hash: String::new() }, bytes: 1 }).collect();
-        let steps = |keep, keep_every| -> Vec<u64> {
-            retired(&listed, Retention { keep, keep_every }).iter().map(|name| name.step).collect()
-        };
-        assert_eq!(steps(3, None), [0, 50, 100, 150, 200, 250, 300]);
-        assert_eq!(steps(2, Some(100)), [50, 150, 250, 350]);
-        assert!(steps(10, None).is_empty() && steps(99, None).is_empty());
+        assert_eq!(retired_steps(450, 3, None), [0, 50, 100, 150, 200, 250, 300]);
+        assert_eq!(retired_steps(450, 2, Some(100)), [50, 150, 250, 350]);
+        assert!(retired_steps(450, 10, None).is_empty() && retired_steps(450, 99, None).is_empty());
+    }
+
+    #[test]
+    fn what_lies_ahead_of_a_run_that_began_anew_is_no_reason_to_delete_its_own() {
+        assert_eq!(retired_steps(100, 1, None), [0, 50]);
+        assert!(retired_steps(0, 1, None).is_empty());
     }
 }

@@ -168,6 +168,17 @@ const LARGEST: usize = 1 << 20;
 /// lies and on the number of threads.
 pub const NARROWEST: usize = 16;
 
+/// The most parameters, 4 GB of them.
+const MOST_PARAMETERS: f64 = 1e9;
+
+impl Model {
+    /// About how many parameters there are, in numbers that cannot overflow.
+    fn numbers(&self) -> f64 {
+        let [layers, units, dense] = [self.layers, self.units, self.dense].map(|size| size as f64);
+        8.0 * layers * units * units + dense * units
+    }
+}
+
 impl Config {
     /// All values that cannot work, in the order of the file's tables.
     pub fn validate(&self) -> Vec<Problem> {
@@ -210,6 +221,20 @@ impl Config {
             "model.dropout",
             "must be at least 0 and less than 1".into(),
         );
+        for (key, width) in [("model.units", model.units), ("model.dense", model.dense)] {
+            check(
+                !(1..NARROWEST).contains(&width),
+                key,
+                format!(
+                    "{width} is less than {NARROWEST}, where results would depend on the number of ranks"
+                ),
+            );
+        }
+        check(
+            model.numbers() <= MOST_PARAMETERS,
+            "model.units",
+            format!("about {:.1e} parameters, more than {MOST_PARAMETERS:.0e}", model.numbers()),
+        );
         let positive = |x: f64| x > 0.0 && x.is_finite();
         check(positive(optimizer.learning_rate), "optimizer.learning_rate", "must be more than 0".into());
         check(
@@ -232,6 +257,11 @@ impl Config {
             "train.device",
             format!("{:?} is none of auto, cpu, cuda, cuda:N", train.device),
         );
+        if let Some(url) = &checkpoint.url {
+            let known = ["s3://", "file://", "memory:"].iter().any(|scheme| url.starts_with(scheme));
+            let holds = known || !url.is_empty() && !url.contains("://");
+            check(holds, "checkpoint.url", format!("{url:?} is neither a folder nor s3://bucket/prefix"));
+        }
         check(checkpoint.every_steps > 0, "checkpoint.every_steps", "must be at least 1".into());
         check(checkpoint.keep_every != Some(0), "checkpoint.keep_every", "must be at least 1".into());
         problems
@@ -280,9 +310,16 @@ mod tests {
         config.model.dropout = 1.0;
         config.data.max_notes = 20;
         config.optimizer.learning_rate = f64::NAN;
+        config.model.units = 15;
         let keys: Vec<_> = config.validate().into_iter().map(|p| p.key).collect();
-        let expected =
-            ["data.max_notes", "model.dropout", "optimizer.learning_rate", "train.lanes", "train.device"];
+        let expected = [
+            "data.max_notes",
+            "model.dropout",
+            "model.units",
+            "optimizer.learning_rate",
+            "train.lanes",
+            "train.device",
+        ];
         assert_eq!(keys, expected);
     }
 

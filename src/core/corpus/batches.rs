@@ -46,6 +46,12 @@ impl Batches {
         Batch { step, epoch: step / steps, first, windows, ends_epoch: (step + 1).is_multiple_of(steps) }
     }
 
+    /// Windows of all steps before one; `None` if they are too many to count.
+    pub fn windows_before(&self, step: u64) -> Option<u64> {
+        let steps = self.steps_per_epoch();
+        (step / steps).checked_mul(self.windows)?.checked_add(step % steps * self.batch_size as u64)
+    }
+
     /// The rows of a full batch that a lane takes. In a ragged batch those at or past its end have no window.
     pub fn rows(&self, lane: usize) -> Range<usize> {
         lane * self.batch_size / self.lanes..(lane + 1) * self.batch_size / self.lanes
@@ -94,6 +100,7 @@ mod tests {
                 prop_assert_eq!((batch.epoch, batch.first), (0, next));
                 next += batch.windows as u64;
                 prop_assert_eq!(batch.ends_epoch, next == windows);
+                prop_assert_eq!(batches.windows_before(step + 1), Some(next));
             }
             prop_assert_eq!(next, windows);
         }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CLASSES, FIRST_PITCH, Piece, class_of, fingerprint, notation};
+use super::{CLASSES, FIRST_PITCH, Piece, class_of, notation};
 use crate::config::{Data, OutOfRange};
 use crate::midi::{self, Instrument};
 
@@ -107,11 +107,6 @@ impl Corpus {
             });
         }
         Ok(corpus)
-    }
-
-    /// What tells this corpus from others.
-    pub fn fingerprint(&self) -> String {
-        fingerprint(&self.training)
     }
 }
 

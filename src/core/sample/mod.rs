@@ -19,8 +19,8 @@ use serde_json::json;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::open::{Opened, open};
 use crate::infer::Network;
+use crate::print::{say, tell};
 use crate::random::{Purpose, Stream};
-use crate::stdout::say;
 use choose::Choice;
 use compose::{Composition, compose};
 use output::{Files, Output};
@@ -97,7 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(location) => open(location)?,
         None => embedded()?,
     };
-    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    notes.iter().for_each(|note| tell(format_args!("note: {note}")));
     let seed = arguments.seed.unwrap_or_else(new_seed);
     let network = Network::new(checkpoint.architecture, &checkpoint.parameters);
     let source = start::source(arguments, &checkpoint)?;

@@ -34,10 +34,10 @@ pub fn parse(text: &str) -> Result<Start, String> {
 pub struct Source {
     training: Training,
     sequence_length: usize,
-    from: From,
+    from: Beginning,
 }
 
-enum From {
+enum Beginning {
     Training(Start),
     Primer(Begin),
 }
@@ -57,11 +57,11 @@ pub struct Begin {
 pub fn source(arguments: &Arguments, checkpoint: &Checkpoint) -> Result<Source> {
     let sequence_length = checkpoint.config()?.data.sequence_length;
     let from = match &arguments.primer {
-        Some(path) => From::Primer(primer(path, sequence_length)?),
-        None => From::Training(arguments.start),
+        Some(path) => Beginning::Primer(primer(path, sequence_length)?),
+        None => Beginning::Training(arguments.start),
     };
     let source = Source { training: checkpoint.corpus.clone(), sequence_length, from };
-    if let From::Training(start) = source.from {
+    if let Beginning::Training(start) = source.from {
         source.check(start)?;
     }
     Ok(source)
@@ -89,8 +89,8 @@ impl Source {
     /// The beginning of a piece; a random one is found by the first number of its stream.
     pub fn begin(&self, stream: Stream) -> Result<Begin> {
         let start = match &self.from {
-            From::Primer(begin) => return Ok(begin.clone()),
-            From::Training(start) => *start,
+            Beginning::Primer(begin) => return Ok(begin.clone()),
+            Beginning::Training(start) => *start,
         };
         let windows = self.windows();
         let number = match start {

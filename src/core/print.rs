@@ -1,7 +1,7 @@
-//! Printing results, which are for other programs too.
+//! Printing results, which are for other programs too, and notes for people.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write, stdout};
+use std::io::{ErrorKind, Write, stderr, stdout};
 
 use crate::failure::{Code, Failure};
 
@@ -13,4 +13,9 @@ pub fn say(text: impl Display) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints a line on stderr, for people. Where nobody listens there is nobody to tell.
+pub fn tell(text: impl Display) {
+    let _ = writeln!(stderr(), "{text}");
 }
