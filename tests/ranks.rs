@@ -2,7 +2,9 @@
 //!
 //! A name holds the hash of all weights and of the optimizer's state, so one different bit shows.
 
-use crate::harness::{Ended, Place};
+use bachdist_core::midi::{Instrument, Note, write};
+
+use crate::harness::{Ended, Place, bachdist, ended};
 
 /// A checkpoint after each of six steps, the fourth of which is ragged and ends an epoch.
 const EVERY_STEP: &str = "train tiny.toml --set checkpoint.every_steps=1 --set train.max_steps=6";
@@ -107,6 +109,31 @@ fn more_ranks_than_lanes_is_one_line() {
     let Some(ended) = place.on_ranks(3, "train tiny.toml --set train.lanes=2") else { return };
     let ended = ended.with_code(2);
     assert!(ended.error().starts_with("3 ranks cannot share 2 lanes: "), "{}", ended.stderr);
+    assert!(place.checkpoints("run").is_empty());
+}
+
+#[test]
+fn ranks_with_other_music_are_found_before_the_first_step() {
+    let place = Place::with_tiny();
+    let note = |number: u8| Note {
+        pitch: 40 + number % 20,
+        velocity: 90,
+        start: f64::from(number),
+        end: f64::from(number) + 0.5,
+    };
+    let notes = (0..60).map(note).collect();
+    let song = Instrument { program: 42, is_drum: false, name: String::new(), notes };
+    place.write("other.mid", write(&[song], &[]));
+    let Some(mut launch) = place.launch(1, "train tiny.toml") else { return };
+    launch.args([":", "-n", "1"]).arg(bachdist()).args([
+        "train",
+        "tiny.toml",
+        "--set",
+        "data.midi=other.mid",
+    ]);
+    let ended = ended(&mut launch).with_code(3);
+    assert!(ended.error().starts_with("rank 1 on "), "{}", ended.stderr);
+    assert!(ended.error().contains("other music than rank 0"), "{}", ended.stderr);
     assert!(place.checkpoints("run").is_empty());
 }
 

@@ -156,10 +156,7 @@ fn other_music_is_refused() {
 fn a_damaged_newest_checkpoint_is_passed_over() {
     let place = trained_copy();
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
-    let mut bytes = place.read(&format!("run/{newest}"));
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    place.write(&format!("run/{newest}"), bytes);
+    damage(&place, &newest);
     let ended = place.bachdist("train tiny.toml").ok();
     assert!(ended.stdout.contains("going on after 10 steps"), "{}", ended.stdout);
     let notes: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("note: ")).collect();
@@ -190,6 +187,47 @@ fn a_window_read_twice_and_another_skipped_are_noticed() {
     place.write(&format!("run/{}", Name::of(checkpoint.step, &bytes)), bytes);
     let verified = place.bachdist("checkpoint verify run").with_code(4).stdout;
     assert!(verified.lines().last().unwrap().contains("windows that are not"), "{verified}");
+}
+
+/// Flips a bit in the middle of a checkpoint.
+fn damage(place: &Place, name: &str) {
+    let mut bytes = place.read(&format!("run/{name}"));
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    place.write(&format!("run/{name}"), bytes);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_no_reason_to_retire_good_ones() {
+    let place = trained_copy();
+    let newest = place.checkpoints("run").pop().expect("a checkpoint");
+    damage(&place, &newest);
+    let one_more = "--set checkpoint.every_steps=1 --set checkpoint.keep=1 --set train.max_steps=11";
+    place.bachdist(&format!("train tiny.toml {one_more}")).ok();
+    let left = place.checkpoints("run");
+    assert!(left.len() == 2 && left[0].starts_with("step-00000011-") && left[1] == newest, "{left:?}");
+}
+
+#[test]
+fn what_was_just_saved_is_kept_whatever_lies_ahead() {
+    let place = trained_copy();
+    let ahead = place.checkpoints("run").pop().expect("a checkpoint");
+    let anew = "--resume never --set train.max_steps=3 --set checkpoint.keep=1";
+    place.bachdist(&format!("train tiny.toml {anew}")).ok();
+    let left = place.checkpoints("run");
+    assert!(left[0].starts_with("step-00000003-") && left.contains(&ahead), "{left:?}");
+}
+
+#[test]
+fn a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew_unasked() {
+    let place = trained_copy();
+    let names = place.checkpoints("run");
+    names.iter().for_each(|name| damage(&place, name));
+    let ended = place.bachdist("train tiny.toml").with_code(4);
+    assert!(names.iter().all(|name| ended.error().contains(name)), "{}", ended.stderr);
+    assert!(ended.error().contains("--resume never begins anew"), "{}", ended.stderr);
+    place.bachdist("train tiny.toml --resume never").ok();
+    assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
 }
 
 #[test]
