@@ -1,10 +1,10 @@
 //! Training: the loop, and everything around a step.
 //!
 //! [`plan`] says what would be done; [`run`] does it. Every rank runs the same loop and takes the same
-//! branches; rank 0 alone reports and saves, through its office.
+//! branches; rank 0 alone reports and saves, through its recorder.
 
-mod office;
 pub mod plan;
+mod recorder;
 pub mod saver;
 pub mod start;
 pub mod step;
@@ -19,8 +19,8 @@ use crate::comm::agree::agree;
 use crate::model::Model;
 use crate::report::{Progress, Standing};
 use crate::stop::StopFlag;
-use office::Office;
 use plan::Plan;
+use recorder::Recorder;
 use start::{Resume, Start};
 use step::{Outcome, Trainer};
 
@@ -53,19 +53,21 @@ pub fn run(
     // Before the run is claimed: a launch that has no room for its network must not take it from another.
     let model = Model::new(plan.architecture, plan.device);
     let (start, run) = start::start(comm, config, &plan.url, resume, plan.architecture, &plan.training)?;
-    let mut office = agree(comm, run.map(|run| Office::open(run, plan, &start, comm, progress)).transpose())?;
+    let mut recorder =
+        agree(comm, run.map(|run| Recorder::open(run, plan, &start, comm, progress)).transpose())?;
     let Start { mut step, parameters, mean_square, epoch: mut sums, mut seen, .. } = start;
     let mut trainer =
         Trainer::new(comm, config, plan.windows(), plan.share.clone(), model, (parameters, mean_square));
 
     let mut ended = Ended::Done;
     while step < plan.last_step {
-        let asked = office.as_mut().map_or(0, Office::asked) | if stop.is_set() { asked::STOP } else { 0 };
+        let asked =
+            recorder.as_mut().map_or(0, Recorder::asked) | if stop.is_set() { asked::STOP } else { 0 };
         let batch = trainer.batches().batch(step);
         let outcome = trainer.step(step, asked).with_context(|| format!("step {}", step + 1))?;
         let (batch_sums, loaded, asked) = match outcome {
             Outcome::Updated { sums, seen, asked } => (sums, seen, asked),
-            Outcome::NonFinite { lane } => return Err(non_finite(comm, &mut office, step, lane)),
+            Outcome::NonFinite { lane } => return Err(non_finite(comm, &mut recorder, step, lane)),
         };
         step += 1;
         if batch.first == 0 {
@@ -76,7 +78,7 @@ pub fn run(
 
         let due = step % config.checkpoint.every_steps == 0 || step == plan.last_step;
         let stopping = asked & asked::STOP != 0 && step < plan.last_step;
-        if let Some(office) = &mut office {
+        if let Some(recorder) = &mut recorder {
             let standing = Standing {
                 step,
                 epoch: batch.epoch,
@@ -84,9 +86,9 @@ pub fn run(
                 batch: batch_sums,
                 so_far: sums,
             };
-            office.step(standing);
+            recorder.step(standing);
             if due || stopping {
-                office.save(|| checkpoint(plan, &trainer, step, sums, seen));
+                recorder.save(|| checkpoint(plan, &trainer, step, sums, seen));
             }
         }
         if asked & asked::STORAGE != 0 {
@@ -97,7 +99,7 @@ pub fn run(
             break;
         }
     }
-    agree(comm, office.map_or(Ok(()), |office| office.close(step, ended)))?;
+    agree(comm, recorder.map_or(Ok(()), |recorder| recorder.close(step, ended)))?;
     Ok(ended)
 }
 
@@ -116,14 +118,19 @@ fn checkpoint(plan: &Plan, trainer: &Trainer<'_>, step: u64, epoch: EpochSums, s
 }
 
 /// The error that every rank ends with; the last checkpoint is safe before it is reported.
-fn non_finite(comm: &dyn Comm, office: &mut Option<Office>, step: u64, lane: Option<usize>) -> anyhow::Error {
+fn non_finite(
+    comm: &dyn Comm,
+    recorder: &mut Option<Recorder>,
+    step: u64,
+    lane: Option<usize>,
+) -> anyhow::Error {
     let what = lane.map_or("the gradient".into(), |lane| format!("the loss of lane {lane}"));
     let message = format!(
         "step {}: {what} is not finite; the weights of step {step} are unharmed, and the last checkpoint is kept (a \
          smaller optimizer.learning_rate may help)",
         step + 1
     );
-    let message = match office.as_mut().map_or(Ok(()), Office::drain) {
+    let message = match recorder.as_mut().map_or(Ok(()), Recorder::drain) {
         Ok(()) => message,
         Err(error) => format!("{message}; {}", line_of(&error)),
     };

@@ -20,7 +20,7 @@ use crate::report::metrics::{Metrics, NAME};
 use crate::report::{Progress, Report, Standing};
 
 /// Rank 0's reporter and saver.
-pub struct Office {
+pub struct Recorder {
     report: Report,
     run: Run,
     /// `None` once it is closed.
@@ -36,7 +36,7 @@ pub struct Office {
 /// So many saves in a row may find the storage out of reach before the run ends.
 const PATIENCE: u32 = 3;
 
-impl Office {
+impl Recorder {
     /// Says what is about to be done, and starts the saving thread.
     pub fn open(run: Run, plan: &Plan, start: &Start, comm: &dyn Comm, progress: Progress) -> Result<Self> {
         let metrics = Metrics::open(run.store(), start.step)?;
@@ -58,7 +58,7 @@ impl Office {
         let retention =
             Retention { keep: plan.config.checkpoint.keep, keep_every: plan.config.checkpoint.keep_every };
         let saver = Some(Saver::new(run.clone(), retention));
-        Ok(Office { report, run, saver, pauses: BTreeMap::new(), missed: 0, failed: None })
+        Ok(Recorder { report, run, saver, pauses: BTreeMap::new(), missed: 0, failed: None })
     }
 
     /// What rank 0 asks of all ranks at the next step.
