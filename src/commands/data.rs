@@ -11,7 +11,7 @@ use bachdist_core::corpus::load::{Content, FileSurvey, survey};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::midi::{Instrument, Note};
+use bachdist_core::midi::{Instrument, Note, first_voice};
 use bachdist_core::print::{say, tell};
 use bachdist_core::render;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -165,7 +165,7 @@ fn table(files: &[FileSurvey], totals: &Totals, sequence_length: usize) -> Strin
 
 /// The line of a readable file, and one for each problem.
 fn row(name: &str, content: &Content, sequence_length: usize) -> Vec<String> {
-    let notes = content.instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+    let notes = first_voice(&content.instruments);
     let pitches = notes.iter().map(|note| note.pitch);
     let range = match (pitches.clone().min(), pitches.max()) {
         (Some(lowest), Some(highest)) => format!("{lowest}..{highest}"),
@@ -190,7 +190,7 @@ fn plot(files: &[FileSurvey], path: &Path) -> Result<()> {
             CorpusError::Files(vec!["no file could be read, so there is nothing to plot".into()]).into()
         );
     };
-    let notes = content.instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+    let notes = first_voice(&content.instruments);
     fs::write(path, render::piano_roll(notes, name))
         .map_err(|error| Failure::new(Code::Storage, format!("cannot write {}: {error}", path.display())))?;
     tell(format_args!("wrote {}: {name}", path.display()));

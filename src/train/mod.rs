@@ -62,7 +62,7 @@ pub fn run(
     let mut ended = Ended::Done;
     while step < plan.last_step {
         let asked =
-            recorder.as_mut().map_or(0, Recorder::asked) | if stop.is_set() { asked::STOP } else { 0 };
+            recorder.as_mut().map_or(0, Recorder::begin_step) | if stop.is_set() { asked::STOP } else { 0 };
         let batch = trainer.batches().batch(step);
         let outcome = trainer.step(step, asked).with_context(|| format!("step {}", step + 1))?;
         let (batch_sums, loaded, asked) = match outcome {

@@ -107,8 +107,7 @@ impl Plan {
 
     /// How they become batches.
     pub fn batches(&self) -> Batches {
-        let Config { train, .. } = &self.config;
-        Batches { windows: self.windows().len(), batch_size: train.batch_size, lanes: train.lanes }
+        Batches::new(&self.windows(), &self.config.train)
     }
 
     /// Epochs that `last_step` reaches into.
@@ -120,7 +119,6 @@ impl Plan {
     pub fn summary(&self, comm: &dyn Comm) -> String {
         let Config { train, data, checkpoint, .. } = &self.config;
         let pieces = &self.training.pieces;
-        let notes: usize = pieces.iter().map(|piece| piece.classes.len()).sum();
         let mut lines = vec![table(&self.config, self.architecture)];
         let mut add = |name: &str, text: String| lines.push(format!("{name:<12} {text}"));
         let held_out = match self.held_out.len() {
@@ -133,7 +131,7 @@ impl Plan {
                 "{}: {}, {}{held_out}",
                 data.midi,
                 count(pieces.len() as u64, "piece"),
-                count(notes as u64, "note")
+                count(self.notes() as u64, "note")
             ),
         );
         let batches = self.batches();
@@ -169,7 +167,11 @@ impl Plan {
     /// Size of a checkpoint but for its header: weights and optimizer in f32, one zero bias a gate, the corpus.
     fn checkpoint_bytes(&self) -> usize {
         let Architecture { layers, units, .. } = self.architecture;
-        let notes: usize = self.training.pieces.iter().map(|piece| piece.classes.len()).sum();
-        4 * (2 * self.architecture.len() + layers * 4 * units) + notes
+        4 * (2 * self.architecture.len() + layers * 4 * units) + self.notes()
+    }
+
+    /// Notes of the pieces trained on.
+    fn notes(&self) -> usize {
+        self.training.pieces.iter().map(|piece| piece.classes.len()).sum()
     }
 }

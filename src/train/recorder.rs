@@ -61,8 +61,8 @@ impl Recorder {
         Ok(Recorder { report, run, saver, pauses: BTreeMap::new(), missed: 0, failed: None })
     }
 
-    /// What rank 0 asks of all ranks at the next step.
-    pub fn asked(&mut self) -> u64 {
+    /// Before every step: starts its clock, and says what rank 0 asks of all ranks.
+    pub fn begin_step(&mut self) -> u64 {
         self.report.step_begins();
         if self.failed.is_some() { asked::STORAGE } else { 0 }
     }

@@ -66,11 +66,7 @@ impl<'a> Trainer<'a> {
         model: Model,
         (parameters, mean_square): (Vec<f32>, Vec<f32>),
     ) -> Self {
-        let batches = Batches {
-            windows: windows.len(),
-            batch_size: config.train.batch_size,
-            lanes: config.train.lanes,
-        };
+        let batches = Batches::new(&windows, &config.train);
         Trainer { comm, config, windows, batches, share, model, parameters, mean_square }
     }
 

@@ -99,7 +99,7 @@ impl Checkpoint {
     pub fn expected_windows(&self) -> Result<Option<Seen>, FormatError> {
         let Config { data, train, .. } = self.config()?;
         let windows = Windows::new(&self.corpus.pieces, data.sequence_length);
-        let batches = Batches { windows: windows.len(), batch_size: train.batch_size, lanes: train.lanes };
+        let batches = Batches::new(&windows, &train);
         // The count first: it keeps an absurd step number from being counted up to.
         let fits = !windows.is_empty() && batches.windows_before(self.step) == Some(self.seen.windows);
         Ok(fits.then(|| Seen::expected(&windows, &batches, train.seed, self.step)))

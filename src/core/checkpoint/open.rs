@@ -29,18 +29,16 @@ pub fn open(location: &str) -> anyhow::Result<Opened> {
 fn open_object(location: &str) -> anyhow::Result<Opened> {
     let (parent, name) = location.rsplit_once('/').unwrap_or((".", location));
     let parent = if parent.is_empty() { "/" } else { parent };
-    let bytes = Store::open(parent)?.get(name)?;
+    let store = Store::open(parent)?;
     let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
     let mut notes = Vec::new();
-    match name.parse::<Name>() {
-        Ok(name) if !name.fits(&bytes) => {
-            return Err(
-                fail("its bytes do not have the hash in its name: damaged or cut short".into()).into()
-            );
+    let bytes = match name.parse::<Name>() {
+        Ok(name) => run::verify(&store, &name)?.map_err(fail)?,
+        Err(_) => {
+            notes.push(format!("{location} has no hash in its name, so its bytes are not verified"));
+            store.get(name)?
         }
-        Ok(_) => {}
-        Err(_) => notes.push(format!("{location} has no hash in its name, so its bytes are not verified")),
-    }
+    };
     let checkpoint = Checkpoint::decode(&bytes).map_err(|error| fail(error.to_string()))?;
     Ok(Opened { bytes, checkpoint, location: location.into(), notes })
 }

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use super::windows::Windows;
+use crate::config::Train;
+
 /// Rows are padded to a multiple of this: libtorch's products then give each row the same bits whatever stands
 /// beside it.
 const ROW_MULTIPLE: usize = 8;
@@ -33,6 +36,11 @@ pub struct Batch {
 }
 
 impl Batches {
+    /// The batches that a configuration makes of its windows.
+    pub fn new(windows: &Windows<'_>, train: &Train) -> Self {
+        Batches { windows: windows.len(), batch_size: train.batch_size, lanes: train.lanes }
+    }
+
     /// Steps of an epoch, a ragged last batch included.
     pub fn steps_per_epoch(&self) -> u64 {
         self.windows.div_ceil(self.batch_size as u64)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CLASSES, FIRST_PITCH, Piece, class_of, notation};
 use crate::config::{Data, OutOfRange};
-use crate::midi::{self, Instrument};
+use crate::midi::{self, Instrument, first_voice};
 
 /// `data.midi` of the Prelude that comes with the program.
 pub const EMBEDDED: &str = "embedded";
@@ -76,7 +76,7 @@ pub struct Content {
 impl Content {
     /// Notes of the instrument that is learnt from.
     pub fn notes(&self) -> usize {
-        self.instruments.first().map_or(0, |instrument| instrument.notes.len())
+        first_voice(&self.instruments).len()
     }
 }
 
@@ -246,7 +246,7 @@ fn read_notation(text: &str) -> Result<Vec<Instrument>, String> {
 fn encode(instruments: Vec<Instrument>, data: &Data) -> Content {
     let mut classes = Vec::new();
     let mut problems = Vec::new();
-    let notes = instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+    let notes = first_voice(&instruments);
     for (number, note) in notes.iter().enumerate() {
         if classes.len() + problems.len() == data.max_notes {
             break;

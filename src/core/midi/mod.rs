@@ -63,6 +63,11 @@ pub struct Song {
     pub tempo_changes: Vec<TempoChange>,
 }
 
+/// The notes of the first instrument, the one that is learnt from; none if there is no instrument.
+pub fn first_voice(instruments: &[Instrument]) -> &[Note] {
+    instruments.first().map_or(&[], |instrument| &instrument.notes)
+}
+
 /// The notes of all instruments, drums too, by onset; of equal onsets, the lower pitch comes first, and
 /// equal pitches stay in the order of their instruments.
 #[must_use]

@@ -8,7 +8,7 @@ use super::compose::Composition;
 use super::{Arguments, Kind};
 use crate::corpus::FIRST_PITCH;
 use crate::failure::{Code, Failure};
-use crate::midi::{self, Instrument, Note};
+use crate::midi::{self, Instrument, Note, first_voice};
 use crate::render;
 
 /// General MIDI's cello.
@@ -72,7 +72,7 @@ impl Output {
         if self.kinds.contains(&Kind::Wav) {
             // The sound of the MIDI file: its times are whole ticks, and sound as others would play it.
             let song = midi::read(&bytes).context("the MIDI file just written")?;
-            let notes = song.instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+            let notes = first_voice(&song.instruments);
             files.wav = Some(self.file(&format!("{stem}.wav"), &self.sound(notes)?)?);
         }
         if self.kinds.contains(&Kind::Png) {

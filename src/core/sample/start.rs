@@ -9,6 +9,7 @@ use crate::checkpoint::{Checkpoint, Training};
 use crate::corpus::windows::Windows;
 use crate::corpus::{class_of, load};
 use crate::failure::{Code, Failure};
+use crate::midi::first_voice;
 use crate::random::Stream;
 
 /// `--start`.
@@ -114,7 +115,7 @@ impl Source {
 fn primer(path: &std::path::Path, sequence_length: usize) -> Result<Begin> {
     let fail = |reason: String| Failure::new(Code::Data, format!("{}: {reason}", path.display()));
     let instruments = load::read(path).map_err(fail)?;
-    let notes = instruments.first().map_or(&[][..], |instrument| &instrument.notes);
+    let notes = first_voice(&instruments);
     let Some(first) = notes.len().checked_sub(sequence_length) else {
         let found = notes.len();
         let reason =
