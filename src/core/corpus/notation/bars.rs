@@ -65,7 +65,8 @@ impl Bars {
 
     /// All events, and how many bars they fill.
     pub(super) fn finish(self) -> Result<(Vec<Event>, u32), NotationError> {
-        let bars = self.bar - 1 + u32::from(self.upbeat);
+        // The bar now begun, number 0 for an upbeat's own, is not one of them.
+        let bars = self.bar + u32::from(self.upbeat) - 1;
         if let Some((opened, ..)) = self.repeat {
             return Err(opened.error(Problem::RepeatOpen));
         }

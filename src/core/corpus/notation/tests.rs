@@ -91,6 +91,7 @@ fn mistakes_in_the_music() {
         ("C4:16 | 2", "line 5, column 1, bar 1: the last bar does not end"),
         ("C4:16", "line 5, column 1, bar 1: the last bar does not end"),
         ("# nothing", "line 1, column 1: there is no bar in this text"),
+        ("0", "line 1, column 1: there is no bar in this text"),
         ("C4:8~ D4:8 |", "line 5, column 7, bar 1: a tie holds a note into this place"),
         ("C4:16~ |", "line 5, column 1, bar 1: this tie has no note after it"),
         (".:16~ |", "line 5, column 1, bar 1: a rest cannot be tied"),
