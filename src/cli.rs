@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bachdist_core::config::is_device;
 use clap::{Args, Parser, Subcommand};
 
 use crate::report::Progress;
@@ -32,6 +33,8 @@ pub enum Command {
     #[command(subcommand)]
     #[command(after_help = "Example:\n  bachdist checkpoint list runs/cello")]
     Checkpoint(Checkpoint),
+    /// Make steps of a run again, and compare with what it saved
+    Replay(Replay),
 }
 
 /// `bachdist train`.
@@ -119,6 +122,51 @@ pub enum Checkpoint {
     /// Read every checkpoint and compare it with its name
     #[command(after_help = "Example:\n  bachdist checkpoint verify runs/cello")]
     Verify(Checkpoints),
+    /// Compare two checkpoints, tensor by tensor
+    Diff(Diff),
+}
+
+/// `bachdist checkpoint diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  bachdist checkpoint diff runs/cello s3://bucket/cello
+
+Of a folder or URL the newest good checkpoint is taken. Numbers are compared by
+their bits. The exit code is 0 if all are equal, 4 if not.")]
+pub struct Diff {
+    /// A file, a folder or a URL
+    pub a: String,
+    /// Another
+    pub b: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bachdist replay`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bachdist replay runs/cello/step-00000500-d208faae77ff55ef.safetensors
+  mpirun -n 8 bachdist replay runs/cello/step-00000500-d208faae77ff55ef.safetensors --steps 1500
+
+On any number of ranks the result has the bits that the run saved: the exit code
+is 0 if it does, 4 if not, with what differs. Nothing is written.")]
+pub struct Replay {
+    /// Where to begin: a file or object, or the newest good one in a folder or under a URL
+    pub checkpoint: String,
+    /// How many steps; without it those up to the next checkpoint beside this one
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
+    pub steps: Option<u64>,
+    /// Where to compute, as train.device says it; other processors give other bits
+    #[arg(long, default_value = "auto", value_parser = device)]
+    pub device: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn device(text: &str) -> Result<String, String> {
+    if is_device(text) { Ok(text.into()) } else { Err("is none of auto, cpu, cuda, cuda:N".into()) }
 }
 
 /// Which checkpoints.

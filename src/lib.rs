@@ -14,6 +14,13 @@
 //! Rank 0 reports ([`report`]) and saves beside training ([`train::saver`]). A signal sets a flag ([`stop`]);
 //! all ranks learn of it in the same step, save, and end with exit code 75.
 //!
+//! Whether all that comes out with the same bits again, anybody can see: [`train::replay`] makes steps of a run once
+//! more from one of its checkpoints, and [`commands::replay`] compares.
+//!
+//! A rank that fails ends all of them with its line. One that waits too long asks who is missing and names it
+//! ([`comm`]); [`phase`] says where everybody stands. Where storage does not take the last checkpoint, it goes into a
+//! folder beside it. `BACHDIST_FAULT` makes any of this happen on purpose (`bachdist_core::fault`).
+//!
 //! What needs no libtorch (music files, configuration, storage, checkpoints, the network in plain Rust,
 //! pictures and sound, `sample`) is in the crate `bachdist_core`.
 
@@ -22,6 +29,7 @@ pub mod comm;
 pub mod commands;
 pub mod model;
 pub mod optim;
+pub mod phase;
 pub mod report;
 pub mod stop;
 pub mod train;

@@ -1,23 +1,35 @@
 //! `bachdist`: join the other ranks, do what the command line says, report an error once, end with its code.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
 
 use anyhow::Error;
 use bachdist::cli::Cli;
-use bachdist::comm::agree::{Agreed, located};
+use bachdist::comm::agree::{Agreed, located, place};
 use bachdist::comm::{Comm, world};
+use bachdist::phase::Phase;
 use bachdist_core::failure::{Code, code_of};
+use bachdist_core::fault;
 use bachdist_core::print::tell;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // A panic has said its line by then, and ended the other ranks.
+    let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Code::Internal as u8);
+    ExitCode::from(code)
+}
+
+fn run() -> u8 {
     let comm = match world::join() {
         Ok(comm) => comm,
         Err(error) => {
             print_lines(&error.to_string());
-            return ExitCode::from(Code::Usage as u8);
+            return Code::Usage as u8;
         }
     };
+    let comm = &*comm;
+    report_panics(comm);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {
@@ -25,12 +37,18 @@ fn main() -> ExitCode {
             if comm.rank() == 0 {
                 let _ = message.print();
             }
-            return ExitCode::from(message.exit_code() as u8);
+            return message.exit_code() as u8;
         }
     };
-    match bachdist::commands::dispatch(cli, &*comm) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => ExitCode::from(report(&error, &*comm)),
+    if let Err(error) = fault::arm(comm.rank()) {
+        if comm.rank() == 0 {
+            print_lines(&error.to_string());
+        }
+        return Code::Usage as u8;
+    }
+    match bachdist::commands::dispatch(cli, comm) {
+        Ok(code) => code,
+        Err(error) => report(&error, comm),
     }
     // MPI is finalized here, with all ranks present.
 }
@@ -49,6 +67,26 @@ fn report(error: &Error, comm: &dyn Comm) -> u8 {
         comm.abort(i32::from(code));
     }
     code
+}
+
+/// A panic on any thread is a line like every error; `RUST_BACKTRACE=1` adds where it came from.
+fn report_panics(comm: &dyn Comm) {
+    let place = place(comm);
+    set_hook(Box::new(move |panic| {
+        let payload = panic.payload();
+        let text =
+            payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let what = text.unwrap_or("it does not say why");
+        let at = panic.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
+        tell(format_args!(
+            "bachdist: {place}{}: panicked: {what}{at}; this is a mistake in bachdist",
+            Phase::now()
+        ));
+        let trace = Backtrace::capture();
+        if trace.status() == BacktraceStatus::Captured {
+            tell(trace);
+        }
+    }));
 }
 
 fn print_lines(text: &str) {

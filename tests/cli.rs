@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{Ended, Place, TINY, link_cello, trained, trained_copy};
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 11] = [
     "",
     "train",
     "sample",
@@ -14,6 +14,8 @@ const COMMANDS: [&str; 9] = [
     "checkpoint",
     "checkpoint list",
     "checkpoint verify",
+    "checkpoint diff",
+    "replay",
 ];
 
 #[test]
@@ -165,6 +167,7 @@ fn checkpoints_are_listed_and_verified() {
         assert_eq!(listed[i], expected);
         expected["ok"] = true.into();
         expected["problem"] = serde_json::Value::Null;
+        expected["note"] = serde_json::Value::Null;
         assert_eq!(verified[i], expected);
     }
     let text = place.bachdist("checkpoint list run").ok().stdout;
@@ -183,7 +186,7 @@ fn damaged_checkpoints_are_found() {
     flip(&names[0]);
     place.write(&format!("run/{}", names[1]), "");
     let ended = place.bachdist("checkpoint verify run --json").with_code(4);
-    assert_eq!(ended.error(), "run: 2 damaged");
+    assert_eq!(ended.error(), "run: 2 bad checkpoints");
     let verified = ended.json();
     let ok: Vec<_> = (0..3).map(|i| verified[i]["ok"].as_bool()).collect();
     assert_eq!(ok, [false, false, true].map(Some));

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bachdist_core::midi::{Instrument, Note, write};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -35,6 +36,14 @@ url = 'run'
 every_steps = 5
 keep = 100
 ";
+
+/// An Open MPI to launch ranks with.
+#[derive(Debug, Clone)]
+pub struct OpenMpi {
+    mpirun: PathBuf,
+    /// Its libraries, where the program would not find them by itself.
+    libraries: Option<PathBuf>,
+}
 
 /// A folder to run programs in; it is removed with everything in it.
 pub struct Place {
@@ -62,6 +71,33 @@ impl Place {
         place
     }
 
+    /// A folder with [`TINY`] on one of two pieces, the other held out: as many windows and steps as on the Prelude.
+    pub fn with_holdout() -> Self {
+        let place = Place::new();
+        place.write("music/a.mid", melody(150, 7));
+        place.write("music/b.mid", melody(60, 11));
+        place.write("tiny.toml", TINY.replace("'embedded'", "'music'\nholdout = ['b.mid']"));
+        place
+    }
+
+    /// Processes that work in this folder.
+    pub fn processes(&self) -> Vec<String> {
+        let pids = fs::read_dir("/proc").expect("Linux").flatten().map(|entry| entry.path());
+        let here = |pid: &PathBuf| fs::read_link(pid.join("cwd")).is_ok_and(|cwd| cwd == self.folder.path());
+        let pids = pids.filter(|pid| here(pid));
+        pids.filter_map(|pid| pid.file_name()?.to_str().map(str::to_owned)).collect()
+    }
+
+    /// Waits until no process works in this folder any more, and says how long that took.
+    pub fn wait_until_deserted(&self) -> Duration {
+        let begin = Instant::now();
+        while !self.processes().is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "still there: {:?}", self.processes());
+            thread::sleep(Duration::from_millis(5));
+        }
+        begin.elapsed()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -78,7 +114,14 @@ impl Place {
 
     /// Runs `bachdist` without a launcher.
     pub fn bachdist(&self, arguments: &str) -> Ended {
-        ended(self.command(bachdist()).args(arguments.split_whitespace()))
+        ended(&mut self.alone(arguments))
+    }
+
+    /// The command that [`Place::bachdist`] runs.
+    pub fn alone(&self, arguments: &str) -> Command {
+        let mut command = self.command(bachdist());
+        command.args(arguments.split_whitespace());
+        command
     }
 
     /// Runs `bachdist` on some ranks; `None` without mpirun.
@@ -88,10 +131,16 @@ impl Place {
 
     /// The command that [`Place::on_ranks`] runs.
     pub fn launch(&self, ranks: usize, arguments: &str) -> Option<Command> {
-        let mut command = self.command(installed("mpirun")?);
+        Some(self.launch_under(&open_mpi()?, ranks, arguments))
+    }
+
+    /// The same under one Open MPI of several.
+    pub fn launch_under(&self, open_mpi: &OpenMpi, ranks: usize, arguments: &str) -> Command {
+        let mut command = self.command(&open_mpi.mpirun);
+        command.envs(open_mpi.libraries.iter().map(|folder| ("LD_LIBRARY_PATH", folder)));
         command.args(["--oversubscribe", "-n", &ranks.to_string()]);
         command.arg(bachdist()).args(arguments.split_whitespace());
-        Some(command)
+        command
     }
 
     /// Runs `sample`.
@@ -110,6 +159,7 @@ impl Place {
             // Open MPI refuses root without them.
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
             .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+            .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null());
         command
     }
@@ -120,7 +170,7 @@ impl Place {
         let names = entries.map(|entry| entry.expect("a readable folder").file_name());
         let mut names: Vec<String> = names
             .filter_map(|name| name.into_string().ok())
-            .filter(|name| name.starts_with("step-"))
+            .filter(|name| name.starts_with("step-") && name.ends_with(".safetensors"))
             .collect();
         names.sort();
         names
@@ -163,11 +213,21 @@ impl Running {
         Running { child: command.spawn().expect("the program starts") }
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our child").is_some()
+    }
+
     /// Sends a signal by its name, like `USR1`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is everywhere");
         assert!(status.success(), "cannot signal {pid}");
+    }
+
+    /// The program's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for its end.
@@ -204,9 +264,11 @@ impl Ended {
         self
     }
 
-    /// The lines of `bachdist` on stderr, without its name; mpirun adds lines of its own.
+    /// The lines of `bachdist` on stderr, without its name; mpirun adds lines of its own, and faults announce
+    /// themselves.
     pub fn errors(&self) -> Vec<&str> {
-        self.stderr.lines().filter_map(|line| line.strip_prefix("bachdist: ")).collect()
+        let lines = self.stderr.lines().filter_map(|line| line.strip_prefix("bachdist: "));
+        lines.filter(|line| !line.starts_with("fault: ")).collect()
     }
 
     /// The one line of `bachdist` on stderr.
@@ -219,6 +281,27 @@ impl Ended {
     /// What was printed, as JSON.
     pub fn json(&self) -> Value {
         json(&self.stdout)
+    }
+}
+
+/// A MIDI file of so many notes, of which every seed has others.
+pub fn melody(notes: u32, seed: u32) -> Vec<u8> {
+    let note = |i: u32| Note {
+        pitch: (40 + (i * i * seed + i * 3) % 25) as u8,
+        velocity: 90,
+        start: f64::from(i),
+        end: f64::from(i) + 0.5,
+    };
+    let notes = (0..notes).map(note).collect();
+    write(&[Instrument { program: 42, is_drum: false, name: String::new(), notes }], &[])
+}
+
+/// Waits until something holds.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !holds() {
+        assert!(Instant::now() < deadline, "two minutes without {what}");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -298,13 +381,35 @@ pub fn installed(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// The Open MPI on the PATH, which the program was built with.
+pub fn open_mpi() -> Option<OpenMpi> {
+    Some(OpenMpi { mpirun: installed("mpirun")?, libraries: None })
+}
+
+/// Open MPI 5, whose libraries the program takes instead.
+pub fn open_mpi_5() -> Option<OpenMpi> {
+    let entries = fs::read_dir(cache()?).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_5 = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"openmpi-5"))
+    };
+    let Some(place) = entries.filter(is_5).find(|path| path.join("complete").exists()) else {
+        println!("skipped: no Open MPI 5 (launch/setup --tests installs it)");
+        return None;
+    };
+    Some(OpenMpi { mpirun: place.join("bin/mpirun"), libraries: Some(place.join("lib")) })
+}
+
+/// Where `launch/setup` installs what is no package of the system.
+fn cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    folder("BACHDIST_CACHE")
+        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
+        .or_else(|| folder("HOME").map(|home| home.join(".cache/bachdist")))
+}
+
 /// The Python with the packages that tests compare with.
 pub fn peer_python() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder("BACHDIST_CACHE")
-        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache/bachdist")))?;
-    let python = cache.join("test-tools/bin/python");
+    let python = cache()?.join("test-tools/bin/python");
     if python.exists() {
         return Some(python);
     }

@@ -2,68 +2,85 @@
 //!
 //! A name holds the hash of all weights and of the optimizer's state, so one different bit shows.
 
-use bachdist_core::midi::{Instrument, Note, write};
-
-use crate::harness::{Ended, Place, bachdist, ended};
+use crate::harness::{Place, bachdist, ended, melody, open_mpi_5};
 
 /// A checkpoint after each of six steps, the fourth of which is ragged and ends an epoch.
 const EVERY_STEP: &str = "train tiny.toml --set checkpoint.every_steps=1 --set train.max_steps=6";
 
-fn names(
-    place: &Place,
-    folder: &str,
-    options: &str,
-    how: impl FnOnce(&str) -> Option<Ended>,
-) -> Option<Vec<String>> {
-    how(&format!("{EVERY_STEP} --set checkpoint.url={folder} {options}"))?.ok();
-    let names = place.checkpoints(folder);
+/// The names that a run has with these options, on some ranks or without a launcher.
+fn names(place: &Place, options: &str, threads: usize, ranks: Option<usize>) -> Option<Vec<String>> {
+    let folder = format!("{options}-{threads}-{ranks:?}").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let arguments = format!("{EVERY_STEP} --set checkpoint.url={folder} {options}");
+    let mut command = match ranks {
+        Some(ranks) => place.launch(ranks, &arguments)?,
+        None => place.alone(&arguments),
+    };
+    ended(command.env("OMP_NUM_THREADS", threads.to_string())).ok();
+    let names = place.checkpoints(&folder);
     assert_eq!(names.len(), 6, "{names:?}");
     Some(names)
 }
 
-fn alone(place: &Place, folder: &str, options: &str) -> Vec<String> {
-    names(place, folder, options, |arguments| Some(place.bachdist(arguments))).expect("it was run")
+fn alone(place: &Place, options: &str) -> Vec<String> {
+    names(place, options, 1, None).expect("it was run")
+}
+
+/// Names as they are on one rank, on each of these numbers of threads and ranks.
+fn assert_equal_names(options: &str, threads_and_ranks: &[(usize, &[usize])]) {
+    let place = Place::with_tiny();
+    let expected = alone(&place, options);
+    for &(threads, numbers) in threads_and_ranks {
+        for &ranks in numbers {
+            let Some(found) = names(&place, options, threads, Some(ranks)) else { return };
+            assert_eq!(found, expected, "{ranks} ranks of {threads} threads, {options}");
+        }
+    }
 }
 
 #[test]
 fn equal_names_on_any_number_of_ranks_and_threads() {
+    let numbers = &[1, 2, 3, 4, 5, 8];
+    assert_equal_names("", &[(1, numbers), (2, numbers)]);
+}
+
+#[test]
+fn equal_names_under_open_mpi_5() {
+    let Some(open_mpi) = open_mpi_5() else { return };
     let place = Place::with_tiny();
-    let expected = alone(&place, "alone", "");
-    for (threads, numbers) in [("1", &[1, 2, 3, 4, 5, 8][..]), ("2", &[1, 2, 3])] {
-        for &ranks in numbers {
-            let folder = format!("{ranks}-ranks-{threads}-threads");
-            let on_ranks = |arguments: &str| {
-                let mut command = place.launch(ranks, arguments)?;
-                Some(crate::harness::ended(command.env("OMP_NUM_THREADS", threads)))
-            };
-            let Some(found) = names(&place, &folder, "", on_ranks) else { return };
-            assert_eq!(found, expected, "{folder}");
-        }
+    let expected = alone(&place, "");
+    for ranks in [2, 3] {
+        let folder = format!("{ranks}-ranks");
+        let run = format!("{EVERY_STEP} --set checkpoint.url={folder}");
+        ended(&mut place.launch_under(&open_mpi, ranks, &run)).ok();
+        assert_eq!(place.checkpoints(&folder), expected, "{folder}");
     }
 }
 
 #[test]
 fn equal_names_where_most_lanes_of_the_ragged_batch_are_empty() {
     // 115 windows: three batches of 37 and one of 4, which one lane takes alone.
-    let options = "--set data.max_notes=123";
-    let place = Place::with_tiny();
-    let expected = alone(&place, "alone", options);
-    for ranks in [3, 8] {
-        let folder = format!("{ranks}-ranks");
-        let on_ranks = |arguments: &str| place.on_ranks(ranks, arguments);
-        let Some(found) = names(&place, &folder, options, on_ranks) else { return };
-        assert_eq!(found, expected, "{folder}");
-    }
+    assert_equal_names("--set data.max_notes=123", &[(1, &[3, 8])]);
 }
 
 #[test]
 fn equal_names_with_batches_smaller_than_the_lanes() {
-    let options = "--set train.batch_size=3 --set train.lanes=4";
-    let place = Place::with_tiny();
-    let expected = alone(&place, "alone", options);
-    let on_ranks = |arguments: &str| place.on_ranks(4, arguments);
-    let Some(found) = names(&place, "4-ranks", options, on_ranks) else { return };
-    assert_eq!(found, expected);
+    assert_equal_names("--set train.batch_size=3 --set train.lanes=4", &[(1, &[4])]);
+    assert_equal_names("--set train.batch_size=1", &[(1, &[3, 8]), (2, &[1, 2])]);
+}
+
+/// Neither a power of two nor a multiple of what a processor takes at a time.
+#[test]
+fn equal_names_of_networks_of_other_widths() {
+    let options = "--set model.units=100 --set model.dense=37 --set model.layers=3";
+    assert_equal_names(options, &[(1, &[2, 3, 8]), (2, &[1, 2, 5])]);
+}
+
+/// Each number of lanes is a run of its own, with one name on all numbers of ranks up to it.
+#[test]
+fn equal_names_for_any_number_of_lanes() {
+    for (lanes, numbers) in [(1, &[1][..]), (2, &[2]), (4, &[2, 3, 4]), (16, &[2, 7, 16])] {
+        assert_equal_names(&format!("--set train.lanes={lanes}"), &[(1, numbers), (2, &numbers[..1])]);
+    }
 }
 
 /// Large products take other paths through libtorch than small ones.
@@ -76,9 +93,7 @@ fn equal_names_of_the_articles_network() {
             "train cello.toml --set data.midi=embedded --set train.max_steps=2 --set checkpoint.url={folder}"
         )
     };
-    let mut command = place.command(crate::harness::bachdist());
-    let two_threads = command.env("OMP_NUM_THREADS", "2").args(run("alone").split_whitespace());
-    crate::harness::ended(two_threads).ok();
+    ended(place.alone(&run("alone")).env("OMP_NUM_THREADS", "2")).ok();
     for ranks in [2, 8] {
         let folder = format!("{ranks}-ranks");
         let Some(ended) = place.on_ranks(ranks, &run(&folder)) else { return };
@@ -90,7 +105,7 @@ fn equal_names_of_the_articles_network() {
 #[test]
 fn another_seed_gives_other_names() {
     let place = Place::with_tiny();
-    let (one, two) = (alone(&place, "1", ""), alone(&place, "2", "--set train.seed=2"));
+    let (one, two) = (alone(&place, ""), alone(&place, "--set train.seed=2"));
     assert!(one.iter().zip(&two).all(|(a, b)| a != b), "{one:?} {two:?}");
 }
 
@@ -115,15 +130,7 @@ fn more_ranks_than_lanes_is_one_line() {
 #[test]
 fn ranks_with_other_music_are_found_before_the_first_step() {
     let place = Place::with_tiny();
-    let note = |number: u8| Note {
-        pitch: 40 + number % 20,
-        velocity: 90,
-        start: f64::from(number),
-        end: f64::from(number) + 0.5,
-    };
-    let notes = (0..60).map(note).collect();
-    let song = Instrument { program: 42, is_drum: false, name: String::new(), notes };
-    place.write("other.mid", write(&[song], &[]));
+    place.write("other.mid", melody(60, 7));
     let Some(mut launch) = place.launch(1, "train tiny.toml") else { return };
     launch.args([":", "-n", "1"]).arg(bachdist()).args([
         "train",

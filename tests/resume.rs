@@ -5,9 +5,8 @@ use std::fs;
 use bachdist_core::checkpoint::{Checkpoint, Name};
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::windows::Windows;
-use bachdist_core::midi::{Instrument, Note, write};
 
-use crate::harness::{Place, Running, TINY, bachdist, trained, trained_copy};
+use crate::harness::{Place, Running, TINY, bachdist, melody, trained, trained_copy};
 
 /// The whole of [`TINY`] is 12 steps, four an epoch.
 const LAST: u64 = 12;
@@ -50,6 +49,22 @@ fn stopped_inside_an_epoch_and_gone_on_with() {
         assert_same_end(&place, folder, &whole);
         assert_every_step_once(&place, folder);
     }
+}
+
+#[test]
+fn on_four_ranks_then_on_one_then_on_eight() {
+    let place = Place::with_tiny();
+    let whole = uninterrupted(&place);
+    for (ranks, steps) in [(4, 3), (1, 7), (8, LAST)] {
+        let Some(ended) = place.on_ranks(ranks, &format!("train tiny.toml --set train.max_steps={steps}"))
+        else {
+            return;
+        };
+        ended.ok();
+    }
+    assert_same_end(&place, "run", &whole);
+    assert_every_step_once(&place, "run");
+    place.bachdist("checkpoint verify run").ok();
 }
 
 #[test]
@@ -140,11 +155,7 @@ fn another_identity_is_refused_by_its_keys() {
 #[test]
 fn other_music_is_refused() {
     let place = trained_copy();
-    let note =
-        |i: u8| Note { pitch: 40 + i % 20, velocity: 90, start: f64::from(i), end: f64::from(i) + 1.0 };
-    let cello =
-        Instrument { program: 42, is_drum: false, name: "Cello".into(), notes: (0..60).map(note).collect() };
-    place.write("music/scale.mid", write(&[cello], &[]));
+    place.write("music/other.mid", melody(60, 7));
     let ended = place.bachdist("train tiny.toml --set data.midi=music").with_code(3);
     assert!(ended.error().contains("was trained on other music"), "{}", ended.stderr);
     if let Some(ended) = place.on_ranks(2, "train tiny.toml --set data.midi=music") {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{Error, Result};
-use bachdist_core::failure::{Code, code_of, line_of};
+use bachdist_core::failure::{code_of, line_of};
 
 use super::Comm;
 
@@ -31,19 +31,24 @@ pub fn agree<T>(comm: &dyn Comm, result: Result<T>) -> Result<T> {
     let mut codes = vec![0; comm.size()];
     comm.all_gather_words(&[own], &mut codes);
     let Some(first) = codes.iter().position(|&code| code != 0) else { return result };
+    let everywhere = codes.iter().all(|&code| code != 0);
     let line = match result {
+        Err(error) if first == comm.rank() && everywhere => Some(line_of(&error)),
         Err(error) if first == comm.rank() => Some(located(comm, &error)),
         _ => None,
     };
     Err(Error::new(Agreed { code: codes[first] as u8, line }))
 }
 
-/// An error's line; beyond rank 0 it says where.
+/// The line of an error that is one rank's, and which rank's.
 pub fn located(comm: &dyn Comm, error: &Error) -> String {
-    // What is wrong with a configuration is wrong everywhere.
-    match comm.rank() {
-        0 => line_of(error),
-        _ if code_of(error) == Code::Usage => line_of(error),
-        rank => format!("rank {rank} on {}: {}", comm.host(), line_of(error)),
+    format!("{}{}", place(comm), line_of(error))
+}
+
+/// `rank 1 on host: `, to begin a line with; nothing in a world of one.
+pub fn place(comm: &dyn Comm) -> String {
+    match comm.size() {
+        1 => String::new(),
+        _ => format!("rank {} on {}: ", comm.rank(), comm.host()),
     }
 }

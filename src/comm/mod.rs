@@ -5,10 +5,15 @@
 
 pub mod agree;
 #[cfg(feature = "mpi")]
+pub mod launcher;
+pub mod meanwhile;
+#[cfg(feature = "mpi")]
 pub mod mpi;
 pub mod share;
 pub mod solo;
 pub mod world;
+
+use std::time::Duration;
 
 /// A rank among its peers.
 pub trait Comm {
@@ -26,6 +31,10 @@ pub trait Comm {
 
     /// The host's name.
     fn host(&self) -> String;
+
+    /// How long this rank waits for others in a collective before it looks for the one that is missing and ends
+    /// the run with [`bachdist_core::failure::Code::Peer`]. For ever until it is set.
+    fn set_patience(&self, patience: Duration);
 
     /// Sends slice j of `send` to rank j, and receives into slice i what rank i sent here. Slices are equally
     /// long: both lengths are the same multiple of the number of ranks.

@@ -6,6 +6,8 @@
 use std::env;
 
 use super::Comm;
+#[cfg(feature = "mpi")]
+use super::launcher;
 use super::solo::Solo;
 
 /// Why a rank cannot join.
@@ -56,6 +58,8 @@ pub fn join() -> Result<Box<dyn Comm>, WorldError> {
     if launched.is_none() && !marked {
         return Ok(Box::new(Solo));
     }
+    // First: a rank whose launcher is gone waits in MPI's initialization too.
+    launcher::end_with_launcher();
     let comm = super::mpi::Mpi::initialize().expect("joined once, at the start of main");
     match launched {
         Some((variable, launched)) if launched > 1 && comm.size() == 1 => {

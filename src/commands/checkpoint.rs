@@ -1,12 +1,11 @@
-//! `bachdist checkpoint`: what lies under a URL, and whether it is whole.
+//! `bachdist checkpoint`: what lies under a URL, whether it is whole, and where two differ.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::Checkpoint as Contents;
-use bachdist_core::checkpoint::run::{Listed, list, verify};
-use bachdist_core::corpus::audit::Seen;
+use bachdist_core::checkpoint::list::{Listed, list};
+use bachdist_core::checkpoint::verify::{Verdict, Verified, verify};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::say;
-use bachdist_core::store::{Kind, Store};
+use bachdist_core::store::Store;
 use serde_json::json;
 
 use crate::cli::{Checkpoint, Checkpoints};
@@ -16,6 +15,7 @@ pub fn run(command: &Checkpoint) -> Result<()> {
     match command {
         Checkpoint::List(arguments) => list_all(arguments),
         Checkpoint::Verify(arguments) => verify_all(arguments),
+        Checkpoint::Diff(arguments) => super::diff::run(arguments),
     }
 }
 
@@ -40,53 +40,43 @@ fn describe(listed: &Listed) -> serde_json::Value {
 
 fn verify_all(arguments: &Checkpoints) -> Result<()> {
     let store = Store::open(&arguments.url)?;
-    let listed = list(&store)?;
-    if listed.is_empty() {
-        // Not a success: it is more likely a wrong URL than a run without a checkpoint.
-        return Err(
-            Failure::new(Code::Storage, format!("{}: no checkpoints to verify", arguments.url)).into()
-        );
-    }
-    let mut objects = Vec::new();
-    let mut bad = 0;
-    for listed in listed {
-        let problem = match verify(&store, &listed.name) {
-            Ok(Ok(bytes)) => wrong_windows(&bytes)?,
-            Ok(Err(problem)) => Some(problem),
-            // A running training has retired it since it was listed.
-            Err(error) if error.kind == Kind::NotFound => continue,
-            Err(error) => return Err(error.into()),
-        };
-        bad += usize::from(problem.is_some());
+    let (mut objects, mut checkpoints, mut bad) = (Vec::new(), 0, 0);
+    verify(&store, |object| {
+        checkpoints += usize::from(object.step.is_some());
+        bad += usize::from(matches!(object.verdict, Verdict::Bad(_)));
         if arguments.json {
-            let mut object = describe(&listed);
-            object["ok"] = problem.is_none().into();
-            object["problem"] = problem.into();
-            objects.push(object);
-        } else {
-            say(format_args!("{}  {}", listed.name, problem.as_deref().unwrap_or("ok")))?;
+            objects.push(describe_verified(&object));
+            return Ok(());
         }
-    }
+        let (mark, text) = match &object.verdict {
+            Verdict::Good => ("", "ok"),
+            Verdict::Bad(problem) => ("", problem.as_str()),
+            Verdict::Note(note) => ("note: ", note.as_str()),
+        };
+        say(format_args!("{mark}{}  {text}", object.name)).map_err(anyhow::Error::from)
+    })?;
     if arguments.json {
         say(serde_json::Value::from(objects))?;
     }
-    match bad {
-        0 => Ok(()),
-        _ => Err(Failure::new(Code::Storage, format!("{}: {bad} damaged", arguments.url)).into()),
-    }
+    let url = &arguments.url;
+    let message = match (checkpoints, bad) {
+        (1.., 0) => return Ok(()),
+        // Not a success: it is more likely a wrong URL than a run without a checkpoint.
+        (0, 0) => format!("{url}: no checkpoints to verify"),
+        (_, 1) => format!("{url}: 1 bad checkpoint"),
+        _ => format!("{url}: {bad} bad checkpoints"),
+    };
+    Err(Failure::new(Code::Storage, message).into())
 }
 
-/// Whether a checkpoint was trained on other windows than its steps should have taken.
-fn wrong_windows(bytes: &[u8]) -> Result<Option<String>> {
-    let checkpoint = Contents::decode(bytes)?;
-    let expected = checkpoint.expected_windows()?;
-    let seen = Some(checkpoint.seen);
-    Ok((seen != expected).then(|| {
-        let windows = |seen: Option<Seen>| seen.map_or(0, |seen| seen.windows);
-        format!(
-            "was trained on {} windows that are not the {} of its steps",
-            windows(seen),
-            windows(expected)
-        )
-    }))
+/// `problem` is what is wrong with a checkpoint; `note` is about what is none, which is `ok` as it harms nothing.
+fn describe_verified(object: &Verified) -> serde_json::Value {
+    let Verified { name, step, bytes, verdict } = object;
+    let (problem, note) = match verdict {
+        Verdict::Good => (None, None),
+        Verdict::Bad(problem) => (Some(problem), None),
+        Verdict::Note(note) => (None, Some(note)),
+    };
+    let ok = problem.is_none();
+    json!({ "name": name, "step": step, "bytes": bytes, "ok": ok, "problem": problem, "note": note })
 }

@@ -2,6 +2,8 @@
 
 pub mod checkpoint;
 pub mod data;
+pub mod diff;
+pub mod replay;
 pub mod train;
 
 use anyhow::Result;
@@ -15,6 +17,7 @@ use crate::comm::agree::agree;
 pub fn dispatch(cli: Cli, comm: &dyn Comm) -> Result<u8> {
     let alone = match cli.command {
         Command::Train(arguments) => return train::run(&arguments, comm),
+        Command::Replay(arguments) => return replay::run(&arguments, comm),
         // The others are for one process; under a launcher rank 0 does them.
         _ if comm.rank() != 0 => Ok(()),
         Command::Sample(arguments) => bachdist_core::sample::run(&arguments),

@@ -18,6 +18,8 @@ pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
     // Before anything that takes long, so that a signal is never met with sudden death.
     let stop = StopFlag::install().context("cannot handle signals")?;
     let config = agree(comm, Config::load(&arguments.config, &arguments.set).map_err(Into::into))?;
+    // Some host may read its music slowly, or its first step take long.
+    comm.set_patience(config.train.patience(None));
     let mut plan = agree(comm, Plan::new(comm, &arguments.config, config))?;
     plan.agree(comm)?;
     plan.threads = device::set_threads(comm);
@@ -29,7 +31,7 @@ pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
     }
     Ok(match train::run(comm, &plan, &stop, &arguments.resume, arguments.progress)? {
         Ended::Done => 0,
-        Ended::Stopped => STOPPED,
+        Ended::Stopped | Ended::Unsaved => STOPPED,
     })
 }
 

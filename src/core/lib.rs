@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod corpus;
 pub mod failure;
+pub mod fault;
 pub mod infer;
 pub mod midi;
 pub mod network;

@@ -17,5 +17,6 @@ pub fn say(text: impl Display) -> Result<(), Failure> {
 
 /// Prints a line on stderr, for people. Where nobody listens there is nobody to tell.
 pub fn tell(text: impl Display) {
-    let _ = writeln!(stderr(), "{text}");
+    // In one piece: other ranks write to the same place.
+    let _ = stderr().write_all(format!("{text}\n").as_bytes());
 }

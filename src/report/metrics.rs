@@ -7,8 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 
 use anyhow::Result;
+use bachdist_core::checkpoint::run::Run;
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::store::{Kind, Store};
+use bachdist_core::store::Kind;
 use serde_json::Value;
 
 /// Its name beside the checkpoints.
@@ -25,7 +26,10 @@ pub enum Metrics {
 impl Metrics {
     /// Opens the metrics of a run that goes on after `step`: what was recorded of later steps is cut off. A run
     /// that begins at step 0 begins its metrics too.
-    pub fn open(store: &Store, step: u64) -> Result<Self> {
+    ///
+    /// A file is a new one from now on: what an earlier launch still writes goes to the old one, which nobody sees.
+    pub fn open(run: &Run, step: u64) -> Result<Self> {
+        let store = run.store();
         let before = match store.get(NAME) {
             Ok(bytes) if step > 0 => until(&String::from_utf8_lossy(&bytes), step),
             Ok(_) => String::new(),
@@ -34,7 +38,7 @@ impl Metrics {
         };
         match store.local_path(NAME) {
             Some(path) => {
-                store.put(NAME, before.into_bytes())?;
+                run.publish(NAME, before.into_bytes())?;
                 Ok(Metrics::File(OpenOptions::new().append(true).open(path).map_err(unwritten)?))
             }
             None => Ok(Metrics::Object(before)),
@@ -66,12 +70,15 @@ fn unwritten(error: std::io::Error) -> anyhow::Error {
     Failure::new(Code::Storage, format!("cannot write {NAME}: {error}")).into()
 }
 
-/// The lines about steps up to this one. A line cut short by a crash is dropped with what follows it.
+/// The lines about steps up to this one. A line cut short by a crash is dropped with what follows it, and the
+/// validation after this step is made again.
 fn until(text: &str, step: u64) -> String {
-    let about = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64();
-    let kept = text.lines().take_while(|line| about(line).is_some());
-    let kept = kept.filter(|line| about(line).is_some_and(|at| at <= step));
-    kept.flat_map(|line| [line, "\n"]).collect()
+    let lines = text.lines().map_while(|line| {
+        let object: Value = serde_json::from_str(line).ok()?;
+        Some((line, object.get("step")?.as_u64()?, object["kind"] == "validation"))
+    });
+    let kept = lines.filter(|&(_, at, validation)| at < step || at == step && !validation);
+    kept.flat_map(|(line, ..)| [line, "\n"]).collect()
 }
 
 #[cfg(test)]
@@ -80,7 +87,9 @@ mod tests {
 
     #[test]
     fn later_steps_and_torn_lines_are_cut_off() {
-        let text = "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"step\":2,\"kind\":\"x\"}\n{\"st";
-        assert_eq!(until(text, 2), "{\"step\":1}\n{\"step\":2}\n{\"step\":2,\"kind\":\"x\"}\n");
+        let kept = "{\"step\":1,\"kind\":\"validation\"}\n{\"step\":2}\n";
+        let rest = "{\"step\":3}\n{\"step\":2,\"kind\":\"validation\"}\n";
+        let after = "{\"step\":2,\"kind\":\"x\"}\n";
+        assert_eq!(until(&format!("{kept}{rest}{after}{{\"st"), 2), format!("{kept}{after}"));
     }
 }

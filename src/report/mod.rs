@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::checkpoint::run::Listed;
+use bachdist_core::checkpoint::list::Listed;
 use bachdist_core::corpus::batches::Batches;
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar};
 use serde_json::json;
 
 use metrics::Metrics;
@@ -66,13 +66,7 @@ impl Report {
     pub fn new(metrics: Metrics, progress: Progress, batches: Batches, epochs: u64, last_step: u64) -> Self {
         let steps_per_epoch = batches.steps_per_epoch();
         let now = Instant::now();
-        let bar = terminal::find(progress).map(|terminal| {
-            // Unlike `term`, this draws also where there is no terminal: `--progress bar` asked for it.
-            let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal), 10);
-            let bar = ProgressBar::with_draw_target(Some(steps_per_epoch), target);
-            let style = ProgressStyle::with_template("{prefix} [{wide_bar}] {pos}/{len} {msg}");
-            bar.with_style(style.expect("a valid template").progress_chars("=> "))
-        });
+        let bar = terminal::bar(progress, steps_per_epoch, "{prefix} [{wide_bar}] {pos}/{len} {msg}");
         Report {
             metrics,
             bar,
@@ -160,8 +154,37 @@ impl Report {
         }
     }
 
-    /// After every checkpoint: how long training was held for it, and how long its upload took.
-    pub fn checkpoint(&mut self, listed: &Listed, pause: Duration, upload: Duration) -> Result<()> {
+    /// After every validation.
+    pub fn validation(&mut self, step: u64, epoch: u64, sums: EpochSums) -> Result<()> {
+        let (loss, accuracy) = (sums.mean_loss(), sums.accuracy());
+        self.line(&format!(
+            "epoch {epoch}/{}  held out: loss {loss:.4}  accuracy {accuracy:.4}",
+            self.epochs
+        ));
+        self.metrics.record(&json!({
+            "kind": "validation",
+            "step": step,
+            "epoch": epoch,
+            "loss": loss,
+            "accuracy": accuracy,
+            "windows": sums.windows,
+        }))
+    }
+
+    /// When the storage begins to be out of reach.
+    pub fn outage(&mut self, safe: u64, reason: &str) -> Result<()> {
+        self.metrics.record(&json!({ "kind": "outage", "step": safe, "reason": reason }))
+    }
+
+    /// After every checkpoint: how long training was held for it, how long its upload took, and how often the
+    /// storage had to be asked again.
+    pub fn checkpoint(
+        &mut self,
+        listed: &Listed,
+        pause: Duration,
+        upload: Duration,
+        retries: u64,
+    ) -> Result<()> {
         self.metrics.record(&json!({
             "kind": "checkpoint",
             "step": listed.name.step,
@@ -169,6 +192,7 @@ impl Report {
             "bytes": listed.bytes,
             "pause_seconds": pause.as_secs_f64(),
             "upload_seconds": upload.as_secs_f64(),
+            "retries": retries,
         }))
     }
 

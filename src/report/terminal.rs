@@ -6,11 +6,20 @@
 use std::fs::{File, OpenOptions};
 
 use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Progress;
 
+/// A bar of so many steps; `None` where plain lines are right.
+pub fn bar(progress: Progress, steps: u64, template: &str) -> Option<ProgressBar> {
+    // Unlike `term`, this draws also where there is no terminal: `--progress bar` asked for it.
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(find(progress)?), 10);
+    let style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ");
+    Some(ProgressBar::with_draw_target(Some(steps), target).with_style(style))
+}
+
 /// The terminal for a bar; `None` where plain lines are right.
-pub fn find(progress: Progress) -> Option<Term> {
+fn find(progress: Progress) -> Option<Term> {
     let terminal = || launchers().or_else(own);
     match progress {
         Progress::Plain => None,

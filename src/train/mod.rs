@@ -3,26 +3,34 @@
 //! [`plan`] says what would be done; [`run`] does it. Every rank runs the same loop and takes the same
 //! branches; rank 0 alone reports and saves, through its recorder.
 
+mod fallback;
 pub mod plan;
 mod recorder;
+pub mod replay;
 pub mod saver;
 pub mod start;
 pub mod step;
+mod validate;
 
-use anyhow::{Context, Result};
-use bachdist_core::checkpoint::{Checkpoint, EpochSums};
-use bachdist_core::corpus::audit::Seen;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::failure::{Code, Failure, line_of};
+use bachdist_core::fault;
 
 use crate::comm::Comm;
 use crate::comm::agree::agree;
+use crate::comm::meanwhile::meanwhile;
 use crate::model::Model;
+use crate::phase::Phase;
 use crate::report::{Progress, Standing};
 use crate::stop::StopFlag;
 use plan::Plan;
 use recorder::Recorder;
 use start::{Resume, Start};
-use step::{Outcome, Trainer};
+use step::{Outcome, Totals, Trainer};
+use validate::Validated;
 
 /// What a rank asks of all at a step; put together by "or".
 mod asked {
@@ -30,6 +38,11 @@ mod asked {
     pub const STOP: u64 = 1;
     /// Rank 0 could not save.
     pub const STORAGE: u64 = 2;
+
+    /// What a signal asks for.
+    pub fn by(stop: &super::StopFlag) -> u64 {
+        if stop.is_set() { STOP } else { 0 }
+    }
 }
 
 /// How a run ended, the same on every rank.
@@ -39,6 +52,8 @@ pub enum Ended {
     Done,
     /// A signal asked for it; the run can go on.
     Stopped,
+    /// Too many steps could not be saved; the run can go on.
+    Unsaved,
 }
 
 /// Trains from where the run stands to its end.
@@ -49,93 +64,181 @@ pub fn run(
     resume: &Resume,
     progress: Progress,
 ) -> Result<Ended> {
-    let config = &plan.config;
     // Before the run is claimed: a launch that has no room for its network must not take it from another.
     let model = Model::new(plan.architecture, plan.device);
-    let (start, run) = start::start(comm, config, &plan.url, resume, plan.architecture, &plan.training)?;
-    let mut recorder =
-        agree(comm, run.map(|run| Recorder::open(run, plan, &start, comm, progress)).transpose())?;
-    let Start { mut step, parameters, mean_square, epoch: mut sums, mut seen, .. } = start;
-    let mut trainer =
-        Trainer::new(comm, config, plan.windows(), plan.share.clone(), model, (parameters, mean_square));
-
-    let mut ended = Ended::Done;
-    while step < plan.last_step {
-        let asked =
-            recorder.as_mut().map_or(0, Recorder::begin_step) | if stop.is_set() { asked::STOP } else { 0 };
-        let batch = trainer.batches().batch(step);
-        let outcome = trainer.step(step, asked).with_context(|| format!("step {}", step + 1))?;
-        let (batch_sums, loaded, asked) = match outcome {
-            Outcome::Updated { sums, seen, asked } => (sums, seen, asked),
-            Outcome::NonFinite { lane } => return Err(non_finite(comm, &mut recorder, step, lane)),
-        };
-        step += 1;
-        if batch.first == 0 {
-            sums = EpochSums::default();
-        }
-        sums.add(batch_sums);
-        seen.add(loaded);
-
-        let due = step % config.checkpoint.every_steps == 0 || step == plan.last_step;
-        let stopping = asked & asked::STOP != 0 && step < plan.last_step;
-        if let Some(recorder) = &mut recorder {
-            let standing = Standing {
-                step,
-                epoch: batch.epoch,
-                ends_epoch: batch.ends_epoch,
-                batch: batch_sums,
-                so_far: sums,
-            };
-            recorder.step(standing);
-            if due || stopping {
-                recorder.save(|| checkpoint(plan, &trainer, step, sums, seen));
-            }
-        }
-        if asked & asked::STORAGE != 0 {
-            break;
-        }
-        if stopping {
-            ended = Ended::Stopped;
-            break;
-        }
-    }
-    agree(comm, recorder.map_or(Ok(()), |recorder| recorder.close(step, ended)))?;
+    let (start, run) = start::start(comm, plan, resume)?;
+    let recorder = agree(comm, run.map(|run| Recorder::open(run, plan, &start, comm, progress)).transpose())?;
+    let Start { step, parameters, mean_square, epoch, seen, .. } = start;
+    let state = (parameters, mean_square);
+    let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.share.clone(), model, state);
+    let totals = Totals { epoch, seen };
+    let longest_step = Duration::ZERO;
+    let mut training = Training { comm, plan, stop, recorder, trainer, step, totals, longest_step };
+    let ended = training.go_on()?;
+    training.close(ended)?;
     Ok(ended)
 }
 
-/// A copy of everything needed to go on after `step`.
-fn checkpoint(plan: &Plan, trainer: &Trainer<'_>, step: u64, epoch: EpochSums, seen: Seen) -> Checkpoint {
-    Checkpoint {
-        step,
-        identity: plan.config.identity(),
-        architecture: plan.architecture,
-        parameters: trainer.parameters.clone(),
-        mean_square: trainer.mean_square.clone(),
-        epoch,
-        seen,
-        corpus: plan.training.clone(),
-    }
+/// A rank in the middle of a run.
+struct Training<'a> {
+    comm: &'a dyn Comm,
+    plan: &'a Plan,
+    stop: &'a StopFlag,
+    /// On rank 0.
+    recorder: Option<Recorder>,
+    trainer: Trainer<'a>,
+    /// Steps made.
+    step: u64,
+    totals: Totals,
+    longest_step: Duration,
 }
 
-/// The error that every rank ends with; the last checkpoint is safe before it is reported.
-fn non_finite(
-    comm: &dyn Comm,
-    recorder: &mut Option<Recorder>,
-    step: u64,
-    lane: Option<usize>,
-) -> anyhow::Error {
-    let what = lane.map_or("the gradient".into(), |lane| format!("the loss of lane {lane}"));
-    let message = format!(
-        "step {}: {what} is not finite; the weights of step {step} are unharmed, and the last checkpoint is kept (a \
-         smaller optimizer.learning_rate may help)",
-        step + 1
-    );
-    let message = match recorder.as_mut().map_or(Ok(()), Recorder::drain) {
-        Ok(()) => message,
-        Err(error) => format!("{message}; {}", line_of(&error)),
-    };
-    match agree(comm, Err::<(), _>(Failure::new(Code::NonFinite, message).into())) {
-        Ok(()) => unreachable!("this rank's part is an error"),
-        Err(error) => error,
+impl Training<'_> {
+    /// One step after another, with validations between them.
+    fn go_on(&mut self) -> Result<Ended> {
+        loop {
+            let mut asked = if self.plan.validates_after(self.step) { self.validate()? } else { 0 };
+            if asked == 0 {
+                if self.step >= self.plan.last_step {
+                    return Ok(Ended::Done);
+                }
+                asked = self.advance()?;
+            }
+            if asked & asked::STORAGE != 0 {
+                return Ok(Ended::Unsaved);
+            }
+            if asked & asked::STOP != 0 {
+                // Only its last validation may be missing from a run that made all its steps.
+                let done = self.step == self.plan.last_step && !self.plan.validates_after(self.step);
+                return Ok(if done { Ended::Done } else { Ended::Stopped });
+            }
+        }
+    }
+
+    /// Makes one step, and gives back what the ranks asked for.
+    fn advance(&mut self) -> Result<u64> {
+        let begin = Instant::now();
+        Phase::Step(self.step + 1).enter();
+        if fault::at("step") {
+            bail!("{}: failed on purpose", Phase::now());
+        }
+        let storage = self.recorder.as_mut().map_or(0, |recorder| recorder.begin_step(self.step));
+        let asked = storage | asked::by(self.stop);
+        let batch = self.trainer.batches().batch(self.step);
+        let outcome = self.trainer.step(self.step, asked).with_context(|| Phase::now().to_string())?;
+        let (sums, loaded, asked) = match outcome {
+            Outcome::Updated { sums, seen, asked } => (sums, seen, asked),
+            Outcome::NonFinite { lane } => return Err(self.non_finite(lane)),
+        };
+        self.step += 1;
+        self.totals.add(&batch, sums, loaded);
+        self.be_patient(begin.elapsed());
+
+        let every = self.plan.config.checkpoint.every_steps;
+        let due = self.step.is_multiple_of(every) || self.step == self.plan.last_step || asked != 0;
+        let (step, epoch) = (self.step, batch.epoch);
+        let so_far = self.totals.epoch;
+        let standing = Standing { step, epoch, ends_epoch: batch.ends_epoch, batch: sums, so_far };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.step(standing);
+        }
+        if due {
+            self.save();
+        }
+        Ok(asked)
+    }
+
+    /// Validates on the held-out pieces, and gives back what the ranks asked for.
+    fn validate(&mut self) -> Result<u64> {
+        Phase::Validation(self.step).enter();
+        let windows = self.plan.held_out_windows();
+        let stop = self.stop;
+        match self.trainer.validate(&windows, || asked::by(stop)).with_context(|| Phase::now().to_string())? {
+            Validated::Whole(sums) => {
+                let epoch = self.step.div_ceil(self.plan.steps_per_epoch);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.validation(self.step, epoch, sums);
+                }
+                Ok(0)
+            }
+            Validated::Asked(asked) => {
+                self.save();
+                Ok(asked)
+            }
+        }
+    }
+
+    /// Hands this step's checkpoint to the saving thread.
+    fn save(&mut self) {
+        // Out of its place, so that it can take a copy of the rest.
+        if let Some(mut recorder) = self.recorder.take() {
+            recorder.save(self.step, || self.checkpoint());
+            self.recorder = Some(recorder);
+        }
+    }
+
+    /// Ranks wait for each other much longer than the longest step.
+    fn be_patient(&mut self, step: Duration) {
+        self.longest_step = self.longest_step.max(step);
+        self.comm.set_patience(self.plan.config.train.patience(Some(self.longest_step)));
+    }
+
+    /// A copy of everything needed to go on.
+    fn checkpoint(&self) -> Checkpoint {
+        let parameters = self.trainer.parameters.clone();
+        fault::at("copy");
+        Checkpoint {
+            step: self.step,
+            identity: self.plan.config.identity(),
+            architecture: self.plan.architecture,
+            parameters,
+            mean_square: self.trainer.mean_square.clone(),
+            epoch: self.totals.epoch,
+            seen: self.totals.seen,
+            corpus: self.plan.training.clone(),
+        }
+    }
+
+    /// Waits until everything is safe.
+    fn close(mut self, ended: Ended) -> Result<()> {
+        Phase::End.enter();
+        fault::at("close");
+        let recorder = self.recorder.take();
+        let closing = recorder.map(|recorder| {
+            let last = self.checkpoint();
+            move || recorder.close(&last, ended)
+        });
+        let closed = meanwhile(self.comm, closing);
+        agree(self.comm, closed.unwrap_or(Ok(())))
+    }
+
+    /// The error that every rank ends with; what was handed over is safe before it is reported.
+    fn non_finite(&mut self, lane: Option<usize>) -> anyhow::Error {
+        let what = match lane {
+            Some(lane) => {
+                let windows = self.trainer.names_of_windows(self.step, lane);
+                format!("the loss of lane {lane} (windows {})", windows.join(", "))
+            }
+            None => "the gradient".into(),
+        };
+        let mut message = format!(
+            "step {}: {what} is not finite; the weights of step {} are unharmed, and the last checkpoint is kept (a smaller \
+             optimizer.learning_rate may help)",
+            self.step + 1,
+            self.step
+        );
+        let draining = self.recorder.as_mut().map(|recorder| {
+            move || {
+                recorder.drain();
+                recorder.failure()
+            }
+        });
+        if let Some(error) = meanwhile(self.comm, draining).flatten() {
+            message = format!("{message}; {}", line_of(&error));
+        }
+        match agree(self.comm, Err::<(), _>(Failure::new(Code::NonFinite, message).into())) {
+            Ok(()) => unreachable!("this rank's part is an error"),
+            Err(error) => error,
+        }
     }
 }

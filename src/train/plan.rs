@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::Training;
-use bachdist_core::config::Config;
+use bachdist_core::config::{Config, Train};
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::corpus::load::Corpus;
 use bachdist_core::corpus::windows::Windows;
-use bachdist_core::corpus::{CLASSES, Piece};
+use bachdist_core::corpus::{CLASSES, Piece, fingerprint};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::network::Architecture;
 use sha2::{Digest, Sha256};
@@ -26,6 +26,8 @@ pub struct Plan {
     pub config: Config,
     /// Where the run is kept.
     pub url: String,
+    /// Where its last checkpoint goes if that does not take it.
+    pub fallback: String,
     /// What it trains on.
     pub training: Training,
     /// What it never sees.
@@ -38,41 +40,50 @@ pub struct Plan {
     pub device: Device,
     /// Threads of this rank.
     pub threads: usize,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
     /// The step after which the run is done.
     pub last_step: u64,
+}
+
+/// Which lanes a rank owns, and where it computes them.
+pub fn place(comm: &dyn Comm, train: &Train) -> Result<(Share, Device), Failure> {
+    let (lanes, ranks) = (train.lanes, comm.size());
+    let share = Share::new(lanes, ranks).ok_or_else(|| {
+        let message = format!(
+            "{ranks} ranks cannot share {lanes} lanes: start at most {lanes} ranks, or raise train.lanes (which makes \
+             another run of it)"
+        );
+        Failure::new(Code::Usage, message)
+    })?;
+    let device =
+        device::choose(&train.device, comm).map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+    Ok((share, device))
 }
 
 impl Plan {
     /// Loads the corpus and finds this rank's device and lanes.
     pub fn new(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
-        let lanes = config.train.lanes;
-        let share = Share::new(lanes, comm.size()).ok_or_else(|| {
-            Failure::new(
-                Code::Usage,
-                format!(
-                    "{} ranks cannot share {lanes} lanes: start at most {lanes} ranks, or raise train.lanes (which makes \
-                     another run of it)",
-                    comm.size()
-                ),
-            )
-        })?;
+        let (share, device) = place(comm, &config.train)?;
         let corpus = Corpus::load(&config.data)?;
-        let device = device::choose(&config.train.device, comm)
-            .map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
         let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
         let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));
+        let fallback = config.checkpoint.fallback.clone().unwrap_or_else(|| format!("runs/{name}.unsaved"));
         let mut plan = Plan {
             url,
+            fallback,
             training: Training::new(corpus.training.into()),
             held_out: corpus.held_out,
             architecture: Architecture::new(&config.model, CLASSES),
             share,
             device,
             threads: 1,
+            steps_per_epoch: 0,
             last_step: 0,
             config,
         };
-        let all = plan.batches().steps_per_epoch().saturating_mul(plan.config.train.epochs);
+        plan.steps_per_epoch = plan.batches().steps_per_epoch();
+        let all = plan.steps_per_epoch.saturating_mul(plan.config.train.epochs);
         plan.last_step = plan.config.train.max_steps.map_or(all, |most| most.min(all));
         Ok(plan)
     }
@@ -89,6 +100,8 @@ impl Plan {
             self.last_step,
             train.epochs,
             [Some(checkpoint.every_steps), Some(checkpoint.keep as u64), checkpoint.keep_every],
+            fingerprint(&self.held_out),
+            train.validate_every,
         ]);
         let digest = Sha256::digest(described.to_string());
         let own = u64::from_le_bytes(*digest.first_chunk().expect("a digest of 32 bytes"));
@@ -105,6 +118,25 @@ impl Plan {
         Windows::new(&self.training.pieces, self.config.data.sequence_length)
     }
 
+    /// The windows validated on.
+    pub fn held_out_windows(&self) -> Windows<'_> {
+        Windows::new(&self.held_out, self.config.data.sequence_length)
+    }
+
+    /// Whether the held-out pieces are validated on after so many steps: where an epoch ends, and at the end.
+    pub fn validates_after(&self, step: u64) -> bool {
+        let steps = self.steps_per_epoch;
+        let due =
+            step.is_multiple_of(steps) && (step / steps).is_multiple_of(self.config.train.validate_every);
+        step > 0 && (due || step == self.last_step) && !self.held_out_windows().is_empty()
+    }
+
+    /// Steps that training goes on for while the storage is out of reach.
+    pub fn max_unsaved_steps(&self) -> u64 {
+        let Config { checkpoint, .. } = &self.config;
+        checkpoint.max_unsaved_steps.unwrap_or(3 * checkpoint.every_steps)
+    }
+
     /// How they become batches.
     pub fn batches(&self) -> Batches {
         Batches::new(&self.windows(), &self.config.train)
@@ -112,7 +144,7 @@ impl Plan {
 
     /// Epochs that `last_step` reaches into.
     pub fn epochs(&self) -> u64 {
-        self.last_step.div_ceil(self.batches().steps_per_epoch())
+        self.last_step.div_ceil(self.steps_per_epoch)
     }
 
     /// The layer table and the plan in words.
@@ -141,7 +173,7 @@ impl Plan {
                 "{} of {} notes; {} an epoch of up to {}",
                 thousands(batches.windows),
                 data.sequence_length,
-                count(batches.steps_per_epoch(), "step"),
+                count(self.steps_per_epoch, "step"),
                 train.batch_size
             ),
         );

@@ -2,17 +2,21 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::open;
-use bachdist_core::checkpoint::run::{Run, recover};
-use bachdist_core::checkpoint::{Checkpoint, EpochSums, Training};
-use bachdist_core::config::Config;
+use bachdist_core::checkpoint::origin::{Origin, Whose};
+use bachdist_core::checkpoint::recover::{Recovery, recover};
+use bachdist_core::checkpoint::run::Run;
+use bachdist_core::checkpoint::{Checkpoint, EpochSums, Name};
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::failure::{Code, Failure};
+use bachdist_core::fault;
 use bachdist_core::network::Architecture;
 use bachdist_core::store::Store;
-use serde_json::Value;
 
+use super::fallback::Fallback;
+use super::plan::Plan;
 use crate::comm::Comm;
 use crate::comm::agree::agree;
+use crate::comm::meanwhile::meanwhile;
 use crate::model::init;
 
 /// `--resume`.
@@ -54,22 +58,14 @@ struct Read {
 }
 
 /// Finds the state to start from. Rank 0 alone reads storage, claims the attempt, and gets a [`Run`].
-pub fn start(
-    comm: &dyn Comm,
-    config: &Config,
-    url: &str,
-    resume: &Resume,
-    architecture: Architecture,
-    training: &Training,
-) -> Result<(Start, Option<Run>)> {
-    let read = match comm.rank() {
-        0 => read(url, resume, config, training),
-        _ => Ok((Read::default(), None)),
-    };
+pub fn start(comm: &dyn Comm, plan: &Plan, resume: &Resume) -> Result<(Start, Option<Run>)> {
+    fault::at("start");
+    let reading = (comm.rank() == 0).then_some(|| read(plan, resume));
+    let read = meanwhile(comm, reading).unwrap_or_else(|| Ok((Read::default(), None)));
     let (Read { mut bytes, from, notes }, run) = agree(comm, read)?;
     comm.broadcast(&mut bytes);
     if bytes.is_empty() {
-        let parameters = initial(comm, architecture, config.train.seed);
+        let parameters = initial(comm, plan.architecture, plan.config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
         let (epoch, seen) = (EpochSums::default(), Seen::default());
         return Ok((Start { step: 0, parameters, mean_square, epoch, seen, from, notes }, run));
@@ -88,104 +84,65 @@ fn initial(comm: &dyn Comm, architecture: Architecture, seed: u64) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|&weight| f32::from_le_bytes(weight)).collect()
 }
 
-fn read(url: &str, resume: &Resume, config: &Config, training: &Training) -> Result<(Read, Option<Run>)> {
-    let store = Store::open(url)?;
-    let recovery = recover(&store)?;
+fn read(plan: &Plan, resume: &Resume) -> Result<(Read, Option<Run>)> {
+    let origin = Origin::new(&plan.config, &plan.training);
+    let whose = Whose::Run(origin.clone());
+    let store = Store::open_patiently(&plan.url, plan.config.checkpoint.patience())?;
+    let recovery = recover(&store, &whose)?;
     let mut found = Read { notes: recovery.notes(&store), ..Read::default() };
-    match &recovery.newest {
-        Some((name, bytes)) => {
-            let location = store.url_of(&name.to_string());
-            // Even a run that begins anew must not lie among another's checkpoints.
-            fits(&location, &Checkpoint::decode(bytes)?, config, training)?;
-            if *resume == Resume::Auto {
-                found = Read { bytes: bytes.clone(), from: Some(location), ..found };
-            }
+    // Even a run that begins anew must not lie among another's checkpoints alone.
+    if let Some(refusal) = recovery.refusal(&store) {
+        return Err(refusal.into());
+    }
+    let fallback = Fallback::new(plan)?;
+    let unsaved = match resume {
+        Resume::Auto => {
+            let beside = fallback.recover()?;
+            found.notes.extend(fallback.notes(&beside));
+            beside.newest.filter(|(name, _)| is_newer(name, &recovery))
         }
-        None if *resume == Resume::Auto && !recovery.damaged.is_empty() => {
+        _ => None,
+    };
+    match &recovery.newest {
+        Some((name, bytes)) if *resume == Resume::Auto => {
+            let from = Some(store.url_of(&name.to_string()));
+            found = Read { bytes: bytes.clone(), from, ..found };
+        }
+        None if *resume == Resume::Auto && unsaved.is_none() && !recovery.passed_over.is_empty() => {
             let message = format!(
                 "{}; none is left to go on from (--resume never begins anew)",
                 found.notes.join("; ")
             );
             return Err(Failure::new(Code::Storage, message).into());
         }
-        None => {}
+        _ => {}
     }
     if let Resume::From(location) = resume {
         let opened = open::open(location)?;
-        fits(&opened.location, &opened.checkpoint, config, training)?;
+        if let Some(difference) = whose.difference(&opened.checkpoint) {
+            return Err(difference.refusal(&opened.location).into());
+        }
         found.notes.extend(opened.notes);
         found = Read { bytes: opened.bytes, from: Some(opened.location), ..found };
     }
     // Last, because it takes the run from whoever has it.
-    let damaged = recovery.damaged.into_iter().map(|(name, _)| name).collect();
-    let run = Run::claim(store, damaged)?;
+    fault::at("claim");
+    let run = Run::claim(store, origin, &recovery)?;
+    if let Some((name, bytes)) = unsaved {
+        // Where it is missed, before anything else.
+        run.put(&name, bytes.clone())?;
+        found.notes.push(format!(
+            "step {} was safe in {}, and is in the storage now",
+            name.step,
+            fallback.path(&name)
+        ));
+        fallback.forget(name.step)?;
+        found = Read { bytes, from: Some(run.store().url_of(&name.to_string())), ..found };
+    }
     Ok((found, Some(run)))
 }
 
-/// An error if a checkpoint belongs to another run.
-fn fits(
-    location: &str,
-    checkpoint: &Checkpoint,
-    config: &Config,
-    training: &Training,
-) -> Result<(), Failure> {
-    let mut differences = Vec::new();
-    compare("", &checkpoint.identity, &config.identity(), &mut differences);
-    if !differences.is_empty() {
-        let message = format!(
-            "{location} belongs to another run: {}; give this one a checkpoint.url of its own, or those values back",
-            differences.join(", ")
-        );
-        return Err(Failure::new(Code::Usage, message));
-    }
-    if checkpoint.corpus.fingerprint != training.fingerprint {
-        let message = format!(
-            "{location} was trained on other music ({} pieces, fingerprint {:.12}) than data.midi holds now ({} pieces, \
-             {:.12}); give this run a checkpoint.url of its own, or that music back",
-            checkpoint.corpus.pieces.len(),
-            checkpoint.corpus.fingerprint,
-            training.pieces.len(),
-            training.fingerprint
-        );
-        return Err(Failure::new(Code::Data, message));
-    }
-    Ok(())
-}
-
-/// The dotted keys whose values differ.
-fn compare(key: &str, theirs: &Value, ours: &Value, differences: &mut Vec<String>) {
-    match (theirs, ours) {
-        (Value::Object(a), Value::Object(b)) => {
-            let mut names: Vec<_> = a.keys().chain(b.keys()).collect();
-            names.sort();
-            names.dedup();
-            for name in names {
-                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                let value = |object: &serde_json::Map<String, Value>| {
-                    object.get(name).cloned().unwrap_or(Value::Null)
-                };
-                compare(&key, &value(a), &value(b), differences);
-            }
-        }
-        _ if theirs != ours => differences.push(format!("{key} is {theirs} there and {ours} here")),
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn differences_are_named_by_key() {
-        let (a, mut b) = (Config::default(), Config::default());
-        b.model.units = 128;
-        b.data.holdout = vec!["x".into()];
-        let mut differences = Vec::new();
-        compare("", &a.identity(), &b.identity(), &mut differences);
-        assert_eq!(
-            differences,
-            ["data.holdout is [] there and [\"x\"] here", "model.units is 256 there and 128 here"]
-        );
-    }
+/// Whether the storage has no checkpoint of this step or a later one.
+fn is_newer(name: &Name, stored: &Recovery) -> bool {
+    stored.newest.as_ref().is_none_or(|(stored, _)| stored.step < name.step)
 }

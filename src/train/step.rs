@@ -2,13 +2,16 @@
 //!
 //! After it every rank has the same weights, and they have the same bits for any number of ranks.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::config::Config;
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::order::Order;
-use bachdist_core::corpus::windows::Windows;
+use bachdist_core::corpus::windows::{Window, Windows};
+use bachdist_core::fault;
 
 use crate::comm::Comm;
 use crate::comm::share::Share;
@@ -49,7 +52,28 @@ pub enum Outcome {
     },
 }
 
+/// What the steps of a run have come to so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Totals {
+    /// Loss and accuracy of the epoch.
+    pub epoch: EpochSums,
+    /// The windows loaded since step 0.
+    pub seen: Seen,
+}
+
+impl Totals {
+    /// Adds a step that took this batch.
+    pub fn add(&mut self, batch: &Batch, sums: EpochSums, seen: Seen) {
+        if batch.first == 0 {
+            self.epoch = EpochSums::default();
+        }
+        self.epoch.add(sums);
+        self.seen.add(seen);
+    }
+}
+
 /// What a lane tells all ranks before the update, as 64-bit words.
+#[derive(Default)]
 struct LaneReport {
     sums: EpochSums,
     seen: Seen,
@@ -82,41 +106,88 @@ impl<'a> Trainer<'a> {
         self.model.load(&self.parameters);
 
         let (lanes, seen): (Vec<LaneBatch>, Vec<Seen>) =
-            self.share.of(self.comm.rank()).map(|lane| self.load(&batch, lane)).unzip();
-        let RankGradient { sums, gradient } = self.model.gradient(&lanes, &dropout)?;
+            self.own_lanes().map(|lane| self.load(&batch, lane)).unzip();
+        let RankGradient { mut sums, gradient } = self.model.gradient(&lanes, &dropout)?;
+        if fault::at("loss") {
+            sums[0].loss = f64::NAN;
+        }
 
         let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, asked });
         let reports = self.gather(own);
         if let Some(lane) = reports.iter().position(|report| !report.sums.loss.is_finite()) {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
+        fault::at("exchange");
         let gradient = self.exchange(gradient, batch.windows);
+        fault::at("exchanged");
         // The whole gradient, so that all ranks see the same, whatever each one's part was.
         if !gradient.iter().all(|x| x.is_finite()) {
             return Ok(Outcome::NonFinite { lane: None });
         }
         rmsprop(&self.config.optimizer, &mut self.parameters, &mut self.mean_square, &gradient);
-
-        let (mut sums, mut seen, mut asked) = (EpochSums::default(), Seen::default(), 0);
-        for report in reports {
-            sums.add(report.sums);
-            seen.add(report.seen);
-            asked |= report.asked;
-        }
+        let LaneReport { sums, seen, asked } = fold(reports);
         Ok(Outcome::Updated { sums, seen, asked })
     }
 
-    /// Loads the windows of a lane, in the order of the epoch.
-    fn load(&self, batch: &Batch, lane: usize) -> (LaneBatch, Seen) {
-        let order = Order::new(self.config.train.seed, batch.epoch, self.batches.windows);
-        let rows = self.batches.rows(lane);
-        let windows: Vec<_> = (rows.start..rows.end.min(batch.windows))
-            .map(|row| self.windows.get(order.window(batch.first + row as u64)))
+    /// Loss and right predictions of a batch that is not trained on, and what the ranks ask for.
+    pub fn evaluate(&mut self, windows: &Windows<'_>, batch: &Batch, asked: u64) -> Result<(EpochSums, u64)> {
+        let lanes: Vec<_> = self
+            .own_lanes()
+            .map(|lane| {
+                let rows = self.rows(batch, lane);
+                let windows: Vec<_> = rows.map(|row| windows.get(batch.first + row as u64)).collect();
+                self.pad(lane, &windows)
+            })
             .collect();
+        let sums = self.model.evaluate(&lanes)?;
+        let seen = |windows: u64| Seen { windows, digest: 0 };
+        let own = sums.into_iter().map(|sums| LaneReport { sums, seen: seen(sums.windows), asked });
+        let LaneReport { sums, asked, .. } = fold(self.gather(own));
+        Ok((sums, asked))
+    }
+
+    /// Gives the model the weights of now, for [`Trainer::evaluate`].
+    pub fn load_model(&mut self) {
+        self.model.load(&self.parameters);
+    }
+
+    /// The windows of a step's lane, as a person finds them: `piece.mid:17` begins with the piece's note 17, from 0.
+    pub fn names_of_windows(&self, step: u64, lane: usize) -> Vec<String> {
+        let windows = self.windows_of(&self.batches.batch(step), lane);
+        windows.iter().map(|window| format!("{}:{}", self.windows.piece(window).name, window.at)).collect()
+    }
+
+    fn own_lanes(&self) -> Range<usize> {
+        self.share.of(self.comm.rank())
+    }
+
+    /// The rows of a lane that are windows.
+    fn rows(&self, batch: &Batch, lane: usize) -> Range<usize> {
+        let rows = self.batches.rows(lane);
+        rows.start..rows.end.min(batch.windows)
+    }
+
+    /// The windows of a lane, in the order of the epoch.
+    fn windows_of(&self, batch: &Batch, lane: usize) -> Vec<Window<'a>> {
+        let order = Order::new(self.config.train.seed, batch.epoch, self.batches.windows);
+        let rows = self.rows(batch, lane);
+        rows.map(|row| self.windows.get(order.window(batch.first + row as u64))).collect()
+    }
+
+    /// Loads the windows of a lane, and counts them.
+    fn load(&self, batch: &Batch, lane: usize) -> (LaneBatch, Seen) {
+        let mut windows = self.windows_of(batch, lane);
+        if fault::at("load") && windows.len() > 1 {
+            windows[1] = windows[0];
+        }
         let mut seen = Seen::default();
         windows.iter().for_each(|window| seen.load(batch.epoch, window));
-        let notes = self.windows.sequence_length();
-        (LaneBatch::new(rows.start, self.batches.padded_rows(), notes, &windows), seen)
+        (self.pad(lane, &windows), seen)
+    }
+
+    fn pad(&self, lane: usize, windows: &[Window<'_>]) -> LaneBatch {
+        let (rows, notes) = (self.batches.padded_rows(), self.windows.sequence_length());
+        LaneBatch::new(self.batches.rows(lane).start, rows, notes, windows)
     }
 
     /// The reports of all lanes, in lane order, on every rank.
@@ -156,4 +227,15 @@ impl<'a> Trainer<'a> {
         send.truncate(length);
         send
     }
+}
+
+/// All lanes together, in lane order.
+fn fold(reports: Vec<LaneReport>) -> LaneReport {
+    let mut all = LaneReport::default();
+    for report in reports {
+        all.sums.add(report.sums);
+        all.seen.add(report.seen);
+        all.asked |= report.asked;
+    }
+    all
 }

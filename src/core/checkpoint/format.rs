@@ -67,7 +67,8 @@ struct CorpusDescription {
 const CORPUS_CLASSES: &str = "corpus.classes";
 const CORPUS_LENGTHS: &str = "corpus.lengths";
 
-fn mean_square_name(parameter: &str) -> String {
+/// The optimizer's tensor for a parameter.
+pub(super) fn mean_square_name(parameter: &str) -> String {
     format!("optimizer.mean_square.{parameter}")
 }
 

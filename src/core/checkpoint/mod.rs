@@ -1,13 +1,22 @@
 //! Checkpoints: everything needed to continue a run or to compose, as one immutable object.
 //!
 //! [`Checkpoint`] is the contents, `format` turns it into bytes and back, `name` ties bytes to names by their
-//! hash, and `run` finds, saves and retires the checkpoints of a run in a [`crate::store::Store`]. The bytes are
-//! a function of identity, corpus and step alone: nothing about an attempt is in them.
+//! hash. In a [`crate::store::Store`], `run` claims, saves and retires, `recover` finds the newest good one, and
+//! `verify` looks at all; `origin` tells whose they are, `problem` what is wrong with them, and `diff` compares two. The bytes are a
+//! function of identity, corpus and step alone: nothing about an attempt is in them.
 
+mod attempt;
+pub mod diff;
 mod format;
+pub mod list;
 mod name;
 pub mod open;
+pub mod origin;
+pub mod problem;
+pub mod recover;
+pub mod retention;
 pub mod run;
+pub mod verify;
 
 use std::sync::Arc;
 

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::run;
+use super::origin::Whose;
+use super::recover::{Good, read, recover};
 use super::{Checkpoint, Name};
 use crate::failure::{Code, Failure};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// A checkpoint and where it came from.
 #[derive(Debug)]
@@ -26,20 +27,26 @@ pub fn open(location: &str) -> anyhow::Result<Opened> {
     if is_object { open_object(location) } else { open_newest(location) }
 }
 
-fn open_object(location: &str) -> anyhow::Result<Opened> {
+/// The store that a file or object lies in, and its name there.
+pub fn place_of(location: &str) -> Result<(Store, &str), StoreError> {
     let (parent, name) = location.rsplit_once('/').unwrap_or((".", location));
     let parent = if parent.is_empty() { "/" } else { parent };
-    let store = Store::open(parent)?;
+    Ok((Store::open(parent)?, name))
+}
+
+fn open_object(location: &str) -> anyhow::Result<Opened> {
+    let (store, name) = place_of(location)?;
     let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
-    let mut notes = Vec::new();
-    let bytes = match name.parse::<Name>() {
-        Ok(name) => run::verify(&store, &name)?.map_err(fail)?,
+    let (Good { bytes, checkpoint }, notes) = match name.parse::<Name>() {
+        Ok(name) => (read(&store, &name)?.map_err(|problem| fail(problem.to_string()))?, Vec::new()),
         Err(_) => {
-            notes.push(format!("{location} has no hash in its name, so its bytes are not verified"));
-            store.get(name)?
+            let note = format!("{location} has no hash in its name, so its bytes are not verified");
+            let bytes = store.get(name)?;
+            let decoded = Checkpoint::decode(&bytes);
+            let checkpoint = decoded.map_err(|error| fail(format!("is no checkpoint: {error}")))?;
+            (Good { bytes, checkpoint }, vec![note])
         }
     };
-    let checkpoint = Checkpoint::decode(&bytes).map_err(|error| fail(error.to_string()))?;
     Ok(Opened { bytes, checkpoint, location: location.into(), notes })
 }
 
@@ -49,7 +56,7 @@ fn open_newest(location: &str) -> anyhow::Result<Opened> {
     if store.local_path("").is_some_and(|folder| !folder.exists()) {
         return Err(fail("no such file or folder".into()).into());
     }
-    let recovery = run::recover(&store)?;
+    let recovery = recover(&store, &Whose::last_attempted(&store)?)?;
     let notes = recovery.notes(&store);
     let Some((name, bytes)) = recovery.newest else {
         let notes: String = notes.iter().map(|note| format!("; {note}")).collect();

@@ -1,12 +1,17 @@
 //! The description of a run: one tree that mirrors `configs/*.toml`, with the article's values as defaults.
 //!
 //! [`Config::load`] reads a file and `--set` overrides (see [`read`]); [`Config::validate`] finds what cannot
-//! work before anything starts; [`Config::identity`] is the part that decides the weights. Nothing here
-//! touches data or storage.
+//! work before anything starts; [`Config::identity`] is the part that decides the weights, and [`compare`] says
+//! where two of them differ. Nothing here touches data or storage.
 
+pub mod compare;
 pub mod read;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::store::Patience;
 
 pub use read::{ConfigError, Problem};
 
@@ -107,6 +112,11 @@ pub struct Train {
     pub seed: u64,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
+    /// Epochs from one validation on `data.holdout` to the next.
+    pub validate_every: u64,
+    /// Seconds that ranks wait for one that does not come before they end the run. They wait ten times the
+    /// longest step where that is more, and ten times these seconds until the first step is made.
+    pub hang_seconds: f64,
 }
 
 /// `[checkpoint]`: where the run is kept.
@@ -121,6 +131,15 @@ pub struct Checkpoint {
     pub keep: usize,
     /// Beside them, those whose step is a multiple of this.
     pub keep_every: Option<u64>,
+    /// Steps that training goes on for without a safe checkpoint while the storage is out of reach; without it
+    /// three times `every_steps`.
+    pub max_unsaved_steps: Option<u64>,
+    /// A folder for the last checkpoint where the storage does not take it; without it `runs/<config name>.unsaved`.
+    pub fallback: Option<String>,
+    /// How long one try of a call to storage may take, beside a second for each 100 kB that it carries.
+    pub timeout_seconds: f64,
+    /// How long after its first failure a call to a server that is out of reach is tried again.
+    pub retry_seconds: f64,
 }
 
 impl Default for Data {
@@ -150,19 +169,58 @@ impl Default for Optimizer {
 
 impl Default for Train {
     fn default() -> Self {
-        Train { epochs: 50, max_steps: None, batch_size: 64, lanes: 8, seed: 1, device: "auto".into() }
+        Train {
+            epochs: 50,
+            max_steps: None,
+            batch_size: 64,
+            lanes: 8,
+            seed: 1,
+            device: "auto".into(),
+            validate_every: 1,
+            hang_seconds: 60.0,
+        }
     }
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Checkpoint { url: None, every_steps: 500, keep: 3, keep_every: None }
+        let patience = Patience::default();
+        Checkpoint {
+            url: None,
+            every_steps: 500,
+            keep: 3,
+            keep_every: None,
+            max_unsaved_steps: None,
+            fallback: None,
+            timeout_seconds: patience.one_try.as_secs_f64(),
+            retry_seconds: patience.retry.as_secs_f64(),
+        }
+    }
+}
+
+impl Train {
+    /// How long ranks wait for one that does not come, given the longest step so far.
+    pub fn patience(&self, longest_step: Option<Duration>) -> Duration {
+        let least = Duration::from_secs_f64(self.hang_seconds);
+        longest_step.map_or(10 * least, |step| least.max(10 * step))
+    }
+}
+
+impl Checkpoint {
+    /// The time limits of calls to storage.
+    pub fn patience(&self) -> Patience {
+        let [one_try, retry] = [self.timeout_seconds, self.retry_seconds].map(Duration::from_secs_f64);
+        let defaults = Patience::default();
+        Patience { connect: defaults.connect.min(one_try), one_try, retry, ..defaults }
     }
 }
 
 /// The largest value a size or count may have. It keeps every product of two of them far from overflow, and a
 /// typing error from asking for terabytes.
 const LARGEST: usize = 1 << 20;
+
+/// The longest time that may be waited for anything, in seconds.
+const LONGEST: f64 = 7.0 * 24.0 * 3600.0;
 
 /// The fewest units of a layer. In libtorch's products of fewer than 12 columns, a row's bits depend on where it
 /// lies and on the number of threads.
@@ -262,8 +320,26 @@ impl Config {
             let holds = known || !url.is_empty() && !url.contains("://");
             check(holds, "checkpoint.url", format!("{url:?} is neither a folder nor s3://bucket/prefix"));
         }
+        check(train.validate_every > 0, "train.validate_every", "must be at least 1".into());
         check(checkpoint.every_steps > 0, "checkpoint.every_steps", "must be at least 1".into());
         check(checkpoint.keep_every != Some(0), "checkpoint.keep_every", "must be at least 1".into());
+        check(
+            checkpoint.max_unsaved_steps != Some(0),
+            "checkpoint.max_unsaved_steps",
+            "must be at least 1".into(),
+        );
+        if let Some(folder) = &checkpoint.fallback {
+            let holds = !folder.is_empty() && !folder.contains("://");
+            check(holds, "checkpoint.fallback", format!("{folder:?} is not a folder"));
+        }
+        for (key, seconds) in [
+            ("train.hang_seconds", train.hang_seconds),
+            ("checkpoint.timeout_seconds", checkpoint.timeout_seconds),
+            ("checkpoint.retry_seconds", checkpoint.retry_seconds),
+        ] {
+            let holds = seconds > 0.0 && seconds <= LONGEST;
+            check(holds, key, format!("{seconds} is not more than 0 and at most {LONGEST}, a week"));
+        }
         problems
     }
 
@@ -286,7 +362,8 @@ impl Config {
     }
 }
 
-fn is_device(name: &str) -> bool {
+/// Whether `train.device` may be this.
+pub fn is_device(name: &str) -> bool {
     match name.strip_prefix("cuda:") {
         Some(index) => index.parse::<u16>().is_ok(),
         None => matches!(name, "auto" | "cpu" | "cuda"),
@@ -311,6 +388,7 @@ mod tests {
         config.data.max_notes = 20;
         config.optimizer.learning_rate = f64::NAN;
         config.model.units = 15;
+        config.checkpoint.retry_seconds = f64::INFINITY;
         let keys: Vec<_> = config.validate().into_iter().map(|p| p.key).collect();
         let expected = [
             "data.max_notes",
@@ -319,6 +397,7 @@ mod tests {
             "optimizer.learning_rate",
             "train.lanes",
             "train.device",
+            "checkpoint.retry_seconds",
         ];
         assert_eq!(keys, expected);
     }
@@ -332,6 +411,7 @@ mod tests {
         b.train.max_steps = Some(3);
         b.train.device = "cpu".into();
         b.checkpoint.url = Some("s3://x/y".into());
+        b.checkpoint.retry_seconds = 5.0;
         assert_eq!(a.identity(), b.identity());
         b.train.seed = 2;
         assert_ne!(a.identity(), b.identity());

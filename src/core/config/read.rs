@@ -181,6 +181,8 @@ fn example() -> Table {
     every.train.max_steps = Some(1);
     every.checkpoint.url = Some(String::new());
     every.checkpoint.keep_every = Some(1);
+    every.checkpoint.max_unsaved_steps = Some(1);
+    every.checkpoint.fallback = Some(String::new());
     Table::try_from(every).expect("a configuration is always a table")
 }
 

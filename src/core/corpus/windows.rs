@@ -53,6 +53,11 @@ impl<'a> Windows<'a> {
         Window { piece, at, input: &notes[..self.sequence_length], target: notes[self.sequence_length] }
     }
 
+    /// The piece that a window is of.
+    pub fn piece(&self, window: &Window<'_>) -> &'a Piece {
+        &self.pieces[window.piece]
+    }
+
     /// Notes in a window.
     pub fn sequence_length(&self) -> usize {
         self.sequence_length

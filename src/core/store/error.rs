@@ -18,6 +18,11 @@ pub enum Kind {
     /// A create-only write found an object. [`Store::create`](super::Store::create) answers with
     /// [`Creation::Exists`](super::Creation::Exists) instead.
     Exists,
+    /// A write in place of a version found another one. [`Store::replace`](super::Store::replace) answers with
+    /// `false` instead.
+    Changed,
+    /// The server does not know such a request.
+    Unsupported,
     /// No such bucket.
     NoBucket,
     /// Wrong, expired or insufficient credentials; no permission in a file system.
@@ -78,9 +83,24 @@ pub(super) enum Place {
     },
 }
 
+impl Place {
+    /// Whether there is a server to be out of reach.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Place::S3 { .. })
+    }
+}
+
 impl StoreError {
     pub(super) fn new(kind: Kind, action: Action, object: String, advice: String) -> Self {
         Self { kind, action, object, advice: one_line(&advice) }
+    }
+
+    /// The same error, as the last of so many tries.
+    pub(super) fn after(mut self, tries: u32) -> Self {
+        if tries > 1 {
+            self.advice = format!("{}; tried {tries} times", self.advice);
+        }
+        self
     }
 
     /// Puts the error of an operation in words.
@@ -100,10 +120,13 @@ impl StoreError {
     }
 }
 
+const CHANGED: &str = "somebody else has written it";
+
 fn explain_file(error: &(dyn Error + 'static)) -> (Kind, String) {
     match error.downcast_ref() {
         Some(object_store::Error::NotFound { .. }) => return (Kind::NotFound, "no such file".into()),
         Some(object_store::Error::AlreadyExists { .. }) => return (Kind::Exists, "it exists".into()),
+        Some(object_store::Error::Precondition { .. }) => return (Kind::Changed, CHANGED.into()),
         _ => {}
     }
     let Some(error) = find::<io::Error>(error) else { return (Kind::Other, innermost(error)) };
@@ -150,6 +173,25 @@ impl Answer {
         Self { status, code, message }
     }
 
+    /// Whether the server says that the same request may succeed in a moment.
+    fn is_passing(&self) -> bool {
+        match self.code.as_deref() {
+            // Some with a status that blames the client, such as 400 for a body that a network cut short, and
+            // 409 for a create-only write beside another; or in the body of a success.
+            Some(
+                "ConditionalRequestConflict"
+                | "IncompleteBody"
+                | "InternalError"
+                | "OperationAborted"
+                | "RequestTimeout"
+                | "ServiceUnavailable"
+                | "SlowDown",
+            ) => true,
+            // Not 501, of a server that does not know create-only writes, nor 507, without space.
+            _ => matches!(self.status, Some(408 | 429 | 500 | 502..=504 | 509..)),
+        }
+    }
+
     fn explain(
         &self,
         action: Action,
@@ -158,12 +200,19 @@ impl Answer {
         endpoint: Option<&str>,
     ) -> (Kind, String) {
         match error.downcast_ref() {
-            Some(object_store::Error::AlreadyExists { .. }) => return (Kind::Exists, "it exists".into()),
+            Some(object_store::Error::AlreadyExists { .. }) if !self.is_passing() => {
+                return (Kind::Exists, "it exists".into());
+            }
+            Some(object_store::Error::Precondition { .. }) if !self.is_passing() => {
+                return (Kind::Changed, CHANGED.into());
+            }
             Some(object_store::Error::InvalidPath { .. }) => return (Kind::Other, innermost(error)),
             _ => {}
         }
         let text = error.to_string();
-        if text.contains("169.254.169.254") || text.contains("latest/api/token") {
+        // Amazon's machines have their credentials from there, and nobody else has that address.
+        let from_the_machine = text.contains("169.254.169.254") || text.contains("latest/api/token");
+        if from_the_machine && !self.is_passing() {
             let advice = "no credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)";
             return (Kind::Denied, advice.into());
         }
@@ -222,6 +271,10 @@ impl Answer {
             "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => {
                 "access denied (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and what they may do in this bucket)"
             }
+            "NotImplemented" => {
+                let advice = format!("{} does not know such a request", server(endpoint));
+                return Some((Kind::Unsupported, advice));
+            }
             "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => {
                 return Some((Kind::Full, "the server has no space left for this bucket".into()));
             }
@@ -231,8 +284,13 @@ impl Answer {
     }
 
     fn explain_status(&self, action: Action, endpoint: Option<&str>) -> Option<(Kind, String)> {
-        let status = self.status?;
         let said = self.message.as_deref().or(self.code.as_deref()).unwrap_or("no more details");
+        if self.is_passing() {
+            let answer = self.status.map_or_else(String::new, |status| format!("HTTP {status}; "));
+            let advice = format!("{} cannot serve now: {said} ({answer}try again later)", server(endpoint));
+            return Some((Kind::Unreachable, advice));
+        }
+        let status = self.status?;
         Some(match status {
             401 | 403 => {
                 let advice = "(check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)";
@@ -247,13 +305,6 @@ impl Answer {
                 (Kind::Other, format!("{} {advice}", server(endpoint)))
             }
             507 => (Kind::Full, "the server has no space left".into()),
-            429 | 500.. => {
-                let server = server(endpoint);
-                (
-                    Kind::Unreachable,
-                    format!("{server} cannot serve now: {said} (HTTP {status}; try again later)"),
-                )
-            }
             _ => (Kind::Other, format!("{} answered HTTP {status}: {said}", server(endpoint))),
         })
     }

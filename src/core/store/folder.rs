@@ -2,6 +2,7 @@
 //! `NAME#1`), fsyncs, renames or hard-links, and fsyncs the folder: the folder's real path before it
 //! exists, an error for a file in its place, and the removal of what a crash left half-written.
 
+use super::Entry;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Once;
@@ -35,6 +36,25 @@ impl Folder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Aside files, by name.
+    pub(super) fn unfinished(&self) -> io::Result<Vec<Entry>> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            // One that is gone by now was a write under way.
+            if let (true, Ok(metadata)) = (is_aside(&name), entry.metadata()) {
+                found.push(Entry { name: name.to_string_lossy().into_owned(), size: metadata.len() });
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
     }
 
     /// Removes aside files that a crash left, before this store's first write. Reading removes nothing.

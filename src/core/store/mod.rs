@@ -4,6 +4,9 @@
 //! returns: a reader sees all of an object or none of it, whatever crashes meanwhile. What the objects
 //! mean, which of them to keep, and the appending to `metrics.jsonl` are left to the callers.
 //!
+//! Over a network, a call that meets no server, or none that can serve, is tried again for a while; see
+//! [`Patience`]. A folder is asked once.
+//!
 //! Calls block. A [`Store`] may be cloned and used from several threads at once; the small runtime that
 //! `object_store` needs turns only while one of them waits.
 
@@ -11,19 +14,23 @@ mod error;
 mod folder;
 pub(crate) mod net;
 mod open;
+mod patience;
 
 pub(crate) use error::innermost;
 pub use error::{Kind, StoreError};
+pub use patience::{Patience, Retries};
 
+use backon::Retryable;
 use bytes::Bytes;
 use error::{Action, Place};
 use folder::Folder;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use patience::{Account, Tries, failure};
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// One object in a listing.
@@ -34,6 +41,10 @@ pub struct Entry {
     /// In bytes.
     pub size: u64,
 }
+
+/// What tells an object from an older or newer one of its name.
+#[derive(Debug, Clone)]
+pub struct Version(UpdateVersion);
 
 /// What a create-only write found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +69,8 @@ struct Inner {
     place: Place,
     /// Where the objects are files.
     folder: Option<Folder>,
+    patience: Patience,
+    retries: Account,
     runtime: Runtime,
 }
 
@@ -71,22 +84,31 @@ impl Store {
     /// # Errors
     /// [`Kind::BadUrl`]: a URL or `AWS_*` that cannot work.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let text =
-            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Self::open_with(url, std::env::vars_os().filter_map(text))
+        Self::open_patiently(url, Patience::default())
     }
 
-    /// Like [`Store::open`], with these variables in place of the environment. Only those that begin with
-    /// `AWS_` are looked at.
+    /// Like [`Store::open`], with these time limits for a server; a folder has the default ones.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    pub fn open_patiently(url: &str, patience: Patience) -> Result<Self, StoreError> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self::open_with(url, patience, std::env::vars_os().filter_map(text))
+    }
+
+    /// Like [`Store::open_patiently`], with these variables in place of the environment. Only those that begin
+    /// with `AWS_` are looked at.
     ///
     /// # Errors
     /// As for [`Store::open`].
     pub fn open_with(
         url: &str,
+        patience: Patience,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, StoreError> {
         let aws = variables.into_iter().filter(|(name, _)| name.starts_with("AWS_")).collect();
-        open::open(url, aws).map(|inner| Self(Arc::new(inner)))
+        open::open(url, patience, aws).map(|inner| Self(Arc::new(inner)))
     }
 
     /// The URL of the whole store, as messages should name it.
@@ -109,15 +131,26 @@ impl Store {
         self.0.folder.as_ref().map(|folder| folder.path().join(name))
     }
 
+    /// What was tried again since the last call of this, by all clones of the store.
+    pub fn take_retries(&self) -> Retries {
+        self.0.retries.take()
+    }
+
     /// The contents of an object.
     ///
     /// # Errors
     /// [`Kind::NotFound`] where it is absent, and whatever keeps the store from answering.
     pub fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        let patience = self.0.patience;
         self.call(Action::Read, name, |objects, path| async move {
-            let found = limited(0, objects.get(&path)).await?;
+            let found = patience.limited(0, objects.get(&path)).await?;
             let size = found.meta.size as usize;
-            limited(size, found.bytes()).await.map(Vec::from)
+            let bytes = patience.limited(size, found.bytes()).await?;
+            if bytes.len() < size {
+                let short = format!("the answer ended after {} of {size} bytes", bytes.len());
+                return Err(failure(io::ErrorKind::UnexpectedEof, short));
+            }
+            Ok(Vec::from(bytes))
         })
     }
 
@@ -145,6 +178,58 @@ impl Store {
         }
     }
 
+    /// The version of an object; `None` where it is absent.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from answering.
+    pub fn version(&self, name: &str) -> Result<Option<Version>, StoreError> {
+        let patience = self.0.patience;
+        let found = self.call(Action::Read, name, |objects, path| async move {
+            patience.limited(0, objects.head(&path)).await
+        });
+        match found {
+            Ok(found) => Ok(Some(Version(UpdateVersion { e_tag: found.e_tag, version: found.version }))),
+            Err(error) if error.kind == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes an object in place of this version, or of none: `false`, and nothing written, if it is another by
+    /// now. A folder, and a server that knows no such condition, write whatever is there.
+    ///
+    /// # Errors
+    /// Whatever keeps the store from holding it.
+    pub fn replace(
+        &self,
+        name: &str,
+        contents: impl Into<Bytes>,
+        version: Option<&Version>,
+    ) -> Result<bool, StoreError> {
+        let contents = contents.into();
+        let mode = match version {
+            _ if self.is_local() => PutMode::Overwrite,
+            None => PutMode::Create,
+            Some(Version(UpdateVersion { e_tag: None, .. })) => PutMode::Overwrite,
+            Some(Version(version)) => PutMode::Update(version.clone()),
+        };
+        match self.write(name, contents.clone(), mode) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind, Kind::Exists | Kind::Changed) => Ok(false),
+            Err(error) if error.kind == Kind::Unsupported => self.put(name, contents).map(|()| true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Files that a write under way, or a crash, has left half-written. They are no objects: nothing lists or
+    /// reads them, and a launch removes them when they are old. Only a folder has any.
+    ///
+    /// # Errors
+    /// Whatever keeps the folder from being read.
+    pub fn unfinished(&self) -> Result<Vec<Entry>, StoreError> {
+        let found = self.0.folder.as_ref().map_or(Ok(Vec::new()), Folder::unfinished);
+        found.map_err(|error| self.explain(Action::List, "", error.into()))
+    }
+
     /// The objects whose names begin with `prefix`, by name. Only those directly under the URL, and no
     /// file that is still being written. A folder that does not exist is empty.
     ///
@@ -154,8 +239,9 @@ impl Store {
         if let Some(folder) = &self.0.folder {
             folder.check_listable().map_err(|error| self.explain(Action::List, "", error.into()))?;
         }
+        let patience = self.0.patience;
         let found = self.call(Action::List, "", |objects, path| async move {
-            limited(0, objects.list_with_delimiter(Some(&path))).await
+            patience.limited(0, objects.list_with_delimiter(Some(&path))).await
         })?;
         let mut entries: Vec<Entry> = (found.objects.into_iter())
             .filter_map(|object| {
@@ -172,8 +258,9 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from deleting it.
     pub fn delete(&self, name: &str) -> Result<(), StoreError> {
+        let patience = self.0.patience;
         let deleted = self.call(Action::Delete, name, |objects, path| async move {
-            limited(0, objects.delete(&path)).await
+            patience.limited(0, objects.delete(&path)).await
         });
         match deleted {
             Err(error) if error.kind == Kind::NotFound => Ok(()),
@@ -185,19 +272,21 @@ impl Store {
         if let Some(folder) = &self.0.folder {
             folder.sweep_once();
         }
-        self.call(Action::Write, name, |objects, path| async move {
+        let patience = self.0.patience;
+        self.call(Action::Write, name, |objects, path| {
+            let (payload, mode) = (PutPayload::from_bytes(contents.clone()), mode.clone());
             let size = contents.len();
-            let written = objects.put_opts(&path, PutPayload::from_bytes(contents), mode.into());
-            limited(size, written).await.map(drop)
+            async move { patience.limited(size, objects.put_opts(&path, payload, mode.into())).await.map(drop) }
         })
     }
 
-    /// Runs one operation to its end on this thread; an error is put in words.
+    /// Runs one operation to its end on this thread, over a network in as many tries as it takes; an error is
+    /// put in words.
     fn call<T, Operation>(
         &self,
         action: Action,
         name: &str,
-        operation: impl FnOnce(Arc<dyn ObjectStore>, ObjectPath) -> Operation,
+        operation: impl Fn(Arc<dyn ObjectStore>, ObjectPath) -> Operation,
     ) -> Result<T, StoreError>
     where
         Operation: Future<Output = Result<T, object_store::Error>>,
@@ -208,9 +297,22 @@ impl Store {
             // Parsed, not encoded: the object has the very name that the caller gave, or none.
             name => ObjectPath::parse(format!("{}/{name}", inner.prefix)),
         };
-        path.map_err(object_store::Error::from)
-            .and_then(|path| inner.runtime.block_on(operation(Arc::clone(&inner.objects), path)))
-            .map_err(|error| self.explain(action, name, Box::new(error)))
+        let path =
+            path.map_err(|error| self.explain(action, name, Box::new(object_store::Error::from(error))))?;
+        let one_try = || async {
+            let done = operation(Arc::clone(&inner.objects), path.clone()).await;
+            done.map_err(|error| self.explain(action, name, Box::new(error)))
+        };
+        if !inner.place.is_remote() {
+            return inner.runtime.block_on(one_try());
+        }
+        let mut tries = Tries::default();
+        let call = one_try
+            .retry(inner.patience.waits())
+            .when(|error| tries.go_on(error, &inner.patience))
+            .notify(|error, _| inner.retries.add(error));
+        let result = inner.runtime.block_on(call);
+        result.map_err(|error| error.after(tries.failed()))
     }
 
     fn explain(
@@ -221,22 +323,5 @@ impl Store {
     ) -> StoreError {
         let object = if name.is_empty() { self.0.url.clone() } else { self.url_of(name) };
         StoreError::explain(action, object, &self.0.place, error)
-    }
-}
-
-/// Gives an answer as long as a slow line needs for it, 100 kB/s after half a minute, so that a server
-/// that takes a connection and then says nothing is an error too.
-async fn limited<T>(
-    bytes: usize,
-    operation: impl Future<Output = Result<T, object_store::Error>>,
-) -> Result<T, object_store::Error> {
-    let patience = Duration::from_secs(30 + bytes as u64 / 100_000);
-    match tokio::time::timeout(patience, operation).await {
-        Ok(result) => result,
-        Err(_) => {
-            let late = format!("no answer within {} s", patience.as_secs());
-            let source = Box::new(std::io::Error::new(std::io::ErrorKind::TimedOut, late));
-            Err(object_store::Error::Generic { store: "store", source })
-        }
     }
 }

@@ -2,21 +2,21 @@
 
 use super::error::{Action, Kind, Place, StoreError};
 use super::folder::Folder;
+use super::patience::{Account, Patience};
 use super::{Inner, net};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// `AWS_*` variables.
 type Variables = BTreeMap<String, String>;
 
-pub(super) fn open(url: &str, aws: Variables) -> Result<Inner, StoreError> {
+pub(super) fn open(url: &str, patience: Patience, aws: Variables) -> Result<Inner, StoreError> {
     let bad = |advice: String| StoreError::new(Kind::BadUrl, Action::Open, url.to_owned(), advice);
     if let Some(rest) = url.strip_prefix("s3://") {
         if let Some((_, bucket)) = rest.split_once('@') {
@@ -25,11 +25,12 @@ pub(super) fn open(url: &str, aws: Variables) -> Result<Inner, StoreError> {
             return Err(StoreError::new(Kind::BadUrl, Action::Open, shown, advice.to_owned()));
         }
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        return open_s3(bucket, prefix, &aws).map_err(bad);
+        return open_s3(bucket, prefix, patience, &aws).map_err(bad);
     }
     if url == "memory:" {
         let memory = Arc::new(InMemory::new());
-        return inner(url.to_owned(), memory, ObjectPath::default(), Place::Memory, None).map_err(bad);
+        let inner = inner(url.to_owned(), memory, ObjectPath::default(), Place::Memory, None, patience);
+        return inner.map_err(bad);
     }
     open_folder(url).map_err(bad)
 }
@@ -40,9 +41,10 @@ fn inner(
     prefix: ObjectPath,
     place: Place,
     folder: Option<Folder>,
+    patience: Patience,
 ) -> Result<Inner, String> {
     let runtime = net::runtime().map_err(|error| error.to_string())?;
-    Ok(Inner { url, objects, prefix, place, folder, runtime })
+    Ok(Inner { url, objects, prefix, place, folder, patience, retries: Account::default(), runtime })
 }
 
 fn open_folder(url: &str) -> Result<Inner, String> {
@@ -61,25 +63,30 @@ fn open_folder(url: &str) -> Result<Inner, String> {
     let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
     let shown = path.display().to_string();
     let shown = if shown.len() > 1 { shown.trim_end_matches('/').to_owned() } else { shown };
-    inner(shown, objects, prefix, Place::Folder, Some(folder))
+    // A write to a disk goes on when nobody waits for it any more, so nobody may ask for a short wait.
+    inner(shown, objects, prefix, Place::Folder, Some(folder), Patience::default())
 }
 
-fn open_s3(bucket: &str, prefix: &str, aws: &Variables) -> Result<Inner, String> {
+fn open_s3(bucket: &str, prefix: &str, patience: Patience, aws: &Variables) -> Result<Inner, String> {
     let proper = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if bucket.is_empty() || !bucket.bytes().all(proper) {
         return Err("the bucket's name is missing or odd; the form is s3://bucket/prefix".to_owned());
     }
     let prefix = ObjectPath::parse(prefix.trim_matches('/'))
         .map_err(|_| "a part of the prefix is empty, or is . or ..".to_owned())?;
-    let (builder, endpoint) = builder(bucket, aws)?;
+    let (builder, endpoint) = builder(bucket, patience, aws)?;
     let objects = Arc::new(builder.build().map_err(|error| missing_half(aws, &error))?);
     let url = format!("s3://{bucket}/{prefix}");
     let url = url.trim_end_matches('/').to_owned();
-    inner(url, objects, prefix, Place::S3 { bucket: bucket.to_owned(), endpoint }, None)
+    inner(url, objects, prefix, Place::S3 { bucket: bucket.to_owned(), endpoint }, None, patience)
 }
 
 /// The client as `AWS_*` describe it, and the address that it will speak to.
-fn builder(bucket: &str, aws: &Variables) -> Result<(AmazonS3Builder, Option<String>), String> {
+fn builder(
+    bucket: &str,
+    patience: Patience,
+    aws: &Variables,
+) -> Result<(AmazonS3Builder, Option<String>), String> {
     net::choose_tls();
     let client = |key| AmazonS3ConfigKey::Client(key);
     let mut builder = AmazonS3Builder::new();
@@ -91,14 +98,15 @@ fn builder(bucket: &str, aws: &Variables) -> Result<(AmazonS3Builder, Option<Str
     }
     let builder = builder
         .with_bucket_name(bucket)
-        .with_retry(retries())
-        .with_config(client(ClientConfigKey::ConnectTimeout), "5s")
-        // The store itself limits each call, by its size.
+        // The store itself tries again, so that every try is seen, and limits each by its size.
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+        .with_config(client(ClientConfigKey::ConnectTimeout), format!("{}ms", patience.connect.as_millis()))
         .with_config(client(ClientConfigKey::Timeout), "1d")
         // Between checkpoints nobody watches idle connections, and a server may have closed them.
         .with_config(client(ClientConfigKey::PoolIdleTimeout), "5s")
         // One object at a time by a plain DELETE, which every server knows and which may be repeated.
         .with_disable_bulk_delete(true);
+    let builder = without_the_systems_proxy(builder);
     let value = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
     let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
     // As object_store reads a yes.
@@ -115,15 +123,16 @@ fn builder(bucket: &str, aws: &Variables) -> Result<(AmazonS3Builder, Option<Str
     }
 }
 
-/// Tries again within some fifteen seconds, which bridges a restart behind a load balancer; a server that
-/// is away for longer is an error that the caller sees soon.
-fn retries() -> RetryConfig {
-    let backoff = BackoffConfig {
-        init_backoff: Duration::from_millis(100),
-        max_backoff: Duration::from_secs(3),
-        base: 2.0,
-    };
-    RetryConfig { backoff, max_retries: 6, retry_timeout: Duration::from_secs(15) }
+/// Without a proxy in `AWS_*` there is none: a client that has no proxy at all would take `HTTP_PROXY` and its
+/// like from the environment, but one whose every host is an exception asks no further.
+fn without_the_systems_proxy(builder: AmazonS3Builder) -> AmazonS3Builder {
+    let client = |key| AmazonS3ConfigKey::Client(key);
+    if builder.get_config_value(&client(ClientConfigKey::ProxyUrl)).is_some() {
+        return builder;
+    }
+    builder
+        .with_config(client(ClientConfigKey::ProxyUrl), "http://127.0.0.1")
+        .with_config(client(ClientConfigKey::ProxyExcludes), "*,0.0.0.0/0,::/0")
 }
 
 /// The builder's complaint, which for the likely case names no variable.

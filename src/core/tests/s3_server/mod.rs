@@ -1,7 +1,6 @@
 //! The real S3 server of a test program: `launch/s3-local` runs it as long as this process holds the other
 //! end of its standard input, so that it ends with the tests however they end.
 
-use bachdist_core::store::{Store, StoreError};
 use std::collections::BTreeMap;
 use std::env;
 use std::io::{BufRead, BufReader};
@@ -19,16 +18,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens a store as a process with the server's `AWS_*` would, some of them changed.
-    pub fn open(&self, url: &str, changes: &[(&str, Option<&str>)]) -> Result<Store, StoreError> {
+    /// Where it listens.
+    pub fn endpoint(&self) -> &str {
+        &self.variables["AWS_ENDPOINT_URL"]
+    }
+
+    /// The `AWS_*` of a process that is to reach it at this address: its own, or a proxy's.
+    pub fn variables(&self, endpoint: &str) -> Variables {
         let mut variables = self.variables.clone();
-        for (name, value) in changes {
-            match value {
-                Some(value) => variables.insert((*name).to_owned(), (*value).to_owned()),
-                None => variables.remove(*name),
-            };
-        }
-        Store::open_with(url, variables)
+        variables.insert("AWS_ENDPOINT_URL".to_owned(), endpoint.to_owned());
+        variables
     }
 }
 
@@ -44,9 +43,11 @@ fn start_server() -> Option<Server> {
         println!("skipped: no S3 server (launch/setup --tests installs it)");
         return None;
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch/s3-local");
+    // The tests of both packages have this module.
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let script = folders.find_map(|folder| Some(folder.join("launch/s3-local")).filter(|file| file.exists()));
     // `read` ends when this process does, by whatever end.
-    let mut process = Command::new(script)
+    let mut process = Command::new(script.unwrap())
         .args(["run", "bash", "-c", "env | grep ^AWS_; echo; read -r _"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -68,16 +69,4 @@ fn cache() -> Option<PathBuf> {
     named("BACHDIST_CACHE")
         .or_else(|| named("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
         .or_else(|| named("HOME").map(|home| home.join(".cache/bachdist")))
-}
-
-/// `AWS_*` for a server that will not answer.
-pub fn credentials(endpoint: &str) -> Variables {
-    [
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_ALLOW_HTTP", "true"),
-        ("AWS_ACCESS_KEY_ID", "somebody"),
-        ("AWS_SECRET_ACCESS_KEY", "something"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
 }

@@ -1,0 +1,154 @@
+//! `bachdist checkpoint diff`: where two checkpoints differ, for people and for programs.
+
+use anyhow::Result;
+use bachdist_core::checkpoint::diff::Diff;
+use bachdist_core::checkpoint::diff::tensors::TensorDifference;
+use bachdist_core::checkpoint::open::open;
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::print::{say, tell};
+use serde_json::{Value, json};
+
+use crate::cli;
+use crate::report::layers::{count, thousands};
+
+/// Compares, prints, and fails if there is a difference.
+pub fn run(arguments: &cli::Diff) -> Result<()> {
+    let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
+    a.notes.iter().chain(&b.notes).for_each(|note| tell(format_args!("note: {note}")));
+    let diff = Diff::between_stored(&a, &b);
+    if arguments.json {
+        say(as_json(&diff))?;
+    } else if diff.is_equal() {
+        say(format_args!("equal in every bit, after {}", count(a.checkpoint.step, "step")))?;
+    } else {
+        say(table(&diff, [&a.location, &b.location]))?;
+    }
+    verdict(&diff, [&a.location, &b.location])
+}
+
+/// `{equal, steps, differences, tensors}`; what is no number in JSON is null.
+pub fn as_json(diff: &Diff) -> Value {
+    let Diff { steps, differences, tensors } = diff;
+    json!({ "equal": diff.is_equal(), "steps": steps, "differences": differences, "tensors": tensors })
+}
+
+/// An error that names the first tensor that differs, or the first other thing.
+pub fn verdict(diff: &Diff, names: [&str; 2]) -> Result<()> {
+    let first = match (diff.tensors.first(), diff.differences.first()) {
+        (Some(tensor), _) => format!("first in {}", in_words(tensor)),
+        (None, Some(difference)) => difference.told(["in the one", "in the other"]),
+        (None, None) => return Ok(()),
+    };
+    let message = format!("{} and {} differ: {first}", names[0], names[1]);
+    Err(Failure::new(Code::Storage, message).into())
+}
+
+fn in_words(tensor: &TensorDifference) -> String {
+    let TensorDifference { name, shape, differing, largest, at, .. } = tensor;
+    let all: usize = shape.iter().product();
+    format!(
+        "{name}: {} of {} numbers, by up to {largest:.1e} at {at:?}",
+        thousands(*differing as u64),
+        thousands(all as u64)
+    )
+}
+
+/// What differs, first all but numbers, then a line for each tensor.
+pub fn table(diff: &Diff, names: [&str; 2]) -> String {
+    let mut lines = vec![format!("a  {}", names[0]), format!("b  {}", names[1])];
+    if !diff.differences.is_empty() {
+        lines.push(String::new());
+        lines.extend(diff.differences.iter().map(|difference| difference.told(["in a", "in b"])));
+    }
+    let (weights, optimizer): (Vec<_>, Vec<_>) =
+        diff.tensors.iter().partition(|tensor| !tensor.name.starts_with(OPTIMIZER));
+    for (title, tensors) in [("weights", weights), (OPTIMIZER.trim_end_matches('.'), optimizer)] {
+        if tensors.is_empty() {
+            continue;
+        }
+        lines.push(format!(
+            "\n{title:<21} {:<12} {:>9} {:>8} {:<12} {:>12}",
+            "shape", "differing", "largest", "at", "ulps"
+        ));
+        lines.extend(tensors.into_iter().map(row));
+    }
+    lines.join("\n")
+}
+
+/// The optimizer's tensors have the names of the weights behind this, which would fill half a line.
+const OPTIMIZER: &str = "optimizer.mean_square.";
+
+fn row(tensor: &TensorDifference) -> String {
+    let TensorDifference { name, shape, differing, largest, at, ulps, .. } = tensor;
+    let name = name.trim_start_matches(OPTIMIZER);
+    let [shape, at] = [shape, at].map(|numbers| format!("{numbers:?}"));
+    let largest = format!("{largest:.1e}");
+    let ulps = ulps.map_or("NaN".into(), |ulps| thousands(u64::from(ulps)));
+    let differing = thousands(*differing as u64);
+    format!("{name:<21} {shape:<12} {differing:>9} {largest:>8} {at:<12} {ulps:>12}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bachdist_core::config::compare::Difference;
+
+    fn tensor(name: &str, largest: f64, ulps: Option<u32>) -> TensorDifference {
+        let (shape, at) = (vec![1024, 256], vec![1023, 255]);
+        TensorDifference {
+            name: name.into(),
+            shape,
+            differing: 262_144,
+            largest,
+            at,
+            values: [1.0, 2.0],
+            ulps,
+        }
+    }
+
+    fn diff() -> Diff {
+        let difference = Difference { key: "train.seed".into(), values: [json!(1), json!(2)] };
+        let tensors = vec![
+            tensor("lstm.weight_ih_l2", 1.26e-7, Some(u32::MAX)),
+            tensor("optimizer.mean_square.dense1.bias", f64::NAN, None),
+        ];
+        Diff { steps: [5, 5], differences: vec![difference], tensors }
+    }
+
+    #[test]
+    fn the_table_fits_a_terminal() {
+        let table = table(&diff(), ["one", "two"]);
+        assert!(table.lines().all(|line| line.len() <= 80), "{table}");
+        let expected = "\
+a  one
+b  two
+
+train.seed is 1 in a and 2 in b
+
+weights               shape        differing  largest at                   ulps
+lstm.weight_ih_l2     [1024, 256]    262,144   1.3e-7 [1023, 255]  4,294,967,295
+
+optimizer.mean_square shape        differing  largest at                   ulps
+dense1.bias           [1024, 256]    262,144      NaN [1023, 255]           NaN";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn the_verdict_names_the_first_tensor() {
+        let mut diff = diff();
+        let line = |diff: &Diff| verdict(diff, ["x", "y"]).unwrap_err().to_string();
+        let first = "lstm.weight_ih_l2: 262,144 of 262,144 numbers, by up to 1.3e-7 at [1023, 255]";
+        assert_eq!(line(&diff), format!("x and y differ: first in {first}"));
+        diff.tensors.clear();
+        assert_eq!(line(&diff), "x and y differ: train.seed is 1 in the one and 2 in the other");
+        diff.differences.clear();
+        assert!(verdict(&diff, ["x", "y"]).is_ok());
+    }
+
+    #[test]
+    fn no_number_is_null_in_json() {
+        let json = as_json(&diff());
+        assert_eq!(json["tensors"][1]["largest"], Value::Null);
+        assert_eq!((&json["equal"], &json["tensors"][0]["at"]), (&json!(false), &json!([1023, 255])));
+    }
+}

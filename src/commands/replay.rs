@@ -1,0 +1,140 @@
+//! `bachdist replay`: make steps of a run again, and compare with what it saved.
+
+use anyhow::Result;
+use bachdist_core::checkpoint::diff::Diff;
+use bachdist_core::checkpoint::list::list;
+use bachdist_core::checkpoint::open::{Opened, open, place_of};
+use bachdist_core::checkpoint::problem::Problem;
+use bachdist_core::checkpoint::{Checkpoint, Name};
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::print::{say, tell};
+use bachdist_core::store::Store;
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::diff::{as_json, table, verdict};
+use crate::cli::Replay;
+use crate::comm::Comm;
+use crate::comm::agree::agree;
+use crate::comm::meanwhile::meanwhile;
+use crate::model::device;
+use crate::report::{Progress, terminal};
+use crate::train::replay::replay;
+
+/// Replays on all ranks; rank 0 alone reads storage and prints.
+pub fn run(arguments: &Replay, comm: &dyn Comm) -> Result<u8> {
+    let finding = (comm.rank() == 0).then_some(|| Task::find(arguments));
+    let task = agree(comm, meanwhile(comm, finding).transpose())?;
+    let (mut bytes, mut last) = match &task {
+        Some(task) => (task.from.bytes.clone(), task.last.to_le_bytes().to_vec()),
+        None => (Vec::new(), Vec::new()),
+    };
+    comm.broadcast(&mut bytes);
+    comm.broadcast(&mut last);
+    let last = u64::from_le_bytes(*last.first_chunk().expect("rank 0 sent eight bytes"));
+    let checkpoint = Checkpoint::decode(&bytes)?;
+
+    device::set_threads(comm);
+    let bar = task.as_ref().and_then(|task| task.bar());
+    let first = checkpoint.step;
+    let made = |step: u64| bar.iter().for_each(|bar| bar.set_position(step - first));
+    let replayed = replay(comm, checkpoint, last, &arguments.device, made)?;
+    bar.iter().for_each(ProgressBar::finish_and_clear);
+
+    let comparing = task.map(|task| move || task.compare(replayed, arguments.json));
+    agree(comm, meanwhile(comm, comparing).unwrap_or(Ok(())))?;
+    Ok(0)
+}
+
+/// What is to be made again.
+struct Task {
+    /// Where it begins.
+    from: Opened,
+    /// Where that lies, and what it is to be compared with.
+    beside: Store,
+    /// The step up to which.
+    last: u64,
+}
+
+impl Task {
+    fn find(arguments: &Replay) -> Result<Task> {
+        let from = open(&arguments.checkpoint)?;
+        from.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+        if Problem::of_windows(&from.checkpoint).is_some() {
+            let message = format!(
+                "{} was trained on other windows than its {} steps should have taken, so a replay from it proves \
+                 nothing; begin at an earlier checkpoint (bachdist checkpoint verify says which are right)",
+                from.location, from.checkpoint.step
+            );
+            return Err(Failure::new(Code::Storage, message).into());
+        }
+        let (beside, _) = place_of(&from.location)?;
+        let last = match arguments.steps {
+            Some(steps) => from.checkpoint.step.checked_add(steps).ok_or_else(|| {
+                Failure::new(Code::Usage, format!("--steps {steps} is more than can be counted"))
+            })?,
+            None => next(&beside, &from)?,
+        };
+        Ok(Task { from, beside, last })
+    }
+
+    /// A bar over the steps, if a person is watching.
+    fn bar(&self) -> Option<ProgressBar> {
+        let steps = self.last - self.from.checkpoint.step;
+        terminal::bar(Progress::Auto, steps, "replay [{wide_bar}] {pos}/{len} {eta} left")
+    }
+
+    /// Compares what came out with what the run saved, prints, and fails if there is a difference.
+    fn compare(&self, replayed: Checkpoint, as_json_object: bool) -> Result<()> {
+        let (first, last) = (self.from.checkpoint.step + 1, self.last);
+        let bytes = replayed.encode();
+        let name = Name::of(last, &bytes);
+        let stored = open(&self.beside.url_of(&self.stored(&name)?.to_string()))?;
+        let title = format!("replayed from {}", self.from.location);
+        let replayed = Opened { bytes, checkpoint: replayed, location: title, notes: Vec::new() };
+        let diff = Diff::between_stored(&stored, &replayed);
+        let names = [stored.location.as_str(), &replayed.location];
+        if as_json_object {
+            let mut object = as_json(&diff);
+            object["replayed"] = json!({ "first": first, "last": last, "name": name.to_string() });
+            say(object)?;
+        } else if diff.is_equal() {
+            let steps =
+                if first == last { format!("step {last}") } else { format!("steps {first} to {last}") };
+            say(format_args!("replayed {steps}: {name}, the same bits"))?;
+        } else {
+            say(table(&diff, names))?;
+        }
+        verdict(&diff, names)
+    }
+
+    /// The checkpoint of the last step that the run saved; of several, one with other bits than the replay has.
+    fn stored(&self, replayed: &Name) -> Result<Name> {
+        let mut names: Vec<Name> = list(&self.beside)?.into_iter().map(|listed| listed.name).collect();
+        names.retain(|name| name.step == self.last);
+        let other = names.iter().find(|name| *name != replayed).or(names.first());
+        Ok(other.cloned().ok_or_else(|| {
+            let message = format!(
+                "{} holds no checkpoint of step {}; the replayed state has the name {replayed}, as it has in every run of \
+                 this configuration (without --steps a replay goes to the next checkpoint there)",
+                self.beside.url(),
+                self.last
+            );
+            Failure::new(Code::Storage, message)
+        })?)
+    }
+}
+
+/// The step of the next checkpoint.
+fn next(beside: &Store, from: &Opened) -> Result<u64> {
+    let steps: Vec<u64> = list(beside)?.into_iter().map(|listed| listed.name.step).collect();
+    let own = from.checkpoint.step;
+    Ok(steps.into_iter().find(|&step| step > own).ok_or_else(|| {
+        let message = format!(
+            "{} is the last checkpoint there, so there is none to compare a replay with; name an earlier one, or \
+             --steps to learn the name of a later state",
+            from.location
+        );
+        Failure::new(Code::Storage, message)
+    })?)
+}

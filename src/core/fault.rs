@@ -1,0 +1,234 @@
+//! Faults on purpose: how the tests show what a run survives, and how anybody can try it on a cluster of their own.
+//!
+//! The code passes named points, [`at`]. With nothing in `BACHDIST_FAULT`, and in `sample`, passing one does nothing. `BACHDIST_FAULT="exchange@1#3=kill"` kills rank 1 when it passes `exchange` for the third time.
+//! A list is separated by commas; without `@` rank 0 is meant, without `#` the first time.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
+
+use crate::print::tell;
+
+/// The variable that asks for faults.
+pub const VARIABLE: &str = "BACHDIST_FAULT";
+
+/// Points that a run passes, in the order of a step.
+pub const POINTS: [&str; 16] = [
+    "start",     // before storage is read
+    "claim",     // rank 0, before the attempt is claimed
+    "step",      // before a step; `fail` is an error of this rank
+    "load",      // before a lane's windows are loaded; `fail` loads one of them twice
+    "loss",      // after a lane's loss is known; `fail` makes it no number
+    "exchange",  // before the gradients are exchanged
+    "exchanged", // after it, before the update
+    "validate",  // before a batch of validation
+    "copy",      // rank 0, in the middle of the copy for a checkpoint
+    "metrics",   // saving thread, before metrics.jsonl is written as a whole
+    "upload",    // saving thread, before the checkpoint is written
+    "uploaded",  // saving thread, after it
+    "retire",    // saving thread, before an old checkpoint is deleted
+    "retired",   // saving thread, after it
+    "close",     // after the last step
+    "closed",    // rank 0, when everything is safe
+];
+
+/// What is to happen at a point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
+    /// As it was asked for.
+    text: String,
+    point: String,
+    rank: usize,
+    /// The time of passing that is meant, from 1.
+    count: u64,
+    action: Action,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    /// The place itself fails, in a way of its own.
+    Fail,
+    Panic,
+    /// A signal.
+    Send(Signal, Target),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// This rank.
+    Rank,
+    /// The launcher, which started it.
+    Launcher,
+    /// The launcher and all ranks that it started on this host, at once.
+    All,
+}
+
+/// A description in `BACHDIST_FAULT` that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{VARIABLE}: {0:?} is not POINT[@RANK][#COUNT]=ACTION: {1}")]
+pub struct FaultError(String, String);
+
+struct Armed {
+    /// Those of this rank, with how often each one's point was passed.
+    faults: Vec<(Fault, AtomicU64)>,
+}
+
+static ARMED: OnceLock<Armed> = OnceLock::new();
+
+/// Takes the faults of this rank from the environment. Calls after the first change nothing.
+pub fn arm(rank: usize) -> Result<(), FaultError> {
+    let Ok(text) = std::env::var(VARIABLE) else { return Ok(()) };
+    let faults: Vec<Fault> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    let own = faults.into_iter().filter(|fault| fault.rank == rank);
+    let _ = ARMED.set(Armed { faults: own.map(|fault| (fault, AtomicU64::new(0))).collect() });
+    Ok(())
+}
+
+/// A point that a run passes. True if the place is to fail now; other faults happen here.
+pub fn at(point: &str) -> bool {
+    let Some(armed) = ARMED.get() else { return false };
+    let mut fails = false;
+    for (fault, passed) in &armed.faults {
+        if fault.point == point && passed.fetch_add(1, Ordering::Relaxed) + 1 == fault.count {
+            tell(format_args!("bachdist: fault: {fault}"));
+            match fault.action {
+                Action::Fail => fails = true,
+                Action::Panic => panic!("fault: {fault}"),
+                Action::Send(signal, target) => target.send(signal),
+            }
+        }
+    }
+    fails
+}
+
+impl Target {
+    fn send(self, signal: Signal) {
+        let launcher = getppid();
+        let targets = match self {
+            Target::Rank => vec![getpid()],
+            Target::Launcher => launcher.into_iter().collect(),
+            // This rank last.
+            Target::All => {
+                let others =
+                    launcher.map(children).unwrap_or_default().into_iter().filter(|&pid| pid != getpid());
+                launcher.into_iter().chain(others).chain([getpid()]).collect()
+            }
+        };
+        for pid in targets {
+            // Gone already is as good.
+            let _ = kill_process(pid, signal);
+        }
+        if signal == Signal::STOP {
+            halt();
+        }
+    }
+}
+
+/// Returns when this process, sent SIGSTOP, has been halted and goes on. A signal to a process goes to any of its
+/// threads: until that one takes it, this one would run on, past its point. Linux takes it and marks all threads to
+/// halt under the lock that /proc reads with, so a thread that sees it gone is halted at the end of that read.
+fn halt() {
+    while stop_is_pending() {
+        std::thread::yield_now();
+    }
+}
+
+fn stop_is_pending() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    pending >> (Signal::STOP.as_raw() - 1) & 1 == 1
+}
+
+/// The processes that one has started, from all its threads.
+fn children(pid: Pid) -> Vec<Pid> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let numbers: Vec<i32> = lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    numbers.into_iter().filter_map(Pid::from_raw).collect()
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let whole = text;
+        let wrong = |why: String| FaultError(whole.into(), why);
+        let (place, action) = text.split_once('=').ok_or_else(|| wrong("there is no =".into()))?;
+        let (place, count) = place.split_once('#').unwrap_or((place, "1"));
+        let (point, rank) = place.split_once('@').unwrap_or((place, "0"));
+        if !POINTS.contains(&point) {
+            return Err(wrong(format!("the points are {}", POINTS.join(", "))));
+        }
+        let number = |text: &str| text.parse::<u64>().map_err(|_| wrong(format!("{text:?} is not a number")));
+        let action = action.parse().map_err(wrong)?;
+        Ok(Fault {
+            text: whole.into(),
+            point: point.into(),
+            rank: number(rank)? as usize,
+            count: number(count)?,
+            action,
+        })
+    }
+}
+
+impl FromStr for Action {
+    type Err = String;
+
+    /// `fail`, `panic`, or a signal, alone for this rank, or with `-launcher` or `-all` behind it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, target) = match text.split_once('-') {
+            None => (text, Target::Rank),
+            Some((name, "launcher")) => (name, Target::Launcher),
+            Some((name, "all")) => (name, Target::All),
+            Some((_, other)) => return Err(format!("{other:?} is neither launcher nor all")),
+        };
+        let signal = match name {
+            "fail" => return Ok(Action::Fail),
+            "panic" => return Ok(Action::Panic),
+            "kill" => Signal::KILL,
+            "stop" => Signal::STOP,
+            "int" => Signal::INT,
+            "term" => Signal::TERM,
+            "usr1" => Signal::USR1,
+            "usr2" => Signal::USR2,
+            _ => return Err("the actions are fail, panic, kill, stop, int, term, usr1, usr2".into()),
+        };
+        Ok(Action::Send(signal, target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_described_by_point_rank_count_and_action() {
+        let fault: Fault = "exchange@1#3=kill-all".parse().unwrap();
+        assert_eq!((fault.point.as_str(), fault.rank, fault.count), ("exchange", 1, 3));
+        assert_eq!(fault.action, Action::Send(Signal::KILL, Target::All));
+        let short: Fault = "upload=fail".parse().unwrap();
+        assert_eq!((short.rank, short.count, short.action), (0, 1, Action::Fail));
+        for wrong in
+            ["upload", "lunch=kill", "upload@x=kill", "upload#=kill", "upload=sing", "upload=kill-them"]
+        {
+            assert!(wrong.parse::<Fault>().is_err(), "{wrong}");
+        }
+    }
+}

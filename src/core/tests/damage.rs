@@ -1,0 +1,220 @@
+//! Whatever happens to stored checkpoints: it is detected and named, recovery takes the newest good one of the
+//! run, and verify says which are bad and why.
+
+#![allow(clippy::unwrap_used)]
+
+mod s3_server;
+mod scene;
+
+use bachdist_core::checkpoint::Name;
+use bachdist_core::checkpoint::origin::Whose;
+use bachdist_core::checkpoint::recover::recover;
+use bachdist_core::checkpoint::verify::Verdict;
+use bachdist_core::random::{Purpose, Stream};
+use bachdist_core::store::{Patience, Store};
+use s3_server::server;
+use scene::{Scene, config, stored};
+use std::fs;
+
+/// Damage that is drawn by chance is drawn from this seed.
+const SEED: u64 = 6;
+
+fn memory() -> Store {
+    Store::open("memory:").unwrap()
+}
+
+fn folder() -> (tempfile::TempDir, Store) {
+    let temporary = tempfile::tempdir().unwrap();
+    let store = Store::open(temporary.path().join("run").to_str().unwrap()).unwrap();
+    (temporary, store)
+}
+
+/// So many places below a limit.
+fn places(count: u64, below: usize) -> impl Iterator<Item = usize> {
+    let stream = Stream::new(SEED, Purpose::Order, &[count]);
+    (0..count).map(move |index| (stream.bits(index) % below as u64) as usize)
+}
+
+fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    bytes
+}
+
+#[test]
+fn a_bit_flipped_anywhere_is_noticed() {
+    let scene = Scene::new(memory());
+    let bytes = scene.bytes(2);
+    let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    // Half of them in the header, which is a small part of the whole and says most about it.
+    let bits = places(500, 8 * bytes.len()).chain(places(500, 8 * header));
+    let mut kinds = std::collections::BTreeMap::new();
+    for (number, bit) in bits.enumerate() {
+        println!("seed {SEED}, number {number}: bit {bit} of {}", 8 * bytes.len());
+        scene.put(scene.name(2), &flipped(&bytes, bit));
+        let recovery = scene.recover();
+        assert_eq!(recovery.newest.as_ref().map(|(name, _)| name), Some(scene.name(1)));
+        let (name, problem) = &recovery.passed_over[0];
+        assert_eq!((name, recovery.passed_over.len()), (scene.name(2), 1));
+        let problem = problem.to_string();
+        assert!(problem.contains("damaged"), "{problem}");
+        if number % 20 == 0 {
+            scene.expect(&[(scene.name(2), &problem)], 1);
+        }
+        *kinds.entry(problem).or_insert(0) += 1;
+    }
+    println!("bits flipped, and as what each was found: {kinds:?}");
+}
+
+#[test]
+fn a_cut_anywhere_is_noticed_and_measured() {
+    let scene = Scene::new(memory());
+    let bytes = scene.bytes(2);
+    let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    for length in places(98, bytes.len()).chain([0, 7, 8, header - 1, header, bytes.len() - 1]) {
+        println!("seed {SEED}: {length} of {} bytes", bytes.len());
+        scene.put(scene.name(2), &bytes[..length]);
+        let says = match length {
+            0 => "is empty".into(),
+            _ if length < header => format!("is cut short or damaged: {length} bytes"),
+            _ => format!("is cut short: {length} of {} bytes", bytes.len()),
+        };
+        scene.expect(&[(scene.name(2), &says)], 1);
+    }
+}
+
+/// One of each kind, on any store; it ends as it began.
+fn damage_of_every_kind(scene: &Scene) {
+    let [oldest, middle, newest] = [0, 1, 2].map(|index| scene.name(index));
+    let bytes = scene.bytes(2);
+
+    scene.put(newest, &[]);
+    scene.expect(&[(newest, "is empty")], 1);
+    scene.put(newest, &bytes[..bytes.len() / 2]);
+    let half = format!("is cut short: {} of {} bytes", bytes.len() / 2, bytes.len());
+    scene.expect(&[(newest, &half)], 1);
+    scene.put(newest, &flipped(&bytes, 4 * bytes.len()));
+    scene.expect(&[(newest, "is damaged: its bytes do not have the hash in its name")], 1);
+    scene.put(newest, &[&bytes[..], b"more"].concat());
+    let longer = format!("is damaged: {} bytes in place of {}", bytes.len() + 4, bytes.len());
+    scene.expect(&[(newest, &longer)], 1);
+
+    // Two that have each other's names.
+    scene.put(newest, &scene.bytes(1));
+    scene.put(middle, &bytes);
+    scene.expect(&[(newest, "say that they are of step 4"), (middle, "say that they are of step 6")], 0);
+    scene.restore();
+
+    // The right hash under another step.
+    let renamed = Name { step: 9, hash: newest.hash.clone() };
+    scene.put(&renamed, &bytes);
+    scene.expect(&[(&renamed, "is renamed: its bytes are of step 6")], 2);
+    scene.store.delete(&renamed.to_string()).unwrap();
+
+    // Another format under its own hash.
+    let other = Name::of(9, b"not a checkpoint");
+    scene.put(&other, b"not a checkpoint");
+    scene.expect(&[(&other, "cannot be read: ")], 2);
+    scene.store.delete(&other.to_string()).unwrap();
+
+    // Everything bad but the oldest.
+    scene.put(middle, &[]);
+    scene.put(newest, &bytes[..100]);
+    scene.expect(&[(middle, "is empty"), (newest, "is cut short")], 0);
+    scene.put(oldest, &[]);
+    let recovery = scene.recover();
+    assert!(recovery.newest.is_none() && recovery.refusal(&scene.store).is_none());
+    assert_eq!(recovery.passed_over.len(), 3);
+    scene.restore();
+
+    another_runs_checkpoint(scene);
+}
+
+fn another_runs_checkpoint(scene: &Scene) {
+    let (foreign, bytes) = stored(2, 8);
+    scene.put(&foreign, &bytes);
+    let recovery = scene.recover();
+    assert_eq!(recovery.newest.as_ref().map(|(name, _)| name), Some(scene.name(2)));
+    assert_eq!(recovery.refusal(&scene.store), None);
+    let notes = recovery.notes(&scene.store);
+    let says = "which belongs to another run: train.seed is 2 there and 1 here";
+    assert!(
+        notes.len() == 1 && notes[0].contains(&foreign.to_string()) && notes[0].contains(says),
+        "{notes:?}"
+    );
+    // Verify has no configuration, but an attempt that says whose prefix it is.
+    let verdicts: Vec<_> = scene.verify().into_iter().map(|found| found.verdict).collect();
+    let bad = Verdict::Bad("belongs to another run than attempt 1".into());
+    assert_eq!(verdicts, [Verdict::Good, Verdict::Good, Verdict::Good, bad]);
+    // So have those that only want the newest.
+    let newest = |whose: &Whose| recover(&scene.store, whose).unwrap().newest.unwrap().0;
+    assert_eq!(&newest(&Whose::last_attempted(&scene.store).unwrap()), scene.name(2));
+    // An attempt of a version before says nothing, and then nobody knows.
+    scene.store.put("attempt-000002", "").unwrap();
+    assert_eq!(newest(&Whose::last_attempted(&scene.store).unwrap()), foreign);
+    assert!(scene.verify().iter().all(|found| found.verdict == Verdict::Good));
+    scene.store.delete("attempt-000002").unwrap();
+    scene.store.delete(&foreign.to_string()).unwrap();
+    scene.expect(&[], 2);
+}
+
+#[test]
+fn in_memory() {
+    damage_of_every_kind(&Scene::new(memory()));
+}
+
+#[test]
+fn in_a_folder() {
+    let (_temporary, store) = folder();
+    damage_of_every_kind(&Scene::new(store));
+}
+
+#[test]
+fn in_a_bucket() {
+    let Some(server) = server() else { return };
+    let variables = server.variables(server.endpoint());
+    let store = Store::open_with("s3://bachdist/damage/kinds", Patience::default(), variables).unwrap();
+    damage_of_every_kind(&Scene::new(store));
+}
+
+#[test]
+fn other_runs_alone_are_refused_by_their_keys() {
+    let store = memory();
+    for (seed, step) in [(2, 4), (3, 6)] {
+        let (name, bytes) = stored(seed, step);
+        store.put(&name.to_string(), bytes).unwrap();
+    }
+    let (damaged, bytes) = stored(1, 8);
+    store.put(&damaged.to_string(), bytes[..1000].to_vec()).unwrap();
+    let recovery = recover(&store, &Whose::Run(scene::origin(1))).unwrap();
+    let refusal = recovery.refusal(&store).unwrap();
+    // The newest of them.
+    assert!(refusal.message.contains("step-00000006-"), "{refusal}");
+    assert!(refusal.message.contains("train.seed is 3 there and 1 here"), "{refusal}");
+    assert!(!refusal.message.contains("\n") && !refusal.message.contains("model."), "{refusal}");
+    assert_eq!(config(3).train.seed, 3);
+}
+
+#[test]
+fn what_only_looks_like_a_checkpoint_is_named() {
+    let (temporary, store) = folder();
+    let scene = Scene::new(store);
+    let path = |name: &str| temporary.path().join("run").join(name);
+    let half = &scene.bytes(2)[..500];
+    let aside = "step-00000008-0123456789abcdef.safetensors#1";
+    fs::write(path(aside), half).unwrap();
+    fs::write(path("step-00000008.safetensors"), half).unwrap();
+    fs::write(path("step-by-step.txt"), "mine").unwrap();
+    fs::write(path("notes.txt"), "mine").unwrap();
+    assert!(scene.recover().passed_over.is_empty());
+    let verified = scene.verify();
+    let found: Vec<_> = verified.iter().skip(3).map(|found| (found.name.as_str(), &found.verdict)).collect();
+    let [(misnamed, Verdict::Bad(a)), (text, Verdict::Note(b)), (half_written, Verdict::Note(c))] = found[..]
+    else {
+        panic!("{found:?}");
+    };
+    assert_eq!([misnamed, text, half_written], ["step-00000008.safetensors", "step-by-step.txt", aside]);
+    assert!(a.contains("is not named like a checkpoint") && b.contains("is not named like"), "{a} {b}");
+    assert!(c.contains("is half-written"), "{c}");
+    assert_eq!(verified.last().map(|found| (found.step, found.bytes)), Some((None, 500)));
+}

@@ -1,0 +1,116 @@
+//! A launch's hold on a run: what it saves, what it retires, and that it stops for a later one.
+
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use bachdist_core::checkpoint::Name;
+use bachdist_core::checkpoint::list::list;
+use bachdist_core::checkpoint::recover::Recovery;
+use bachdist_core::checkpoint::retention::Retention;
+use bachdist_core::checkpoint::run::Run;
+use bachdist_core::failure::{Code, code_of};
+use bachdist_core::store::Store;
+use scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
+use serde_json::Value;
+
+fn retention(keep: usize) -> Retention {
+    Retention { keep, keep_every: None }
+}
+
+fn names(store: &Store) -> Vec<Name> {
+    list(store).unwrap().into_iter().map(|listed| listed.name).collect()
+}
+
+fn own(steps: &[u64]) -> Vec<Name> {
+    steps.iter().map(|&step| stored(1, step).0).collect()
+}
+
+/// The next launch of the run in a scene.
+fn resume(scene: &Scene) -> Run {
+    Run::claim(scene.store.clone(), origin(1), &scene.recover()).unwrap()
+}
+
+#[test]
+fn only_good_checkpoints_of_this_run_are_counted_and_deleted() {
+    let scene = Scene::new(Store::open("memory:").unwrap());
+    // Between its own, older and newer ones: another run's, damaged ones, and misnamed ones.
+    let foreign: Vec<Name> = [1, 3, 5, 7, 9]
+        .map(|step| {
+            let (name, bytes) = stored(2, step);
+            scene.put(&name, &bytes);
+            name
+        })
+        .into();
+    let damaged = Name { step: 5, hash: "0123456789abcdef".into() };
+    scene.put(&damaged, b"");
+    scene.store.put("step-00000001.safetensors", "mine").unwrap();
+
+    let run = resume(&scene);
+    run.save(&checkpoint(1, 8), retention(2)).unwrap();
+    let left = |steps: &[u64]| {
+        let mut left = [&foreign[..], std::slice::from_ref(&damaged), &own(steps)].concat();
+        left.sort();
+        left
+    };
+    assert_eq!(names(&scene.store), left(&[6, 8]));
+    run.save(&checkpoint(1, 10), retention(2)).unwrap();
+    assert_eq!(names(&scene.store), left(&[8, 10]));
+    // A later launch, which knows nothing of what this one learnt.
+    resume(&scene).save(&checkpoint(1, 12), retention(1)).unwrap();
+    assert_eq!(names(&scene.store), left(&[12]));
+    assert_eq!(scene.store.get("step-00000001.safetensors").unwrap(), b"mine");
+}
+
+#[test]
+fn a_damaged_checkpoint_that_is_saved_again_counts_again() {
+    let scene = Scene::new(Store::open("memory:").unwrap());
+    scene.put(scene.name(2), b"");
+    let run = resume(&scene);
+    run.save(&checkpoint(1, 6), KEEP_ALL).unwrap();
+    scene.expect(&[], 2);
+    run.save(&checkpoint(1, 8), retention(2)).unwrap();
+    assert_eq!(names(&scene.store), own(&[6, 8]));
+}
+
+#[test]
+fn an_attempt_says_whose_it_is() {
+    let scene = Scene::new(Store::open("memory:").unwrap());
+    assert_eq!(resume(&scene).attempt(), 2);
+    let text = String::from_utf8(scene.store.get("attempt-000002").unwrap()).unwrap();
+    let said: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(said["run"], origin(1).digest());
+    assert_eq!(said["pid"], std::process::id());
+    assert!(said["host"].is_string());
+    assert_eq!(text, said.to_string(), "not canonical");
+}
+
+#[test]
+fn a_launch_that_was_replaced_writes_nothing() {
+    let scene = Scene::new(Store::open("memory:").unwrap());
+    let stale = resume(&scene);
+    stale.publish("metrics.jsonl", b"stale".into()).unwrap();
+    let later = resume(&scene);
+    later.publish("metrics.jsonl", b"later".into()).unwrap();
+    let before = names(&scene.store);
+    let (name, bytes) = stored(1, 8);
+    for error in [
+        stale.save(&checkpoint(1, 8), retention(1)).map(drop).unwrap_err(),
+        stale.put(&name, bytes).unwrap_err(),
+        stale.publish("metrics.jsonl", b"stale again".into()).unwrap_err(),
+    ] {
+        assert_eq!(code_of(&error), Code::Storage);
+        let line = error.to_string();
+        let holder = format!("process {})", std::process::id());
+        assert!(line.starts_with("attempt 3 of this run (host ") && line.contains(&holder), "{line}");
+        assert!(line.contains("has taken over memory: (this is attempt 2)"), "{line}");
+    }
+    assert_eq!(names(&scene.store), before);
+    assert_eq!(scene.store.get("metrics.jsonl").unwrap(), b"later");
+    later.publish("metrics.jsonl", b"later again".into()).unwrap();
+
+    // By a launch with another configuration, at an address that it should not have.
+    let _other = Run::claim(scene.store.clone(), origin(2), &Recovery::default()).unwrap();
+    let line = later.save(&checkpoint(1, 8), KEEP_ALL).unwrap_err().to_string();
+    assert!(line.starts_with("attempt 4 of another run (host "), "{line}");
+}

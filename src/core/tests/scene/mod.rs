@@ -1,0 +1,143 @@
+//! A small run in a store, made without training: three good checkpoints, and what recovery and verify say of
+//! them once a test has damaged some.
+
+use bachdist_core::checkpoint::origin::{Origin, Whose};
+use bachdist_core::checkpoint::recover::{Recovery, recover};
+use bachdist_core::checkpoint::retention::Retention;
+use bachdist_core::checkpoint::run::Run;
+use bachdist_core::checkpoint::verify::{Verdict, Verified, verify};
+use bachdist_core::checkpoint::{Checkpoint, EpochSums, Name, Training};
+use bachdist_core::config::Config;
+use bachdist_core::corpus::audit::Seen;
+use bachdist_core::corpus::batches::Batches;
+use bachdist_core::corpus::windows::Windows;
+use bachdist_core::corpus::{CLASSES, Piece};
+use bachdist_core::network::Architecture;
+use bachdist_core::store::{Store, StoreError};
+
+/// Keeps everything that a test saves.
+pub const KEEP_ALL: Retention = Retention { keep: 100, keep_every: None };
+
+/// A small run's description; another seed makes another run.
+pub fn config(seed: u64) -> Config {
+    let mut config = Config::default();
+    (config.model.layers, config.model.units, config.model.dense) = (1, 16, 16);
+    config.data.sequence_length = 4;
+    (config.train.batch_size, config.train.lanes, config.train.seed) = (8, 2, seed);
+    config
+}
+
+/// Its music.
+pub fn training() -> Training {
+    let piece = |name: &str, notes: u8| Piece { name: name.into(), classes: (10..10 + notes).collect() };
+    Training::new([piece("a", 30), piece("b", 20)].into())
+}
+
+pub fn origin(seed: u64) -> Origin {
+    Origin::new(&config(seed), &training())
+}
+
+/// The run with this seed after a step; its numbers stand for trained ones.
+pub fn checkpoint(seed: u64, step: u64) -> Checkpoint {
+    let (config, corpus) = (config(seed), training());
+    let windows = Windows::new(&corpus.pieces, config.data.sequence_length);
+    let batches = Batches::new(&windows, &config.train);
+    let architecture = Architecture::new(&config.model, CLASSES);
+    let numbers = |scale: f32| (0..architecture.len()).map(|i| (i as f32 + step as f32) * scale).collect();
+    let seen = Seen::expected(&windows, &batches, seed, step);
+    Checkpoint {
+        step,
+        identity: config.identity(),
+        architecture,
+        parameters: numbers(0.01),
+        mean_square: numbers(0.001),
+        epoch: EpochSums::default(),
+        seen,
+        corpus: corpus.clone(),
+    }
+}
+
+/// Its name and bytes.
+pub fn stored(seed: u64, step: u64) -> (Name, Vec<u8>) {
+    let bytes = checkpoint(seed, step).encode();
+    (Name::of(step, &bytes), bytes)
+}
+
+/// A run in a store, after three checkpoints.
+pub struct Scene {
+    pub store: Store,
+    /// Oldest first.
+    pub good: Vec<(Name, Vec<u8>)>,
+}
+
+impl Scene {
+    pub const STEPS: [u64; 3] = [2, 4, 6];
+
+    pub fn new(store: Store) -> Self {
+        let run = Run::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
+        for step in Self::STEPS {
+            run.save(&checkpoint(1, step), KEEP_ALL).unwrap();
+        }
+        let scene = Scene { store, good: Self::STEPS.iter().map(|&step| stored(1, step)).collect() };
+        scene.expect(&[], 2);
+        scene
+    }
+
+    pub fn name(&self, index: usize) -> &Name {
+        &self.good[index].0
+    }
+
+    pub fn bytes(&self, index: usize) -> Vec<u8> {
+        self.good[index].1.clone()
+    }
+
+    pub fn put(&self, name: &Name, bytes: &[u8]) {
+        self.store.put(&name.to_string(), bytes.to_vec()).unwrap();
+    }
+
+    /// Everything as it was.
+    #[allow(dead_code)] // one of the two test programs with this module does not
+    pub fn restore(&self) {
+        self.good.iter().for_each(|(name, bytes)| self.put(name, bytes));
+    }
+
+    pub fn recover(&self) -> Recovery {
+        recover(&self.store, &Whose::Run(origin(1))).unwrap()
+    }
+
+    /// What verify finds.
+    pub fn verify(&self) -> Vec<Verified> {
+        let mut found = Vec::new();
+        verify(&self.store, |verified| {
+            found.push(verified);
+            Ok::<_, StoreError>(())
+        })
+        .unwrap();
+        found
+    }
+
+    /// That recovery takes this checkpoint, naming each newer bad one with its words, and that verify finds the bad
+    /// ones, and no others.
+    pub fn expect(&self, bad: &[(&Name, &str)], newest: usize) {
+        let recovery = self.recover();
+        let (name, bytes) = recovery.newest.as_ref().expect("a good one");
+        assert_eq!((name, bytes), (self.name(newest), &self.bytes(newest)));
+        let notes = recovery.notes(&self.store);
+        let mut newer: Vec<_> = bad.iter().filter(|(name, _)| name > &self.name(newest)).collect();
+        newer.sort_by(|a, b| b.0.cmp(a.0));
+        assert_eq!(notes.len(), newer.len(), "{notes:?}");
+        for (note, (name, words)) in notes.iter().zip(newer) {
+            assert!(note.contains(&name.to_string()) && note.contains(words), "{name}: {words}: {note}");
+        }
+        let verified = self.verify();
+        for (name, words) in bad {
+            let found = verified.iter().find(|found| found.name == name.to_string()).expect("listed");
+            assert!(
+                matches!(&found.verdict, Verdict::Bad(problem) if problem.contains(words)),
+                "{words}: {found:?}"
+            );
+        }
+        let good = verified.iter().filter(|found| found.verdict == Verdict::Good).count();
+        assert_eq!((good, verified.len()), (verified.len() - bad.len(), verified.len()), "{verified:?}");
+    }
+}

@@ -1,0 +1,57 @@
+//! Making steps of a run again from one of its checkpoints. Nothing is written or claimed.
+//!
+//! All that the steps depend on is in the checkpoint: its music, and the part of the configuration that decides the
+//! weights. So what comes out has the bits that the run had, on any number of ranks.
+
+use anyhow::{Context, Result};
+use bachdist_core::checkpoint::Checkpoint;
+use bachdist_core::corpus::windows::Windows;
+use bachdist_core::failure::{Code, Failure};
+
+use super::plan;
+use super::step::{Outcome, Totals, Trainer};
+use crate::comm::Comm;
+use crate::comm::agree::agree;
+use crate::model::Model;
+use crate::phase::Phase;
+
+/// The state after step `last`, from a checkpoint of an earlier one that has a window to train on. All ranks call
+/// this with the same checkpoint; `made` is told of every step.
+pub fn replay(
+    comm: &dyn Comm,
+    checkpoint: Checkpoint,
+    last: u64,
+    device: &str,
+    mut made: impl FnMut(u64),
+) -> Result<Checkpoint> {
+    let mut config = checkpoint.config()?;
+    device.clone_into(&mut config.train.device);
+    comm.set_patience(config.train.patience(None));
+    let (share, device) = agree(comm, plan::place(comm, &config.train).map_err(Into::into))?;
+    let model = Model::new(checkpoint.architecture, device);
+    let windows = Windows::new(&checkpoint.corpus.pieces, config.data.sequence_length);
+    let state = (checkpoint.parameters, checkpoint.mean_square);
+    let mut trainer = Trainer::new(comm, &config, windows, share, model, state);
+    let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };
+    for step in checkpoint.step..last {
+        Phase::Step(step + 1).enter();
+        let (sums, loaded) = match trainer.step(step, 0).with_context(|| Phase::now().to_string())? {
+            Outcome::Updated { sums, seen, .. } => (sums, seen),
+            Outcome::NonFinite { .. } => return agree(comm, Err(non_finite(step).into())),
+        };
+        totals.add(&trainer.batches().batch(step), sums, loaded);
+        made(step + 1);
+    }
+    let Trainer { parameters, mean_square, .. } = trainer;
+    let Totals { epoch, seen } = totals;
+    Ok(Checkpoint { step: last, parameters, mean_square, epoch, seen, ..checkpoint })
+}
+
+/// What all ranks found.
+fn non_finite(step: u64) -> Failure {
+    let message = format!(
+        "step {}: the loss or gradient is not finite in the replay; a run would have stopped there",
+        step + 1
+    );
+    Failure::new(Code::NonFinite, message)
+}

@@ -1,0 +1,137 @@
+//! Signals that ask a run to stop: to one rank or to mpirun, in every phase. What comes out is what was promised, what
+//! was saved is whole, and the run goes on to the bits of one that never stopped.
+//!
+//! Not every signal in every place: all four are one flag in a rank, so each phase and each receiver is there with
+//! some of them, and each of them with some phase and receiver. What passes through mpirun is done under Open MPI 4
+//! and 5. `resume` has signals at moments that nobody chose.
+
+use std::sync::OnceLock;
+
+use crate::harness::{OpenMpi, Place, ended, open_mpi, open_mpi_5};
+
+/// A hundred steps, ten saves, 25 validations: enough to be stopped in the middle of.
+const RUN: &str = "train tiny.toml --set train.epochs=25 --set checkpoint.every_steps=10";
+
+/// The checkpoints and validations of the run that never stopped.
+fn whole() -> &'static (Vec<String>, Vec<serde_json::Value>) {
+    static WHOLE: OnceLock<(Vec<String>, Vec<serde_json::Value>)> = OnceLock::new();
+    WHOLE.get_or_init(|| {
+        let place = Place::with_holdout();
+        place.bachdist(RUN).ok();
+        (place.checkpoints("run"), validations(&place))
+    })
+}
+
+fn validations(place: &Place) -> Vec<serde_json::Value> {
+    place.metrics("run").into_iter().filter(|line| line["kind"] == "validation").collect()
+}
+
+/// Stops a run on three ranks by each of these faults, and goes on on two.
+fn stop_and_go_on(open_mpi: &OpenMpi, faults: &[&str], code: i32) {
+    faults.iter().for_each(|fault| stop_at(open_mpi, fault, code));
+}
+
+fn stop_at(open_mpi: &OpenMpi, fault: &str, code: i32) {
+    let place = Place::with_holdout();
+    let mut launch = place.launch_under(open_mpi, 3, RUN);
+    let stopped = ended(launch.env("BACHDIST_FAULT", fault));
+    place.wait_until_deserted();
+    for fault in fault.split(',') {
+        assert!(
+            stopped.stderr.contains(&format!("fault: {fault}")),
+            "{fault} did not happen: {}",
+            stopped.stderr
+        );
+    }
+    assert_eq!(stopped.code, code, "{open_mpi:?}: {fault}: {}{}", stopped.stdout, stopped.stderr);
+    let saved = place.checkpoints("run");
+    if stopped.code == 75 {
+        assert!(stopped.stdout.contains("stopped as asked after step "), "{fault}: {}", stopped.stdout);
+        let step = place.metrics("run").pop().expect("metrics")["step"].as_u64().expect("a step");
+        let newest = saved.last().expect("a checkpoint");
+        assert!(
+            newest.starts_with(&format!("step-{step:08}-")) && step < 100,
+            "{fault}: {newest}, step {step}"
+        );
+    }
+    if !saved.is_empty() {
+        place.bachdist("checkpoint verify run").ok();
+    }
+    ended(&mut place.launch_under(open_mpi, 2, RUN)).ok();
+    let (checkpoints, figures) = whole();
+    assert_eq!(place.checkpoints("run").last(), checkpoints.last(), "{fault}");
+    assert_eq!(place.recorded_steps("run"), (1..=100).collect::<Vec<_>>(), "{fault}");
+    assert_eq!(validations(&place), *figures, "{fault}");
+}
+
+#[test]
+fn one_rank_is_told_in_training() {
+    let Some(open_mpi) = open_mpi() else { return };
+    let faults = ["step@1#30=usr1", "exchange@0#44=usr2", "exchanged@2#51=int", "loss@1#3=term"];
+    stop_and_go_on(&open_mpi, &faults, 75);
+}
+
+#[test]
+fn one_rank_is_told_in_validation() {
+    let Some(open_mpi) = open_mpi() else { return };
+    stop_and_go_on(&open_mpi, &["validate@2#7=usr2", "validate@0#12=term"], 75);
+}
+
+#[test]
+fn one_rank_is_told_while_it_saves() {
+    let Some(open_mpi) = open_mpi() else { return };
+    stop_and_go_on(&open_mpi, &["upload@0#2=int", "uploaded@0#1=usr1", "copy@0#3=term"], 75);
+}
+
+#[test]
+fn one_rank_is_told_before_the_first_step() {
+    let Some(open_mpi) = open_mpi() else { return };
+    stop_and_go_on(&open_mpi, &["start@0=int", "start@2=usr1", "claim@0=usr2"], 75);
+}
+
+#[test]
+fn one_rank_is_told_twice() {
+    let Some(open_mpi) = open_mpi() else { return };
+    // A scheduler that repeats itself, and one that has lost its patience: INT or TERM after any other ends at once.
+    stop_and_go_on(&open_mpi, &["step@0#34=term,upload@0#4=usr1"], 75);
+    stop_and_go_on(&open_mpi, &["step@1#34=usr1,exchange@1#34=int"], 128 + 2);
+    stop_and_go_on(&open_mpi, &["step@0#34=usr1,upload@0#4=term"], 128 + 15);
+}
+
+#[test]
+fn one_rank_is_told_when_nothing_is_left_to_do() {
+    let Some(open_mpi) = open_mpi() else { return };
+    stop_and_go_on(&open_mpi, &["close@1=usr1", "closed@0=int"], 0);
+}
+
+/// Through mpirun.
+const TOLD: [&str; 4] = [
+    "step@1#30=usr1-launcher",
+    "validate@0#9=usr2-launcher",
+    "upload@0#2=usr1-launcher",
+    "start@1=usr2-launcher",
+];
+
+/// mpirun kills the ranks a second later, or a quarter of it, and ends with 1 whatever they say.
+const CUT_SHORT: [&str; 4] = [
+    "step@1#30=term-launcher",
+    "validate@0#9=int-launcher",
+    "upload@0#2=term-launcher",
+    "start@0=int-launcher",
+];
+
+#[test]
+fn mpirun_4_is_told() {
+    let Some(open_mpi) = open_mpi() else { return };
+    stop_and_go_on(&open_mpi, &TOLD, 75);
+    stop_and_go_on(&open_mpi, &["step@1#60=usr1-all"], 75);
+    stop_and_go_on(&open_mpi, &CUT_SHORT, 1);
+}
+
+#[test]
+fn mpirun_5_is_told() {
+    let Some(open_mpi) = open_mpi_5() else { return };
+    stop_and_go_on(&open_mpi, &TOLD, 75);
+    stop_and_go_on(&open_mpi, &["step@1#30=usr2", "step@1#60=usr1-all"], 75);
+    stop_and_go_on(&open_mpi, &CUT_SHORT, 1);
+}

@@ -1,0 +1,161 @@
+//! A run on a real S3 server, over a line that is not what it should be.
+
+use std::process::Command;
+
+use bachdist_core::store::{Patience, Store};
+
+use crate::harness::{Place, Running, bachdist, ended, json, wait_until};
+use crate::s3_proxy::{Fault, Proxy};
+use crate::s3_server::{Server, server};
+
+/// Seconds in place of minutes, but longer than the server needs on a busy machine.
+const SCALED: &str = "--set checkpoint.timeout_seconds=2 --set checkpoint.retry_seconds=30";
+
+/// A command that reaches the server through a proxy.
+fn through<'a>(proxy: &Proxy, server: &Server, command: &'a mut Command) -> &'a mut Command {
+    command.envs(server.variables(&proxy.endpoint()))
+}
+
+/// The names of the checkpoints in the server, oldest first.
+fn checkpoints(server: &Server, url: &str) -> Vec<String> {
+    let variables = server.variables(server.endpoint());
+    let store = Store::open_with(url, Patience::default(), variables).unwrap();
+    store.list("step-").unwrap().into_iter().map(|entry| entry.name).collect()
+}
+
+#[test]
+fn a_fifth_of_all_requests_fail_and_the_run_ends_with_the_same_name() {
+    let Some(server) = server() else { return };
+    let place = Place::with_tiny();
+    place.bachdist("train tiny.toml --set checkpoint.every_steps=1").ok();
+
+    let proxy = Proxy::before(server.endpoint());
+    proxy.inject(0.2, 3);
+    let url = "s3://bachdist/storage/faults";
+    let run = format!("train tiny.toml --set checkpoint.every_steps=1 --set checkpoint.url={url} {SCALED}");
+    let Some(mut command) = place.launch(2, &run) else { return };
+    let ended = ended(through(&proxy, server, &mut command)).ok();
+    println!("{}{} of {} requests met a fault", ended.stdout, proxy.met_any(), proxy.requests());
+    assert!(Fault::ALL.iter().all(|&fault| proxy.met(fault) > 0), "of every kind");
+    assert_eq!(checkpoints(server, url), place.checkpoints("run"));
+
+    // The log says so, line by line.
+    let store = Store::open_with(url, Patience::default(), server.variables(server.endpoint())).unwrap();
+    let metrics = String::from_utf8(store.get("metrics.jsonl").unwrap()).unwrap();
+    let retries = metrics.lines().filter_map(|line| json(line)["retries"].as_u64()).sum::<u64>();
+    let notes = ended.stdout.lines().filter(|line| line.contains(" was tried again ")).count();
+    assert!(retries > 0 && retries <= proxy.met_any() && notes > 0, "{retries} retries, {notes} notes");
+}
+
+#[test]
+fn an_outage_shorter_than_the_window_is_nobodys_loss() {
+    let Some(server) = server() else { return };
+    let place = Place::with_tiny();
+    place.bachdist("train tiny.toml").ok();
+
+    let proxy = Proxy::before(server.endpoint());
+    proxy.outage_at(2, "PUT", "/step-");
+    let url = "s3://bachdist/storage/short-outage";
+    let mut command = place.command(bachdist());
+    command.args(format!("train tiny.toml --set checkpoint.url={url} {SCALED}").split_whitespace());
+    let running = Running::start(through(&proxy, server, &mut command));
+    proxy.wait_for(Fault::Outage, 5);
+    assert_eq!(checkpoints(server, url), place.checkpoints("run")[..1]);
+    proxy.outage(false);
+    running.end().ok();
+    assert_eq!(checkpoints(server, url), place.checkpoints("run"));
+}
+
+#[test]
+fn proxies_in_the_environment_are_not_followed() {
+    let Some(server) = server() else { return };
+    let place = Place::new();
+    let mut command = place.command(bachdist());
+    command.args(["checkpoint", "list", "s3://bachdist/storage/nothing", "--json"]);
+    command.envs(server.variables(server.endpoint())).env_remove("no_proxy").env_remove("NO_PROXY");
+    for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+        // Nobody listens there.
+        command.env(name, "http://127.0.0.1:1");
+    }
+    assert_eq!(ended(&mut command).ok().json(), serde_json::json!([]));
+}
+
+/// A run that would go on for ever, with a checkpoint every 20 steps.
+const LONG: &str = "train tiny.toml --set train.epochs=100000 --set checkpoint.every_steps=20 \
+                    --set checkpoint.timeout_seconds=1 --set checkpoint.retry_seconds=0.3";
+
+#[test]
+fn an_outage_that_ends_is_bridged() {
+    let Some(server) = server() else { return };
+    let place = Place::with_tiny();
+    let proxy = Proxy::before(server.endpoint());
+    let url = "s3://bachdist/storage/outage";
+    // The third checkpoint meets it.
+    proxy.outage_at(3, "PUT", "/step-");
+    let run = format!("{LONG} --set checkpoint.url={url} --set checkpoint.max_unsaved_steps=1000000000");
+    let Some(mut launch) = place.launch(2, &run) else { return };
+    let running = Running::start(through(&proxy, server, &mut launch));
+    proxy.wait_for(Fault::Outage, 20);
+    let before = checkpoints(server, url).pop().unwrap();
+    proxy.outage(false);
+    wait_until("a newer checkpoint", || checkpoints(server, url).pop().unwrap() > before);
+    running.signal("USR1");
+    let ended = running.end().with_code(75);
+    assert!(ended.stdout.contains("training goes on for up to 1,000,000,000 steps"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("note: the storage is back; step "), "{}", ended.stdout);
+
+    let newest = checkpoints(server, url).pop().unwrap();
+    assert_eq!(newest, straight(&place, &newest));
+}
+
+#[test]
+fn storage_that_is_gone_for_good_loses_nothing() {
+    let Some(server) = server() else { return };
+    let place = Place::with_tiny();
+    let proxy = Proxy::before(server.endpoint());
+    let url = "s3://bachdist/storage/gone";
+    proxy.outage_at(3, "PUT", "/step-");
+    let run = format!("{LONG} --set checkpoint.url={url} --set checkpoint.max_unsaved_steps=40");
+    let Some(mut launch) = place.launch(2, &run) else { return };
+    let ended = ended(through(&proxy, server, &mut launch)).with_code(4);
+    let error = ended.error();
+    assert!(error.contains(&format!("could not save to {url}; step ")), "{error}");
+    let kept = place.checkpoints("runs/tiny.unsaved");
+    assert!(
+        kept.len() == 1 && error.contains(&format!("is safe in runs/tiny.unsaved/{}", kept[0])),
+        "{error}"
+    );
+    let safe = checkpoints(server, url).pop().unwrap();
+    assert!(safe < kept[0], "{safe} was safe already");
+
+    // While it is away, a launch takes nothing and loses nothing.
+    let mut again = place.command(bachdist());
+    let again = through(&proxy, server, again.args(run.split_whitespace()));
+    crate::harness::ended(again).with_code(4);
+    assert_eq!(place.checkpoints("runs/tiny.unsaved"), kept);
+
+    proxy.outage(false);
+    let step: u64 = kept[0][5..13].parse().unwrap();
+    let two_more = format!("{run} --set train.max_steps={}", step + 2);
+    let mut again = place.launch(3, &two_more).unwrap();
+    let ended = crate::harness::ended(through(&proxy, server, &mut again)).ok();
+    let says =
+        format!("note: step {step} was safe in runs/tiny.unsaved/{}, and is in the storage now", kept[0]);
+    assert!(ended.stdout.contains(&says), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&format!("going on after {step} steps")), "{}", ended.stdout);
+    assert!(!place.path("runs/tiny.unsaved").exists());
+    let newest = checkpoints(server, url).pop().unwrap();
+    assert_eq!(newest, straight(&place, &newest));
+}
+
+/// The name that a run in a folder, which never met an outage, has after as many steps as this one.
+fn straight(place: &Place, name: &str) -> String {
+    let step: u64 = name[5..13].parse().unwrap();
+    let options = "--set train.epochs=100000 --set checkpoint.every_steps=1000000";
+    place
+        .bachdist(&format!(
+            "train tiny.toml {options} --set checkpoint.url=straight --set train.max_steps={step}"
+        ))
+        .ok();
+    place.checkpoints("straight").pop().unwrap()
+}
