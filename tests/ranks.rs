@@ -75,6 +75,32 @@ fn equal_names_of_networks_of_other_widths() {
     assert_equal_names(options, &[(1, &[2, 3, 8]), (2, &[1, 2, 5])]);
 }
 
+/// Everything that a configuration can add to the article's step.
+const EVERYTHING: [&str; 7] = [
+    "--set train.objective=every",
+    "--set train.transpose=5",
+    "--set model.intervals=true",
+    "--set model.weight_drop=0.4",
+    "--set optimizer.clip_norm=0.1",
+    "--set optimizer.warmup_steps=3",
+    "--set optimizer.decay_steps=9",
+];
+
+#[test]
+fn equal_names_with_everything_that_a_step_can_have() {
+    let options = format!("{} --set train.stretch=12", EVERYTHING.join(" "));
+    assert_equal_names(&options, &[(1, &[1, 2, 3, 5, 8]), (2, &[1, 2, 3])]);
+}
+
+#[test]
+fn each_of_them_changes_the_weights() {
+    let place = Place::with_tiny();
+    let plain = alone(&place, "");
+    for option in EVERYTHING {
+        assert_ne!(alone(&place, option)[0], plain[0], "{option}");
+    }
+}
+
 /// Each number of lanes is a run of its own, with one name on all numbers of ranks up to it.
 #[test]
 fn equal_names_for_any_number_of_lanes() {

@@ -50,3 +50,59 @@ fn stopped_in_a_validation_it_is_made_again() {
     assert_eq!(validations(&place, "run"), validations(&place, "whole"));
     assert_eq!(place.checkpoints("run").last(), place.checkpoints("whole").last());
 }
+
+/// Steps large enough for the held-out loss to go up and down.
+const RESTLESS: &str = "train tiny.toml --set train.epochs=30 --set train.early_stop=2 --set optimizer.learning_rate=0.02 \
+                        --set checkpoint.keep=1 --set checkpoint.every_steps=3";
+
+#[test]
+fn it_ends_early_and_keeps_the_best() {
+    let place = Place::with_holdout();
+    let ended = place.bachdist(RESTLESS).ok();
+    assert!(
+        ended.stdout.contains("2 validations without a better one; the best is step "),
+        "{}",
+        ended.stdout
+    );
+    let validations = validations(&place, "run");
+    let losses: Vec<f64> = validations.iter().map(|line| line["loss"].as_f64().unwrap()).collect();
+    let (_, rest) = losses.split_at(losses.len() - 3);
+    assert!(rest[0] <= rest[1].min(rest[2]) && losses.iter().all(|&loss| loss >= rest[0]), "{losses:?}");
+
+    // Its checkpoint is kept beside the newest.
+    let best = validations[validations.len() - 3]["step"].as_u64().unwrap();
+    let last = validations[validations.len() - 1]["step"].as_u64().unwrap();
+    let steps: Vec<String> = [best, last].map(|step| format!("step-{step:08}-")).into();
+    let names = place.checkpoints("run");
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names.iter().zip(&steps).all(|(name, step)| name.starts_with(step)), "{names:?} {steps:?}");
+    let composed = place.sample("run --best --only midi").ok();
+    assert!(composed.stdout.contains(&names[0]), "{}", composed.stdout);
+
+    // An ended run stays ended, on any number of ranks.
+    assert!(place.bachdist(RESTLESS).ok().stdout.contains("2 validations without a better one"));
+    assert_eq!(place.checkpoints("run"), names);
+    let Some(ended) = place.on_ranks(3, &format!("{RESTLESS} --set checkpoint.url=3-ranks")) else { return };
+    ended.ok();
+    assert_eq!(place.checkpoints("3-ranks"), names);
+}
+
+#[test]
+fn stopped_before_it_ends_early_it_ends_in_the_same_place() {
+    let place = Place::with_holdout();
+    place.bachdist(&format!("{RESTLESS} --set checkpoint.url=whole")).ok();
+    // A few steps after the first validation.
+    let mut stopped = place.alone(RESTLESS);
+    ended(stopped.env("BACHDIST_FAULT", "step@0#7=usr1")).with_code(75);
+    place.bachdist(RESTLESS).ok();
+    assert_eq!(validations(&place, "run"), validations(&place, "whole"));
+    assert_eq!(place.checkpoints("run").last(), place.checkpoints("whole").last());
+}
+
+#[test]
+fn without_a_validation_none_is_the_best() {
+    let place = Place::with_tiny();
+    place.bachdist("train tiny.toml").ok();
+    let ended = place.sample("run --best").with_code(4);
+    assert!(ended.error().contains("metrics.jsonl there tells of no validation"), "{}", ended.stderr);
+}

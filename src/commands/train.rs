@@ -30,7 +30,7 @@ pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
         return Ok(0);
     }
     Ok(match train::run(comm, &plan, &stop, &arguments.resume, arguments.progress)? {
-        Ended::Done => 0,
+        Ended::Done | Ended::Early => 0,
         Ended::Stopped | Ended::Unsaved => STOPPED,
     })
 }

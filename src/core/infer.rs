@@ -9,7 +9,7 @@ mod product;
 use crate::network::{Architecture, Parameter};
 use product::Matrix;
 
-/// A network ready to run. R rows, C classes, H units, D dense units.
+/// A network ready to run. R rows, C classes, F features, H units, D dense units.
 #[derive(Debug, Clone)]
 pub struct Network {
     architecture: Architecture,
@@ -28,7 +28,7 @@ struct Lstm {
 /// An LSTM layer's input kernel.
 #[derive(Debug, Clone)]
 enum Input {
-    /// The first layer's, (C, 4H): its input is one class, so the product is the row of that class.
+    /// The first layer's, (F, 4H): its input is one or two features, so the product is the sum of their rows.
     OneHot(Vec<f32>),
     /// The others'.
     Units(Matrix),
@@ -44,6 +44,8 @@ struct Linear {
 #[derive(Debug, Clone)]
 pub struct States {
     rows: usize,
+    /// (R) the class seen last, where one was seen.
+    last: Vec<Option<u8>>,
     /// One for each layer.
     layers: Vec<State>,
     /// (R, 4H), room for the gates.
@@ -68,19 +70,20 @@ impl Network {
         let layout = architecture.parameters();
         let mut tensors = layout.iter().map(|p: &Parameter| &parameters[p.range()]);
         let mut next = || tensors.next().expect("one slice for each parameter");
-        let Architecture { classes, layers, units, dense } = architecture;
+        let Architecture { layers, units, dense, .. } = architecture;
+        let features = architecture.features();
         let layers = (0..layers)
             .map(|layer| {
                 let (input, recurrent, bias) = (next(), next(), next());
                 let input = match layer {
-                    0 => Input::OneHot(transpose(input, 4 * units, classes)),
+                    0 => Input::OneHot(transpose(input, 4 * units, features)),
                     _ => Input::Units(Matrix::new(input, 4 * units, units)),
                 };
                 Lstm { input, recurrent: Matrix::new(recurrent, 4 * units, units), bias: bias.to_vec() }
             })
             .collect();
         let dense1 = Linear { weight: Matrix::new(next(), dense, units), bias: next().to_vec() };
-        let dense2 = Linear { weight: Matrix::new(next(), classes, dense), bias: next().to_vec() };
+        let dense2 = Linear { weight: Matrix::new(next(), features, dense), bias: next().to_vec() };
         Network { architecture, layers, dense1, dense2 }
     }
 
@@ -93,7 +96,8 @@ impl Network {
     pub fn states(&self, rows: usize) -> States {
         let Architecture { layers, units, .. } = self.architecture;
         let state = State { hidden: vec![0.0; rows * units], cell: vec![0.0; rows * units] };
-        States { rows, layers: vec![state; layers], gates: vec![0.0; rows * 4 * units] }
+        let gates = vec![0.0; rows * 4 * units];
+        States { rows, last: vec![None; rows], layers: vec![state; layers], gates }
     }
 
     /// Shows every row its next class.
@@ -109,9 +113,10 @@ impl Network {
             for (row, gates) in states.gates.chunks_exact_mut(4 * units).enumerate() {
                 gates.copy_from_slice(&layer.bias);
                 if let Input::OneHot(table) = &layer.input {
-                    let class = usize::from(classes[row]);
-                    let kernel = &table[class * 4 * units..][..4 * units];
-                    gates.iter_mut().zip(kernel).for_each(|(gate, weight)| *gate += weight);
+                    for feature in self.features(states.last[row], classes[row]) {
+                        let kernel = &table[feature * 4 * units..][..4 * units];
+                        gates.iter_mut().zip(kernel).for_each(|(gate, weight)| *gate += weight);
+                    }
                 }
             }
             if let Input::Units(kernel) = &layer.input {
@@ -123,13 +128,35 @@ impl Network {
                 activate(gates, cell, hidden);
             }
         }
+        states.last.iter_mut().zip(classes).for_each(|(last, &class)| *last = Some(class));
+    }
+
+    /// What a note is to the first layer: its class, and the interval to it.
+    fn features(&self, last: Option<u8>, class: u8) -> impl Iterator<Item = usize> {
+        let last = last.filter(|_| self.architecture.intervals);
+        let interval = last.map(|last| self.architecture.interval(last, class));
+        std::iter::once(usize::from(class)).chain(interval)
     }
 
     /// Probability of every class to come next in a row: C numbers that add up to 1.
     pub fn probabilities(&self, states: &States, row: usize) -> Vec<f32> {
         let units = self.architecture.units;
         let top = &states.layers[states.layers.len() - 1].hidden[row * units..][..units];
-        softmax(&self.dense2.apply(&self.dense1.apply(top)))
+        let scores = self.dense2.apply(&self.dense1.apply(top));
+        softmax(&self.logits(scores, states.last[row]))
+    }
+
+    /// (C) from the scores (F) of classes and intervals.
+    fn logits(&self, mut scores: Vec<f32>, last: Option<u8>) -> Vec<f32> {
+        let Architecture { classes, intervals, .. } = self.architecture;
+        if let Some(last) = last.filter(|_| intervals) {
+            let first = self.architecture.interval(last, 0);
+            let (own, of_intervals) = scores.split_at_mut(classes);
+            let of_intervals = &of_intervals[first - classes..][..classes];
+            own.iter_mut().zip(of_intervals).for_each(|(own, interval)| *own += interval);
+        }
+        scores.truncate(classes);
+        scores
     }
 
     /// Probabilities after a whole window, from a state that has seen nothing.
@@ -143,6 +170,7 @@ impl Network {
 impl States {
     /// Makes a row one that has seen nothing.
     pub fn reset(&mut self, row: usize) {
+        self.last[row] = None;
         for State { hidden, cell } in &mut self.layers {
             let units = hidden.len() / self.rows;
             hidden[row * units..][..units].fill(0.0);
@@ -201,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_row_does_not_depend_on_its_neighbours() {
-        let network = network(Architecture { classes: 11, layers: 2, units: 13, dense: 5 });
+        let network = network(Architecture { classes: 11, intervals: true, layers: 2, units: 13, dense: 5 });
         let windows: Vec<Vec<u8>> =
             (0..7u8).map(|row| (0..9u8).map(|t| (row * 5 + t * 3) % 11).collect()).collect();
         let mut states = network.states(7);
@@ -215,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_reset_row_has_seen_nothing() {
-        let network = network(Architecture { classes: 5, layers: 3, units: 4, dense: 6 });
+        let network = network(Architecture { classes: 5, intervals: true, layers: 3, units: 4, dense: 6 });
         let mut states = network.states(2);
         network.advance(&mut states, &[1, 2]);
         states.reset(1);
@@ -227,7 +255,7 @@ mod tests {
     #[test]
     fn by_hand() {
         // One unit, one class, weights chosen so that each gate can be worked out on paper.
-        let architecture = Architecture { classes: 1, layers: 1, units: 1, dense: 1 };
+        let architecture = Architecture { classes: 1, intervals: false, layers: 1, units: 1, dense: 1 };
         let parameters = [0.1, 0.2, 0.3, 0.4, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 2.0, 0.25, 1.0, 0.0];
         let network = Network::new(architecture, &parameters);
         let mut states = network.states(1);

@@ -6,10 +6,16 @@
 use crate::config::Model;
 
 /// Stacked LSTM layers of equal width on one-hot classes, a linear dense layer, a softmax layer.
+///
+/// With intervals there is a one-hot of the interval from the note before beside that of the class (for the first
+/// note of a window all zeros), and the probability of a class is the softmax of two scores' sum: its own, and
+/// that of the interval to it from the last note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Architecture {
     /// Size of the alphabet, C.
     pub classes: usize,
+    /// Whether intervals are seen and predicted too.
+    pub intervals: bool,
     /// LSTM layers.
     pub layers: usize,
     /// Units of each LSTM layer, H.
@@ -49,19 +55,31 @@ impl Parameter {
 impl Architecture {
     /// The network of a configuration over an alphabet.
     pub fn new(model: &Model, classes: usize) -> Self {
-        Architecture { classes, layers: model.layers, units: model.units, dense: model.dense }
+        let Model { layers, units, dense, intervals, .. } = *model;
+        Architecture { classes, intervals, layers, units, dense }
     }
 
-    /// Inputs of an LSTM layer: the alphabet for the first, the units of the one below for the others.
+    /// F: what one note can be to the first layer, and what the last layer scores. The classes, then the intervals
+    /// from C − 1 semitones down to as many up, where there are intervals.
+    pub fn features(&self) -> usize {
+        if self.intervals { 3 * self.classes - 1 } else { self.classes }
+    }
+
+    /// The feature that an interval is, from one class to another.
+    pub fn interval(&self, from: u8, to: u8) -> usize {
+        2 * self.classes - 1 + usize::from(to) - usize::from(from)
+    }
+
+    /// Inputs of an LSTM layer: the features for the first, the units of the one below for the others.
     pub fn inputs(&self, layer: usize) -> usize {
-        if layer == 0 { self.classes } else { self.units }
+        if layer == 0 { self.features() } else { self.units }
     }
 
     /// All parameters in their order in the flat buffer: for each LSTM layer `weight_ih` (4H, inputs),
     /// `weight_hh` (4H, H) and `bias_ih` (4H), gates in the order i, f, g, o; then `dense1` (D, H) and `dense2`
-    /// (C, D) with their biases.
+    /// (F, D) with their biases.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let (c, h, d) = (self.classes, self.units, self.dense);
+        let (f, h, d) = (self.features(), self.units, self.dense);
         let mut parameters: Vec<Parameter> = Vec::new();
         let mut add = |name: String, shape: &[usize]| {
             let offset = parameters.last().map_or(0, |last| last.range().end);
@@ -74,16 +92,16 @@ impl Architecture {
         }
         add("dense1.weight".into(), &[d, h]);
         add("dense1.bias".into(), &[d]);
-        add("dense2.weight".into(), &[c, d]);
-        add("dense2.bias".into(), &[c]);
+        add("dense2.weight".into(), &[f, d]);
+        add("dense2.bias".into(), &[f]);
         parameters
     }
 
     /// Length of the flat buffer: the trainable parameters.
     pub fn len(&self) -> usize {
-        let (c, h, d) = (self.classes, self.units, self.dense);
+        let (f, h, d) = (self.features(), self.units, self.dense);
         let lstm: usize = (0..self.layers).map(|layer| 4 * h * (self.inputs(layer) + h + 1)).sum();
-        lstm + d * (h + 1) + c * (d + 1)
+        lstm + d * (h + 1) + f * (d + 1)
     }
 
     /// Whether there is nothing to train.
@@ -102,5 +120,14 @@ mod tests {
         assert_eq!(article.len(), 1_480_783);
         let last = article.parameters().pop().unwrap();
         assert_eq!(last.range().end, 1_480_783);
+    }
+
+    #[test]
+    fn intervals_lie_after_the_classes() {
+        let architecture = Architecture { classes: 79, intervals: true, layers: 2, units: 16, dense: 17 };
+        assert_eq!(architecture.features(), 79 + 157);
+        let intervals = [(78, 0), (40, 40), (0, 78)].map(|(from, to)| architecture.interval(from, to));
+        assert_eq!(intervals, [79, 157, 235]);
+        assert_eq!(architecture.parameters().pop().unwrap().range().end, architecture.len());
     }
 }

@@ -17,6 +17,10 @@ pub enum Purpose {
     Sampling = 4,
     /// Hashes of windows that were read, by epoch and piece.
     Audit = 5,
+    /// Transposition, by epoch and window.
+    Transposition = 6,
+    /// Recurrent weights dropped, by step and layer.
+    WeightDrop = 7,
 }
 
 /// A stream of random numbers, each found by its index.

@@ -1,8 +1,8 @@
 //! The network through libtorch's graph, one lane after another: the path for CUDA, where layers are cuDNN's,
 //! and on a CPU the oracle of [`super::cpu`].
 //!
-//! Shapes: T notes of a window, R rows of a lane, H units, D dense units, C classes. Time comes first, so that a
-//! note of all rows lies together. On a CPU only operations are used whose rows do not depend on their
+//! Shapes: T notes of a window, after the last Q of which the next is predicted, R rows of a lane, H units, D dense
+//! units, C classes, F features. Time comes first, so that a note of all rows lies together. On a CPU only operations are used whose rows do not depend on their
 //! neighbours, so that a row's numbers have the same bits in whatever lane and rank it is computed.
 
 use anyhow::Result;
@@ -89,8 +89,8 @@ impl Network {
     fn lane_gradient(&self, lane: &LaneBatch, dropout: &Dropout) -> Result<(EpochSums, Vec<f32>)> {
         let log_probabilities = self.forward(lane, Some(dropout))?;
         let targets = Tensor::from_slice(&lane.targets).to_device(self.device).unsqueeze(1);
-        let weights: Vec<f32> =
-            (0..lane.rows).map(|row| if row < lane.windows { 1.0 } else { 0.0 }).collect();
+        let weight = |row: usize| if row % lane.rows < lane.windows { 1.0 } else { 0.0 };
+        let weights: Vec<f32> = (0..lane.targets.len()).map(weight).collect();
         let weights = Tensor::from_slice(&weights).to_device(self.device).unsqueeze(1);
         let loss = -(log_probabilities.f_gather(1, &targets, false)? * weights).sum(Kind::Float);
         let gradients = Tensor::f_run_backward(&[loss], &self.leaves(), false, false)?;
@@ -110,9 +110,16 @@ impl Network {
         tch::no_grad(|| score(&self.forward(lane, None)?, lane))
     }
 
-    /// (R, C) logarithms of the probabilities.
+    /// Logarithmic probabilities after each window of a lane, without dropout: (windows, C).
+    pub fn predict(&self, lane: &LaneBatch) -> Result<Vec<f32>> {
+        let mut rows = tch::no_grad(|| rows(&self.forward(lane, None)?))?;
+        rows.truncate(lane.windows * self.architecture.classes);
+        Ok(rows)
+    }
+
+    /// (Q·R, C) logarithms of the probabilities.
     pub fn forward(&self, lane: &LaneBatch, dropout: Option<&Dropout>) -> Result<Tensor> {
-        let (t, r) = (lane.sequence_length as i64, lane.rows as i64);
+        let [t, r, q] = [lane.sequence_length, lane.rows, lane.predictions].map(|size| size as i64);
         let masked = |x: Tensor, layer: usize| -> Result<Tensor> {
             match dropout {
                 Some(dropout) => {
@@ -123,8 +130,7 @@ impl Network {
                 None => Ok(x),
             }
         };
-        let classes = Tensor::from_slice(&lane.inputs).to_device(self.device);
-        let mut hidden = self.first(&classes, t, r)?;
+        let mut hidden = self.first(lane, t, r)?;
         for (index, layer) in self.layers.iter().enumerate().skip(1) {
             hidden = masked(hidden, index - 1)?;
             hidden = match self.device {
@@ -132,21 +138,48 @@ impl Network {
                 _ => layer.run(hidden.f_reshape([t * r, -1])?.f_matmul(&layer.input.tr())?, t, r)?,
             };
         }
-        let dense = masked(self.dense1.run(&hidden.f_select(0, t - 1)?)?, self.layers.len() - 1)?;
-        Ok(self.dense2.run(&dense)?.f_log_softmax(1, Kind::Float)?)
+        let seen = hidden.f_narrow(0, t - q, q)?.f_reshape([q * r, -1])?;
+        let dense = masked(self.dense1.run(&seen)?, self.layers.len() - 1)?;
+        Ok(self.logits(self.dense2.run(&dense)?, lane)?.f_log_softmax(1, Kind::Float)?)
     }
 
-    /// (T, R, H) outputs of the first layer, whose inputs are classes (T·R).
-    fn first(&self, classes: &Tensor, t: i64, r: i64) -> Result<Tensor> {
+    /// (Q·R, C) from the scores of all features (Q·R, F): a class's own and that of the interval to it.
+    fn logits(&self, scores: Tensor, lane: &LaneBatch) -> Result<Tensor> {
+        if !self.architecture.intervals {
+            return Ok(scores);
+        }
+        let classes = self.architecture.classes;
+        let interval = |last: i64, class: usize| self.architecture.interval(last as u8, class as u8) as i64;
+        let indices: Vec<i64> =
+            lane.last_notes().iter().flat_map(|&last| (0..classes).map(move |c| interval(last, c))).collect();
+        let indices = Tensor::from_slice(&indices).to_device(self.device).f_view([-1, classes as i64])?;
+        Ok(scores.f_narrow(1, 0, classes as i64)? + scores.f_gather(1, &indices, false)?)
+    }
+
+    /// (T, R, H) outputs of the first layer, whose inputs are classes and intervals.
+    fn first(&self, lane: &LaneBatch, t: i64, r: i64) -> Result<Tensor> {
         let layer = &self.layers[0];
-        match self.device {
-            // On CUDA the gradient of a lookup is summed in any order; that of a product is not.
-            Device::Cuda(_) => {
-                let one_hot = classes.f_one_hot(self.architecture.classes as i64)?.f_to_kind(Kind::Float)?;
-                layer.cudnn(&one_hot.f_view([t, r, -1])?)
+        let features = self.architecture.features() as i64;
+        let kernel = layer.input.tr();
+        let look_up = |indices: &[i64]| -> Result<Tensor> {
+            let indices = Tensor::from_slice(indices).to_device(self.device);
+            match self.device {
+                // On CUDA the gradient of a lookup is summed in any order; that of a product is not.
+                Device::Cuda(_) => Ok(indices.f_one_hot(features)?.f_to_kind(Kind::Float)?),
+                // The product with one-hot inputs is the column of each feature.
+                _ => Ok(kernel.f_index_select(0, &indices)?),
             }
-            // The product with one-hot inputs is the column of each class.
-            _ => layer.run(layer.input.tr().f_index_select(0, classes)?, t, r),
+        };
+        let mut found = look_up(&lane.inputs)?;
+        if self.architecture.intervals && t > 1 {
+            let intervals: Vec<i64> =
+                lane.intervals(self.architecture).into_iter().map(|index| index as i64).collect();
+            let of_first = Tensor::zeros([r, found.size()[1]], (Kind::Float, self.device));
+            found = found + Tensor::f_cat(&[of_first, look_up(&intervals)?], 0)?;
+        }
+        match self.device {
+            Device::Cuda(_) => layer.cudnn(&found.f_view([t, r, -1])?),
+            _ => layer.run(found, t, r),
         }
     }
 }
@@ -199,7 +232,13 @@ fn sigmoid(x: &Tensor) -> Tensor {
 
 fn score(log_probabilities: &Tensor, lane: &LaneBatch) -> Result<EpochSums> {
     let classes = log_probabilities.size()[1] as usize;
-    let mut rows = vec![0f32; lane.rows * classes];
-    log_probabilities.f_contiguous()?.f_copy_data(&mut rows, lane.rows * classes)?;
-    Ok(super::score(rows.chunks_exact(classes), lane))
+    Ok(super::score(rows(log_probabilities)?.chunks_exact(classes), lane))
+}
+
+/// All numbers of a tensor, row by row.
+fn rows(tensor: &Tensor) -> Result<Vec<f32>> {
+    let mut rows = vec![0.0; tensor.numel()];
+    let length = rows.len();
+    tensor.f_contiguous()?.f_copy_data(&mut rows, length)?;
+    Ok(rows)
 }

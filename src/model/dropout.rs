@@ -18,7 +18,7 @@ pub struct Dropout {
 
 impl Dropout {
     /// The mask of a layer's output: 0 for what is dropped, 1 / (1 − rate) for the rest (inverted dropout, as
-    /// Keras and PyTorch have it). `shape` is (T, R, H) or (R, D).
+    /// Keras and PyTorch have it). `shape` is (T, R, H) or (Q·R, D).
     pub fn mask(&self, lane: &LaneBatch, layer: usize, shape: &[i64]) -> Vec<f32> {
         let units = shape[shape.len() - 1] as usize;
         let times = shape.iter().product::<i64>() as usize / units / lane.rows;
@@ -48,7 +48,15 @@ mod tests {
     use super::*;
 
     fn lane(first_row: usize, windows: usize) -> LaneBatch {
-        LaneBatch { first_row, windows, rows: 8, sequence_length: 3, inputs: vec![], targets: vec![] }
+        LaneBatch {
+            first_row,
+            windows,
+            rows: 8,
+            sequence_length: 3,
+            predictions: 1,
+            inputs: vec![],
+            targets: vec![],
+        }
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Input kernels are Glorot uniform over the fused (inputs, 4H) matrix, recurrent kernels orthogonal over the
 //! whole (H, 4H) matrix, forget biases 1, the other biases 0, dense kernels Glorot uniform (Keras' defaults).
+//!
+//! Networks with intervals differ in the first input kernel: at most two of its 236 inputs are 1 at once, and Glorot's
+//! limit, made for inputs that all take part, lets a note say next to nothing at first (tests/LOG.md).
 
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::random::{Purpose, Stream};
@@ -11,7 +14,11 @@ pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
     let mut flat = vec![0.0; architecture.len()];
     for (index, parameter) in architecture.parameters().iter().enumerate() {
         let stream = Stream::new(seed, Purpose::Initialization, &[index as u64]);
-        fill(&mut flat[parameter.range()], parameter, stream);
+        let values = &mut flat[parameter.range()];
+        match index {
+            0 if architecture.intervals => uniform(values, ONE_HOT_LIMIT, stream),
+            _ => fill(values, parameter, stream),
+        }
     }
     flat
 }
@@ -28,9 +35,15 @@ fn fill(values: &mut [f32], parameter: &Parameter, stream: Stream) {
     }
 }
 
+/// Of the first input kernel of networks with intervals.
+const ONE_HOT_LIMIT: f64 = 0.5;
+
 /// Uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio 2010).
 fn glorot_uniform(values: &mut [f32], outputs: usize, inputs: usize, stream: Stream) {
-    let limit = (6.0 / (inputs + outputs) as f64).sqrt();
+    uniform(values, (6.0 / (inputs + outputs) as f64).sqrt(), stream);
+}
+
+fn uniform(values: &mut [f32], limit: f64, stream: Stream) {
     for (index, value) in values.iter_mut().enumerate() {
         *value = (limit * (2.0 * stream.uniform(index as u64) - 1.0)) as f32;
     }
@@ -64,7 +77,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    const ARCHITECTURE: Architecture = Architecture { classes: 79, layers: 2, units: 32, dense: 16 };
+    const ARCHITECTURE: Architecture =
+        Architecture { classes: 79, intervals: false, layers: 2, units: 32, dense: 16 };
 
     fn tensor(name: &str) -> Vec<f32> {
         let flat = parameters(ARCHITECTURE, 3);

@@ -8,9 +8,11 @@ pub mod cpu;
 pub mod device;
 pub mod dropout;
 pub mod init;
+pub mod weight_drop;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::config::Objective;
 use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
 use tch::Device;
@@ -36,32 +38,66 @@ pub struct LaneBatch {
     pub rows: usize,
     /// T.
     pub sequence_length: usize,
+    /// Q: after how many of the last notes the next is predicted, 1 or T.
+    pub predictions: usize,
     /// (T, R) classes that the network sees.
     pub inputs: Vec<i64>,
-    /// (R) classes that it is to predict.
+    /// (Q, R) classes that it is to predict.
     pub targets: Vec<i64>,
 }
 
 /// What a rank says of its lanes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankGradient {
-    /// Loss and right predictions of each lane, summed over its windows.
+    /// Loss and right predictions of each lane, summed.
     pub sums: Vec<EpochSums>,
-    /// Sum over all windows of the gradient of each one's loss, lanes summed along the tree; laid out as the
+    /// Sum over all predictions of the gradient of each one's loss, lanes summed along the tree; laid out as the
     /// parameters.
     pub gradient: Vec<f32>,
 }
 
 impl LaneBatch {
     /// Windows of `sequence_length` notes as rows, padded to `rows`. A lane may have no window at all.
-    pub fn new(first_row: usize, rows: usize, sequence_length: usize, windows: &[Window<'_>]) -> Self {
-        let input =
-            |row: usize, time: usize| windows.get(row).map_or(0, |window| i64::from(window.input[time]));
-        let inputs =
-            (0..sequence_length).flat_map(|time| (0..rows).map(move |row| input(row, time))).collect();
-        let targets =
-            (0..rows).map(|row| windows.get(row).map_or(0, |window| i64::from(window.target))).collect();
-        LaneBatch { first_row, windows: windows.len(), rows, sequence_length, inputs, targets }
+    pub fn new(
+        first_row: usize,
+        rows: usize,
+        sequence_length: usize,
+        objective: Objective,
+        windows: &[Window<'_>],
+    ) -> Self {
+        let predictions = match objective {
+            Objective::Last => 1,
+            Objective::Every => sequence_length,
+        };
+        let note = |row: usize, time: usize| {
+            windows.get(row).map_or(0, |window| {
+                let class = window.input.get(time).unwrap_or(&window.target);
+                i64::from(window.moved(*class))
+            })
+        };
+        let notes = |from: usize, to: usize| {
+            (from..to).flat_map(|time| (0..rows).map(move |row| note(row, time))).collect()
+        };
+        LaneBatch {
+            first_row,
+            windows: windows.len(),
+            rows,
+            sequence_length,
+            predictions,
+            inputs: notes(0, sequence_length),
+            targets: notes(sequence_length + 1 - predictions, sequence_length + 1),
+        }
+    }
+
+    /// (T − 1, R): the feature that the interval to each note but the first is.
+    pub fn intervals(&self, architecture: Architecture) -> Vec<usize> {
+        let pairs = self.inputs.iter().zip(self.inputs.iter().skip(self.rows));
+        pairs.map(|(&from, &to)| architecture.interval(from as u8, to as u8)).collect()
+    }
+
+    /// (Q, R): the notes after which the next is predicted.
+    pub fn last_notes(&self) -> &[i64] {
+        &self.inputs[(self.sequence_length - self.predictions) * self.rows..]
     }
 }
 
@@ -90,6 +126,18 @@ impl Model {
         }
     }
 
+    /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
+    pub fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {
+        match self {
+            Model::Cpu(network) => Ok(network.predict(lanes)),
+            Model::Autograd(network) => {
+                let of_lanes: Vec<_> =
+                    lanes.iter().map(|lane| network.predict(lane)).collect::<Result<_>>()?;
+                Ok(of_lanes.concat())
+            }
+        }
+    }
+
     /// Loss and right predictions of each lane, without dropout.
     pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Result<Vec<EpochSums>> {
         match self {
@@ -99,15 +147,18 @@ impl Model {
     }
 }
 
-/// Sums over the windows of a lane, in f64 and in the order of rows, each (C) logarithmic probabilities.
+/// Sums over the predictions of a lane, in f64 and in the order of rows (Q, R), each (C) logarithmic probabilities.
 fn score<'a>(rows: impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -> EpochSums {
     let mut sums = EpochSums::default();
-    for (row, &target) in rows.zip(&lane.targets).take(lane.windows) {
+    for (index, (row, &target)) in rows.zip(&lane.targets).enumerate() {
+        if index % lane.rows >= lane.windows {
+            continue;
+        }
         let own = row[target as usize];
         // Of equals the first counts, as in Keras.
         let best = row.iter().position(|&x| row.iter().all(|&y| y <= x));
         let correct = u64::from(best == Some(target as usize));
-        sums.add(EpochSums { loss: -f64::from(own), correct, windows: 1 });
+        sums.add(EpochSums { loss: -f64::from(own), correct, predictions: 1 });
     }
     sums
 }

@@ -1,6 +1,6 @@
 //! The two ways to compute a gradient against each other, and each against itself on other ranks.
 
-use bachdist_core::config::NARROWEST;
+use bachdist_core::config::{NARROWEST, Objective};
 use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
 use bachdist_core::random::{Purpose, Stream};
@@ -12,7 +12,14 @@ use super::{LaneBatch, RankGradient, autograd, cpu, init};
 use crate::comm::share::TreeSum;
 
 /// Lanes of random windows; the last windows are missing, as in a ragged batch.
-fn lanes(count: usize, rows: usize, notes: usize, missing: usize, seed: u64) -> Vec<LaneBatch> {
+fn lanes(
+    count: usize,
+    rows: usize,
+    notes: usize,
+    objective: Objective,
+    missing: usize,
+    seed: u64,
+) -> Vec<LaneBatch> {
     let stream = Stream::new(seed, Purpose::Sampling, &[]);
     let class = |index: usize| (stream.uniform(index as u64) * 79.0) as u8;
     let notes_of: Vec<Vec<u8>> = (0..count * rows)
@@ -20,13 +27,13 @@ fn lanes(count: usize, rows: usize, notes: usize, missing: usize, seed: u64) -> 
         .collect();
     let windows: Vec<Window<'_>> = notes_of
         .iter()
-        .map(|all| Window { piece: 0, at: 0, input: &all[..notes], target: all[notes] })
+        .map(|all| Window { piece: 0, at: 0, input: &all[..notes], target: all[notes], shift: 0 })
         .collect();
     let present = windows.len() - missing.min(windows.len() - 1);
     (0..count)
         .map(|lane| {
             let range = (lane * rows).min(present)..((lane + 1) * rows).min(present);
-            LaneBatch::new(lane * rows, rows.next_multiple_of(8), notes, &windows[range])
+            LaneBatch::new(lane * rows, rows.next_multiple_of(8), notes, objective, &windows[range])
         })
         .collect()
 }
@@ -37,9 +44,15 @@ fn bits(gradient: &[f32]) -> Vec<u32> {
 
 prop_compose! {
     /// Any width that the configuration allows, small enough to be quick.
-    fn architectures()(layers in 1usize..4, units in NARROWEST..70, dense in NARROWEST..50) -> Architecture {
-        Architecture { classes: 79, layers, units, dense }
+    fn architectures()(
+        intervals: bool, layers in 1usize..4, units in NARROWEST..70, dense in NARROWEST..50,
+    ) -> Architecture {
+        Architecture { classes: 79, intervals, layers, units, dense }
     }
+}
+
+fn objectives() -> impl Strategy<Value = Objective> {
+    prop::sample::select(vec![Objective::Last, Objective::Every])
 }
 
 /// How far two gradients may be apart, as a share of the largest number.
@@ -55,10 +68,10 @@ proptest! {
     #[test]
     fn written_out_and_by_graph_agree(
         architecture in architectures(), notes in 1usize..12, rows in 1usize..10, missing in 0usize..20,
-        rate in prop_oneof![Just(0.0), 0.1f64..0.9], seed in 0u64..1000,
+        objective in objectives(), rate in prop_oneof![Just(0.0), 0.1f64..0.9], seed in 0u64..1000,
     ) {
         let parameters = init::parameters(architecture, seed);
-        let lanes = lanes(4, rows, notes, missing, seed);
+        let lanes = lanes(4, rows, notes, objective, missing, seed);
         let dropout = Dropout { rate, seed, step: 3 };
         let mut written = cpu::Network::new(architecture);
         written.load(&parameters);
@@ -67,7 +80,7 @@ proptest! {
         let ours = written.gradient(&lanes, &dropout);
         let oracle = graph.gradient(&lanes, &dropout).unwrap();
         for (a, b) in ours.sums.iter().zip(&oracle.sums) {
-            prop_assert_eq!(a.windows, b.windows);
+            prop_assert_eq!(a.predictions, b.predictions);
             prop_assert!((a.loss - b.loss).abs() <= 1e-5 * b.loss.abs(), "{} {}", a.loss, b.loss);
         }
         for parameter in architecture.parameters() {
@@ -79,10 +92,11 @@ proptest! {
 
     #[test]
     fn a_gradient_has_the_same_bits_however_lanes_are_shared(
-        architecture in architectures(), notes in 1usize..12, rows in 1usize..10, missing in 0usize..70, seed in 0u64..1000,
+        architecture in architectures(), notes in 1usize..12, rows in 1usize..10, missing in 0usize..70,
+        objective in objectives(), seed in 0u64..1000,
     ) {
         let parameters = init::parameters(architecture, seed);
-        let lanes = lanes(8, rows, notes, missing, seed);
+        let lanes = lanes(8, rows, notes, objective, missing, seed);
         let dropout = Dropout { rate: 0.3, seed, step: 3 };
         let mut network = cpu::Network::new(architecture);
         network.load(&parameters);

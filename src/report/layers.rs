@@ -2,26 +2,33 @@
 
 use std::fmt::Write;
 
-use bachdist_core::config::Config;
+use bachdist_core::config::{Config, Objective};
 use bachdist_core::network::Architecture;
 
 /// The table: a line for each layer with its output shape (B stands for any number of windows) and parameters.
 pub fn table(config: &Config, architecture: Architecture) -> String {
-    let Architecture { classes, layers, units, dense } = architecture;
-    let notes = config.data.sequence_length;
+    let Architecture { classes, layers, units, dense, .. } = architecture;
+    let notes = config.training_length();
+    let every = config.train.objective == Objective::Every;
+    // What is predicted from: every note's output, or the last's alone.
+    let shape_of = |units: usize, all: bool| {
+        if all { format!("(B, {notes}, {units})") } else { format!("(B, {units})") }
+    };
     let mut rows: Vec<(String, String, usize)> = Vec::new();
     for layer in 0..layers {
         let last = layer + 1 == layers;
-        let shape = if last { format!("(B, {units})") } else { format!("(B, {notes}, {units})") };
+        let shape = shape_of(units, !last || every);
         let parameters = 4 * units * (architecture.inputs(layer) + units + 1);
         rows.push((format!("lstm_{} (LSTM)", layer + 1), shape.clone(), parameters));
         if !last {
             rows.push((format!("dropout_{} (Dropout {})", layer + 1, config.model.dropout), shape, 0));
         }
     }
-    rows.push(("dense_1 (Dense, linear)".into(), format!("(B, {dense})"), dense * (units + 1)));
-    rows.push((format!("dropout_{layers} (Dropout {})", config.model.dropout), format!("(B, {dense})"), 0));
-    rows.push(("dense_2 (Dense, softmax)".into(), format!("(B, {classes})"), classes * (dense + 1)));
+    let shape = shape_of(dense, every);
+    rows.push(("dense_1 (Dense, linear)".into(), shape.clone(), dense * (units + 1)));
+    rows.push((format!("dropout_{layers} (Dropout {})", config.model.dropout), shape, 0));
+    let parameters = architecture.features() * (dense + 1);
+    rows.push(("dense_2 (Dense, softmax)".into(), shape_of(classes, every), parameters));
 
     let mut table = format!("{:<28} {:<18} {:>12}\n", "Layer (type)", "Output shape", "Parameters");
     let rule = "─".repeat(60);

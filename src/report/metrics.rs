@@ -8,12 +8,10 @@ use std::io::Write;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::run::Run;
+use bachdist_core::checkpoint::validations::{METRICS, Validations};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::store::Kind;
 use serde_json::Value;
-
-/// Its name beside the checkpoints.
-pub const NAME: &str = "metrics.jsonl";
 
 /// The file or object being written.
 pub enum Metrics {
@@ -28,21 +26,25 @@ impl Metrics {
     /// that begins at step 0 begins its metrics too.
     ///
     /// A file is a new one from now on: what an earlier launch still writes goes to the old one, which nobody sees.
-    pub fn open(run: &Run, step: u64) -> Result<Self> {
+    ///
+    /// Gives back the validations before that step too.
+    pub fn open(run: &Run, step: u64) -> Result<(Self, Validations)> {
         let store = run.store();
-        let before = match store.get(NAME) {
+        let before = match store.get(METRICS) {
             Ok(bytes) if step > 0 => until(&String::from_utf8_lossy(&bytes), step),
             Ok(_) => String::new(),
             Err(error) if error.kind == Kind::NotFound => String::new(),
             Err(error) => return Err(error.into()),
         };
-        match store.local_path(NAME) {
+        let validations = Validations::read(&before);
+        let metrics = match store.local_path(METRICS) {
             Some(path) => {
-                run.publish(NAME, before.into_bytes())?;
-                Ok(Metrics::File(OpenOptions::new().append(true).open(path).map_err(unwritten)?))
+                run.publish(METRICS, before.into_bytes())?;
+                Metrics::File(OpenOptions::new().append(true).open(path).map_err(unwritten)?)
             }
-            None => Ok(Metrics::Object(before)),
-        }
+            None => Metrics::Object(before),
+        };
+        Ok((metrics, validations))
     }
 
     /// Adds a line.
@@ -67,7 +69,7 @@ impl Metrics {
 }
 
 fn unwritten(error: std::io::Error) -> anyhow::Error {
-    Failure::new(Code::Storage, format!("cannot write {NAME}: {error}")).into()
+    Failure::new(Code::Storage, format!("cannot write {METRICS}: {error}")).into()
 }
 
 /// The lines about steps up to this one. A line cut short by a crash is dropped with what follows it, and the

@@ -55,6 +55,8 @@ pub struct Standing {
     pub epoch: u64,
     /// Whether it ended its epoch.
     pub ends_epoch: bool,
+    /// Windows of its batch.
+    pub windows: usize,
     /// The batch alone.
     pub batch: EpochSums,
     /// The epoch so far.
@@ -102,7 +104,7 @@ impl Report {
     /// After every step.
     pub fn step(&mut self, now: Standing) -> Result<()> {
         let seconds = self.step_begin.elapsed().as_secs_f64();
-        let pace = seconds / now.batch.windows.max(1) as f64;
+        let pace = seconds / now.windows.max(1) as f64;
         // About the last twenty steps.
         self.pace = Some(self.pace.map_or(pace, |of_late| 0.95 * of_late + 0.05 * pace));
         self.metrics.record(&json!({
@@ -111,7 +113,7 @@ impl Report {
             "epoch": now.epoch + 1,
             "loss": now.batch.mean_loss(),
             "accuracy": now.batch.accuracy(),
-            "windows_per_second": now.batch.windows as f64 / seconds,
+            "windows_per_second": now.windows as f64 / seconds,
         }))?;
         self.show(now);
         if now.ends_epoch {
@@ -167,7 +169,7 @@ impl Report {
             "epoch": epoch,
             "loss": loss,
             "accuracy": accuracy,
-            "windows": sums.windows,
+            "windows": sums.predictions,
         }))
     }
 

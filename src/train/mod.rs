@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bachdist_core::checkpoint::Checkpoint;
+use bachdist_core::checkpoint::validations::{Best, Validations};
+use bachdist_core::corpus::batches::Batch;
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault;
 
@@ -50,6 +52,8 @@ mod asked {
 pub enum Ended {
     /// All steps were made.
     Done,
+    /// So many validations in a row were not the best that the configuration ends the run.
+    Early,
     /// A signal asked for it; the run can go on.
     Stopped,
     /// Too many steps could not be saved; the run can go on.
@@ -68,12 +72,14 @@ pub fn run(
     let model = Model::new(plan.architecture, plan.device);
     let (start, run) = start::start(comm, plan, resume)?;
     let recorder = agree(comm, run.map(|run| Recorder::open(run, plan, &start, comm, progress)).transpose())?;
+    let validations = share_validations(comm, recorder.as_ref());
     let Start { step, parameters, mean_square, epoch, seen, .. } = start;
     let state = (parameters, mean_square);
     let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.share.clone(), model, state);
     let totals = Totals { epoch, seen };
     let longest_step = Duration::ZERO;
-    let mut training = Training { comm, plan, stop, recorder, trainer, step, totals, longest_step };
+    let mut training =
+        Training { comm, plan, stop, recorder, trainer, step, totals, validations, longest_step };
     let ended = training.go_on()?;
     training.close(ended)?;
     Ok(ended)
@@ -90,7 +96,18 @@ struct Training<'a> {
     /// Steps made.
     step: u64,
     totals: Totals,
+    validations: Validations,
     longest_step: Duration,
+}
+
+/// Rank 0's validations so far, on every rank.
+fn share_validations(comm: &dyn Comm, recorder: Option<&Recorder>) -> Validations {
+    let Validations { best, since } = recorder.map_or_else(Validations::default, Recorder::validations);
+    let best = best.map_or([0, 0, 0], |best| [1, best.step, best.loss.to_bits()]);
+    let mut all = vec![0; 4 * comm.size()];
+    comm.all_gather_words(&[best[0], best[1], best[2], since], &mut all);
+    let best = (all[0] == 1).then(|| Best { step: all[1], loss: f64::from_bits(all[2]) });
+    Validations { best, since: all[3] }
 }
 
 impl Training<'_> {
@@ -101,6 +118,10 @@ impl Training<'_> {
             if asked == 0 {
                 if self.step >= self.plan.last_step {
                     return Ok(Ended::Done);
+                }
+                if self.plan.config.train.early_stop.is_some_and(|most| self.validations.since >= most) {
+                    self.save();
+                    return Ok(Ended::Early);
                 }
                 asked = self.advance()?;
             }
@@ -138,7 +159,8 @@ impl Training<'_> {
         let due = self.step.is_multiple_of(every) || self.step == self.plan.last_step || asked != 0;
         let (step, epoch) = (self.step, batch.epoch);
         let so_far = self.totals.epoch;
-        let standing = Standing { step, epoch, ends_epoch: batch.ends_epoch, batch: sums, so_far };
+        let Batch { ends_epoch, windows, .. } = batch;
+        let standing = Standing { step, epoch, ends_epoch, windows, batch: sums, so_far };
         if let Some(recorder) = &mut self.recorder {
             recorder.step(standing);
         }
@@ -158,6 +180,10 @@ impl Training<'_> {
                 let epoch = self.step.div_ceil(self.plan.steps_per_epoch);
                 if let Some(recorder) = &mut self.recorder {
                     recorder.validation(self.step, epoch, sums);
+                }
+                if self.validations.add(self.step, sums.mean_loss()) {
+                    // Retention keeps it, once it is there.
+                    self.save();
                 }
                 Ok(0)
             }

@@ -65,7 +65,7 @@ impl Plan {
     /// Loads the corpus and finds this rank's device and lanes.
     pub fn new(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
         let (share, device) = place(comm, &config.train)?;
-        let corpus = Corpus::load(&config.data)?;
+        let corpus = Corpus::load(&config.data, config.training_length())?;
         let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
         let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));
         let fallback = config.checkpoint.fallback.clone().unwrap_or_else(|| format!("runs/{name}.unsaved"));
@@ -102,6 +102,7 @@ impl Plan {
             [Some(checkpoint.every_steps), Some(checkpoint.keep as u64), checkpoint.keep_every],
             fingerprint(&self.held_out),
             train.validate_every,
+            train.early_stop,
         ]);
         let digest = Sha256::digest(described.to_string());
         let own = u64::from_le_bytes(*digest.first_chunk().expect("a digest of 32 bytes"));
@@ -115,7 +116,7 @@ impl Plan {
 
     /// The windows trained on.
     pub fn windows(&self) -> Windows<'_> {
-        Windows::new(&self.training.pieces, self.config.data.sequence_length)
+        Windows::new(&self.training.pieces, self.config.training_length())
     }
 
     /// The windows validated on.
@@ -172,7 +173,7 @@ impl Plan {
             format!(
                 "{} of {} notes; {} an epoch of up to {}",
                 thousands(batches.windows),
-                data.sequence_length,
+                self.config.training_length(),
                 count(self.steps_per_epoch, "step"),
                 train.batch_size
             ),

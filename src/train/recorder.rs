@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result};
 use bachdist_core::checkpoint::retention::Retention;
 use bachdist_core::checkpoint::run::Run;
+use bachdist_core::checkpoint::validations::{METRICS, Validations};
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault;
@@ -22,7 +23,7 @@ use super::start::Start;
 use super::{Ended, asked};
 use crate::comm::Comm;
 use crate::report::layers::count;
-use crate::report::metrics::{Metrics, NAME};
+use crate::report::metrics::Metrics;
 use crate::report::{Progress, Report, Standing};
 
 /// Rank 0's reporter and saver.
@@ -32,6 +33,8 @@ pub struct Recorder {
     /// `None` once it is closed.
     saver: Option<Saver>,
     fallback: Fallback,
+    /// Those recorded so far.
+    validations: Validations,
     max_unsaved_steps: u64,
     /// How long training was held for each checkpoint under way, by step.
     pauses: BTreeMap<u64, Duration>,
@@ -48,7 +51,7 @@ pub struct Recorder {
 impl Recorder {
     /// Says what is about to be done, and starts the saving thread.
     pub fn open(run: Run, plan: &Plan, start: &Start, comm: &dyn Comm, progress: Progress) -> Result<Self> {
-        let metrics = Metrics::open(&run, start.step)?;
+        let (metrics, validations) = Metrics::open(&run, start.step)?;
         let mut report = Report::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));
         start.notes.iter().for_each(|note| report.line(&format!("note: {note}")));
@@ -65,11 +68,12 @@ impl Recorder {
             "config": plan.config,
         }))?;
         let checkpoint = &plan.config.checkpoint;
-        let retention = Retention { keep: checkpoint.keep, keep_every: checkpoint.keep_every };
+        let retention = Retention { keep: checkpoint.keep, keep_every: checkpoint.keep_every, best: None };
         Ok(Recorder {
             saver: Some(Saver::new(run.clone(), retention)),
             fallback: Fallback::new(plan)?,
             max_unsaved_steps: plan.max_unsaved_steps(),
+            validations,
             report,
             run,
             pauses: BTreeMap::new(),
@@ -96,8 +100,14 @@ impl Recorder {
         events.into_iter().for_each(|event| self.saving(event));
     }
 
+    /// What the validations recorded so far came to.
+    pub fn validations(&self) -> Validations {
+        self.validations
+    }
+
     /// After a validation.
     pub fn validation(&mut self, step: u64, epoch: u64, sums: EpochSums) {
+        self.validations.add(step, sums.mean_loss());
         let reported = self.report.validation(step, epoch, sums);
         self.keep_error(reported);
     }
@@ -111,7 +121,8 @@ impl Recorder {
         let begin = Instant::now();
         let checkpoint = copy();
         self.handed_over = step;
-        let given_up = saver.save(Job { checkpoint, metrics: self.report.metrics_object() });
+        let best = self.validations.best.map(|best| best.step);
+        let given_up = saver.save(Job { checkpoint, metrics: self.report.metrics_object(), best });
         self.pauses.insert(step, begin.elapsed());
         for step in given_up {
             self.report
@@ -167,6 +178,7 @@ impl Recorder {
         let step = last.step;
         let (reason, line) = match ended {
             Ended::Done => ("done", format!("done: {}; checkpoints in {url}", count(step, "step"))),
+            Ended::Early => ("early", self.early(step)),
             Ended::Stopped => {
                 ("signal", format!("stopped as asked after step {step}; run the same command again to go on"))
             }
@@ -179,10 +191,22 @@ impl Recorder {
         };
         self.report.stop(step, reason, &line)?;
         if let Some(text) = self.report.metrics_object() {
-            self.run.publish(NAME, text.into_bytes())?;
+            self.run.publish(METRICS, text.into_bytes())?;
         }
         fault::at("closed");
         Ok(())
+    }
+
+    /// Why the run ended before its last step.
+    fn early(&self, step: u64) -> String {
+        let Validations { best, since } = self.validations;
+        let best =
+            best.map_or(String::new(), |best| format!("; the best is step {}: {:.4}", best.step, best.loss));
+        let (steps, times) = (count(step, "step"), count(since, "validation"));
+        format!(
+            "done early: {steps}, {times} without a better one{best}\ncheckpoints in {}",
+            self.run.store().url()
+        )
     }
 
     /// Waits until this state is safe: in the storage, or else, which is an error, in the fallback.

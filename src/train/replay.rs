@@ -29,7 +29,7 @@ pub fn replay(
     comm.set_patience(config.train.patience(None));
     let (share, device) = agree(comm, plan::place(comm, &config.train).map_err(Into::into))?;
     let model = Model::new(checkpoint.architecture, device);
-    let windows = Windows::new(&checkpoint.corpus.pieces, config.data.sequence_length);
+    let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());
     let state = (checkpoint.parameters, checkpoint.mean_square);
     let mut trainer = Trainer::new(comm, &config, windows, share, model, state);
     let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };

@@ -14,9 +14,8 @@ use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::list::Listed;
 use bachdist_core::checkpoint::retention::Retention;
 use bachdist_core::checkpoint::run::{Run, Saved};
+use bachdist_core::checkpoint::validations::METRICS;
 use bachdist_core::store::{Kind, Retries, StoreError};
-
-use crate::report::metrics;
 
 /// Rank 0's saving thread.
 pub struct Saver {
@@ -31,6 +30,8 @@ pub struct Job {
     pub checkpoint: Checkpoint,
     /// What `metrics.jsonl` is to hold, where it cannot be appended to.
     pub metrics: Option<String>,
+    /// The step of the best validation so far, whose checkpoint is kept.
+    pub best: Option<u64>,
 }
 
 /// What became of a checkpoint.
@@ -183,9 +184,9 @@ impl Worker {
     fn save(&self, job: &Job) -> Result<Saved> {
         // Before the checkpoint: whoever goes on from it finds the lines up to it.
         if let Some(text) = &job.metrics {
-            self.run.publish(metrics::NAME, text.clone().into_bytes())?;
+            self.run.publish(METRICS, text.clone().into_bytes())?;
         }
-        self.run.save(&job.checkpoint, self.retention)
+        self.run.save(&job.checkpoint, Retention { best: job.best, ..self.retention })
     }
 }
 

@@ -6,18 +6,22 @@ use std::ops::Range;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::config::Config;
+use bachdist_core::config::{Config, Objective};
+use bachdist_core::corpus::CLASSES;
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::order::Order;
 use bachdist_core::corpus::windows::{Window, Windows};
 use bachdist_core::fault;
+use bachdist_core::network::Architecture;
+use bachdist_core::random::{Purpose, Stream};
 
 use crate::comm::Comm;
 use crate::comm::share::Share;
 use crate::model::dropout::Dropout;
+use crate::model::weight_drop::WeightDrop;
 use crate::model::{LaneBatch, Model, RankGradient};
-use crate::optim::rmsprop;
+use crate::optim::{clip, learning_rate, rmsprop};
 
 /// A rank's part in the training: model, optimizer, and which windows it takes.
 pub struct Trainer<'a> {
@@ -26,6 +30,7 @@ pub struct Trainer<'a> {
     windows: Windows<'a>,
     batches: Batches,
     share: Share,
+    architecture: Architecture,
     model: Model,
     /// The weights, with the same bits on every rank.
     pub parameters: Vec<f32>,
@@ -91,7 +96,8 @@ impl<'a> Trainer<'a> {
         (parameters, mean_square): (Vec<f32>, Vec<f32>),
     ) -> Self {
         let batches = Batches::new(&windows, &config.train);
-        Trainer { comm, config, windows, batches, share, model, parameters, mean_square }
+        let architecture = Architecture::new(&config.model, CLASSES);
+        Trainer { comm, config, windows, batches, share, architecture, model, parameters, mean_square }
     }
 
     /// How windows become batches.
@@ -103,7 +109,7 @@ impl<'a> Trainer<'a> {
     pub fn step(&mut self, step: u64, asked: u64) -> Result<Outcome> {
         let batch = self.batches.batch(step);
         let dropout = Dropout { rate: self.config.model.dropout, seed: self.config.train.seed, step };
-        self.model.load(&self.parameters);
+        let weight_drop = self.load_for_training(step);
 
         let (lanes, seen): (Vec<LaneBatch>, Vec<Seen>) =
             self.own_lanes().map(|lane| self.load(&batch, lane)).unzip();
@@ -118,13 +124,19 @@ impl<'a> Trainer<'a> {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
         fault::at("exchange");
-        let gradient = self.exchange(gradient, batch.windows);
+        let mut gradient = self.exchange(gradient, batch.windows * lanes[0].predictions);
         fault::at("exchanged");
+        weight_drop.apply(self.architecture, &mut gradient);
         // The whole gradient, so that all ranks see the same, whatever each one's part was.
         if !gradient.iter().all(|x| x.is_finite()) {
             return Ok(Outcome::NonFinite { lane: None });
         }
-        rmsprop(&self.config.optimizer, &mut self.parameters, &mut self.mean_square, &gradient);
+        let optimizer = &self.config.optimizer;
+        if let Some(longest) = optimizer.clip_norm {
+            clip(&mut gradient, longest);
+        }
+        let rate = learning_rate(optimizer, step);
+        rmsprop(optimizer, rate, &mut self.parameters, &mut self.mean_square, &gradient);
         let LaneReport { sums, seen, asked } = fold(reports);
         Ok(Outcome::Updated { sums, seen, asked })
     }
@@ -135,15 +147,28 @@ impl<'a> Trainer<'a> {
             .own_lanes()
             .map(|lane| {
                 let rows = self.rows(batch, lane);
-                let windows: Vec<_> = rows.map(|row| windows.get(batch.first + row as u64)).collect();
-                self.pad(lane, &windows)
+                let of_lane: Vec<_> = rows.map(|row| windows.get(batch.first + row as u64)).collect();
+                self.pad(lane, windows.length(), Objective::Last, &of_lane)
             })
             .collect();
         let sums = self.model.evaluate(&lanes)?;
-        let seen = |windows: u64| Seen { windows, digest: 0 };
-        let own = sums.into_iter().map(|sums| LaneReport { sums, seen: seen(sums.windows), asked });
+        let own = sums.into_iter().map(|sums| LaneReport { sums, asked, ..LaneReport::default() });
         let LaneReport { sums, asked, .. } = fold(self.gather(own));
         Ok((sums, asked))
+    }
+
+    /// Gives the model the weights that take part in a step, and gives back which of them do.
+    fn load_for_training(&mut self, step: u64) -> WeightDrop {
+        let Config { model, train, .. } = self.config;
+        let weight_drop = WeightDrop { rate: model.weight_drop, seed: train.seed, step };
+        if weight_drop.rate == 0.0 {
+            self.model.load(&self.parameters);
+        } else {
+            let mut parameters = self.parameters.clone();
+            weight_drop.apply(self.architecture, &mut parameters);
+            self.model.load(&parameters);
+        }
+        weight_drop
     }
 
     /// Gives the model the weights of now, for [`Trainer::evaluate`].
@@ -167,11 +192,16 @@ impl<'a> Trainer<'a> {
         rows.start..rows.end.min(batch.windows)
     }
 
-    /// The windows of a lane, in the order of the epoch.
+    /// The windows of a lane, in the order of the epoch, transposed as it has them.
     fn windows_of(&self, batch: &Batch, lane: usize) -> Vec<Window<'a>> {
-        let order = Order::new(self.config.train.seed, batch.epoch, self.batches.windows);
-        let rows = self.rows(batch, lane);
-        rows.map(|row| self.windows.get(order.window(batch.first + row as u64))).collect()
+        let train = &self.config.train;
+        let order = Order::new(train.seed, batch.epoch, self.batches.windows);
+        let random = Stream::new(train.seed, Purpose::Transposition, &[batch.epoch]);
+        let window = |row: usize| {
+            let number = order.window(batch.first + row as u64);
+            self.windows.get(number).transposed(train.transpose, CLASSES, random.bits(number))
+        };
+        self.rows(batch, lane).map(window).collect()
     }
 
     /// Loads the windows of a lane, and counts them.
@@ -182,38 +212,37 @@ impl<'a> Trainer<'a> {
         }
         let mut seen = Seen::default();
         windows.iter().for_each(|window| seen.load(batch.epoch, window));
-        (self.pad(lane, &windows), seen)
+        (self.pad(lane, self.windows.length(), self.config.train.objective, &windows), seen)
     }
 
-    fn pad(&self, lane: usize, windows: &[Window<'_>]) -> LaneBatch {
-        let (rows, notes) = (self.batches.padded_rows(), self.windows.sequence_length());
-        LaneBatch::new(self.batches.rows(lane).start, rows, notes, windows)
+    fn pad(&self, lane: usize, length: usize, objective: Objective, windows: &[Window<'_>]) -> LaneBatch {
+        LaneBatch::new(self.batches.rows(lane).start, self.batches.padded_rows(), length, objective, windows)
     }
 
     /// The reports of all lanes, in lane order, on every rank.
     fn gather(&self, own: impl Iterator<Item = LaneReport>) -> Vec<LaneReport> {
-        const WORDS: usize = 5;
+        const WORDS: usize = 6;
         let words: Vec<u64> = own
             .flat_map(|LaneReport { sums, seen, asked }| {
-                [sums.loss.to_bits(), sums.correct, seen.windows, seen.digest, asked]
+                [sums.loss.to_bits(), sums.correct, sums.predictions, seen.windows, seen.digest, asked]
             })
             .collect();
         let all = self.share.gather_lanes(self.comm, &words, WORDS);
         all.as_chunks::<WORDS>()
             .0
             .iter()
-            .map(|&[loss, correct, windows, digest, asked]| LaneReport {
-                sums: EpochSums { loss: f64::from_bits(loss), correct, windows },
+            .map(|&[loss, correct, predictions, windows, digest, asked]| LaneReport {
+                sums: EpochSums { loss: f64::from_bits(loss), correct, predictions },
                 seen: Seen { windows, digest },
                 asked,
             })
             .collect()
     }
 
-    /// The mean gradient of a batch on every rank, from each rank's sum over its lanes: every rank sums one
+    /// The mean gradient of a batch's predictions on every rank, from each rank's sum over its lanes: every rank sums one
     /// slice over all ranks along the tree (all-to-all), then all slices go to all (all-gather). That is a
     /// ring's traffic.
-    fn exchange(&self, own: Vec<f32>, windows: usize) -> Vec<f32> {
+    fn exchange(&self, own: Vec<f32>, predictions: usize) -> Vec<f32> {
         let (length, ranks) = (own.len(), self.comm.size());
         let slice = length.div_ceil(ranks);
         let mut send = own;
@@ -222,7 +251,7 @@ impl<'a> Trainer<'a> {
         self.comm.all_to_all(&send, &mut parts);
         self.share.sum_ranks(&mut parts);
         let sum = &mut parts[..slice];
-        sum.iter_mut().for_each(|x| *x /= windows as f32);
+        sum.iter_mut().for_each(|x| *x /= predictions as f32);
         self.comm.all_gather(sum, &mut send);
         send.truncate(length);
         send

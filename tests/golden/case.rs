@@ -54,6 +54,7 @@ impl Case {
     pub fn architecture(&self) -> Architecture {
         Architecture {
             classes: self.size("dense2.weight", 0),
+            intervals: false,
             layers: self.0.keys().filter(|name| name.starts_with("lstm.weight_ih")).count(),
             units: self.size("lstm.weight_hh_l0", 1),
             dense: self.size("dense1.weight", 0),

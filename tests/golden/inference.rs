@@ -61,11 +61,12 @@ fn difference(architecture: Architecture, parameters: &[f32], windows: &[(Vec<u8
 prop_compose! {
     fn architectures()(
         classes in prop_oneof![Just(79usize), 1usize..128],
+        intervals: bool,
         layers in 1usize..5,
         units in 1usize..41,
         dense in 1usize..31,
     ) -> Architecture {
-        Architecture { classes, layers, units, dense }
+        Architecture { classes, intervals, layers, units, dense }
     }
 }
 
@@ -100,7 +101,7 @@ proptest! {
 
 #[test]
 fn agrees_on_the_articles_network() {
-    let architecture = Architecture { classes: 79, layers: 3, units: 256, dense: 256 };
+    let architecture = Architecture { classes: 79, intervals: false, layers: 3, units: 256, dense: 256 };
     let windows = random_windows(architecture, 20, 8, 2);
     let fresh = init::parameters(architecture, 1);
     let scales = Scales { classes: 1.0, units: 2.0, bias: 1.0, dense: 3.0 };

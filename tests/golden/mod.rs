@@ -10,6 +10,7 @@ mod peers;
 mod rows;
 
 use bachdist::model::LaneBatch;
+use bachdist_core::config::Objective;
 use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
 use bachdist_core::random::{Purpose, Stream};
@@ -22,7 +23,7 @@ fn stream(seed: u64) -> Stream {
 
 /// A window that is no part of a piece.
 fn window(input: &[u8], target: u8) -> Window<'_> {
-    Window { piece: 0, at: 0, input, target }
+    Window { piece: 0, at: 0, input, target, shift: 0 }
 }
 
 /// Random windows: notes, and the note that follows.
@@ -43,7 +44,7 @@ fn random_windows(
 fn lane(first_row: usize, rows: usize, windows: &[(Vec<u8>, u8)]) -> LaneBatch {
     let sequence_length = windows[0].0.len();
     let windows: Vec<_> = windows.iter().map(|(input, target)| window(input, *target)).collect();
-    LaneBatch::new(first_row, rows, sequence_length, &windows)
+    LaneBatch::new(first_row, rows, sequence_length, Objective::Last, &windows)
 }
 
 /// All numbers of a tensor.

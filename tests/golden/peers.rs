@@ -58,7 +58,7 @@ fn loss_and_gradients_agree_with_pytorch() {
                     "{}",
                     what("correct")
                 );
-                assert_eq!(sums[0].windows, windows.len() as u64, "{}", what("windows"));
+                assert_eq!(sums[0].predictions, windows.len() as u64, "{}", what("predictions"));
                 for parameter in case.architecture().parameters() {
                     let theirs = case.floats(&format!("gradient.{}", parameter.name));
                     let what = what(&format!("gradient of {}", parameter.name));

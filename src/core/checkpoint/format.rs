@@ -253,7 +253,7 @@ mod tests {
             architecture,
             parameters: numbers(0.1),
             mean_square: numbers(-0.3),
-            epoch: EpochSums { loss: 0.1 + 0.2, correct: 3, windows: 7 },
+            epoch: EpochSums { loss: 0.1 + 0.2, correct: 3, predictions: 7 },
             seen: Seen { windows: 7, digest: u64::MAX },
             corpus: Training::new([piece("a", &[1, 2, 3]), piece("b", &[])].into()),
         }

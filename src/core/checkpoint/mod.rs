@@ -2,7 +2,7 @@
 //!
 //! [`Checkpoint`] is the contents, `format` turns it into bytes and back, `name` ties bytes to names by their
 //! hash. In a [`crate::store::Store`], `run` claims, saves and retires, `recover` finds the newest good one, and
-//! `verify` looks at all; `origin` tells whose they are, `problem` what is wrong with them, and `diff` compares two. The bytes are a
+//! `verify` looks at all; `validations` tells which is the best; `origin` tells whose they are, `problem` what is wrong with them, and `diff` compares two. The bytes are a
 //! function of identity, corpus and step alone: nothing about an attempt is in them.
 
 mod attempt;
@@ -16,6 +16,7 @@ pub mod problem;
 pub mod recover;
 pub mod retention;
 pub mod run;
+pub mod validations;
 pub mod verify;
 
 use std::sync::Arc;
@@ -67,15 +68,16 @@ impl Training {
     }
 }
 
-/// Sums over the windows of an epoch so far; what Keras shows is their quotient.
+/// Sums over the predictions of an epoch so far, one for each window or, where every note is learnt from, for each
+/// note of it; what Keras shows is their quotient.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct EpochSums {
     /// Sum of the losses, in nats.
     pub loss: f64,
-    /// Windows whose most probable class was right.
+    /// Predictions whose most probable class was right.
     pub correct: u64,
-    /// Windows.
-    pub windows: u64,
+    /// Predictions.
+    pub predictions: u64,
 }
 
 impl EpochSums {
@@ -83,17 +85,17 @@ impl EpochSums {
     pub fn add(&mut self, other: EpochSums) {
         self.loss += other.loss;
         self.correct += other.correct;
-        self.windows += other.windows;
+        self.predictions += other.predictions;
     }
 
-    /// Mean loss a window, in nats.
+    /// Mean loss of a prediction, in nats.
     pub fn mean_loss(&self) -> f64 {
-        self.loss / self.windows.max(1) as f64
+        self.loss / self.predictions.max(1) as f64
     }
 
-    /// Share of windows whose most probable class was right.
+    /// Share of predictions whose most probable class was right.
     pub fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.windows.max(1) as f64
+        self.correct as f64 / self.predictions.max(1) as f64
     }
 }
 
@@ -106,9 +108,10 @@ impl Checkpoint {
     /// The windows that its steps must have loaded, by arithmetic; `None` if its corpus has no window, or its
     /// number of windows alone shows that they are others.
     pub fn expected_windows(&self) -> Result<Option<Seen>, FormatError> {
-        let Config { data, train, .. } = self.config()?;
-        let windows = Windows::new(&self.corpus.pieces, data.sequence_length);
-        let batches = Batches::new(&windows, &train);
+        let config = self.config()?;
+        let Config { train, .. } = &config;
+        let windows = Windows::new(&self.corpus.pieces, config.training_length());
+        let batches = Batches::new(&windows, train);
         // The count first: it keeps an absurd step number from being counted up to.
         let fits = !windows.is_empty() && batches.windows_before(self.step) == Some(self.seen.windows);
         Ok(fits.then(|| Seen::expected(&windows, &batches, train.seed, self.step)))

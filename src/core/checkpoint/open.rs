@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use super::list::list;
 use super::origin::Whose;
 use super::recover::{Good, read, recover};
+use super::validations::{METRICS, Validations};
 use super::{Checkpoint, Name};
 use crate::failure::{Code, Failure};
 use crate::store::{Store, StoreError};
@@ -25,6 +27,25 @@ pub struct Opened {
 pub fn open(location: &str) -> anyhow::Result<Opened> {
     let is_object = location.ends_with(".safetensors") || Path::new(location).is_file();
     if is_object { open_object(location) } else { open_newest(location) }
+}
+
+/// Opens the checkpoint that did best in the validations of the run in a folder or under a URL.
+pub fn open_best(location: &str) -> anyhow::Result<Opened> {
+    let store = open_folder(location)?;
+    let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
+    let Some(best) = Validations::of(&store)?.best else {
+        let problem =
+            format!("{METRICS} there tells of no validation, so none is the best (data.holdout makes some)");
+        return Err(fail(problem).into());
+    };
+    let names = list(&store)?.into_iter().map(|listed| listed.name);
+    match names.into_iter().find(|name| name.step == best.step) {
+        Some(name) => open_object(&store.url_of(&name.to_string())),
+        None => {
+            Err(fail(format!("the best checkpoint, that of step {}, is not there any more", best.step))
+                .into())
+        }
+    }
 }
 
 /// The store that a file or object lies in, and its name there.
@@ -50,15 +71,20 @@ fn open_object(location: &str) -> anyhow::Result<Opened> {
     Ok(Opened { bytes, checkpoint, location: location.into(), notes })
 }
 
-fn open_newest(location: &str) -> anyhow::Result<Opened> {
+fn open_folder(location: &str) -> anyhow::Result<Store> {
     let store = Store::open(location)?;
-    let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
     if store.local_path("").is_some_and(|folder| !folder.exists()) {
-        return Err(fail("no such file or folder".into()).into());
+        return Err(Failure::new(Code::Storage, format!("{location}: no such file or folder")).into());
     }
+    Ok(store)
+}
+
+fn open_newest(location: &str) -> anyhow::Result<Opened> {
+    let store = open_folder(location)?;
     let recovery = recover(&store, &Whose::last_attempted(&store)?)?;
     let notes = recovery.notes(&store);
     let Some((name, bytes)) = recovery.newest else {
+        let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
         let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
         return Err(fail(format!("holds no good checkpoint{notes}")).into());
     };

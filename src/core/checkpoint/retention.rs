@@ -1,4 +1,4 @@
-//! Which checkpoints are kept: the newest few and every nth, of this run alone.
+//! Which checkpoints are kept: the newest few, the best and every nth, of this run alone.
 //!
 //! Names do not say whose a checkpoint is, nor whether it is whole. So before one is deleted, or counted as a
 //! reason to delete others, it is known to be a good one of this run: because this attempt saved it or went on
@@ -19,6 +19,8 @@ pub struct Retention {
     pub keep: usize,
     /// And those whose step is a multiple of this.
     pub keep_every: Option<u64>,
+    /// And that of this step, the best in validation.
+    pub best: Option<u64>,
 }
 
 /// What is known of checkpoints: whether they are good ones of this run.
@@ -59,10 +61,11 @@ pub(super) fn retired(
 ) -> Result<Vec<Name>, StoreError> {
     let so_far = &listed[..listed.partition_point(|listed| listed.name.step <= saved.step)];
     let every_nth = |step: u64| retention.keep_every.is_some_and(|every| step.is_multiple_of(every));
+    let stays = |step: u64| every_nth(step) || retention.best == Some(step);
     let (mut newer, mut names) = (0, Vec::new());
     for Listed { name, .. } in so_far.iter().rev() {
         let among_the_newest = newer < retention.keep;
-        if !among_the_newest && (name == saved || every_nth(name.step)) || !is_own(name)? {
+        if !among_the_newest && (name == saved || stays(name.step)) || !is_own(name)? {
             continue;
         }
         newer += 1;
@@ -82,7 +85,7 @@ mod tests {
         Name { step, hash: String::new() }
     }
 
-    /// Of the steps 0, 50, ... 450, those retired after this one; and those that were asked about.
+    /// Of the steps 0, 50, ... 450, of which 200 is the best, those retired after this one; and those that were asked about.
     fn retire(saved: u64, keep: usize, keep_every: Option<u64>, foreign: &[u64]) -> (Vec<u64>, Vec<u64>) {
         let listed: Vec<Listed> = (0..10).map(|i| Listed { name: name(i * 50), bytes: 1 }).collect();
         let mut asked = Vec::new();
@@ -90,7 +93,8 @@ mod tests {
             asked.push(name.step);
             Ok(!foreign.contains(&name.step))
         };
-        let names = retired(&listed, &name(saved), Retention { keep, keep_every }, is_own).unwrap();
+        let names =
+            retired(&listed, &name(saved), Retention { keep, keep_every, best: Some(200) }, is_own).unwrap();
         (names.iter().map(|name| name.step).collect(), asked)
     }
 
@@ -99,8 +103,8 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_and_every_nth_are_kept() {
-        assert_eq!(retired_steps(450, 3, None), [0, 50, 100, 150, 200, 250, 300]);
+    fn the_newest_the_best_and_every_nth_are_kept() {
+        assert_eq!(retired_steps(450, 3, None), [0, 50, 100, 150, 250, 300]);
         assert_eq!(retired_steps(450, 2, Some(100)), [50, 150, 250, 350]);
         assert!(retired_steps(450, 10, None).is_empty() && retired_steps(450, 99, None).is_empty());
     }

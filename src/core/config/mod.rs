@@ -1,11 +1,12 @@
 //! The description of a run: one tree that mirrors `configs/*.toml`, with the article's values as defaults.
 //!
 //! [`Config::load`] reads a file and `--set` overrides (see [`read`]); [`Config::validate`] finds what cannot
-//! work before anything starts; [`Config::identity`] is the part that decides the weights, and [`compare`] says
-//! where two of them differ. Nothing here touches data or storage.
+//! work before anything starts (see [`validate`]); [`Config::identity`] is the part that decides the weights, and
+//! [`compare`] says where two of them differ. Nothing here touches data or storage.
 
 pub mod compare;
 pub mod read;
+pub mod validate;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::Patience;
 
 pub use read::{ConfigError, Problem};
+pub use validate::{NARROWEST, is_device};
 
 /// A run's description. Every key is optional in the file; the defaults are the article's.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub struct Data {
     pub out_of_range: OutOfRange,
     /// Names or globs of pieces that training never sees.
     pub holdout: Vec<String>,
+    /// Names or globs, one for each group that `eval --cross-validate` holds out in turn.
+    pub groups: Vec<String>,
 }
 
 /// How notes become classes.
@@ -81,6 +85,12 @@ pub struct Model {
     pub dense: usize,
     /// Share of units dropped after every LSTM layer but the last, and after the dense layer.
     pub dropout: f64,
+    /// Share of the recurrent kernels' weights dropped, others in every step (DropConnect as in AWD-LSTM, Merity,
+    /// Keskar and Socher 2018).
+    pub weight_drop: f64,
+    /// Whether it sees and predicts, beside notes, how far each is from the one before: what it learns in one key
+    /// then helps in all.
+    pub intervals: bool,
 }
 
 /// `[optimizer]`: RMSprop without momentum, ε outside the root.
@@ -93,6 +103,12 @@ pub struct Optimizer {
     pub rho: f64,
     /// Added to the root of that mean.
     pub epsilon: f64,
+    /// A longer gradient is scaled down to this length, over all parameters together.
+    pub clip_norm: Option<f64>,
+    /// The step size grows evenly to its full value over so many steps.
+    pub warmup_steps: u64,
+    /// And falls evenly to zero until this step, the last that changes weights; without it, it stays.
+    pub decay_steps: Option<u64>,
 }
 
 /// `[train]`: how long, on what, in which portions.
@@ -108,15 +124,33 @@ pub struct Train {
     /// Slices of every batch whose gradients are summed in one fixed tree; a power of two, and the most ranks
     /// that can share the work.
     pub lanes: usize,
-    /// Decides initial weights, order of windows and dropout.
+    /// Decides initial weights, order of windows, dropout and transposition.
     pub seed: u64,
+    /// Which predictions are learnt from.
+    pub objective: Objective,
+    /// With `objective = "every"`: notes of the windows that training takes, in place of `data.sequence_length`.
+    pub stretch: Option<usize>,
+    /// Every time a window is taken it is moved by up to so many semitones, up or down.
+    pub transpose: u8,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
     /// Epochs from one validation on `data.holdout` to the next.
     pub validate_every: u64,
+    /// End the run after so many validations in a row none of which was the best.
+    pub early_stop: Option<u64>,
     /// Seconds that ranks wait for one that does not come before they end the run. They wait ten times the
     /// longest step where that is more, and ten times these seconds until the first step is made.
     pub hang_seconds: f64,
+}
+
+/// Which predictions are learnt from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// The note after a window (the article's).
+    Last,
+    /// The note after each note of a window.
+    Every,
 }
 
 /// `[checkpoint]`: where the run is kept.
@@ -151,19 +185,27 @@ impl Default for Data {
             sequence_length: 20,
             out_of_range: OutOfRange::Refuse,
             holdout: Vec::new(),
+            groups: Vec::new(),
         }
     }
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Model { layers: 3, units: 256, dense: 256, dropout: 0.3 }
+        Model { layers: 3, units: 256, dense: 256, dropout: 0.3, weight_drop: 0.0, intervals: false }
     }
 }
 
 impl Default for Optimizer {
     fn default() -> Self {
-        Optimizer { learning_rate: 1e-3, rho: 0.9, epsilon: 1e-7 }
+        Optimizer {
+            learning_rate: 1e-3,
+            rho: 0.9,
+            epsilon: 1e-7,
+            clip_norm: None,
+            warmup_steps: 0,
+            decay_steps: None,
+        }
     }
 }
 
@@ -175,8 +217,12 @@ impl Default for Train {
             batch_size: 64,
             lanes: 8,
             seed: 1,
+            objective: Objective::Last,
+            stretch: None,
+            transpose: 0,
             device: "auto".into(),
             validate_every: 1,
+            early_stop: None,
             hang_seconds: 60.0,
         }
     }
@@ -215,134 +261,7 @@ impl Checkpoint {
     }
 }
 
-/// The largest value a size or count may have. It keeps every product of two of them far from overflow, and a
-/// typing error from asking for terabytes.
-const LARGEST: usize = 1 << 20;
-
-/// The longest time that may be waited for anything, in seconds.
-const LONGEST: f64 = 7.0 * 24.0 * 3600.0;
-
-/// The fewest units of a layer. In libtorch's products of fewer than 12 columns, a row's bits depend on where it
-/// lies and on the number of threads.
-pub const NARROWEST: usize = 16;
-
-/// The most parameters, 4 GB of them.
-const MOST_PARAMETERS: f64 = 1e9;
-
-impl Model {
-    /// About how many parameters there are, in numbers that cannot overflow.
-    fn numbers(&self) -> f64 {
-        let [layers, units, dense] = [self.layers, self.units, self.dense].map(|size| size as f64);
-        8.0 * layers * units * units + dense * units
-    }
-}
-
 impl Config {
-    /// All values that cannot work, in the order of the file's tables.
-    pub fn validate(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut check = |holds: bool, key: &str, message: String| {
-            if !holds {
-                problems.push(Problem::new(key, message));
-            }
-        };
-        let Config { data, model, optimizer, train, checkpoint } = self;
-        let sizes = [
-            ("data.max_notes", data.max_notes),
-            ("data.sequence_length", data.sequence_length),
-            ("model.layers", model.layers),
-            ("model.units", model.units),
-            ("model.dense", model.dense),
-            ("train.batch_size", train.batch_size),
-            ("train.lanes", train.lanes),
-            ("checkpoint.keep", checkpoint.keep),
-        ];
-        for (key, value) in sizes {
-            let holds = (1..=LARGEST).contains(&value);
-            check(holds, key, format!("{value} is not between 1 and {LARGEST}"));
-        }
-        check(!data.midi.is_empty(), "data.midi", "names no file or folder".into());
-        check(
-            data.max_notes > data.sequence_length,
-            "data.max_notes",
-            format!(
-                "{} notes hold no window of {} and the note after it",
-                data.max_notes, data.sequence_length
-            ),
-        );
-        for pattern in &data.holdout {
-            let parsed = globset::Glob::new(pattern);
-            check(parsed.is_ok(), "data.holdout", format!("{pattern:?} is not a name or glob"));
-        }
-        check(
-            (0.0..1.0).contains(&model.dropout),
-            "model.dropout",
-            "must be at least 0 and less than 1".into(),
-        );
-        for (key, width) in [("model.units", model.units), ("model.dense", model.dense)] {
-            check(
-                !(1..NARROWEST).contains(&width),
-                key,
-                format!(
-                    "{width} is less than {NARROWEST}, where results would depend on the number of ranks"
-                ),
-            );
-        }
-        check(
-            model.numbers() <= MOST_PARAMETERS,
-            "model.units",
-            format!("about {:.1e} parameters, more than {MOST_PARAMETERS:.0e}", model.numbers()),
-        );
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        check(positive(optimizer.learning_rate), "optimizer.learning_rate", "must be more than 0".into());
-        check(
-            (0.0..1.0).contains(&optimizer.rho),
-            "optimizer.rho",
-            "must be at least 0 and less than 1".into(),
-        );
-        check(positive(optimizer.epsilon), "optimizer.epsilon", "must be more than 0".into());
-        check(
-            train.lanes.is_power_of_two() && train.lanes <= 1024,
-            "train.lanes",
-            format!("{} is not a power of two up to 1024", train.lanes),
-        );
-        check(train.epochs > 0, "train.epochs", "must be at least 1".into());
-        check(train.max_steps != Some(0), "train.max_steps", "must be at least 1".into());
-        // TOML's whole numbers end there; a larger seed could be set, but not written down again.
-        check(train.seed <= i64::MAX as u64, "train.seed", format!("must be at most {}", i64::MAX));
-        check(
-            is_device(&train.device),
-            "train.device",
-            format!("{:?} is none of auto, cpu, cuda, cuda:N", train.device),
-        );
-        if let Some(url) = &checkpoint.url {
-            let known = ["s3://", "file://", "memory:"].iter().any(|scheme| url.starts_with(scheme));
-            let holds = known || !url.is_empty() && !url.contains("://");
-            check(holds, "checkpoint.url", format!("{url:?} is neither a folder nor s3://bucket/prefix"));
-        }
-        check(train.validate_every > 0, "train.validate_every", "must be at least 1".into());
-        check(checkpoint.every_steps > 0, "checkpoint.every_steps", "must be at least 1".into());
-        check(checkpoint.keep_every != Some(0), "checkpoint.keep_every", "must be at least 1".into());
-        check(
-            checkpoint.max_unsaved_steps != Some(0),
-            "checkpoint.max_unsaved_steps",
-            "must be at least 1".into(),
-        );
-        if let Some(folder) = &checkpoint.fallback {
-            let holds = !folder.is_empty() && !folder.contains("://");
-            check(holds, "checkpoint.fallback", format!("{folder:?} is not a folder"));
-        }
-        for (key, seconds) in [
-            ("train.hang_seconds", train.hang_seconds),
-            ("checkpoint.timeout_seconds", checkpoint.timeout_seconds),
-            ("checkpoint.retry_seconds", checkpoint.retry_seconds),
-        ] {
-            let holds = seconds > 0.0 && seconds <= LONGEST;
-            check(holds, key, format!("{seconds} is not more than 0 and at most {LONGEST}, a week"));
-        }
-        problems
-    }
-
     /// The part of the configuration that decides the weights after a given step, as one JSON object with
     /// sorted keys. It leaves out where data and checkpoints lie, device, threads and how long to train.
     pub fn identity(&self) -> serde_json::Value {
@@ -357,50 +276,30 @@ impl Config {
             },
             "model": model,
             "optimizer": optimizer,
-            "train": { "batch_size": train.batch_size, "lanes": train.lanes, "seed": train.seed },
+            "train": {
+                "batch_size": train.batch_size,
+                "lanes": train.lanes,
+                "seed": train.seed,
+                "objective": train.objective,
+                "stretch": train.stretch,
+                "transpose": train.transpose,
+            },
         })
     }
-}
 
-/// Whether `train.device` may be this.
-pub fn is_device(name: &str) -> bool {
-    match name.strip_prefix("cuda:") {
-        Some(index) => index.parse::<u16>().is_ok(),
-        None => matches!(name, "auto" | "cpu" | "cuda"),
+    /// Notes of the windows that training takes. Those that are validated, evaluated and composed from have
+    /// `data.sequence_length`.
+    pub fn training_length(&self) -> usize {
+        match self.train.objective {
+            Objective::Last => self.data.sequence_length,
+            Objective::Every => self.train.stretch.unwrap_or(self.data.sequence_length),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_defaults_are_valid() {
-        assert_eq!(Config::default().validate(), []);
-    }
-
-    #[test]
-    fn impossible_values_are_all_reported() {
-        let mut config = Config::default();
-        config.train.lanes = 6;
-        config.train.device = "tpu".into();
-        config.model.dropout = 1.0;
-        config.data.max_notes = 20;
-        config.optimizer.learning_rate = f64::NAN;
-        config.model.units = 15;
-        config.checkpoint.retry_seconds = f64::INFINITY;
-        let keys: Vec<_> = config.validate().into_iter().map(|p| p.key).collect();
-        let expected = [
-            "data.max_notes",
-            "model.dropout",
-            "model.units",
-            "optimizer.learning_rate",
-            "train.lanes",
-            "train.device",
-            "checkpoint.retry_seconds",
-        ];
-        assert_eq!(keys, expected);
-    }
 
     #[test]
     fn identity_leaves_out_where_and_how_long() {

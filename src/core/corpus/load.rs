@@ -41,12 +41,12 @@ pub enum CorpusError {
     #[error("{}", .0.join("\n"))]
     Files(Vec<String>),
     /// No piece is long enough for a window.
-    #[error("{path}: no piece has more than {sequence_length} notes, so there is no window to train on")]
+    #[error("{path}: no piece has more than {length} notes, so there is no window to train on")]
     Empty {
         /// `data.midi`.
         path: String,
-        /// `data.sequence_length`.
-        sequence_length: usize,
+        /// Notes of a window.
+        length: usize,
     },
     /// A `data.holdout` pattern that no piece has.
     #[error("data.holdout: {0:?} matches no piece (see bachdist data inspect for their names)")]
@@ -81,8 +81,9 @@ impl Content {
 }
 
 impl Corpus {
-    /// Reads everything under `data.midi`. All that is wrong is reported together.
-    pub fn load(data: &Data) -> Result<Corpus, CorpusError> {
+    /// Reads everything under `data.midi`, to train on windows of so many notes. All that is wrong is reported
+    /// together.
+    pub fn load(data: &Data, length: usize) -> Result<Corpus, CorpusError> {
         let files = survey(data)?;
         let mut wrong = Vec::new();
         let mut pieces = Vec::new();
@@ -99,12 +100,8 @@ impl Corpus {
             return Err(CorpusError::Files(shortened(wrong)));
         }
         let corpus = split(pieces, &data.holdout)?;
-        let windows = super::windows::Windows::new(&corpus.training, data.sequence_length);
-        if windows.is_empty() {
-            return Err(CorpusError::Empty {
-                path: data.midi.clone(),
-                sequence_length: data.sequence_length,
-            });
+        if super::windows::Windows::new(&corpus.training, length).is_empty() {
+            return Err(CorpusError::Empty { path: data.midi.clone(), length });
         }
         Ok(corpus)
     }
@@ -336,6 +333,6 @@ mod tests {
         let files = survey(&data).unwrap();
         let found: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.content.is_ok())).collect();
         assert_eq!(found, [("a.txt", true), ("b/x.mid", false)]);
-        assert!(Corpus::load(&data).unwrap_err().to_string().starts_with("b/x.mid: "));
+        assert!(Corpus::load(&data, 20).unwrap_err().to_string().starts_with("b/x.mid: "));
     }
 }

@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::open::{Opened, open};
+use crate::checkpoint::open::{Opened, open, open_best};
 use crate::infer::Network;
 use crate::print::{say, tell};
 use crate::random::{Purpose, Stream};
@@ -39,6 +39,9 @@ const EMBEDDED: &[u8] = include_bytes!("../../../data/prelude.safetensors");
 pub struct Arguments {
     /// A file, a folder or a URL; the newest good checkpoint there. Without it a small built-in one
     pub checkpoint: Option<String>,
+    /// Of a run: the checkpoint that did best in its validations, not the newest
+    #[arg(long, requires = "checkpoint")]
+    pub best: bool,
     /// How many pieces
     #[arg(short = 'n', long = "count", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,
@@ -94,6 +97,7 @@ pub enum Kind {
 /// Composes, writes, and prints what was written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let Opened { checkpoint, location, notes, .. } = match &arguments.checkpoint {
+        Some(location) if arguments.best => open_best(location)?,
         Some(location) => open(location)?,
         None => embedded()?,
     };

@@ -15,7 +15,7 @@ use scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
 use serde_json::Value;
 
 fn retention(keep: usize) -> Retention {
-    Retention { keep, keep_every: None }
+    Retention { keep, keep_every: None, best: None }
 }
 
 fn names(store: &Store) -> Vec<Name> {

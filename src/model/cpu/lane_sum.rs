@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bachdist_core::network::Parameter;
+use bachdist_core::network::{Architecture, Parameter};
 
 use super::buffer::{Matrix, View};
 use crate::model::LaneBatch;
@@ -48,20 +48,32 @@ impl<'a> LaneSum<'a> {
         self.finish(parameter);
     }
 
-    /// The first layer's input kernel: each class's column is the sum over where it came in.
-    pub fn lookup(&mut self, parameter: &Parameter, gates: &Matrix, lanes: &[LaneBatch]) {
-        let (width, classes) = (parameter.shape[0], parameter.shape[1]);
-        let mut by_class = vec![0.0; parameter.len()];
-        let mut rows = gates.values().chunks_exact(width);
+    /// The first layer's input kernel: each feature's column is the sum over where it came in.
+    pub fn lookup(
+        &mut self,
+        parameter: &Parameter,
+        gates: &Matrix,
+        lanes: &[LaneBatch],
+        architecture: Architecture,
+    ) {
+        let (width, features) = (parameter.shape[0], parameter.shape[1]);
+        let mut by_feature = vec![0.0; parameter.len()];
+        let mut first_row = 0;
         for (index, lane) in lanes.iter().enumerate() {
-            by_class.fill(0.0);
-            for (&class, row) in lane.inputs.iter().zip(&mut rows) {
-                let sums = &mut by_class[class as usize * width..][..width];
-                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            by_feature.fill(0.0);
+            let mut add = |feature: usize, row: usize| {
+                let sums = &mut by_feature[feature * width..][..width];
+                sums.iter_mut().zip(gates.row(first_row + row)).for_each(|(sum, x)| *sum += x);
+            };
+            lane.inputs.iter().enumerate().for_each(|(row, &class)| add(class as usize, row));
+            if architecture.intervals {
+                let intervals = lane.intervals(architecture);
+                intervals.into_iter().zip(lane.rows..).for_each(|(interval, row)| add(interval, row));
             }
+            first_row += lane.inputs.len();
             let place = self.place(parameter, index);
-            for (gate, out) in self.buffers.values_mut()[place].chunks_exact_mut(classes).enumerate() {
-                out.iter_mut().enumerate().for_each(|(class, x)| *x = by_class[class * width + gate]);
+            for (gate, out) in self.buffers.values_mut()[place].chunks_exact_mut(features).enumerate() {
+                out.iter_mut().enumerate().for_each(|(feature, x)| *x = by_feature[feature * width + gate]);
             }
         }
         self.finish(parameter);

@@ -25,7 +25,7 @@ pub struct Layer {
     /// (L·P, H) of one moment: tanh(c) forward, ∂L/∂c backward.
     moment_cell: Matrix,
     /// (L·P, H) of one moment: h forward, ∂L/∂h from the next moment backward.
-    pub moment_output: Matrix,
+    moment_output: Matrix,
 }
 
 impl Layer {
@@ -74,6 +74,12 @@ impl Layer {
                 self.tanh_cells.row_mut(row).copy_from_slice(tanh_cell);
             }
         }
+    }
+
+    /// The outputs that predictions are made from, (L·Q·P, H): all of them, or those of the last moment, as
+    /// [`Layer::forward`] left them.
+    pub fn seen_from_above(&self) -> &Matrix {
+        if self.shape.predictions == self.shape.notes { &self.outputs } else { &self.moment_output }
     }
 
     /// Runs back through the window. `from_above` is ∂L/∂h, (L·T·P, H); afterwards `gates` holds the derivative

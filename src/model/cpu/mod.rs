@@ -6,10 +6,12 @@
 //! cache. One-hot inputs are looked up, and the product with the zero initial state is left out. Agrees with
 //! [`super::autograd`] to 1e-5 (`tests/golden`).
 //!
-//! L lanes, T notes, P rows a lane with padding, H units, D dense units, C classes. Rows are laid out (L, T, P).
+//! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane with padding, H units, F features.
+//! Rows are laid out (L, T, P).
 
 mod buffer;
 mod cell;
+mod head;
 mod lane_sum;
 mod lstm;
 
@@ -21,6 +23,7 @@ use bachdist_core::network::{Architecture, Parameter};
 use super::dropout::Dropout;
 use super::{LaneBatch, RankGradient};
 use buffer::{Matrix, View};
+use head::{Dense, Head};
 use lane_sum::LaneSum;
 use lstm::Layer;
 
@@ -31,7 +34,7 @@ pub struct Network {
     layout: Vec<Parameter>,
     /// (1, all).
     parameters: Matrix,
-    /// (C, 4H): the first layer's input kernel, a row for each class.
+    /// (F, 4H): the first layer's input kernel, a row for each feature.
     lookup: Vec<f32>,
     /// Memory for lanes of the shape that came last.
     memory: Option<Memory>,
@@ -44,6 +47,8 @@ struct Shape {
     lanes: usize,
     /// T.
     notes: usize,
+    /// Q.
+    predictions: usize,
     /// P.
     padded: usize,
 }
@@ -56,12 +61,8 @@ struct Memory {
     inputs: Vec<Matrix>,
     /// (L·T·P, H): ∂L/∂h of the layer at hand.
     d_outputs: Matrix,
-    /// (L·P, D), after dropout.
-    dense: Matrix,
-    /// (L·P, D).
-    d_dense: Matrix,
-    /// (L·P, C): logits, then their logarithmic probabilities, then ∂L/∂logits.
-    logits: Matrix,
+    /// The dense layers and the softmax.
+    head: Head,
     /// One weight gradient of every lane.
     lane_gradients: Matrix,
     /// Dropout masks of the LSTM layers but the last, and of the dense layer; empty without dropout.
@@ -70,7 +71,8 @@ struct Memory {
 
 impl Shape {
     fn of(lanes: &[LaneBatch]) -> Self {
-        Shape { lanes: lanes.len(), notes: lanes[0].sequence_length, padded: lanes[0].rows }
+        let LaneBatch { sequence_length, predictions, rows, .. } = lanes[0];
+        Shape { lanes: lanes.len(), notes: sequence_length, predictions, padded: rows }
     }
 
     /// Rows of all moments.
@@ -91,6 +93,12 @@ impl Shape {
         (time > 0).then(|| row - self.padded)
     }
 
+    /// The rows of a lane's predictions.
+    fn predictions_of(&self, lane: usize) -> Range<usize> {
+        let rows = self.predictions * self.padded;
+        lane * rows..(lane + 1) * rows
+    }
+
     /// The rows of a lane, from its `first` note on and without its `last`.
     fn of_lane(&self, lane: usize, first: usize, last: usize) -> Range<usize> {
         let note = |note: usize| (lane * self.notes + note) * self.padded;
@@ -105,7 +113,7 @@ impl Network {
             architecture,
             layout: architecture.parameters(),
             parameters: Matrix::zeros(1, architecture.len()),
-            lookup: vec![0.0; architecture.classes * 4 * architecture.units],
+            lookup: vec![0.0; architecture.features() * 4 * architecture.units],
             memory: None,
         }
     }
@@ -113,20 +121,20 @@ impl Network {
     /// Takes new values for all parameters.
     pub fn load(&mut self, parameters: &[f32]) {
         self.parameters.values_mut().copy_from_slice(parameters);
-        let Architecture { classes, units, .. } = self.architecture;
+        let (features, width) = (self.architecture.features(), 4 * self.architecture.units);
         let kernel = &parameters[self.layout[0].range()];
-        for (class, row) in self.lookup.chunks_exact_mut(4 * units).enumerate() {
-            row.iter_mut().enumerate().for_each(|(gate, weight)| *weight = kernel[gate * classes + class]);
+        for (feature, row) in self.lookup.chunks_exact_mut(width).enumerate() {
+            row.iter_mut().enumerate().for_each(|(gate, weight)| *weight = kernel[gate * features + feature]);
         }
     }
 
     /// Loss and gradient of a rank's lanes in training.
     pub fn gradient(&mut self, lanes: &[LaneBatch], dropout: &Dropout) -> RankGradient {
         let mut memory = self.take_memory(Shape::of(lanes));
-        memory.draw_masks(lanes, dropout);
+        memory.draw_masks(lanes, dropout, self.architecture);
         self.forward(lanes, &mut memory);
-        let sums = memory.score(lanes);
-        memory.d_logits(lanes);
+        let sums = memory.head.score(lanes);
+        memory.head.differentiate(lanes);
         let mut gradient = vec![0.0; self.architecture.len()];
         self.backward(lanes, &mut memory, &mut gradient);
         self.memory = Some(memory);
@@ -135,12 +143,27 @@ impl Network {
 
     /// Loss and right predictions of each lane, without dropout.
     pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Vec<EpochSums> {
+        self.run(lanes, |head| head.score(lanes))
+    }
+
+    /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
+    pub fn predict(&mut self, lanes: &[LaneBatch]) -> Vec<f32> {
+        self.run(lanes, |head| {
+            let of_lane = |(index, lane): (usize, &LaneBatch)| {
+                head.rows(index).take(lane.windows).flatten().copied().collect()
+            };
+            lanes.iter().enumerate().flat_map::<Vec<f32>, _>(of_lane).collect()
+        })
+    }
+
+    /// Runs forward without dropout, and gives back what is found in the head.
+    fn run<T>(&mut self, lanes: &[LaneBatch], find: impl FnOnce(&Head) -> T) -> T {
         let mut memory = self.take_memory(Shape::of(lanes));
         memory.masks.clear();
         self.forward(lanes, &mut memory);
-        let sums = memory.score(lanes);
+        let found = find(&memory.head);
         self.memory = Some(memory);
-        sums
+        found
     }
 
     fn take_memory(&mut self, shape: Shape) -> Memory {
@@ -161,15 +184,14 @@ impl Network {
         &self.parameters.values()[self.layout[index].range()]
     }
 
-    /// The dense layers' places in the layout.
-    fn dense(&self) -> [usize; 2] {
-        let first = 3 * self.architecture.layers;
-        [first, first + 2]
+    /// The first dense layer's place in the layout.
+    fn first_dense(&self) -> usize {
+        3 * self.architecture.layers
     }
 
-    /// Leaves logarithmic probabilities in `memory.logits`.
+    /// Leaves logarithmic probabilities in the head.
     fn forward(&self, lanes: &[LaneBatch], memory: &mut Memory) {
-        let Memory { layers, inputs, dense, logits, masks, .. } = memory;
+        let Memory { layers, inputs, head, masks, .. } = memory;
         for index in 0..layers.len() {
             let (below, rest) = layers.split_at_mut(index);
             let layer = &mut rest[0];
@@ -183,57 +205,43 @@ impl Network {
             }
             layer.forward(|| self.weight(3 * index + 1), self.bias(3 * index + 2));
         }
-        let [first, second] = self.dense();
-        let top = &layers[layers.len() - 1].moment_output;
-        dense.view_mut().set_product(top.view(), self.weight(first).transposed());
-        add_to_rows(dense.values_mut(), self.bias(first + 1));
-        if let Some(mask) = masks.last() {
-            multiply(dense.values_mut(), mask);
-        }
-        logits.view_mut().set_product(dense.view(), self.weight(second).transposed());
-        add_to_rows(logits.values_mut(), self.bias(second + 1));
-        logits.values_mut().chunks_exact_mut(self.architecture.classes).for_each(log_softmax);
+        let first = self.first_dense();
+        let dense = |index| Dense { weight: self.weight(index), bias: self.bias(index + 1) };
+        let top = layers[layers.len() - 1].seen_from_above();
+        head.forward(top.view(), [dense(first), dense(first + 2)], masks.last(), lanes);
     }
 
-    /// What flows into the first layer: the kernel's row of each class.
+    /// What flows into the first layer: the kernel's rows of each class and interval.
     fn look_up(&self, lanes: &[LaneBatch], layer: &mut Layer) {
         let width = 4 * self.architecture.units;
-        let classes = lanes.iter().flat_map(|lane| &lane.inputs);
-        for (gates, &class) in layer.gates.values_mut().chunks_exact_mut(width).zip(classes) {
-            gates.copy_from_slice(&self.lookup[class as usize * width..][..width]);
+        let kernel = |feature: usize| &self.lookup[feature * width..][..width];
+        let mut rows = layer.gates.values_mut().chunks_exact_mut(width);
+        for lane in lanes {
+            let intervals =
+                if self.architecture.intervals { lane.intervals(self.architecture) } else { Vec::new() };
+            // The first note of each row has none.
+            let intervals = std::iter::repeat_n(None, lane.rows).chain(intervals.into_iter().map(Some));
+            let intervals = intervals.chain(std::iter::repeat(None));
+            for ((&class, interval), gates) in lane.inputs.iter().zip(intervals).zip(&mut rows) {
+                gates.copy_from_slice(kernel(class as usize));
+                if let Some(interval) = interval {
+                    gates.iter_mut().zip(kernel(interval)).for_each(|(gate, weight)| *gate += weight);
+                }
+            }
         }
     }
 
-    /// From ∂L/∂logits to the gradient of all parameters, summed over lanes along the tree.
+    /// From ∂L/∂score to the gradient of all parameters, summed over lanes along the tree.
     fn backward(&self, lanes: &[LaneBatch], memory: &mut Memory, gradient: &mut [f32]) {
-        let Memory { shape, layers, inputs, d_outputs, dense, d_dense, logits, lane_gradients, masks } =
-            memory;
+        let Memory { shape, layers, inputs, d_outputs, head, lane_gradients, masks } = memory;
         let shape = *shape;
         let mut sum = LaneSum::new(shape.lanes, lane_gradients, gradient);
-        let of_lane = |lane: usize| lane * shape.padded..(lane + 1) * shape.padded;
 
-        let [first, second] = self.dense();
-        let top = &layers[layers.len() - 1].moment_output;
-        sum.product(&self.layout[second], |lane| {
-            (logits.view_rows(of_lane(lane)), dense.view_rows(of_lane(lane)))
-        });
-        sum.rows(&self.layout[second + 1], logits, of_lane);
-        d_dense.view_mut().set_product(logits.view(), self.weight(second));
-        if let Some(mask) = masks.last() {
-            multiply(d_dense.values_mut(), mask);
-        }
-        sum.product(&self.layout[first], |lane| {
-            (d_dense.view_rows(of_lane(lane)), top.view_rows(of_lane(lane)))
-        });
-        sum.rows(&self.layout[first + 1], d_dense, of_lane);
-
-        // Only the last moment of the top layer is seen from above.
-        let mut d_top = Matrix::zeros(shape.lanes * shape.padded, self.architecture.units);
-        d_top.view_mut().set_product(d_dense.view(), self.weight(first));
-        d_outputs.values_mut().fill(0.0);
-        for (moment, row) in shape.moment(shape.notes - 1) {
-            d_outputs.row_mut(row).copy_from_slice(d_top.row(moment));
-        }
+        let first = self.first_dense();
+        let top = layers[layers.len() - 1].seen_from_above();
+        let of_head = &self.layout[first..];
+        head.backward(&mut sum, of_head, self.weight(first + 2), masks.last(), |rows| top.view_rows(rows));
+        self.d_top(shape, &head.d_dense, d_outputs);
 
         for index in (0..layers.len()).rev() {
             let layer = &mut layers[index];
@@ -241,7 +249,7 @@ impl Network {
             let layer = &*layer;
             let whole = |lane| shape.of_lane(lane, 0, 0);
             if index == 0 {
-                sum.lookup(&self.layout[0], &layer.gates, lanes);
+                sum.lookup(&self.layout[0], &layer.gates, lanes, self.architecture);
             } else {
                 let input = &inputs[index - 1];
                 sum.product(&self.layout[3 * index], |lane| {
@@ -262,61 +270,51 @@ impl Network {
             sum.rows(&self.layout[3 * index + 2], &layer.gates, whole);
         }
     }
+
+    /// ∂L/∂h of the top layer: of all moments, or, where only the last is seen from above, of that.
+    fn d_top(&self, shape: Shape, d_dense: &Matrix, d_outputs: &mut Matrix) {
+        let weight = self.weight(self.first_dense());
+        if shape.predictions == shape.notes {
+            d_outputs.view_mut().set_product(d_dense.view(), weight);
+            return;
+        }
+        let mut d_last = Matrix::zeros(shape.lanes * shape.padded, self.architecture.units);
+        d_last.view_mut().set_product(d_dense.view(), weight);
+        d_outputs.values_mut().fill(0.0);
+        for (moment, row) in shape.moment(shape.notes - 1) {
+            d_outputs.row_mut(row).copy_from_slice(d_last.row(moment));
+        }
+    }
 }
 
 impl Memory {
     fn new(shape: Shape, architecture: Architecture) -> Self {
-        let Architecture { classes, layers, units, dense } = architecture;
-        let (all, moment) = (shape.rows(), shape.lanes * shape.padded);
+        let Architecture { layers, units, .. } = architecture;
+        let all = shape.rows();
         let largest = architecture.parameters().iter().map(Parameter::len).max().unwrap_or(0);
         Memory {
             shape,
             layers: (0..layers).map(|_| Layer::new(shape, units)).collect(),
             inputs: (1..layers).map(|_| Matrix::zeros(all, units)).collect(),
             d_outputs: Matrix::zeros(all, units),
-            dense: Matrix::zeros(moment, dense),
-            d_dense: Matrix::zeros(moment, dense),
-            logits: Matrix::zeros(moment, classes),
+            head: Head::new(shape, architecture),
             lane_gradients: Matrix::zeros(shape.lanes, largest),
             masks: Vec::new(),
         }
     }
 
     /// One mask for each dropout layer, all lanes together. Masks of whole windows are laid out (L, T, P, H).
-    fn draw_masks(&mut self, lanes: &[LaneBatch], dropout: &Dropout) {
+    fn draw_masks(&mut self, lanes: &[LaneBatch], dropout: &Dropout, architecture: Architecture) {
         self.masks.clear();
         if dropout.rate == 0.0 {
             return;
         }
-        let shape = |matrix: &Matrix, times: usize| {
-            let units = matrix.values().len() / (lanes.len() * times * self.shape.padded);
-            [times as i64, self.shape.padded as i64, units as i64]
-        };
-        let windows = self.inputs.iter().map(|input| shape(input, self.shape.notes));
-        let shapes: Vec<_> = windows.chain([shape(&self.dense, 1)]).collect();
+        let Shape { notes, predictions, padded, .. } = self.shape;
+        let shape = |times: usize, units: usize| [times as i64, padded as i64, units as i64];
+        let windows = self.inputs.iter().map(|_| shape(notes, architecture.units));
+        let shapes: Vec<_> = windows.chain([shape(predictions, architecture.dense)]).collect();
         for (layer, shape) in shapes.iter().enumerate() {
             self.masks.push(lanes.iter().flat_map(|lane| dropout.mask(lane, layer, shape)).collect());
-        }
-    }
-
-    /// Sums over the windows of each lane, from the logarithmic probabilities.
-    fn score(&self, lanes: &[LaneBatch]) -> Vec<EpochSums> {
-        let rows = |lane: usize| (lane * self.shape.padded..).map(|row| self.logits.row(row));
-        lanes.iter().enumerate().map(|(index, lane)| super::score(rows(index), lane)).collect()
-    }
-
-    /// ∂L/∂logits = p − one-hot of the target, and 0 for rows of no weight.
-    fn d_logits(&mut self, lanes: &[LaneBatch]) {
-        for (index, lane) in lanes.iter().enumerate() {
-            for row in 0..self.shape.padded {
-                let logits = self.logits.row_mut(index * self.shape.padded + row);
-                if row < lane.windows {
-                    logits.iter_mut().for_each(|x| *x = x.exp());
-                    logits[lane.targets[row] as usize] -= 1.0;
-                } else {
-                    logits.fill(0.0);
-                }
-            }
         }
     }
 }
@@ -336,11 +334,4 @@ fn add_to_rows(values: &mut [f32], bias: &[f32]) {
     for row in values.chunks_exact_mut(bias.len()) {
         row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
     }
-}
-
-fn log_softmax(row: &mut [f32]) {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f32 = row.iter().map(|x| (x - largest).exp()).sum();
-    let log_total = largest + total.ln();
-    row.iter_mut().for_each(|x| *x -= log_total);
 }

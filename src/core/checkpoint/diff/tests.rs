@@ -19,7 +19,7 @@ fn checkpoint(layers: usize, pieces: &[(&str, &[u8])]) -> Checkpoint {
         architecture,
         parameters: numbers(0.1),
         mean_square: numbers(0.3),
-        epoch: EpochSums { loss: 0.5, correct: 3, windows: 7 },
+        epoch: EpochSums { loss: 0.5, correct: 3, predictions: 7 },
         seen: Seen { windows: 7, digest: u64::MAX },
         corpus: Training::new(pieces.iter().map(piece).collect()),
     }

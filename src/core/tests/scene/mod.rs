@@ -16,7 +16,7 @@ use bachdist_core::network::Architecture;
 use bachdist_core::store::{Store, StoreError};
 
 /// Keeps everything that a test saves.
-pub const KEEP_ALL: Retention = Retention { keep: 100, keep_every: None };
+pub const KEEP_ALL: Retention = Retention { keep: 100, keep_every: None, best: None };
 
 /// A small run's description; another seed makes another run.
 pub fn config(seed: u64) -> Config {
