@@ -97,12 +97,12 @@ fn forward_agrees_with_keras() {
 #[test]
 fn rmsprop_agrees_with_pytorch() {
     let case = Case::open("rmsprop");
-    let settings = Optimizer { learning_rate: 1e-3, rho: 0.9, epsilon: 1e-7 };
+    let settings = Optimizer::default();
     let mut parameters = case.floats("parameters");
     let mut mean_square = vec![0.0; parameters.len()];
     let after = case.rows("parameters_after").into_iter().zip(case.rows("mean_squares_after"));
     for (update, (gradient, (weights, means))) in case.rows("gradients").iter().zip(after).enumerate() {
-        rmsprop(&settings, &mut parameters, &mut mean_square, gradient);
+        rmsprop(&settings, settings.learning_rate, &mut parameters, &mut mean_square, gradient);
         agree(&format!("weights after update {update}"), &parameters, &weights);
         agree(&format!("mean squares after update {update}"), &mean_square, &means);
     }
