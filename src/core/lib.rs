@@ -1,9 +1,11 @@
 //! What bachdist knows without libtorch or MPI: MIDI, corpus, configuration, storage, checkpoints,
 //! inference, rendering, and the `sample` program.
 //!
-//! Imports point one way: `sample` uses `infer`, `render` and `checkpoint`; `checkpoint` uses `store`,
-//! `config` and `network`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
+//! Imports point one way: `sample` uses `infer`, `render`, `certificate` and `checkpoint`; `checkpoint` uses
+//! `store`, `config` and `network`; `certificate` uses `corpus`; `corpus` uses `midi`; `render` uses `midi`'s
+//! notes and nothing else.
 
+pub mod certificate;
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;

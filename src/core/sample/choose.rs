@@ -61,8 +61,9 @@ impl Choice {
                 return class as u8;
             }
         }
-        // Rounding may leave a crumb at the end.
-        ranked[ranked.len() - 1].0 as u8
+        // Rounding may leave a crumb at the end; it falls to a note that is possible.
+        let last = ranked.iter().rfind(|(_, p)| *p > 0.0).unwrap_or(&ranked[0]);
+        last.0 as u8
     }
 }
 
@@ -114,6 +115,17 @@ mod tests {
         near(shares(1.0, None, Some(0.1)), [0.0, 1.0, 0.0, 0.0]);
         near(shares(1e-3, None, None), [0.0, 1.0, 0.0, 0.0]);
         near(shares(1e6, None, None), [0.25; 4]);
+    }
+
+    #[test]
+    fn what_has_no_probability_is_never_chosen() {
+        let choice = Choice::Random { temperature: 1.0, top_k: None, top_p: None };
+        // The largest number below 1: rounding may leave a crumb of it.
+        let largest = 1.0 - f64::EPSILON / 2.0;
+        for n in 1..60u8 {
+            let probabilities: Vec<f32> = (1..=n).map(|i| 0.1 / f32::from(i)).chain([0.0, 0.0]).collect();
+            assert!(choice.choose(&probabilities, largest) < n, "of {n}");
+        }
     }
 
     #[test]

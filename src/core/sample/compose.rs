@@ -5,7 +5,9 @@
 //! it belongs to go on by it, each in a row of its own, instead of each reading it again later.
 
 use super::choose::Choice;
+use super::limit::{Limit, Report};
 use crate::corpus::pitch_of;
+use crate::failure::Failure;
 use crate::infer::{Network, States};
 use crate::random::Stream;
 
@@ -14,8 +16,10 @@ use crate::random::Stream;
 pub struct Composition {
     /// The notes as classes, without those that it began from.
     pub classes: Vec<u8>,
-    /// For each note the probabilities that it was chosen from.
+    /// For each note the network's probabilities.
     pub probabilities: Vec<Vec<f32>>,
+    /// What it took to keep `--max-copy`.
+    pub max_copy: Option<Report>,
 }
 
 impl Composition {
@@ -39,6 +43,15 @@ impl<'a> OpenWindows<'a> {
         OpenWindows { network, states: network.states(length), length, shown: 0 }
     }
 
+    /// The windows after the last of these notes.
+    fn after(network: &'a Network, begin: &[u8], composed: &[u8]) -> Self {
+        let mut windows = OpenWindows::new(network, begin.len());
+        // One window's notes are enough: those before it are forgotten.
+        let notes = begin.iter().chain(composed).skip(composed.len());
+        notes.for_each(|&class| windows.show(class));
+        windows
+    }
+
     /// Shows a note to all open windows and opens one that begins with it.
     fn show(&mut self, class: u8) {
         // The row of the window that was finished a note ago is free again.
@@ -54,26 +67,39 @@ impl<'a> OpenWindows<'a> {
     }
 }
 
-/// Composes so many notes after `begin`, whose length is that of a window.
+/// Composes so many notes after `begin`, whose length is that of a window. Fails where no note keeps `limit`.
 pub fn compose(
     network: &Network,
     begin: &[u8],
     notes: usize,
     choice: &Choice,
     stream: Stream,
-) -> Composition {
-    let mut windows = OpenWindows::new(network, begin.len());
-    begin.iter().for_each(|&class| windows.show(class));
-    let mut composition = Composition { classes: Vec::new(), probabilities: Vec::new() };
-    for note in 0..notes {
+    mut limit: Option<Limit<'_>>,
+) -> Result<Composition, Failure> {
+    let mut windows = OpenWindows::after(network, begin, &[]);
+    let (mut classes, mut rows) = (Vec::new(), Vec::new());
+    while classes.len() < notes {
         let probabilities = windows.probabilities();
         // Number 0 chose the window to begin from.
-        let class = choice.choose(&probabilities, stream.uniform(note as u64 + 1));
-        composition.classes.push(class);
-        composition.probabilities.push(probabilities);
+        let number = classes.len() as u64 + 1;
+        let class = match &mut limit {
+            None => choice.choose(&probabilities, stream.uniform(number)),
+            Some(limit) => match limit.choose(choice, &probabilities, stream, number) {
+                Some(class) => class,
+                None => {
+                    limit.step_back()?;
+                    classes.pop();
+                    rows.pop();
+                    windows = OpenWindows::after(network, begin, &classes);
+                    continue;
+                }
+            },
+        };
+        classes.push(class);
+        rows.push(probabilities);
         windows.show(class);
     }
-    composition
+    Ok(Composition { classes, probabilities: rows, max_copy: limit.map(|limit| limit.report()) })
 }
 
 #[cfg(test)]
@@ -90,7 +116,8 @@ mod tests {
         let network = Network::new(architecture, &parameters);
         let begin = [1, 5, 12, 0, 7];
         let choice = Choice::Random { temperature: 1.0, top_k: None, top_p: None };
-        let composed = compose(&network, &begin, 17, &choice, Stream::new(1, Purpose::Sampling, &[]));
+        let composed =
+            compose(&network, &begin, 17, &choice, Stream::new(1, Purpose::Sampling, &[]), None).unwrap();
         let all: Vec<u8> = begin.iter().chain(&composed.classes).copied().collect();
         assert_eq!(composed.classes.len(), 17);
         for (note, probabilities) in composed.probabilities.iter().enumerate() {

@@ -1,11 +1,12 @@
 //! The `sample` command: a checkpoint composes.
 //!
 //! `start` finds the notes to begin from, `compose` runs the network, `choose` picks each note from its
-//! probabilities, `output` writes MIDI, sound and pictures. The same checkpoint, seed and options give the same
-//! bytes.
+//! probabilities, `limit` keeps it from copying, `output` writes MIDI, sound and pictures. The same checkpoint,
+//! seed and options give the same bytes.
 
 mod choose;
 mod compose;
+mod limit;
 mod output;
 mod start;
 
@@ -16,6 +17,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use crate::certificate::{Certificate, Index};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::open::{Opened, open, open_best};
 use crate::infer::Network;
@@ -23,8 +25,9 @@ use crate::print::{say, tell};
 use crate::random::{Purpose, Stream};
 use choose::Choice;
 use compose::{Composition, compose};
+use limit::Limit;
 use output::{Files, Output};
-use start::Start;
+use start::{Begin, Start};
 
 /// A small network trained on the Prelude, so that there is something to compose from at once.
 const EMBEDDED: &[u8] = include_bytes!("../../../data/prelude.safetensors");
@@ -35,6 +38,7 @@ const EMBEDDED: &[u8] = include_bytes!("../../../data/prelude.safetensors");
   sample                                   compose from the built-in checkpoint
   sample runs/cello -n 3 --seed 7          three pieces from a run's newest checkpoint
   sample s3://bucket/cello --primer mine.mid --temperature 0.8 --top-p 0.95
+  sample runs/cello --max-copy 12 --only midi,certificate
   sample step-00000500-0123456789abcdef.safetensors --greedy --json")]
 pub struct Arguments {
     /// A file, a folder or a URL; the newest good checkpoint there. Without it a small built-in one
@@ -66,6 +70,9 @@ pub struct Arguments {
     /// Choose among the most probable notes that reach this probability together
     #[arg(long, value_name = "P", value_parser = choose::parse_share)]
     pub top_p: Option<f64>,
+    /// Share no run of more than N notes with the training music, exactly or transposed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_copy: Option<u32>,
     /// The same seed gives the same pieces; without it a new one is drawn
     #[arg(long)]
     pub seed: Option<u64>,
@@ -75,7 +82,7 @@ pub struct Arguments {
     /// Which files to write
     #[arg(long, value_enum, value_delimiter = ',', default_value = "midi,wav,png")]
     pub only: Vec<Kind>,
-    /// Print notes and probabilities as JSON
+    /// Print notes, probabilities and certificates as JSON
     #[arg(long)]
     pub json: bool,
     /// Where to write
@@ -92,6 +99,8 @@ pub enum Kind {
     Wav,
     /// A picture of the probabilities
     Png,
+    /// A picture of what is shared with the training music
+    Certificate,
 }
 
 /// Composes, writes, and prints what was written.
@@ -111,21 +120,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.json {
         say(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
     }
+    let index = Index::new(&checkpoint.corpus.pieces);
     let mut pieces = Vec::new();
     for number in 1..=u64::from(arguments.count) {
         let stream = Stream::new(seed, Purpose::Sampling, &[number]);
         let begin = source.begin(stream)?;
-        let composition = compose(&network, &begin.classes, arguments.notes as usize, &choice, stream);
-        let files = output.write(seed, number, &composition)?;
+        let limit = arguments.max_copy.map(|notes| Limit::new(&index, notes as usize));
+        let composition =
+            compose(&network, &begin.classes, arguments.notes as usize, &choice, stream, limit)?;
+        let certificate = Certificate::new(&index, &composition.classes);
+        let files = output.write(seed, number, &composition, &certificate)?;
         if arguments.json {
-            pieces.push(describe(&begin, &composition, &files));
+            pieces.push(describe(&begin, &composition, &certificate, &files));
         } else {
-            let paths: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
-            say(format_args!(
-                "from        {}\nwrote       {}",
-                begin.description,
-                paths.join("\n            ")
-            ))?;
+            say(lines(&begin, &composition, &certificate, &files))?;
         }
     }
     if arguments.json {
@@ -139,17 +147,37 @@ fn embedded() -> Result<Opened> {
     Ok(Opened { bytes: EMBEDDED.into(), checkpoint, location: "built-in".into(), notes: Vec::new() })
 }
 
-fn describe(begin: &start::Begin, composition: &Composition, files: &Files) -> serde_json::Value {
+/// What is printed of a piece.
+fn lines(begin: &Begin, composition: &Composition, certificate: &Certificate, files: &Files) -> String {
+    let paths: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
+    let mut parts = vec![("from", vec![begin.description.clone()])];
+    parts.extend(composition.max_copy.map(|report| ("max copy", vec![report.to_string()])));
+    parts.push(("certificate", certificate.lines()));
+    parts.push(("wrote", paths));
+    let parts: Vec<String> =
+        parts.iter().map(|(name, lines)| format!("{name:<12}{}", lines.join("\n            "))).collect();
+    parts.join("\n")
+}
+
+fn describe(
+    begin: &Begin,
+    composition: &Composition,
+    certificate: &Certificate,
+    files: &Files,
+) -> serde_json::Value {
     json!({
         "midi": files.midi,
         "wav": files.wav,
         "png": files.png,
+        "certificate_png": files.certificate,
         "start": begin.window,
         "start_description": begin.description,
         "start_classes": begin.classes,
         "pitches": composition.pitches(),
         "classes": composition.classes,
         "probabilities": composition.probabilities,
+        "max_copy": composition.max_copy,
+        "certificate": certificate,
     })
 }
 

@@ -1,4 +1,5 @@
-//! The files of a piece: MIDI, sound, and a picture of what the network thought.
+//! The files of a piece: MIDI with its certificate, sound, and pictures of what the network thought and of what
+//! is shared with the training music.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +7,11 @@ use anyhow::{Context, Result};
 
 use super::compose::Composition;
 use super::{Arguments, Kind};
+use crate::certificate::{Certificate, Run};
 use crate::corpus::FIRST_PITCH;
 use crate::failure::{Code, Failure};
 use crate::midi::{self, Instrument, Note, first_voice};
-use crate::render;
+use crate::render::{self, Novelty, SharedRun};
 
 /// General MIDI's cello.
 const CELLO: u8 = 42;
@@ -33,14 +35,16 @@ pub struct Files {
     pub midi: Option<PathBuf>,
     /// Sound.
     pub wav: Option<PathBuf>,
-    /// The picture.
+    /// The picture of the probabilities.
     pub png: Option<PathBuf>,
+    /// The picture of the certificate.
+    pub certificate: Option<PathBuf>,
 }
 
 impl Files {
     /// Those that were written.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        [&self.midi, &self.wav, &self.png].into_iter().flatten().map(PathBuf::as_path)
+        [&self.midi, &self.wav, &self.png, &self.certificate].into_iter().flatten().map(PathBuf::as_path)
     }
 }
 
@@ -56,16 +60,16 @@ impl Output {
     }
 
     /// Writes the files of a piece, named by seed and number.
-    pub fn write(&self, seed: u64, number: u64, composition: &Composition) -> Result<Files> {
+    pub fn write(
+        &self,
+        seed: u64,
+        number: u64,
+        composition: &Composition,
+        certificate: &Certificate,
+    ) -> Result<Files> {
         let stem = format!("{seed}-{number}");
-        let instrument = Instrument {
-            program: CELLO,
-            is_drum: false,
-            name: "bachdist".into(),
-            notes: notes(&composition.pitches()),
-        };
         let mut files = Files::default();
-        let bytes = midi::write(&[instrument], &[]);
+        let bytes = midi_file(composition, certificate);
         if self.kinds.contains(&Kind::Midi) {
             files.midi = Some(self.file(&format!("{stem}.mid"), &bytes)?);
         }
@@ -77,9 +81,14 @@ impl Output {
         }
         if self.kinds.contains(&Kind::Png) {
             let title = format!("Predicted probabilities and chosen notes, seed {seed}, piece {number}");
-            let Composition { classes, probabilities } = composition;
+            let Composition { classes, probabilities, .. } = composition;
             let bytes = render::probabilities(probabilities, classes, FIRST_PITCH, &title);
             files.png = Some(self.file(&format!("{stem}.png"), &bytes)?);
+        }
+        if self.kinds.contains(&Kind::Certificate) {
+            let title = format!("Seed {seed}, piece {number}: {}", certificate.lines()[0]);
+            let bytes = picture(composition, certificate, &title);
+            files.certificate = Some(self.file(&format!("{stem}-certificate.png"), &bytes)?);
         }
         Ok(files)
     }
@@ -105,6 +114,40 @@ impl Output {
         )?;
         Ok(path)
     }
+}
+
+/// The MIDI file: the notes, the certificate at the beginning, and each run longer than chance where it begins.
+fn midi_file(composition: &Composition, certificate: &Certificate) -> Vec<u8> {
+    let instrument = Instrument {
+        program: CELLO,
+        is_drum: false,
+        name: "bachdist".into(),
+        notes: notes(&composition.pitches()),
+    };
+    let lines = certificate.lines().into_iter().map(|line| (0.0, format!("certificate: {line}")));
+    let run = |run: &Run| (SECONDS_A_NOTE * run.sample_at as f64, format!("as the training music: {run}"));
+    let texts: Vec<(f64, String)> = lines.chain(certificate.runs.iter().map(run)).collect();
+    let texts: Vec<(f64, &str)> = texts.iter().map(|(time, text)| (*time, text.as_str())).collect();
+    midi::write(&[instrument], &texts)
+}
+
+/// The picture of the certificate: all runs longer than chance, or else the longest.
+fn picture(composition: &Composition, certificate: &Certificate, title: &str) -> Vec<u8> {
+    let shared = |run: &Run, pale: bool| SharedRun {
+        first: run.sample_at,
+        notes: run.length,
+        // What has the same notes somewhere is in the runs as such.
+        transposed: run.semitones != 0,
+        pale,
+        name: run.to_string(),
+    };
+    let longest = &certificate.longest_transposed;
+    let runs: Vec<SharedRun> = match certificate.runs.is_empty() {
+        true if longest.length > 0 => vec![shared(longest, true)],
+        _ => certificate.runs.iter().map(|run| shared(run, false)).collect(),
+    };
+    let novelty = Novelty { exact: &certificate.novelty, transposed: &certificate.novelty_transposed };
+    render::shared_runs(&composition.pitches(), &runs, &novelty, title)
 }
 
 /// Notes one after another, as the article plays them.

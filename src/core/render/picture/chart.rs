@@ -1,13 +1,12 @@
-//! What both pictures share: a title above, pitch up the side, time along the bottom, a colour bar.
+//! What the pictures share: a title above, pitch up the side, time along the bottom, a colour bar.
 //!
 //! A chart is a canvas and the area of the data on it. Rows have a whole number of pixels, so that all are
 //! equally high and their edges sharp. A wider plot gets everything larger in proportion, letters too, so that
 //! a long piece looks the same when the picture is fitted to a page, and gains detail when it is not.
 
-use std::ops::RangeInclusive;
-
 use super::canvas::{Area, Canvas, Colour};
 use super::colours::{INK, MUTED, PAPER, RULE};
+use super::pitches::{Pitches, labelled_keys, pitch_name};
 use super::text::{Align, CAPITAL, Style, Weight, shorten, write, write_upwards};
 
 /// The plot's width, in pixels, at which lengths below are pixels and letters have their nominal size.
@@ -19,53 +18,34 @@ const HEIGHT: f32 = 660.0;
 
 const LEFT: f32 = 156.0;
 const TOP: f32 = 96.0;
-const BOTTOM: f32 = 88.0;
-const RIGHT: f32 = 40.0;
+pub(super) const BOTTOM: f32 = 88.0;
+pub(super) const RIGHT: f32 = 40.0;
 const RIGHT_WITH_BAR: f32 = 168.0;
 
 /// Length of a tick, and the space between it and its label.
-const TICK: f32 = 7.0;
-const GAP: f32 = 8.0;
+pub(super) const TICK: f32 = 7.0;
+pub(super) const GAP: f32 = 8.0;
 
-const LABEL: Style = Style { size: 20.0, weight: Weight::Regular, colour: MUTED, align: Align::Middle };
-const NAME: Style = Style { size: 21.0, weight: Weight::Regular, colour: INK, align: Align::Middle };
+pub(super) const LABEL: Style =
+    Style { size: 20.0, weight: Weight::Regular, colour: MUTED, align: Align::Middle };
+pub(super) const NAME: Style =
+    Style { size: 21.0, weight: Weight::Regular, colour: INK, align: Align::Middle };
 const TITLE: Style = Style { size: 28.0, weight: Weight::SemiBold, colour: INK, align: Align::Start };
 
-/// The pitches of the rows, lowest and highest included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pitches {
-    pub low: u8,
-    pub high: u8,
+/// Room around the plot, in nominal pixels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Right of it, all that there is.
+    pub right: f32,
+    /// Between title and plot, more than usual.
+    pub above: f32,
+    /// Below the time axis, more than usual.
+    pub below: f32,
 }
 
-impl Pitches {
-    /// Rows for all of `used` with one above and below, at least 13 (so that there is a C), inside `limits`.
-    pub(super) fn around(used: impl Iterator<Item = u8>, limits: RangeInclusive<u8>) -> Self {
-        const LEAST: u8 = 13;
-        let (first, last) = (*limits.start(), *limits.end());
-        let span = used.fold(None, |span, pitch| match span {
-            None => Some((pitch, pitch)),
-            Some((low, high)) => Some((pitch.min(low), pitch.max(high))),
-        });
-        let (low, high) = span.unwrap_or((54, 66));
-        let clamp = |pitch: u8| pitch.clamp(first, last);
-        let (mut low, mut high) = (clamp(low.saturating_sub(1)), clamp(high.saturating_add(1)));
-        while high - low + 1 < LEAST && (low > first || high < last) {
-            high = clamp(high.saturating_add(1));
-            if high - low + 1 < LEAST {
-                low = clamp(low.saturating_sub(1));
-            }
-        }
-        Self { low, high }
-    }
-
-    pub(super) fn contains(self, pitch: u8) -> bool {
-        (self.low..=self.high).contains(&pitch)
-    }
-
-    fn rows(self) -> i32 {
-        i32::from(self.high) - i32::from(self.low) + 1
-    }
+/// Pixels for each nominal one in a picture whose plot is so wide, at least 1.
+pub(super) fn scale(width: i32) -> f32 {
+    (width as f32 / USUAL_WIDTH as f32).max(1.0)
 }
 
 /// A picture with its axes, to be drawn on and then turned into a PNG.
@@ -82,13 +62,18 @@ pub(super) struct Chart {
 impl Chart {
     /// An empty chart whose plot is `width` pixels wide.
     pub(super) fn new(title: &str, pitches: Pitches, width: i32, with_colour_bar: bool) -> Self {
-        let scale = (width as f32 / USUAL_WIDTH as f32).max(1.0);
+        let right = if with_colour_bar { RIGHT_WITH_BAR } else { RIGHT };
+        Self::with_room(title, pitches, width, Room { right, above: 0.0, below: 0.0 })
+    }
+
+    /// The same with more room around the plot, in nominal pixels.
+    pub(super) fn with_room(title: &str, pitches: Pitches, width: i32, room: Room) -> Self {
+        let scale = scale(width);
         let px = |length: f32| (length * scale).round() as i32;
         let row_height = px((HEIGHT / pitches.rows() as f32).floor().clamp(7.0, 28.0));
-        let (left, top) = (px(LEFT), px(TOP));
+        let (left, top) = (px(LEFT), px(TOP + room.above));
         let plot = Area { left, top, right: left + width, bottom: top + pitches.rows() * row_height };
-        let right = px(if with_colour_bar { RIGHT_WITH_BAR } else { RIGHT });
-        let canvas = Canvas::new(plot.right + right, plot.bottom + px(BOTTOM), PAPER);
+        let canvas = Canvas::new(plot.right + px(room.right), plot.bottom + px(BOTTOM + room.below), PAPER);
         let mut chart = Self { canvas, plot, pitches, row_height, scale };
         chart.title(title);
         chart
@@ -106,7 +91,7 @@ impl Chart {
         (length * self.scale).round() as i32
     }
 
-    fn style(&self, style: Style) -> Style {
+    pub(super) fn style(&self, style: Style) -> Style {
         Style { size: style.size * self.scale, ..style }
     }
 
@@ -182,14 +167,23 @@ impl Chart {
 
     /// A swatch and its meaning, above the plot on the right.
     pub(super) fn key(&mut self, colour: Colour, meaning: &str) {
+        self.keys(&[(colour, meaning)]);
+    }
+
+    /// Several, from left to right.
+    pub(super) fn keys(&mut self, keys: &[(Colour, &str)]) {
         let style = self.style(Style { align: Align::End, ..LABEL });
         let y = self.plot.top - self.px(20.0);
-        let at = (self.plot.right as f32, self.centred(y));
-        write(&mut self.canvas, at, meaning, style);
-        let right = self.plot.right - style.width(meaning) as i32 - self.px(10.0);
-        let half = self.px(3.5);
-        let swatch = Area { left: right - self.px(28.0), top: y - half, right, bottom: y + half };
-        self.canvas.fill(swatch, colour, 1.0);
+        let mut end = self.plot.right;
+        for &(colour, meaning) in keys.iter().rev() {
+            let at = (end as f32, self.centred(y));
+            write(&mut self.canvas, at, meaning, style);
+            let right = end - style.width(meaning) as i32 - self.px(10.0);
+            let half = self.px(3.5);
+            let swatch = Area { left: right - self.px(28.0), top: y - half, right, bottom: y + half };
+            self.canvas.fill(swatch, colour, 1.0);
+            end = swatch.left - self.px(30.0);
+        }
     }
 
     /// What is said where there is nothing to draw.
@@ -201,7 +195,7 @@ impl Chart {
     }
 
     /// A line around an area, outside of it; returns the area with its line.
-    fn frame(&mut self, inner: Area) -> Area {
+    pub(super) fn frame(&mut self, inner: Area) -> Area {
         let thin = self.px(1.0);
         let Area { left, top, right, bottom } = inner;
         let outer = Area { left: left - thin, top: top - thin, right: right + thin, bottom: bottom + thin };
@@ -213,36 +207,15 @@ impl Chart {
     }
 
     /// The thickness of a horizontal tick around pixel row `y`; its ends are the caller's.
-    fn tick_at(&self, y: i32) -> Area {
+    pub(super) fn tick_at(&self, y: i32) -> Area {
         let thin = self.px(1.0);
         Area { left: 0, top: y - thin / 2, right: 0, bottom: y - thin / 2 + thin }
     }
 
     /// The baseline that centres a label's capitals on the pixel row `y`; whole, so that digits stand sharp.
-    fn centred(&self, y: i32) -> f32 {
+    pub(super) fn centred(&self, y: i32) -> f32 {
         (y as f32 + 0.5 + CAPITAL * LABEL.size * self.scale / 2.0).round()
     }
-}
-
-/// Which keys of an octave (C is 0) get a label, so that labels never touch at a
-/// nominal row height: naturals, or C, E and G, or C.
-fn labelled_keys(row_height: f32) -> &'static [u8] {
-    match row_height {
-        ..8.0 => &[0],
-        8.0..23.0 => &[0, 4, 7],
-        _ => &[0, 2, 4, 5, 7, 9, 11],
-    }
-}
-
-/// "C3 (48)": the note in scientific pitch notation (60 is C4) and its MIDI key.
-fn pitch_name(pitch: u8) -> String {
-    const NAMES: [&str; 12] = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
-    format!("{}{} ({pitch})", NAMES[usize::from(pitch % 12)], i32::from(pitch / 12) - 1)
-}
-
-/// Is this a black key of the piano?
-pub(super) fn is_black_key(pitch: u8) -> bool {
-    matches!(pitch % 12, 1 | 3 | 6 | 8 | 10)
 }
 
 /// The smallest of 1, 2, 5, 10, 20 … (and 0.5, 0.2 …) that cuts `span` into at most `parts` parts.
@@ -258,21 +231,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_have_a_margin_an_octave_and_stay_inside() {
-        let rows = |used: &[u8], limits| {
-            let Pitches { low, high } = Pitches::around(used.iter().copied(), limits);
-            (low, high)
-        };
-        assert_eq!(rows(&[36, 60], 1..=79), (35, 61));
-        assert_eq!(rows(&[60], 0..=127), (54, 66));
-        assert_eq!(rows(&[1], 1..=79), (1, 13));
-        assert_eq!(rows(&[127], 0..=127), (115, 127));
-        assert_eq!(rows(&[5], 3..=9), (3, 9));
-        assert_eq!(rows(&[0, 127], 0..=127), (0, 127));
-        assert_eq!(rows(&[], 0..=127), (53, 67));
-    }
-
-    #[test]
     fn steps_are_one_two_or_five() {
         for (span, parts, expected) in [
             (200.0, 10, 20.0),
@@ -285,11 +243,5 @@ mod tests {
             let step = tick_step(span, parts);
             assert!((step / expected - 1.0).abs() < 1e-9, "{span} in {parts}: {step}");
         }
-    }
-
-    #[test]
-    fn pitches_are_named_as_musicians_do() {
-        let names = [0, 21, 48, 60, 61, 127].map(pitch_name);
-        assert_eq!(names, ["C-1 (0)", "A0 (21)", "C3 (48)", "C4 (60)", "C#4 (61)", "G9 (127)"]);
     }
 }

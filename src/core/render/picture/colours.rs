@@ -16,6 +16,12 @@ pub(super) const BLACK_KEY: Colour = Colour(243, 245, 248);
 /// The notes that were chosen, on the ramp: no shade of it comes near.
 pub(super) const CHOSEN: Colour = Colour(255, 102, 26);
 
+/// Notes of which there is nothing to say.
+pub(super) const NEUTRAL: Colour = Colour(166, 174, 188);
+/// Notes that are another's, note for note, and transposed: told apart also by the colour-blind.
+pub(super) const EXACT: Colour = Colour(226, 84, 10);
+pub(super) const TRANSPOSED: Colour = Colour(112, 72, 190);
+
 /// The ramp at nine equally distant points. Computed in OKLCH: lightness falls evenly from 0.99 to 0.30, so
 /// that more always looks like more, also in grey and to the colour-blind; the hue turns from 200° (sky) to 278° (night).
 const RAMP: [Colour; 9] = [

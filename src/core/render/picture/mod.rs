@@ -1,19 +1,25 @@
 //! Notes and predictions as pictures: PNG bytes.
 //!
-//! Two pictures, one look. `canvas` holds the pixels and becomes a PNG, `text` writes on it with an embedded
-//! font, `colours` is the palette, `chart` draws what both pictures share (title, pitch axis, time axis,
-//! colour bar); `piano_roll` and `probabilities` draw the data. The invariant: the bytes are a function of the
-//! arguments, and no font of the system is asked for.
+//! Three pictures, one look. `canvas` holds the pixels and becomes a PNG, `text` writes on it with an embedded
+//! font, `colours` is the palette, `chart` draws what the pictures share (title, pitch axis, time axis,
+//! colour bar), `pitches` names its rows, `columns` places notes of equal length; `piano_roll`, `probabilities`
+//! and `shared_runs`, with `novelty` beneath, draw the data. The invariant: the bytes are a function of the arguments, and no font of the system is asked for.
 
 mod canvas;
 mod chart;
 mod colours;
+mod columns;
+mod novelty;
 mod piano_roll;
+mod pitches;
 mod probabilities;
+mod shared_runs;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
+pub use novelty::Novelty;
 pub use piano_roll::piano_roll;
 pub use probabilities::probabilities;
+pub use shared_runs::{SharedRun, shared_runs};

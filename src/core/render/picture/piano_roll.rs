@@ -1,8 +1,9 @@
 //! Notes as bars: time across, key up.
 
 use super::canvas::{Area, Colour};
-use super::chart::{Chart, Pitches, USUAL_WIDTH, WIDEST, is_black_key, tick_step};
+use super::chart::{Chart, USUAL_WIDTH, WIDEST, tick_step};
 use super::colours::{BLACK_KEY, GRID, PAPER, ramp};
+use super::pitches::{Pitches, is_black_key};
 use crate::midi::Note;
 
 /// A piano roll of `notes` as a PNG file: time in seconds across, one row a key, darker bars for harder
@@ -41,7 +42,7 @@ pub fn piano_roll(notes: &[Note], title: &str) -> Vec<u8> {
 }
 
 /// The keyboard behind the notes: shaded rows for black keys, a line below each C.
-fn draw_keys(chart: &mut Chart) {
+pub(super) fn draw_keys(chart: &mut Chart) {
     for pitch in chart.pitches() {
         let row = chart.row(pitch);
         chart.canvas.fill(row, if is_black_key(pitch) { BLACK_KEY } else { PAPER }, 1.0);

@@ -1,8 +1,10 @@
 //! Predicted probabilities over time, with the notes that were chosen drawn on them.
 
 use super::canvas::Area;
-use super::chart::{Chart, Pitches, USUAL_WIDTH, WIDEST, tick_step};
+use super::chart::{Chart, USUAL_WIDTH};
 use super::colours::{CHOSEN, INK, ramp};
+use super::columns::Columns;
+use super::pitches::Pitches;
 
 /// Below this a probability is not worth a row of its own.
 const VISIBLE: f32 = 0.01;
@@ -89,45 +91,4 @@ fn draw_choice(chart: &mut Chart, columns: &Columns, note: usize, pitch: u8) {
         bottom: top + thickness,
     };
     chart.canvas.fill(bar, CHOSEN, 1.0);
-}
-
-/// Notes to columns of pixels.
-struct Columns {
-    notes: usize,
-    /// All columns together, in pixels.
-    width: i32,
-}
-
-impl Columns {
-    fn new(notes: usize) -> Self {
-        let column = (USUAL_WIDTH as usize / notes.max(1)).clamp(2, 35);
-        Self { notes, width: column.saturating_mul(notes).min(WIDEST as usize) as i32 }
-    }
-
-    /// The first pixel of a note and the first after it.
-    fn edges(&self, note: usize) -> (i32, i32) {
-        let edge = |note: usize| (note as u128 * self.width as u128 / self.notes as u128) as i32;
-        (edge(note), edge(note + 1))
-    }
-
-    /// The notes of which a pixel column shows a part: one, or several in a long piece.
-    fn notes_at(&self, x: i32) -> std::ops::Range<usize> {
-        let note = |x: i32| (x as u128 * self.notes as u128 / self.width as u128) as usize;
-        note(x)..note(x + 1).max(note(x) + 1)
-    }
-
-    /// A tick in the middle of note 1 and of every round number.
-    fn ticks(&self) -> Vec<(i32, String)> {
-        // As many as have room for their labels, which grow with the picture.
-        let most = (self.width / 100).clamp(1, 14);
-        let step = tick_step(self.notes as f64, most).max(1.0) as usize;
-        let round = (step..=self.notes).step_by(step).filter(|number| *number > 1);
-        let numbers = (self.notes > 0).then_some(1).into_iter().chain(round);
-        numbers
-            .map(|number| {
-                let (left, right) = self.edges(number - 1);
-                ((left + right) / 2, number.to_string())
-            })
-            .collect()
-    }
 }

@@ -1,0 +1,136 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::{Config, Data};
+use crate::corpus::{Corpus, Piece};
+use crate::random::{Purpose, Stream};
+
+/// Two pieces in which no two intervals of a piece are alike for a while.
+fn pieces() -> [Piece; 2] {
+    let wander = |step: u32| (0..60u32).map(|i| (20 + i * i * step % 31) as u8).collect();
+    [Piece { name: "a.mid".into(), classes: wander(3) }, Piece { name: "b.mid".into(), classes: wander(7) }]
+}
+
+/// A melody that no piece shares three notes with.
+fn novel(notes: usize) -> Vec<u8> {
+    (0..notes).map(|i| if i % 2 == 0 { 0 } else { 70 + (i / 2 % 5) as u8 }).collect()
+}
+
+fn run(length: usize, sample_at: usize, piece: &str, at: usize, semitones: i16) -> Run {
+    Run { length, sample_at, piece: Some(piece.into()), at: Some(at), semitones }
+}
+
+#[test]
+fn a_stretch_of_a_piece_is_a_copy_of_that_place() {
+    let pieces = pieces();
+    let index = Index::new(&pieces);
+    let stretch = &pieces[1].classes[12..42];
+    let certificate = Certificate::new(&index, stretch);
+    let expected = run(30, 0, "b.mid", 12, 0);
+    assert_eq!(certificate.verdict, Verdict::Copy);
+    assert_eq!((&certificate.longest_exact, &certificate.longest_transposed), (&expected, &expected));
+    assert_eq!(certificate.runs, [expected]);
+    assert_eq!((certificate.share, certificate.share_exact, certificate.share_transposed), (1.0, 1.0, 1.0));
+    assert_eq!(certificate.novelty, [0.0; 30]);
+
+    let higher: Vec<u8> = stretch.iter().map(|class| class + 5).collect();
+    let certificate = Certificate::new(&index, &higher);
+    assert_eq!(certificate.verdict, Verdict::Copy);
+    assert_eq!(certificate.longest_transposed, run(30, 0, "b.mid", 12, 5));
+    assert_eq!(certificate.runs, [run(30, 0, "b.mid", 12, 5)]);
+    assert!(certificate.longest_exact.length < 15);
+    assert_eq!((certificate.share_exact, certificate.share_transposed), (0.0, 1.0));
+    assert_eq!(certificate.novelty_transposed, [0.0; 30]);
+}
+
+#[test]
+fn the_verdict_goes_by_the_notes_in_runs_longer_than_chance() {
+    let pieces = pieces();
+    let index = Index::new(&pieces);
+    let verdict = |notes: usize, by: u8, new: usize| {
+        let copied = pieces[0].classes[3..3 + notes].iter().map(|class| class + by);
+        Certificate::new(&index, &copied.chain(novel(new)).collect::<Vec<_>>()).verdict
+    };
+    assert_eq!(verdict(14, 0, 30), Verdict::Novel);
+    assert_eq!(verdict(15, 0, 30), Verdict::NearCopy);
+    assert_eq!(verdict(17, 2, 30), Verdict::Novel);
+    assert_eq!(verdict(18, 2, 30), Verdict::NearCopy);
+    assert_eq!(verdict(30, 0, 30), Verdict::NearCopy);
+    assert_eq!(verdict(31, 0, 30), Verdict::Copy);
+    assert_eq!(verdict(14, 0, 0), Verdict::Novel);
+    assert_eq!(Certificate::new(&index, &[]).verdict, Verdict::Novel);
+}
+
+#[test]
+fn programs_find_the_fields_that_they_rely_on() {
+    let pieces = pieces();
+    let certificate = Certificate::new(&Index::new(&pieces), &pieces[0].classes[5..25]);
+    let json = serde_json::to_value(&certificate).unwrap();
+    assert_eq!(json["verdict"], "copy");
+    let place =
+        serde_json::json!({ "length": 20, "piece": "a.mid", "at": 5, "sample_at": 0, "semitones": 0 });
+    assert_eq!((&json["longest_exact"], &json["longest_transposed"]), (&place, &place));
+    assert_eq!(serde_json::to_value(Verdict::NearCopy).unwrap(), "near copy");
+    assert_eq!(serde_json::to_value(Verdict::Novel).unwrap(), "novel");
+}
+
+/// The 36 cello movements as the article reads them, where they are.
+fn movements() -> Option<Vec<Piece>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/cello");
+    if !folder.exists() {
+        println!("skipped: the cello files are not beside this checkout");
+        return None;
+    }
+    let data = Data { midi: folder.display().to_string(), ..Config::default().data };
+    Some(Corpus::load(&data).unwrap().training)
+}
+
+/// Where the two constants come from: no movement is called a copy of the others.
+#[test]
+fn chance_is_the_longest_run_that_two_movements_share() {
+    let Some(pieces) = movements() else { return };
+    let longest = |piece: &Piece| {
+        let others: Vec<Piece> = pieces.iter().filter(|other| other.name != piece.name).cloned().collect();
+        let certificate = Certificate::new(&Index::new(&others), &piece.classes);
+        assert_eq!(certificate.verdict, Verdict::Novel, "{}", piece.name);
+        (certificate.longest_exact.length, certificate.longest_transposed.length)
+    };
+    let (exact, transposed): (Vec<_>, Vec<_>) = pieces.iter().map(longest).unzip();
+    assert_eq!(exact.into_iter().max(), Some(CHANCE_EXACT));
+    assert_eq!(transposed.into_iter().max(), Some(CHANCE_TRANSPOSED));
+}
+
+/// The article's published sample, decoded from its picture: greedy, from a network trained for long.
+#[test]
+fn a_stretch_of_200_notes_of_a_movement_is_found_there() {
+    let Some(pieces) = movements() else { return };
+    let courante = pieces.iter().find(|piece| piece.name == "cs6-3cou.mid").unwrap();
+    let certificate = Certificate::new(&Index::new(&pieces), &courante.classes[224..424]);
+    assert_eq!(certificate.longest_exact, run(200, 0, "cs6-3cou.mid", 224, 0));
+    assert_eq!((certificate.verdict, certificate.share), (Verdict::Copy, 1.0));
+}
+
+/// How fast: cargo test --release -- --ignored --nocapture thousand
+#[test]
+#[ignore = "prints a time"]
+fn a_thousand_pieces_against_the_corpus() {
+    let Some(pieces) = movements() else { return };
+    let begin = std::time::Instant::now();
+    let index = Index::new(&pieces);
+    let indexed = begin.elapsed();
+    // Stretches of the corpus with a wrong note here and there: runs of all lengths.
+    let stream = Stream::new(1, Purpose::Sampling, &[]);
+    let melody = |number: u64| {
+        let piece = &pieces[number as usize % pieces.len()].classes;
+        let at = (stream.of(number).uniform(0) * piece.len().saturating_sub(200) as f64) as usize;
+        let mut melody = piece[at..].iter().copied().cycle().take(200).collect::<Vec<_>>();
+        (0..200).filter(|&i| stream.of(number).uniform(i + 1) < 0.05).for_each(|i| melody[i as usize] ^= 1);
+        melody
+    };
+    let melodies: Vec<_> = (0..1000).map(melody).collect();
+    let begin = std::time::Instant::now();
+    let verdicts: Vec<_> = melodies.iter().map(|melody| Certificate::new(&index, melody).verdict).collect();
+    let count = |verdict| verdicts.iter().filter(|&&v| v == verdict).count();
+    println!("index {indexed:?}, 1,000 certificates {:?}", begin.elapsed());
+    println!("{} copies, {} near copies", count(Verdict::Copy), count(Verdict::NearCopy));
+}
