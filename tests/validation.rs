@@ -29,11 +29,14 @@ fn the_same_figures_on_any_number_of_ranks() {
 }
 
 #[test]
-fn every_second_epoch_and_the_last() {
+fn every_second_epoch_or_fifth_step_and_the_last() {
     let place = Place::with_holdout();
     place.bachdist("train tiny.toml --set train.validate_every=2").ok();
     let steps: Vec<_> = validations(&place, "run").iter().map(|line| line["step"].clone()).collect();
     assert_eq!(steps, [8, 12]);
+    place.bachdist("train tiny.toml --set train.validate_every_steps=5 --set checkpoint.url=steps").ok();
+    let steps: Vec<_> = validations(&place, "steps").iter().map(|line| line["step"].clone()).collect();
+    assert_eq!(steps, [5, 10, 12]);
 }
 
 #[test]

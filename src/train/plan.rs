@@ -101,7 +101,7 @@ impl Plan {
             train.epochs,
             [Some(checkpoint.every_steps), Some(checkpoint.keep as u64), checkpoint.keep_every],
             fingerprint(&self.held_out),
-            train.validate_every,
+            [Some(train.validate_every), train.validate_every_steps],
             train.early_stop,
         ]);
         let digest = Sha256::digest(described.to_string());
@@ -124,12 +124,12 @@ impl Plan {
         Windows::new(&self.held_out, self.config.data.sequence_length)
     }
 
-    /// Whether the held-out pieces are validated on after so many steps: where an epoch ends, and at the end.
+    /// Whether the held-out pieces are validated on after so many steps: every so often, and at the end.
     pub fn validates_after(&self, step: u64) -> bool {
-        let steps = self.steps_per_epoch;
-        let due =
-            step.is_multiple_of(steps) && (step / steps).is_multiple_of(self.config.train.validate_every);
-        step > 0 && (due || step == self.last_step) && !self.held_out_windows().is_empty()
+        let Train { validate_every, validate_every_steps, .. } = self.config.train;
+        let every = validate_every_steps.unwrap_or(self.steps_per_epoch.saturating_mul(validate_every));
+        let due = step.is_multiple_of(every) || step == self.last_step;
+        step > 0 && due && !self.held_out_windows().is_empty()
     }
 
     /// Steps that training goes on for while the storage is out of reach.

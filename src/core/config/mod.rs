@@ -136,6 +136,8 @@ pub struct Train {
     pub device: String,
     /// Epochs from one validation on `data.holdout` to the next.
     pub validate_every: u64,
+    /// Steps from one to the next instead, where epochs are long.
+    pub validate_every_steps: Option<u64>,
     /// End the run after so many validations in a row none of which was the best.
     pub early_stop: Option<u64>,
     /// Seconds that ranks wait for one that does not come before they end the run. They wait ten times the
@@ -222,6 +224,7 @@ impl Default for Train {
             transpose: 0,
             device: "auto".into(),
             validate_every: 1,
+            validate_every_steps: None,
             early_stop: None,
             hang_seconds: 60.0,
         }

@@ -142,6 +142,7 @@ impl Checks {
         let message = format!("{:?} is none of auto, cpu, cuda, cuda:N", train.device);
         self.check(is_device(&train.device), "train.device", message);
         self.count("train.validate_every", train.validate_every);
+        self.count("train.validate_every_steps", train.validate_every_steps);
         self.count("train.early_stop", train.early_stop);
         self.seconds("train.hang_seconds", train.hang_seconds);
     }
