@@ -106,6 +106,6 @@ fn stopped_before_it_ends_early_it_ends_in_the_same_place() {
 fn without_a_validation_none_is_the_best() {
     let place = Place::with_tiny();
     place.bachdist("train tiny.toml").ok();
-    let ended = place.sample("run --best").with_code(4);
+    let ended = place.bachdist("sample run --best").with_code(4);
     assert!(ended.error().contains("metrics.jsonl there tells of no validation"), "{}", ended.stderr);
 }

@@ -82,7 +82,7 @@ fn movements() -> Option<Vec<Piece>> {
         return None;
     }
     let data = Data { midi: folder.display().to_string(), ..Config::default().data };
-    Some(Corpus::load(&data).unwrap().training)
+    Some(Corpus::load(&data, 20).unwrap().training)
 }
 
 /// Where the two constants come from: no movement is called a copy of the others.

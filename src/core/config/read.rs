@@ -178,7 +178,12 @@ fn override_value(path: &str, text: &str) -> Value {
 fn example() -> Table {
     // Options are left out when they are serialized empty, so they are filled here.
     let mut every = Config::default();
+    every.optimizer.clip_norm = Some(1.0);
+    every.optimizer.decay_steps = Some(1);
     every.train.max_steps = Some(1);
+    every.train.stretch = Some(1);
+    every.train.validate_every_steps = Some(1);
+    every.train.early_stop = Some(1);
     every.checkpoint.url = Some(String::new());
     every.checkpoint.keep_every = Some(1);
     every.checkpoint.max_unsaved_steps = Some(1);
@@ -360,6 +365,17 @@ mod tests {
         );
         assert!(problems("", &["epochs=3"])[0].contains("train.epochs"));
         assert!(problems("data = 3", &["data.midi=x"])[0].contains("data is not a table"));
+    }
+
+    #[test]
+    fn every_optional_key_is_known() {
+        let source = include_str!("mod.rs");
+        let options =
+            source.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": Option<"));
+        let keys: Vec<String> = known().into_values().flatten().collect();
+        let missing: Vec<_> =
+            options.map(|(name, _)| name).filter(|name| !keys.contains(&name.to_string())).collect();
+        assert!(missing.is_empty(), "example() leaves out {missing:?}");
     }
 
     #[test]

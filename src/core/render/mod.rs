@@ -14,7 +14,7 @@ mod soundfont;
 mod test_tools;
 mod wav;
 
-pub use picture::{Novelty, SharedRun, piano_roll, probabilities, shared_runs};
+pub use picture::{Novelty, RunLosses, SharedRun, losses, piano_roll, probabilities, shared_runs};
 pub use sound::synthesize;
 pub use soundfont::{SoundFontError, synthesize_soundfont};
 pub use wav::{TooLong, wav};

@@ -126,3 +126,28 @@ fn odd_input_is_drawn_as_well_as_it_can_be() {
     let notes = [note(0, 127, 0.0, 1e9), note(127, 1, 5.0, 5.0 + 1e-9), note(60, 60, f64::NAN, f64::NAN)];
     decode(&piano_roll(&notes, "a billion seconds"));
 }
+
+#[test]
+fn losses_of_runs() {
+    let curve = |from: f64, to: f64| {
+        (0..=20).map(|i| (f64::from(i) * 50.0, to + (from - to) * (-f64::from(i) / 5.0).exp())).collect()
+    };
+    let run = |name: &str, low: f64| RunLosses {
+        name: name.into(),
+        training: curve(3.5, low),
+        held_out: curve(3.4, 2.1),
+    };
+    let png =
+        losses("Loss", &[run("cello", 0.4), run("cello-best", 1.9)], &[("n-gram mix 2.39".into(), 2.39)]);
+    let (width, height, pixels) = decode(&png);
+    assert_eq!((width, height), (112 + 2 * 620 + 64 + 48, 128 + 460 + 92));
+    // Both lines are there, the held-out one on top.
+    let orange = pixels.as_chunks::<3>().0.iter().filter(|pixel| **pixel == [226, 84, 10]).count();
+    assert!(orange > 2000, "{orange}");
+    if let Some(folder) = std::env::var_os("BACHDIST_PICTURES") {
+        std::fs::write(std::path::Path::new(&folder).join("losses.png"), &png).unwrap();
+    }
+    // Nothing to draw is no reason to panic.
+    decode(&losses("Loss", &[], &[]));
+    decode(&losses("Loss", &[RunLosses { name: String::new(), training: vec![], held_out: vec![] }], &[]));
+}
