@@ -2,11 +2,13 @@
 //! inference, rendering, and the `sample` program.
 //!
 //! Imports point one way: `sample` uses `infer`, `render` and `checkpoint`; `checkpoint` uses `store`,
-//! `config` and `network`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
+//! `config` and `network`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else; `evaluation`
+//! uses `corpus`.
 
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;
+pub mod evaluation;
 pub mod failure;
 pub mod fault;
 pub mod infer;
@@ -17,6 +19,8 @@ pub mod random;
 pub mod render;
 pub mod sample;
 pub mod store;
+#[cfg(test)]
+mod test_tools;
 
 /// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
