@@ -2,8 +2,8 @@
 //! inference, rendering, and the `sample` program.
 //!
 //! Imports point one way: `sample` uses `infer`, `render` and `checkpoint`; `checkpoint` uses `store`,
-//! `config` and `network`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else; `evaluation`
-//! uses `corpus`.
+//! `config` and `network`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else; `evaluation` and
+//! `style` use `corpus`.
 
 pub mod checkpoint;
 pub mod config;
@@ -19,6 +19,7 @@ pub mod random;
 pub mod render;
 pub mod sample;
 pub mod store;
+pub mod style;
 #[cfg(test)]
 mod test_tools;
 
