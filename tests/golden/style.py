@@ -3,8 +3,9 @@
     python style.py QUESTION.json
 
 The question has `samples` (lists of pitches), `notes` (to how many samples are cut), `stretches` of the corpus
-(`piece`, `pitches`) and `sets` (indices of stretches; none, and the spread of the corpus is left out). The answer has the fields of `eval --samples --json` that
-follow from notes alone. Densities are evaluated point by point on a fine grid, their logarithms by log-sum-exp.
+(`piece`, `pitches`) and `sets` (indices of stretches; none, and the spread of the corpus is left out). The answer
+has fields of `eval --samples --json`. Logarithms of densities are found point by point, the overlapping area from
+distribution functions.
 """
 
 import json
@@ -86,11 +87,13 @@ class Reference:
         sign = np.sign(np.where(larger > 1e-12, difference, 0))
         points = np.flatnonzero(sign)
         turns = [(i, j) for i, j in zip(points[:-1], points[1:]) if sign[i] != sign[j]]
-        crossings = [grid[i] + difference[i] / (difference[i] - difference[j]) * (grid[j] - grid[i]) for i, j in turns]
+        share = [difference[i] / (difference[i] - difference[j]) for i, j in turns]
+        crossings = [grid[i] + part * (grid[j] - grid[i]) for part, (i, j) in zip(share, turns)]
         signs = [sign[points[0]]] + [sign[j] for _, j in turns] if len(points) else [1]
-        widths = [self.width, width]
-        below = [[0, *(share_below(x, d, w) for x in crossings), 1] for d, w in zip([self.distances, distances], widths)]
-        return sum((below[int(s > 0)][i + 1] - below[int(s > 0)][i]) for i, s in enumerate(signs))
+        of_p = [0, *(share_below(x, self.distances, self.width) for x in crossings), 1]
+        of_q = [0, *(share_below(x, distances, width) for x in crossings), 1]
+        smaller = [of_q if s > 0 else of_p for s in signs]
+        return sum(below[i + 1] - below[i] for i, below in enumerate(smaller))
 
 
 def share_below(x, distances, width):
@@ -114,7 +117,7 @@ def main():
     samples = [describe(pitches[: question["notes"]]) for pitches in question["samples"]]
     numbers, distances, histograms = [], [], {}
     for name in corpus[0]:
-        mean = {"samples": np.mean([s[name] for s in samples], axis=0), "corpus": np.mean([c[name] for c in corpus], axis=0)}
+        mean = {key: np.mean([f[name] for f in of], axis=0) for key, of in [("samples", samples), ("corpus", corpus)]}
         if np.ndim(corpus[0][name]):
             histograms[name.replace(" ", "_")] = {key: value.tolist() for key, value in mean.items()}
         else:
@@ -125,7 +128,8 @@ def main():
         kl, overlap = reference.divergence([distance(s[name], c[name]) for s in samples for c in corpus])
         entry = {"name": name, "kl": kl, "overlap": overlap}
         if question["sets"]:
-            own = [reference.divergence(np.concatenate([apart[i][other[i]] for i in drawn])) for drawn in question["sets"]]
+            sets = [np.concatenate([apart[i][other[i]] for i in drawn]) for drawn in question["sets"]]
+            own = [reference.divergence(drawn) for drawn in sets]
             entry["kl_range"] = spread([kl for kl, _ in own])
             entry["overlap_range"] = spread([overlap for _, overlap in own])
             entry["far"] = bool(kl > entry["kl_range"][1] or overlap < entry["overlap_range"][0])

@@ -40,7 +40,7 @@ pub const SHOWN: [Baseline; 5] = [
 /// A baseline after its training.
 #[derive(Debug, Clone)]
 pub struct Fitted {
-    pub(super) baseline: Baseline,
+    baseline: Baseline,
     counts: Counts,
 }
 
@@ -96,6 +96,11 @@ impl Fitted {
             (Counts::Windows(contexts), Baseline::WittenBell(_)) => contexts.witten_bell(notes),
             (Counts::Windows(contexts), _) => contexts.add_one(notes, contexts.order()),
         }
+    }
+
+    /// Their natural logarithms.
+    pub fn log_probabilities(&self, notes: &[u8]) -> Vec<f64> {
+        self.probabilities(notes).into_iter().map(f64::ln).collect()
     }
 }
 

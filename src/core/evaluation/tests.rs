@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::baselines::{Baseline, Fitted};
-use super::heard::{heard, heard_in_all};
-use super::memory::{Memory, Weights};
+use super::baselines::Baseline;
+use super::heard::heard_in_all;
+use super::memory::Weights;
 use super::score::Figures;
-use super::{Scores, score};
+use super::{score, score_baseline};
 use crate::config::Data;
+use crate::corpus::windows::Window;
 use crate::corpus::{Corpus, Piece};
 use crate::test_tools::shared;
 
@@ -46,11 +47,6 @@ pub(super) fn without(suites: &[Vec<Piece>], left_out: usize) -> Vec<Piece> {
     others.flat_map(|(_, suite)| suite.clone()).collect()
 }
 
-/// Scores of a baseline on pieces, fitted on others.
-fn fitted(baseline: Baseline, training: &[Piece], pieces: &[Piece]) -> Scores {
-    score(&baseline.fit(training, SEQUENCE_LENGTH), pieces, SEQUENCE_LENGTH)
-}
-
 /// Pools the figures of different pieces.
 fn pooled(parts: &[Figures]) -> (f64, f64) {
     let windows: u64 = parts.iter().map(|part| part.windows).sum();
@@ -79,7 +75,9 @@ fn baselines_reach_the_oracles_figures_with_each_suite_left_out() {
     let Some((suites, oracle)) = suites() else { return };
     let (mut left_out, mut last) = (0, 0);
     for baseline in ALL {
-        let part = |out: usize| fitted(baseline, &without(&suites, out), &suites[out]).all().overall;
+        let part = |out: usize| {
+            score_baseline(baseline, &without(&suites, out), &suites[out], SEQUENCE_LENGTH).all().overall
+        };
         let parts: Vec<_> = (0..6).map(part).collect();
         left_out += usize::from(compare(&oracle["leave_one_suite_out"], baseline, &parts));
         last += usize::from(compare(&oracle["hold_out_suite_6"], baseline, &parts[5..]));
@@ -91,7 +89,7 @@ fn baselines_reach_the_oracles_figures_with_each_suite_left_out() {
 fn baselines_reach_the_oracles_figures_on_what_they_were_fitted_on() {
     let Some((suites, oracle)) = suites() else { return };
     let all = suites.concat();
-    let figures = |baseline| fitted(baseline, &all, &all).all().overall;
+    let figures = |baseline| score_baseline(baseline, &all, &all, SEQUENCE_LENGTH).all().overall;
     let compared = ALL.map(|baseline| compare(&oracle["in_sample"], baseline, &[figures(baseline)]));
     assert_eq!(compared.into_iter().filter(|&compared| compared).count(), 4);
 }
@@ -113,7 +111,9 @@ fn memory_beats_the_oracles_online_model() {
     for out in 0..6 {
         let training = without(&suites, out);
         let mix = Baseline::Mix { pitch: 2, interval: 2 }.fit(&training, SEQUENCE_LENGTH);
-        let all = score_with_memory(&mix, &Weights::fit(&training), &suites[out]).all();
+        let weights = Weights::fit(&training);
+        let predict = |_, window: &Window<'_>| mix.log_probabilities(window.input);
+        let all = score(&suites[out], SEQUENCE_LENGTH, Some(&weights), predict).all();
         overall.push(all.overall);
         novel.push(all.novel);
         repeated.push(all.repeated);
@@ -129,18 +129,22 @@ fn memory_beats_the_oracles_online_model() {
     }
 }
 
-fn score_with_memory(model: &Fitted, weights: &Weights, pieces: &[Piece]) -> Scores {
-    let mut scores = Scores::new(pieces);
-    for (index, piece) in pieces.iter().enumerate() {
-        let (mut memory, heard) = (Memory::new(weights), heard(&piece.classes, SEQUENCE_LENGTH));
-        for (at, &target) in piece.classes.iter().enumerate() {
-            if at >= SEQUENCE_LENGTH {
-                let window = &piece.classes[at - SEQUENCE_LENGTH..at];
-                let logs: Vec<f64> = model.probabilities(window).into_iter().map(f64::ln).collect();
-                scores.add(index, heard[at - SEQUENCE_LENGTH], &memory.mix(&logs), target);
-            }
-            memory.hear(target);
-        }
-    }
-    scores
+#[test]
+fn a_predictor_sees_every_window_in_order_and_memory_begins_anew_with_each_piece() {
+    let piece = |name: &str, classes: &[u8]| Piece { name: name.into(), classes: classes.to_vec() };
+    let pieces = [piece("a", &[1, 2, 3, 1, 2, 3, 1, 2, 3]), piece("b", &[5]), piece("c", &[1, 2, 3, 1])];
+    let even = [-(79f64.ln()); 79];
+    let mut seen = Vec::new();
+    let plain = score(&pieces, 2, None, |number, window| {
+        seen.push((number, window.piece, window.at));
+        even.to_vec()
+    });
+    let expected = (0..7).map(|at| (0, at)).chain((0..2).map(|at| (2, at)));
+    assert!(seen.into_iter().eq((0..).zip(expected).map(|(number, (piece, at))| (number, piece, at))));
+    assert!((plain.all().overall.nats - 79f64.ln()).abs() < 1e-12);
+    let with_memory = score(&pieces, 2, Some(&Weights::default()), |_, _| even.to_vec());
+    let [a, c] = [0, 2].map(|piece| with_memory.pieces().nth(piece).unwrap().1);
+    assert!(a.repeated.windows == 4 && a.repeated.top1 == 1.0, "{a:?}");
+    // What the first piece had, the last one is told for the first time.
+    assert!(c.novel.windows == 2 && c.novel.nats > a.repeated.nats + 1.0, "{c:?} {a:?}");
 }

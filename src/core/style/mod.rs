@@ -94,7 +94,8 @@ pub struct Distance {
     pub overlap: f64,
     /// What 5% and 95% of sets of the corpus's own stretches stay below.
     pub overlap_range: [f64; 2],
-    /// Whether 95% of those sets are no nearer, by divergence or by overlap: the samples are told from the corpus.
+    /// Whether the divergence is above what 95% of those sets stay below, or the overlap below what 5% stay below: so
+    /// far is one such set in ten or twenty, by chance.
     pub far: bool,
 }
 

@@ -23,6 +23,7 @@ impl Display for Style {
         writeln!(f, "\ndistances, and those of as large sets of the corpus's own stretches (90%)")?;
         writeln!(f, "{:22}{:>8}{:>18}{:>9}{:>16}", "", "KL", "its own", "overlap", "its own")?;
         self.distances.iter().try_for_each(|distance| distance.row(f))?;
+        writeln!(f, "far: beyond what all but 5% of the corpus's own sets reach")?;
         self.write_loops(f)
     }
 }

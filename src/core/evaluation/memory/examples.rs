@@ -49,8 +49,9 @@ fn add(examples: &mut Vec<Example>, piece: &Piece, stand_in: &Fitted, every: usi
     let mut memory = Memory::new(&weights);
     for (at, &target) in piece.classes.iter().enumerate() {
         if at > 0 && at % every == 0 {
-            let logs = stand_in.probabilities(&piece.classes[..at]).into_iter().map(f64::ln);
-            let opinions = memory.opinions(logs).iter().map(|of| of.map(|log| log as f32)).collect();
+            let logs = stand_in.log_probabilities(&piece.classes[..at]);
+            let opinions =
+                memory.opinions(logs.into_iter()).iter().map(|of| of.map(|log| log as f32)).collect();
             examples.push(Example { opinions, target, longest_match: memory.longest_match() });
         }
         memory.hear(target);
