@@ -2,13 +2,14 @@
 //! inference, rendering, and the `sample` program.
 //!
 //! Imports point one way: `sample` uses `infer`, `render`, `certificate` and `checkpoint`; `checkpoint` uses
-//! `store`, `config` and `network`; `certificate` uses `corpus`; `corpus` uses `midi`; `render` uses `midi`'s
-//! notes and nothing else.
+//! `store`, `config` and `network`; `certificate`, `evaluation` and `style` use `corpus`, and `evaluation` also
+//! `infer`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
 
 pub mod certificate;
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;
+pub mod evaluation;
 pub mod failure;
 pub mod fault;
 pub mod infer;
@@ -19,6 +20,9 @@ pub mod random;
 pub mod render;
 pub mod sample;
 pub mod store;
+pub mod style;
+#[cfg(test)]
+mod test_tools;
 
 /// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {

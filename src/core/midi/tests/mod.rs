@@ -11,15 +11,9 @@ mod peer;
 mod round_trip;
 mod rules;
 
-use std::path::PathBuf;
-
 use proptest::test_runner::Config;
 
-/// The folder of data and oracles beside the checkout, where there is one.
-fn shared(path: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(path);
-    path.exists().then_some(path)
-}
+use crate::test_tools::shared;
 
 /// A property's cases, without a file of past failures among the sources.
 fn config(cases: u32) -> Config {

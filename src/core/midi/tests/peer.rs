@@ -1,7 +1,7 @@
 //! The real pretty_midi against ours, on hundreds of generated files and damaged copies of them: whatever
 //! it reads, we read, with equal instruments, notes and times, bit for bit.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use proptest::strategy::{Strategy, ValueTree};
@@ -10,16 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::{Instrument, Note, Song, read, write};
 use super::generated;
-
-/// The Python of the tests' own environment, which has pretty_midi.
-fn python() -> Option<PathBuf> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = variable("BACHDIST_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache/bachdist")))?;
-    let python = cache.join("test-tools/bin/python");
-    python.exists().then_some(python)
-}
+use crate::test_tools::python;
 
 /// What pretty_midi says of each file, in order; `None` without pretty_midi.
 fn pretty_midi(files: &[Vec<u8>]) -> Option<Vec<Value>> {
