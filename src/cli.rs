@@ -35,6 +35,41 @@ pub enum Command {
     Checkpoint(Checkpoint),
     /// Make steps of a run again, and compare with what it saved
     Replay(Replay),
+    /// Say how well a checkpoint predicts music, beside models without a network
+    Eval(Eval),
+}
+
+/// `bachdist eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bachdist eval runs/cello --data data/cello       the pieces there that it was not trained on
+  bachdist eval runs/cello --best --json
+  mpirun -n 2 bachdist eval --cross-validate configs/cello-best.toml
+
+To cross-validate, a network is trained on all groups of pieces (data.groups) but
+one and evaluated on that one, for each in turn. Run again, it goes on where it
+stopped.")]
+pub struct Eval {
+    /// A file, a folder or a URL; the newest good checkpoint there
+    pub checkpoint: Option<String>,
+    /// Evaluate on the pieces there that it was not trained on; without it on those that it was
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<String>,
+    /// Of a run: the checkpoint that did best in its validations, not the newest
+    #[arg(long, requires = "checkpoint")]
+    pub best: bool,
+    /// Train and evaluate these configurations with each group held out in turn
+    #[arg(long, value_name = "CONFIG", num_args = 1.., conflicts_with_all = ["checkpoint", "data", "best"])]
+    pub cross_validate: Vec<PathBuf>,
+    /// With --cross-validate: overrides one key of every configuration
+    #[arg(long, value_name = "TABLE.KEY=VALUE", requires = "cross_validate")]
+    pub set: Vec<String>,
+    /// With --cross-validate: draw the losses of training and on held-out pieces
+    #[arg(long, value_name = "FILE.png", requires = "cross_validate")]
+    pub plot: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `bachdist train`.

@@ -27,9 +27,11 @@
 pub mod cli;
 pub mod comm;
 pub mod commands;
+pub mod evaluate;
 pub mod model;
 pub mod optim;
 pub mod phase;
+pub mod predict;
 pub mod report;
 pub mod stop;
 pub mod train;

@@ -2,13 +2,15 @@
 //!
 //! [`mod@score`] adds up what a predictor says of each window, [`heard`] tells windows that the piece has already
 //! contained from new ones, [`report`] prints the result. [`baselines`] are models without a network, made of the
-//! counts in [`contexts`] and [`melody`]; [`memory`] adds the piece heard so far to what any model says.
+//! counts in [`contexts`] and [`melody`]; [`memory`] adds the piece heard so far to what any model says, and
+//! [`mod@read_through`] lets a network read it from its first note.
 
 pub mod baselines;
 pub mod contexts;
 pub mod heard;
 pub mod melody;
 pub mod memory;
+pub mod read_through;
 pub mod report;
 pub mod score;
 #[cfg(test)]

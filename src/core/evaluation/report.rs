@@ -15,6 +15,8 @@ pub struct Report {
     pub novel: Figures,
     /// Over those that it had.
     pub repeated: Figures,
+    /// Of the network with memory of the piece so far.
+    pub memory: Three,
     /// Of each piece.
     pub pieces: Vec<PieceFigures>,
     /// Of each baseline, by name.
@@ -33,14 +35,15 @@ pub struct PieceFigures {
 }
 
 impl Report {
-    /// Of a checkpoint's scores and those of the baselines, each with its name.
-    pub fn new(scores: &Scores, baselines: &[(String, Scores)]) -> Self {
+    /// Of a checkpoint's scores, those with memory of the piece so far, and those of the baselines, each with its name.
+    pub fn new(scores: &Scores, memory: &Scores, baselines: &[(String, Scores)]) -> Self {
         let Three { overall, novel, repeated } = scores.all();
         let named = |(name, figures): (&str, Three)| PieceFigures { name: name.to_owned(), figures };
         Report {
             overall,
             novel,
             repeated,
+            memory: memory.all(),
             pieces: scores.pieces().map(named).collect(),
             baselines: baselines.iter().map(|(name, scores)| (name.clone(), scores.all())).collect(),
         }
@@ -57,10 +60,17 @@ const NAME: usize = 26;
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         line(f, "", ["windows", "nats", "bits", "perplexity", "top 1", "top 5"])?;
-        let parts =
-            [("all", self.overall), ("not heard before", self.novel), ("heard before", self.repeated)];
+        let Three { overall, novel, repeated } = self.memory;
+        let parts = [
+            ("from the window alone", self.overall),
+            ("  not heard before", self.novel),
+            ("  heard before", self.repeated),
+            ("with memory of the piece", overall),
+            ("  not heard before", novel),
+            ("  heard before", repeated),
+        ];
         parts.iter().try_for_each(|(name, figures)| row(f, name, figures))?;
-        writeln!(f, "\nbaselines, all windows")?;
+        writeln!(f, "\nbaselines, from the window alone")?;
         self.baselines.iter().try_for_each(|(name, figures)| row(f, name, &figures.overall))?;
         writeln!(f)?;
         line(f, "pieces", ["windows", "nats", "not heard", "heard", "top 1", "top 5"])?;
@@ -115,7 +125,7 @@ mod tests {
         scores.add(0, true, &[0.5f64.ln(), 0.5f64.ln()], 1);
         scores.add(1, false, &[0.25f64.ln(), 0.75f64.ln()], 0);
         let even = scores.clone();
-        Report::new(&scores, &[("uniform".into(), even)])
+        Report::new(&scores, &even, &[("uniform".into(), even.clone())])
     }
 
     #[test]
@@ -127,6 +137,7 @@ mod tests {
             }
         }
         assert_eq!(json["overall"]["windows"], 3);
+        assert_eq!(json["memory"]["novel"]["windows"], json["novel"]["windows"]);
         assert_eq!(json["pieces"][0]["name"], "cs1-1pre.mid");
         assert_eq!(json["pieces"][0]["top1"], 0.5);
         assert_eq!(json["pieces"][1]["repeated"]["windows"], 0);
@@ -141,10 +152,12 @@ mod tests {
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         let lines: Vec<_> = table.lines().collect();
         let fields = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
-        assert_eq!(fields(1), ["all", "3", "0.924", "1.333", "2.520", "33.3%", "100.0%"]);
+        let all = ["3", "0.924", "1.333", "2.520", "33.3%", "100.0%"];
+        assert_eq!(fields(1)[4..], all);
+        assert_eq!(fields(4)[5..], all);
         assert_eq!(fields(3), ["heard", "before", "1", "0.693", "1.000", "2.000", "0.0%", "100.0%"]);
-        assert_eq!(fields(9), ["cs1-1pre.mid", "2", "0.693", "0.693", "0.693", "50.0%", "100.0%"]);
+        assert_eq!(fields(12), ["cs1-1pre.mid", "2", "0.693", "0.693", "0.693", "50.0%", "100.0%"]);
         let cut = "…/folder/with/a/piece.mid";
-        assert_eq!(fields(10), [cut, "1", "1.386", "1.386", "-", "0.0%", "100.0%"]);
+        assert_eq!(fields(13), [cut, "1", "1.386", "1.386", "-", "0.0%", "100.0%"]);
     }
 }

@@ -95,6 +95,11 @@ impl Scores {
         *sums = sums.and(Sums { windows: 1, nats, top1, top5 });
     }
 
+    /// Adds the scores of other pieces.
+    pub fn extend(&mut self, others: Scores) {
+        self.pieces.extend(others.pieces);
+    }
+
     /// Figures over all pieces together, every window counting alike.
     pub fn all(&self) -> Three {
         self.pieces.iter().fold(Split::default(), |all, (_, split)| all.and(split)).figures()

@@ -1,0 +1,149 @@
+//! `bachdist eval --cross-validate`: for each group of pieces, a run that never sees it, evaluated on it.
+//!
+//! Every fold is a run of its own beside the others, like any run in all else: it can be stopped, killed and resumed
+//! on any number of ranks. Nothing is chosen by what the held-out pieces say: it is the last checkpoint that counts.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bachdist_core::checkpoint::open::open;
+use bachdist_core::config::Config;
+use bachdist_core::evaluation::score::Three;
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::print::say;
+use serde_json::{Value, json};
+
+use super::STOPPED;
+use crate::cli::Eval;
+use crate::comm::Comm;
+use crate::comm::agree::agree;
+use crate::comm::meanwhile::meanwhile;
+use crate::evaluate::{Evaluation, evaluate};
+use crate::model::device;
+use crate::report::Progress;
+use crate::stop::StopFlag;
+use crate::train::plan::Plan;
+use crate::train::start::Resume;
+use crate::train::{self, Ended};
+
+/// Trains what is not trained yet, evaluates, and prints on rank 0; gives back the exit code.
+pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
+    let stop = StopFlag::install().context("cannot handle signals")?;
+    let configs: Result<Vec<_>> = arguments
+        .cross_validate
+        .iter()
+        .map(|path| Ok((path.as_path(), load(path, &arguments.set)?)))
+        .collect();
+    let mut results = Vec::new();
+    for (path, config) in agree(comm, configs)? {
+        let mut result = Pooled { name: name_of(path), folds: Vec::new(), all: None };
+        for group in &config.data.groups {
+            let number = (result.folds.len() + 1, config.data.groups.len());
+            let plan = plan(comm, path, fold(&config, &result.name, group), number)?;
+            match train::run(comm, &plan, &stop, &Resume::Auto, Progress::Auto)? {
+                Ended::Done | Ended::Early => {}
+                Ended::Stopped | Ended::Unsaved => return Ok(STOPPED),
+            }
+            let work =
+                (comm.rank() == 0).then_some(|| evaluate(&open(&plan.url)?.checkpoint, &plan.held_out));
+            let evaluation = meanwhile(comm, work).transpose();
+            if let Some(evaluation) = agree(comm, evaluation)? {
+                result.add(group, evaluation);
+            }
+        }
+        results.push(result);
+    }
+    if comm.rank() == 0 {
+        print(&results, arguments.json)?;
+    }
+    Ok(0)
+}
+
+fn load(path: &Path, overrides: &[String]) -> Result<Config> {
+    let config = Config::load(path, overrides)?;
+    if config.data.groups.len() < 2 {
+        let message = format!(
+            "{}: data.groups names fewer than two groups of pieces to hold out in turn, like groups = [\"cs1-*\", \"cs2-*\"]",
+            path.display()
+        );
+        return Err(Failure::new(Code::Usage, message).into());
+    }
+    Ok(config)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// The run that never sees a group, beside those that never see the others.
+fn fold(config: &Config, name: &str, group: &str) -> Config {
+    let mut fold = config.clone();
+    fold.data.holdout.push(group.to_owned());
+    let letters = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let folder = format!("without-{}", group.chars().map(letters).collect::<String>().trim_matches('-'));
+    let runs = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}-folds"));
+    fold.checkpoint.fallback.get_or_insert_with(|| format!("runs/{name}-folds.unsaved/{folder}"));
+    fold.checkpoint.url = Some(format!("{}/{folder}", runs.trim_end_matches('/')));
+    fold
+}
+
+fn plan(comm: &dyn Comm, path: &Path, config: Config, (number, folds): (usize, usize)) -> Result<Plan> {
+    comm.set_patience(config.train.patience(None));
+    let group = config.data.holdout.last().cloned().unwrap_or_default();
+    let mut plan = agree(comm, Plan::new(comm, path, config))?;
+    plan.agree(comm)?;
+    plan.threads = device::set_threads(comm);
+    if comm.rank() == 0 {
+        eprintln!("\n{}: fold {number} of {folds}, without {group}", name_of(path));
+    }
+    Ok(plan)
+}
+
+/// A configuration's folds, and all of them together.
+struct Pooled {
+    name: String,
+    /// Each group with its figures: of the network, and with memory.
+    folds: Vec<(String, [Three; 2])>,
+    all: Option<Evaluation>,
+}
+
+impl Pooled {
+    fn add(&mut self, group: &str, evaluation: Evaluation) {
+        self.folds.push((group.to_owned(), [evaluation.windows.all(), evaluation.memory.all()]));
+        match &mut self.all {
+            None => self.all = Some(evaluation),
+            Some(all) => all.extend(evaluation),
+        }
+    }
+
+    fn json(&self) -> Value {
+        let fold = |(group, [windows, memory]): &(String, [Three; 2])| json!({ "group": group, "windows": windows, "memory": memory });
+        let mut object =
+            json!({ "name": self.name, "folds": self.folds.iter().map(fold).collect::<Vec<_>>() });
+        object["pooled"] = json!(self.all.as_ref().map(Evaluation::report));
+        object
+    }
+}
+
+fn print(results: &[Pooled], as_json: bool) -> Result<()> {
+    if as_json {
+        return Ok(say(Value::from(results.iter().map(Pooled::json).collect::<Vec<_>>()))?);
+    }
+    for result in results {
+        let Some(all) = &result.all else { continue };
+        say(format_args!("\n{}, each group of pieces held out in turn\n\n{}", result.name, all.report()))?;
+        say(format_args!(
+            "\n{:<28}{:>8}{:>8}{:>8}{:>19}",
+            "held out", "windows", "nats", "top 1", "with memory: nats"
+        ))?;
+        for (group, [windows, memory]) in &result.folds {
+            let [windows, memory] = [windows.overall, memory.overall];
+            let top1 = 100.0 * windows.top1;
+            say(format_args!(
+                "{group:<28}{:>8}{:>8.3}{top1:>7.1}%{:>19.3}",
+                windows.windows, windows.nats, memory.nats
+            ))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! `bachdist eval`: how well a checkpoint predicts music, beside models without a network; and whether what it
+//! composed is like its music.
+
+use anyhow::Result;
+use bachdist_core::checkpoint::Checkpoint;
+use bachdist_core::checkpoint::open::{Opened, open, open_best};
+use bachdist_core::config::{Config, Data};
+use bachdist_core::corpus::{Corpus, Piece};
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::print::{say, tell};
+use serde_json::json;
+
+use crate::cli::Eval;
+use crate::evaluate::evaluate;
+use crate::report::layers::count;
+
+/// Evaluates, and prints.
+pub fn run(arguments: &Eval) -> Result<()> {
+    let Some(location) = &arguments.checkpoint else {
+        let message = "which checkpoint? Name a file, a folder or a URL, or --cross-validate CONFIG";
+        return Err(Failure::new(Code::Usage, message).into());
+    };
+    let Opened { checkpoint, location, notes, .. } =
+        if arguments.best { open_best(location)? } else { open(location)? };
+    notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+    let music = Music::choose(&checkpoint, arguments.data.as_deref())?;
+    let report = evaluate(&checkpoint, &music.pieces)?.report();
+    if arguments.json {
+        let mut object = serde_json::to_value(&report)?;
+        object["checkpoint"] = json!(location);
+        object["trained_on"] = json!(music.trained_on);
+        say(object)?;
+    } else {
+        say(format_args!(
+            "checkpoint  {location} (step {})\nmusic       {}\n",
+            checkpoint.step, music.description
+        ))?;
+        say(report)?;
+    }
+    Ok(())
+}
+
+/// What a checkpoint is evaluated on.
+struct Music {
+    pieces: Vec<Piece>,
+    /// Whether it was trained on these.
+    trained_on: bool,
+    description: String,
+}
+
+impl Music {
+    /// The music at a path as far as the checkpoint was not trained on it; without a path, what it was trained on.
+    fn choose(checkpoint: &Checkpoint, path: Option<&str>) -> Result<Music> {
+        let training = &checkpoint.corpus.pieces;
+        let Some(path) = path else {
+            let description = format!("{} that it was trained on", count(training.len() as u64, "piece"));
+            return Ok(Music { pieces: training.to_vec(), trained_on: true, description });
+        };
+        let Config { data, .. } = checkpoint.config()?;
+        let length = data.sequence_length;
+        let data = Data { midi: path.into(), holdout: Vec::new(), ..data };
+        let all = Corpus::load(&data, length)?.training;
+        // By their notes: a file that was only renamed is no new music.
+        let known = |piece: &Piece| training.iter().any(|trained| trained.classes == piece.classes);
+        let (known, new): (Vec<_>, Vec<_>) = all.into_iter().partition(known);
+        let pieces = |pieces: &[Piece]| count(pieces.len() as u64, "piece");
+        if new.is_empty() {
+            let description = format!("{path}: {}, all of which it was trained on", pieces(&known));
+            return Ok(Music { pieces: known, trained_on: true, description });
+        }
+        let others = match known.len() {
+            0 => String::new(),
+            n => format!("; {n} others there it was trained on"),
+        };
+        let description = format!("{path}: {} that it was not trained on{others}", pieces(&new));
+        Ok(Music { pieces: new, trained_on: false, description })
+    }
+}

@@ -1,0 +1,66 @@
+//! Evaluating a checkpoint: its predictions of every window of some pieces, alone and with the piece so far in mind,
+//! beside baselines fitted on the music that it was trained on.
+
+use anyhow::Result;
+use bachdist_core::checkpoint::Checkpoint;
+use bachdist_core::config::Objective;
+use bachdist_core::corpus::Piece;
+use bachdist_core::corpus::windows::Window;
+use bachdist_core::evaluation::memory::Weights;
+use bachdist_core::evaluation::read_through::read_through;
+use bachdist_core::evaluation::report::Report;
+use bachdist_core::evaluation::score::Scores;
+use bachdist_core::evaluation::{score, score_baselines};
+use bachdist_core::infer;
+use tch::Device;
+
+use crate::predict::predict;
+
+/// Scores on the same windows.
+pub struct Evaluation {
+    /// Of the network, which sees `data.sequence_length` notes.
+    pub windows: Scores,
+    /// With memory of the piece so far.
+    pub memory: Scores,
+    /// Of each baseline, by name.
+    pub baselines: Vec<(String, Scores)>,
+}
+
+/// Evaluates a checkpoint on some pieces.
+pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation> {
+    let config = checkpoint.config()?;
+    let length = config.data.sequence_length;
+    let training = &checkpoint.corpus.pieces;
+    let classes = checkpoint.architecture.classes;
+    let rows = |predictions: Vec<f32>| {
+        move |number: u64, _: &Window<'_>| predictions[number as usize * classes..][..classes].to_vec()
+    };
+    let by_windows = predict(checkpoint, Device::Cpu, pieces)?;
+    let windows = score(pieces, length, None, rows(by_windows.clone()));
+    // A network that learnt from every note has learnt to read on and on; the others begin anew with every window.
+    let remembered = match config.train.objective {
+        Objective::Last => by_windows,
+        Objective::Every => {
+            let network = infer::Network::new(checkpoint.architecture, &checkpoint.parameters);
+            read_through(&network, pieces, length)
+        }
+    };
+    let memory = score(pieces, length, Some(&Weights::fit(training)), rows(remembered));
+    Ok(Evaluation { windows, memory, baselines: score_baselines(training, pieces, length) })
+}
+
+impl Evaluation {
+    /// Adds the scores of other pieces; the baselines are the same ones in the same order.
+    pub fn extend(&mut self, other: Evaluation) {
+        self.windows.extend(other.windows);
+        self.memory.extend(other.memory);
+        for ((_, scores), (_, others)) in self.baselines.iter_mut().zip(other.baselines) {
+            scores.extend(others);
+        }
+    }
+
+    /// What it comes to.
+    pub fn report(&self) -> Report {
+        Report::new(&self.windows, &self.memory, &self.baselines)
+    }
+}

@@ -1,0 +1,30 @@
+//! What a checkpoint's network expects after each window of some pieces, by libtorch.
+
+use anyhow::Result;
+use bachdist_core::checkpoint::Checkpoint;
+use bachdist_core::config::Objective;
+use bachdist_core::corpus::Piece;
+use bachdist_core::corpus::windows::{Window, Windows};
+use tch::Device;
+
+use crate::model::{LaneBatch, Model};
+
+/// Windows that are run together; a multiple of the rows that libtorch's products need (see `corpus::batches`).
+const BATCH: u64 = 256;
+
+/// (windows, C) logarithmic probabilities after each window of `data.sequence_length` notes, read from a state that
+/// has seen nothing. Windows are those of [`Windows`], in their order.
+pub fn predict(checkpoint: &Checkpoint, device: Device, pieces: &[Piece]) -> Result<Vec<f32>> {
+    let length = checkpoint.config()?.data.sequence_length;
+    let windows = Windows::new(pieces, length);
+    let mut model = Model::new(checkpoint.architecture, device);
+    model.load(&checkpoint.parameters);
+    let mut predictions = Vec::new();
+    for first in (0..windows.len()).step_by(BATCH as usize) {
+        let numbers = first..windows.len().min(first + BATCH);
+        let batch: Vec<Window<'_>> = numbers.map(|number| windows.get(number)).collect();
+        let lane = LaneBatch::new(0, BATCH as usize, length, Objective::Last, &batch);
+        predictions.extend(model.predict(&[lane])?);
+    }
+    Ok(predictions)
+}
