@@ -44,6 +44,7 @@ pub enum Command {
 #[command(after_help = "Examples:
   bachdist eval runs/cello --data data/cello       the pieces there that it was not trained on
   bachdist eval runs/cello --best --json
+  bachdist eval runs/cello --samples composed      do they sound like its music?
   mpirun -n 2 bachdist eval --cross-validate configs/cello-best.toml
 
 To cross-validate, a network is trained on all groups of pieces (data.groups) but
@@ -67,6 +68,9 @@ pub struct Eval {
     /// With --cross-validate: draw the losses of training and on held-out pieces
     #[arg(long, value_name = "FILE.png", requires = "cross_validate")]
     pub plot: Option<PathBuf>,
+    /// Compare the MIDI files there with the checkpoint's music, or with that of --data: do they sound like it?
+    #[arg(long, value_name = "FOLDER", conflicts_with = "cross_validate")]
+    pub samples: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

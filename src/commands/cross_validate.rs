@@ -11,9 +11,12 @@ use bachdist_core::config::Config;
 use bachdist_core::evaluation::score::Three;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::say;
+use bachdist_core::render::losses;
+use bachdist_core::store::Store;
 use serde_json::{Value, json};
 
 use super::STOPPED;
+use super::losses::Losses;
 use crate::cli::Eval;
 use crate::comm::Comm;
 use crate::comm::agree::agree;
@@ -36,7 +39,8 @@ pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
         .collect();
     let mut results = Vec::new();
     for (path, config) in agree(comm, configs)? {
-        let mut result = Pooled { name: name_of(path), folds: Vec::new(), all: None };
+        let mut result =
+            Pooled { name: name_of(path), folds: Vec::new(), all: None, losses: Losses::default() };
         for group in &config.data.groups {
             let number = (result.folds.len() + 1, config.data.groups.len());
             let plan = plan(comm, path, fold(&config, &result.name, group), number)?;
@@ -44,10 +48,13 @@ pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
                 Ended::Done | Ended::Early => {}
                 Ended::Stopped | Ended::Unsaved => return Ok(STOPPED),
             }
-            let work =
-                (comm.rank() == 0).then_some(|| evaluate(&open(&plan.url)?.checkpoint, &plan.held_out));
+            let work = (comm.rank() == 0).then_some(|| -> Result<_> {
+                let evaluation = evaluate(&open(&plan.url)?.checkpoint, &plan.held_out)?;
+                Ok((evaluation, Store::open(&plan.url)?))
+            });
             let evaluation = meanwhile(comm, work).transpose();
-            if let Some(evaluation) = agree(comm, evaluation)? {
+            if let Some((evaluation, store)) = agree(comm, evaluation)? {
+                result.losses.add(&store)?;
                 result.add(group, evaluation);
             }
         }
@@ -55,6 +62,9 @@ pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
     }
     if comm.rank() == 0 {
         print(&results, arguments.json)?;
+        if let Some(path) = &arguments.plot {
+            plot(&results, path)?;
+        }
     }
     Ok(0)
 }
@@ -105,6 +115,8 @@ struct Pooled {
     /// Each group with its figures: of the network, and with memory.
     folds: Vec<(String, [Three; 2])>,
     all: Option<Evaluation>,
+    /// Of all folds.
+    losses: Losses,
 }
 
 impl Pooled {
@@ -123,6 +135,19 @@ impl Pooled {
         object["pooled"] = json!(self.all.as_ref().map(Evaluation::report));
         object
     }
+}
+
+/// Draws the losses, with the best baseline to compare with.
+fn plot(results: &[Pooled], path: &Path) -> Result<()> {
+    let curves: Vec<_> = results.iter().map(|result| result.losses.curves(&result.name)).collect();
+    let baselines = results.iter().filter_map(|result| result.all.as_ref()).flat_map(|all| &all.baselines);
+    let nats = baselines.map(|(name, scores)| (name, scores.all().overall.nats));
+    let best = nats.min_by(|(_, a), (_, b)| a.total_cmp(b));
+    let marks: Vec<_> = best.map(|(name, nats)| (format!("{name} {nats:.2}"), nats)).into_iter().collect();
+    let picture = losses("Loss of training and on held-out pieces", &curves, &marks);
+    std::fs::write(path, picture).map_err(|error| {
+        Failure::new(Code::Storage, format!("cannot write {}: {error}", path.display())).into()
+    })
 }
 
 fn print(results: &[Pooled], as_json: bool) -> Result<()> {

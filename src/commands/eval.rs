@@ -5,9 +5,12 @@ use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::open::{Opened, open, open_best};
 use bachdist_core::config::{Config, Data};
+use bachdist_core::corpus::load::survey;
 use bachdist_core::corpus::{Corpus, Piece};
 use bachdist_core::failure::{Code, Failure};
+use bachdist_core::midi::first_voice;
 use bachdist_core::print::{say, tell};
+use bachdist_core::style;
 use serde_json::json;
 
 use crate::cli::Eval;
@@ -16,6 +19,9 @@ use crate::report::layers::count;
 
 /// Evaluates, and prints.
 pub fn run(arguments: &Eval) -> Result<()> {
+    if let Some(folder) = &arguments.samples {
+        return compare_samples(folder, arguments);
+    }
     let Some(location) = &arguments.checkpoint else {
         let message = "which checkpoint? Name a file, a folder or a URL, or --cross-validate CONFIG";
         return Err(Failure::new(Code::Usage, message).into());
@@ -40,6 +46,42 @@ pub fn run(arguments: &Eval) -> Result<()> {
     Ok(())
 }
 
+/// Compares what was composed with a corpus.
+fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
+    let corpus = match (&arguments.data, &arguments.checkpoint) {
+        (Some(path), _) => all_pieces(path, Data::default())?,
+        (None, Some(location)) => open(location)?.checkpoint.corpus.pieces.to_vec(),
+        (None, None) => {
+            let message = "compare them with which music? Name a checkpoint, or --data PATH";
+            return Err(Failure::new(Code::Usage, message).into());
+        }
+    };
+    let mut names = Vec::new();
+    let mut samples = Vec::new();
+    for file in survey(&Data { midi: folder.into(), ..Data::default() })? {
+        let content =
+            file.content.map_err(|reason| Failure::new(Code::Data, format!("{}: {reason}", file.name)))?;
+        names.push(file.name);
+        samples.push(first_voice(&content.instruments).iter().map(|note| note.pitch).collect());
+    }
+    let style = style::compare(&samples, &corpus)
+        .map_err(|error| Failure::new(Code::Data, format!("{folder}: {error}")))?;
+    if arguments.json {
+        let mut object = serde_json::to_value(&style)?;
+        object["files"] = json!(names);
+        return Ok(say(object)?);
+    }
+    let files = names.iter().enumerate().map(|(number, name)| format!("sample {:<4} {name}\n", number + 1));
+    Ok(say(format_args!("{}\n{style}", files.collect::<String>()))?)
+}
+
+/// All pieces at a path, read as this says.
+fn all_pieces(path: &str, data: Data) -> Result<Vec<Piece>> {
+    let length = data.sequence_length;
+    let data = Data { midi: path.into(), holdout: Vec::new(), ..data };
+    Ok(Corpus::load(&data, length)?.training)
+}
+
 /// What a checkpoint is evaluated on.
 struct Music {
     pieces: Vec<Piece>,
@@ -57,9 +99,7 @@ impl Music {
             return Ok(Music { pieces: training.to_vec(), trained_on: true, description });
         };
         let Config { data, .. } = checkpoint.config()?;
-        let length = data.sequence_length;
-        let data = Data { midi: path.into(), holdout: Vec::new(), ..data };
-        let all = Corpus::load(&data, length)?.training;
+        let all = all_pieces(path, data)?;
         // By their notes: a file that was only renamed is no new music.
         let known = |piece: &Piece| training.iter().any(|trained| trained.classes == piece.classes);
         let (known, new): (Vec<_>, Vec<_>) = all.into_iter().partition(known);

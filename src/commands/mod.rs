@@ -5,6 +5,7 @@ pub mod cross_validate;
 pub mod data;
 pub mod diff;
 pub mod eval;
+mod losses;
 pub mod replay;
 pub mod train;
 
