@@ -101,6 +101,11 @@ fn the_json_holds_every_note_and_its_probabilities() {
             );
         }
         assert!(piece["start"].as_u64().is_some_and(|start| start < 142), "{}", piece["start"]);
+        let certificate = &piece["certificate"];
+        assert!(matches!(certificate["verdict"].as_str(), Some("copy" | "near copy" | "novel")));
+        let [exact, transposed] = ["longest_exact", "longest_transposed"].map(|run| &certificate[run]);
+        assert!(exact["length"].as_u64() <= transposed["length"].as_u64(), "{certificate}");
+        assert!(transposed["piece"].is_string() && transposed["at"].is_u64(), "{certificate}");
         let heard: Vec<u64> =
             pitches(&place, &format!("out/5-{number}.mid")).into_iter().map(u64::from).collect();
         assert_eq!(heard, written, "the MIDI file has other notes");
@@ -150,6 +155,7 @@ fn impossible_options_are_refused() {
         "--temperature 0",
         "--temperature nan",
         "--top-k 0",
+        "--max-copy 0",
         "--top-p 0",
         "--top-p 1.5",
         "--notes 0",
@@ -313,7 +319,7 @@ print(json.dumps({
     "instruments": [{"program": i.program, "is_drum": i.is_drum,
                      "notes": [[int(n.pitch), int(n.velocity), n.start, n.end] for n in i.notes]}
                     for i in midi.instruments],
-    "shape": shape, "lengths": [len(ours), len(theirs)],
+    "shape": shape, "lengths": [len(ours), len(theirs)], "text": midi.text_events[0].text,
     "loudest": float(abs(ours).max()), "difference": float(abs(ours - theirs).max()),
 }, default=int))
 "#;
@@ -340,6 +346,7 @@ fn pretty_midi_reads_the_midi_and_makes_the_same_sound() {
         assert!(off(&note[2], start) < 1e-6 && off(&note[3], end) < 1e-6, "note {i}: {note}");
     }
 
+    assert!(found["text"].as_str().is_some_and(|text| text.starts_with("certificate: ")), "{found}");
     assert_eq!(found["shape"], json!([1, 2, 44_100]));
     assert_eq!(found["lengths"][0], found["lengths"][1]);
     println!("largest difference from pretty_midi.synthesize(): {}", found["difference"]);

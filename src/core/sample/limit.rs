@@ -2,8 +2,9 @@
 //!
 //! The promise is about the composed notes, as the files hold them. A piece that keeps it by itself is the same
 //! with and without the option: only where the note chosen would share a longer run is another chosen, among
-//! those that do not, with their probabilities. Where there is none, the note before is taken back and not
-//! chosen there again: a search in depth, so that what is possible is found unless it takes too many steps.
+//! those that do not, with their probabilities, however small. Where there is none, the note before is taken back
+//! and not chosen there again: a search in depth, so that what is possible is found unless it takes too many
+//! steps.
 
 use std::fmt::{self, Display, Formatter};
 

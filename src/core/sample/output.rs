@@ -86,7 +86,7 @@ impl Output {
             files.png = Some(self.file(&format!("{stem}.png"), &bytes)?);
         }
         if self.kinds.contains(&Kind::Certificate) {
-            let title = format!("Seed {seed}, piece {number}: {}", certificate.lines()[0]);
+            let title = format!("Seed {seed}, piece {number} — {}", certificate.lines()[0]);
             let bytes = picture(composition, certificate, &title);
             files.certificate = Some(self.file(&format!("{stem}-certificate.png"), &bytes)?);
         }
@@ -158,4 +158,39 @@ fn notes(pitches: &[u8]) -> Vec<Note> {
         .enumerate()
         .map(|(i, &pitch)| Note { pitch, velocity: VELOCITY, start: time(i), end: time(i + 1) })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::Index;
+    use crate::corpus::Piece;
+
+    #[test]
+    fn the_midi_file_carries_the_certificate_and_names_each_run_where_it_begins() {
+        let music: Vec<u8> = (0..60u32).map(|i| (20 + i * i * 7 % 31) as u8).collect();
+        let classes = [&[0, 70, 1, 71], &music[10..40], &[0, 70, 1, 71]].concat();
+        let pieces = [Piece { name: "a.mid".into(), classes: music }];
+        let certificate = Certificate::new(&Index::new(&pieces), &classes);
+        let composition = Composition { classes, probabilities: Vec::new(), max_copy: None };
+        let bytes = midi_file(&composition, &certificate);
+
+        let file = midly::Smf::parse(&bytes).unwrap();
+        let mut tick = 0;
+        let mut texts = Vec::new();
+        for event in &file.tracks[0] {
+            tick += event.delta.as_int();
+            if let midly::TrackEventKind::Meta(midly::MetaMessage::Text(text)) = event.kind {
+                texts.push((tick, String::from_utf8(text.to_vec()).unwrap()));
+            }
+        }
+        let lines = certificate.lines().into_iter().map(|line| (0, format!("certificate: {line}")));
+        let mut expected: Vec<_> = lines.collect();
+        // A note is 300 ticks.
+        expected.push((4 * 300, "as the training music: 30 notes, a.mid note 10".into()));
+        assert_eq!(texts, expected);
+        let song = midi::read(&bytes).unwrap();
+        let pitches: Vec<u8> = first_voice(&song.instruments).iter().map(|note| note.pitch).collect();
+        assert_eq!(pitches, composition.pitches());
+    }
 }

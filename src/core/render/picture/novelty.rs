@@ -33,7 +33,7 @@ pub(super) fn draw(chart: &mut Chart, novelty: &Novelty<'_>) {
     curve(chart, novelty.transposed, stretches, TRANSPOSED);
     curve(chart, novelty.exact, stretches, EXACT);
     share_axis(chart);
-    chart.time_axis("notes of a stretch", &ticks(chart, stretches));
+    chart.time_axis("notes in a row", &ticks(chart, stretches));
     chart.keys(&[(EXACT, "new note for note"), (TRANSPOSED, "new however transposed")]);
     if stretches == 0 {
         chart.say_empty("no notes");

@@ -13,8 +13,9 @@ use super::text::{Align, Style, shorten, write};
 const LINES: usize = 5;
 /// From one line of names to the next.
 const LINE: f32 = 40.0;
-/// Between two names on a line.
-const APART: i32 = 24;
+/// Between two names on a line, and between the marks of two runs.
+const NAMES_APART: f32 = 24.0;
+const RUNS_APART: f32 = 3.0;
 
 /// A stretch of a melody that other music has too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +77,11 @@ fn colour(run: &SharedRun) -> Colour {
 
 /// The first pixel of a run and the first after it, from the plot's left edge.
 fn extent(run: &SharedRun, columns: &Columns) -> (i32, i32) {
-    let last = (run.first + run.notes).clamp(1, columns.notes.max(1)) - 1;
-    (columns.edges(run.first.min(last)).0, columns.edges(last).1)
+    if run.notes == 0 || run.first >= columns.notes {
+        return (0, 0);
+    }
+    let last = (run.first + run.notes).min(columns.notes) - 1;
+    (columns.edges(run.first).0, columns.edges(last).1)
 }
 
 fn draw_note(chart: &mut Chart, columns: &Columns, note: usize, pitch: u8, colour: Colour) {
@@ -100,6 +104,7 @@ struct Names {
 impl Names {
     /// Each name begins above its run, or ends with the plot, on the lowest line with room for it.
     fn place(runs: &[SharedRun], columns: &Columns, width: i32) -> Self {
+        let px = |length: f32| (length * scale(width)).round() as i32;
         let style = Style { size: LABEL.size * scale(width), ..LABEL };
         let mut ends = [i32::MIN; LINES];
         let mut place = |run: &SharedRun| {
@@ -107,7 +112,7 @@ impl Names {
             let length = style.width(&run.name).ceil() as i32;
             let from = left.min(width - length).max(0);
             let line = ends.iter().position(|&end| end <= from)?;
-            ends[line] = right.max(from + length) + (APART as f32 * scale(width)) as i32;
+            ends[line] = (right + px(RUNS_APART)).max(from + length + px(NAMES_APART));
             Some((line, from))
         };
         let places: Vec<_> = runs.iter().map(&mut place).collect();
@@ -136,3 +141,6 @@ impl Names {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

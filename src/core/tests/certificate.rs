@@ -1,0 +1,123 @@
+//! `sample`'s certificates: what they say against a search, and that `--max-copy` keeps its promise in the files.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bachdist_core::config::{Config, Data};
+use bachdist_core::corpus::load::survey;
+use serde_json::Value;
+
+fn sample(folder: &Path, options: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sample"));
+    command.current_dir(folder).args(options.split_whitespace()).output().unwrap()
+}
+
+/// The first piece of a run that ends well.
+fn piece(folder: &Path, options: &str) -> Value {
+    let output = sample(folder, &format!("--json {options}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    json["pieces"][0].clone()
+}
+
+fn classes(piece: &Value) -> Vec<u8> {
+    piece["classes"].as_array().unwrap().iter().map(|class| class.as_u64().unwrap() as u8).collect()
+}
+
+/// What the built-in checkpoint was trained on.
+fn prelude() -> Vec<u8> {
+    let data = Data { midi: "embedded".into(), ..Config::default().data };
+    survey(&data).unwrap().remove(0).content.unwrap().classes
+}
+
+/// By search: the longest stretch of a melody that the music has, after each was made what `by` makes of it.
+fn longest<T: PartialEq>(melody: &[u8], music: &[u8], by: impl Fn(&[u8]) -> Vec<T>) -> usize {
+    let shared = |notes: usize| {
+        let theirs: Vec<_> = music.windows(notes).map(&by).collect();
+        melody.windows(notes).any(|stretch| theirs.contains(&by(stretch)))
+    };
+    (1..=melody.len()).take_while(|&notes| shared(notes)).last().unwrap_or(0)
+}
+
+fn exact(stretch: &[u8]) -> Vec<u8> {
+    stretch.to_vec()
+}
+
+fn transposed(stretch: &[u8]) -> Vec<i16> {
+    stretch.iter().map(|&class| i16::from(class) - i16::from(stretch[0])).collect()
+}
+
+#[test]
+fn the_certificate_says_what_a_search_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let music = prelude();
+    for options in ["--seed 1", "--seed 2 --greedy", "--seed 4 --greedy --notes 40"] {
+        let piece = piece(folder.path(), &format!("{options} --only midi"));
+        let (certificate, melody) = (&piece["certificate"], classes(&piece));
+        assert_eq!(certificate["longest_exact"]["length"], longest(&melody, &music, exact), "{options}");
+        let length = longest(&melody, &music, transposed);
+        assert_eq!(certificate["longest_transposed"]["length"], length, "{options}");
+        let run = &certificate["longest_transposed"];
+        let [at, sample_at] = ["at", "sample_at"].map(|key| run[key].as_u64().unwrap() as usize);
+        let (ours, theirs) = (&melody[sample_at..][..length], &music[at..][..length]);
+        let by = run["semitones"].as_i64().unwrap();
+        assert!(ours.iter().zip(theirs).all(|(a, b)| i64::from(*a) - i64::from(*b) == by), "{options}");
+        assert_eq!(run["piece"], "bwv1007-prelude.txt");
+        assert_eq!(certificate["novelty"].as_array().unwrap().len(), melody.len().min(50));
+    }
+}
+
+#[test]
+fn a_picture_of_it_is_written_where_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let piece = piece(folder.path(), "--seed 2 --notes 30 --only midi,certificate -o out");
+    assert_eq!(piece["certificate_png"], "out/2-1-certificate.png");
+    let png = std::fs::read(folder.path().join("out/2-1-certificate.png")).unwrap();
+    assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+}
+
+#[test]
+fn max_copy_is_kept_and_changes_nothing_that_keeps_it_anyway() {
+    let folder = tempfile::tempdir().unwrap();
+    let music = prelude();
+    for options in ["--seed 2 --greedy", "--seed 3 --temperature 0.5", "--seed 4 --top-k 3"] {
+        let free = piece(folder.path(), &format!("{options} --only midi"));
+        assert_eq!(free["max_copy"], Value::Null);
+        let shared = longest(&classes(&free), &music, transposed);
+        for notes in [3, 8, shared.saturating_sub(1), shared] {
+            let options = format!("{options} --only midi --max-copy {notes}");
+            let kept = piece(folder.path(), &options);
+            assert!(longest(&classes(&kept), &music, transposed) <= notes, "{options}");
+            assert_eq!(kept["max_copy"]["notes"], notes);
+            assert_eq!(kept["classes"] == free["classes"], notes >= shared, "{options}");
+            assert_eq!(kept["max_copy"]["avoided"] == 0, notes >= shared, "{options}");
+            assert_eq!(kept, piece(folder.path(), &options));
+        }
+    }
+    let refused = sample(folder.path(), "--max-copy 0");
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn people_read_it_in_lines_that_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sample(folder.path(), "--seed 2 --start 276 --max-copy 20 --only midi");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let beginnings = [
+        "checkpoint  built-in",
+        "seed        2",
+        "from        window 276: ",
+        "max copy    20 notes: ",
+        "certificate ",
+        "            longest exact run: ",
+        "            longest transposed: ",
+        "            new stretches of 2, 5, 10, 20 notes: ",
+        "wrote       composed/2-1.mid",
+    ];
+    assert_eq!(text.lines().count(), beginnings.len(), "{text}");
+    for (line, beginning) in text.lines().zip(beginnings) {
+        assert!(line.starts_with(beginning) && line.len() <= 80, "{line}");
+    }
+}
