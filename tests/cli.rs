@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{Ended, Place, TINY, link_cello, trained, trained_copy};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "",
     "train",
     "sample",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 11] = [
     "checkpoint verify",
     "checkpoint diff",
     "replay",
+    "eval",
 ];
 
 #[test]

@@ -6,6 +6,7 @@
 mod cli;
 mod crash;
 mod damage;
+mod eval;
 mod failure;
 mod golden;
 mod harness;

@@ -9,7 +9,8 @@ const EVERY_STEP: &str = "train tiny.toml --set checkpoint.every_steps=1 --set t
 
 /// The names that a run has with these options, on some ranks or without a launcher.
 fn names(place: &Place, options: &str, threads: usize, ranks: Option<usize>) -> Option<Vec<String>> {
-    let folder = format!("{options}-{threads}-{ranks:?}").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let letters: String = options.chars().filter(char::is_ascii_alphanumeric).take(60).collect();
+    let folder = format!("{letters}-{threads}-{}", ranks.unwrap_or(0));
     let arguments = format!("{EVERY_STEP} --set checkpoint.url={folder} {options}");
     let mut command = match ranks {
         Some(ranks) => place.launch(ranks, &arguments)?,
@@ -76,11 +77,12 @@ fn equal_names_of_networks_of_other_widths() {
 }
 
 /// Everything that a configuration can add to the article's step.
-const EVERYTHING: [&str; 7] = [
+const EVERYTHING: [&str; 8] = [
     "--set train.objective=every",
     "--set train.transpose=5",
     "--set model.intervals=true",
     "--set model.weight_drop=0.4",
+    "--set model.input_dropout=0.2",
     "--set optimizer.clip_norm=0.1",
     "--set optimizer.warmup_steps=3",
     "--set optimizer.decay_steps=9",

@@ -10,7 +10,7 @@ use bachdist_core::checkpoint::open::open;
 use bachdist_core::config::Config;
 use bachdist_core::evaluation::score::Three;
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::say;
+use bachdist_core::print::{say, tell};
 use bachdist_core::render::losses;
 use bachdist_core::store::Store;
 use serde_json::{Value, json};
@@ -37,6 +37,7 @@ pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
         .iter()
         .map(|path| Ok((path.as_path(), load(path, &arguments.set)?)))
         .collect();
+    let progress = if arguments.json { Progress::Silent } else { Progress::Auto };
     let mut results = Vec::new();
     for (path, config) in agree(comm, configs)? {
         let mut result =
@@ -44,7 +45,7 @@ pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
         for group in &config.data.groups {
             let number = (result.folds.len() + 1, config.data.groups.len());
             let plan = plan(comm, path, fold(&config, &result.name, group), number)?;
-            match train::run(comm, &plan, &stop, &Resume::Auto, Progress::Auto)? {
+            match train::run(comm, &plan, &stop, &Resume::Auto, progress)? {
                 Ended::Done | Ended::Early => {}
                 Ended::Stopped | Ended::Unsaved => return Ok(STOPPED),
             }
@@ -104,7 +105,7 @@ fn plan(comm: &dyn Comm, path: &Path, config: Config, (number, folds): (usize, u
     plan.agree(comm)?;
     plan.threads = device::set_threads(comm);
     if comm.rank() == 0 {
-        eprintln!("\n{}: fold {number} of {folds}, without {group}", name_of(path));
+        tell(format_args!("\n{}: fold {number} of {folds}, without {group}", name_of(path)));
     }
     Ok(plan)
 }

@@ -21,6 +21,8 @@ pub enum Purpose {
     Transposition = 6,
     /// Recurrent weights dropped, by step and layer.
     WeightDrop = 7,
+    /// Inputs dropped, by step and row of the global batch.
+    InputDropout = 8,
 }
 
 /// A stream of random numbers, each found by its index.

@@ -130,7 +130,7 @@ impl Network {
                 None => Ok(x),
             }
         };
-        let mut hidden = self.first(lane, t, r)?;
+        let mut hidden = self.first(&lane.features(self.architecture, dropout), t, r)?;
         for (index, layer) in self.layers.iter().enumerate().skip(1) {
             hidden = masked(hidden, index - 1)?;
             hidden = match self.device {
@@ -156,31 +156,36 @@ impl Network {
         Ok(scores.f_narrow(1, 0, classes as i64)? + scores.f_gather(1, &indices, false)?)
     }
 
-    /// (T, R, H) outputs of the first layer, whose inputs are classes and intervals.
-    fn first(&self, lane: &LaneBatch, t: i64, r: i64) -> Result<Tensor> {
+    /// (T, R, H) outputs of the first layer from what it is shown of every note.
+    fn first(&self, features: &[[Option<usize>; 2]], t: i64, r: i64) -> Result<Tensor> {
         let layer = &self.layers[0];
-        let features = self.architecture.features() as i64;
-        let kernel = layer.input.tr();
-        let look_up = |indices: &[i64]| -> Result<Tensor> {
-            let indices = Tensor::from_slice(indices).to_device(self.device);
-            match self.device {
-                // On CUDA the gradient of a lookup is summed in any order; that of a product is not.
-                Device::Cuda(_) => Ok(indices.f_one_hot(features)?.f_to_kind(Kind::Float)?),
-                // The product with one-hot inputs is the column of each feature.
-                _ => Ok(kernel.f_index_select(0, &indices)?),
-            }
-        };
-        let mut found = look_up(&lane.inputs)?;
-        if self.architecture.intervals && t > 1 {
-            let intervals: Vec<i64> =
-                lane.intervals(self.architecture).into_iter().map(|index| index as i64).collect();
-            let of_first = Tensor::zeros([r, found.size()[1]], (Kind::Float, self.device));
-            found = found + Tensor::f_cat(&[of_first, look_up(&intervals)?], 0)?;
+        let [classes, intervals] =
+            [0, 1].map(|which| -> Vec<_> { features.iter().map(|f| f[which]).collect() });
+        let mut found = self.look_up(&classes)?;
+        if self.architecture.intervals {
+            found += self.look_up(&intervals)?;
         }
         match self.device {
             Device::Cuda(_) => layer.cudnn(&found.f_view([t, r, -1])?),
             _ => layer.run(found, t, r),
         }
+    }
+
+    /// What features put into the first layer, one a row; nothing where there is none. On CUDA one-hot rows (·, F),
+    /// because the gradient of a lookup is summed there in any order, and that of a product is not; on a CPU their
+    /// product with the input kernel (·, 4H), which is the column of each feature.
+    fn look_up(&self, features: &[Option<usize>]) -> Result<Tensor> {
+        let indices: Vec<i64> = features.iter().map(|feature| feature.unwrap_or(0) as i64).collect();
+        let present: Vec<f32> = features.iter().map(|f| if f.is_some() { 1.0 } else { 0.0 }).collect();
+        let indices = Tensor::from_slice(&indices).to_device(self.device);
+        let present = Tensor::from_slice(&present).to_device(self.device).f_unsqueeze(1)?;
+        let found = match self.device {
+            Device::Cuda(_) => {
+                indices.f_one_hot(self.architecture.features() as i64)?.f_to_kind(Kind::Float)?
+            }
+            _ => self.layers[0].input.tr().f_index_select(0, &indices)?,
+        };
+        Ok(found * present)
     }
 }
 

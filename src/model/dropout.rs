@@ -10,13 +10,36 @@ use super::LaneBatch;
 pub struct Dropout {
     /// Share of units that are dropped.
     pub rate: f64,
+    /// Share of inputs, classes and intervals each for itself, that are dropped.
+    pub input_rate: f64,
     /// Seed of the run.
     pub seed: u64,
     /// The step, from 0.
     pub step: u64,
 }
 
+/// What a note is to the first layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Its class.
+    Class,
+    /// The interval to it.
+    Interval,
+}
+
 impl Dropout {
+    /// Whether a feature of a note is not shown, by the note's row of the global batch and its time. What is left is
+    /// not scaled up: a note whose class is missing has its interval still.
+    pub fn drops_input(&self, row: usize, time: usize, feature: Feature) -> bool {
+        // A random word below the threshold drops its feature.
+        let threshold = (self.input_rate * 2f64.powi(64)) as u64;
+        let random = || {
+            let stream = Stream::new(self.seed, Purpose::InputDropout, &[self.step, row as u64]);
+            stream.bits((2 * time + feature as usize) as u64)
+        };
+        threshold > 0 && random() < threshold
+    }
+
     /// The mask of a layer's output: 0 for what is dropped, 1 / (1 − rate) for the rest (inverted dropout, as
     /// Keras and PyTorch have it). `shape` is (T, R, H) or (Q·R, D).
     pub fn mask(&self, lane: &LaneBatch, layer: usize, shape: &[i64]) -> Vec<f32> {
@@ -61,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_row_keeps_its_mask_in_any_lane() {
-        let dropout = Dropout { rate: 0.3, seed: 1, step: 7 };
+        let dropout = Dropout { rate: 0.3, input_rate: 0.0, seed: 1, step: 7 };
         let a = dropout.mask(&lane(0, 8), 1, &[3, 8, 10]);
         let b = dropout.mask(&lane(4, 4), 1, &[3, 8, 10]);
         for time in 0..3 {
@@ -73,17 +96,23 @@ mod tests {
 
     #[test]
     fn the_share_dropped_is_the_rate() {
-        let dropout = Dropout { rate: 0.3, seed: 1, step: 0 };
+        let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 1, step: 0 };
         let mask = dropout.mask(&lane(0, 8), 0, &[3, 8, 1000]);
         let dropped = mask.iter().filter(|&&x| x == 0.0).count() as f64 / mask.len() as f64;
         // Five standard deviations of a share of 24,000.
         assert!((dropped - 0.3).abs() < 0.015, "{dropped}");
         assert!(mask.iter().all(|&x| x == 0.0 || x == 1.0 / 0.7));
+        let inputs = |feature| (0..10_000).filter(|i| dropout.drops_input(i / 100, i % 100, feature)).count();
+        for feature in [Feature::Class, Feature::Interval] {
+            // Five standard deviations of a share of 10,000.
+            assert!((inputs(feature) as f64 / 10_000.0 - 0.2).abs() < 0.02, "{feature:?}");
+        }
     }
 
     #[test]
     fn without_dropout_everything_is_kept() {
-        let dropout = Dropout { rate: 0.0, seed: 1, step: 0 };
+        let dropout = Dropout { rate: 0.0, input_rate: 0.0, seed: 1, step: 0 };
         assert!(dropout.mask(&lane(0, 8), 0, &[8, 5]).iter().all(|&x| x == 1.0));
+        assert!(!(0..1000).any(|row| dropout.drops_input(row, 0, Feature::Class)));
     }
 }

@@ -36,7 +36,7 @@ fn fill(values: &mut [f32], parameter: &Parameter, stream: Stream) {
 }
 
 /// Of the first input kernel of networks with intervals.
-const ONE_HOT_LIMIT: f64 = 0.5;
+const ONE_HOT_LIMIT: f64 = 1.0;
 
 /// Uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio 2010).
 fn glorot_uniform(values: &mut [f32], outputs: usize, inputs: usize, stream: Stream) {

@@ -17,7 +17,7 @@ use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
 use tch::Device;
 
-use dropout::Dropout;
+use dropout::{Dropout, Feature};
 
 /// The network on the device of its rank.
 pub enum Model {
@@ -89,10 +89,20 @@ impl LaneBatch {
         }
     }
 
-    /// (T − 1, R): the feature that the interval to each note but the first is.
-    pub fn intervals(&self, architecture: Architecture) -> Vec<usize> {
-        let pairs = self.inputs.iter().zip(self.inputs.iter().skip(self.rows));
-        pairs.map(|(&from, &to)| architecture.interval(from as u8, to as u8)).collect()
+    /// (T, R): what the first layer is shown of every note, its class and the interval to it, if the network knows
+    /// intervals. The first note has no interval, and dropout leaves some out.
+    pub fn features(&self, architecture: Architecture, dropout: Option<&Dropout>) -> Vec<[Option<usize>; 2]> {
+        let is_shown = |index: usize, feature: Feature| {
+            let (time, row) = (index / self.rows, self.first_row + index % self.rows);
+            dropout.is_none_or(|dropout| !dropout.drops_input(row, time, feature))
+        };
+        let interval = |index: usize| {
+            let from = self.inputs[index.checked_sub(self.rows)?];
+            let shown = architecture.intervals && is_shown(index, Feature::Interval);
+            shown.then(|| architecture.interval(from as u8, self.inputs[index] as u8))
+        };
+        let class = |index: usize| is_shown(index, Feature::Class).then_some(self.inputs[index] as usize);
+        (0..self.inputs.len()).map(|index| [class(index), interval(index)]).collect()
     }
 
     /// (Q, R): the notes after which the next is predicted.

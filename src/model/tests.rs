@@ -72,7 +72,7 @@ proptest! {
     ) {
         let parameters = init::parameters(architecture, seed);
         let lanes = lanes(4, rows, notes, objective, missing, seed);
-        let dropout = Dropout { rate, seed, step: 3 };
+        let dropout = Dropout { rate, input_rate: rate / 2.0, seed, step: 3 };
         let mut written = cpu::Network::new(architecture);
         written.load(&parameters);
         let mut graph = autograd::Network::new(architecture, Device::Cpu);
@@ -97,7 +97,7 @@ proptest! {
     ) {
         let parameters = init::parameters(architecture, seed);
         let lanes = lanes(8, rows, notes, objective, missing, seed);
-        let dropout = Dropout { rate: 0.3, seed, step: 3 };
+        let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed, step: 3 };
         let mut network = cpu::Network::new(architecture);
         network.load(&parameters);
         tch::set_num_threads(1);

@@ -25,6 +25,9 @@ pub enum Progress {
     Bar,
     /// Lines.
     Plain,
+    /// Nothing, where the output is for a program.
+    #[value(skip)]
+    Silent,
 }
 
 /// Seconds between plain lines inside an epoch.
@@ -35,6 +38,7 @@ pub struct Report {
     metrics: Metrics,
     /// `None` where lines are wanted.
     bar: Option<ProgressBar>,
+    is_silent: bool,
     epochs: u64,
     steps_per_epoch: u64,
     last_step: u64,
@@ -72,6 +76,7 @@ impl Report {
         Report {
             metrics,
             bar,
+            is_silent: progress == Progress::Silent,
             epochs,
             steps_per_epoch,
             last_step,
@@ -86,6 +91,7 @@ impl Report {
     pub fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
+            None if self.is_silent => {}
             // A run goes on when nobody reads what it says any more.
             None => drop(writeln!(stdout(), "{text}")),
         }

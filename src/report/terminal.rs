@@ -22,7 +22,7 @@ pub fn bar(progress: Progress, steps: u64, template: &str) -> Option<ProgressBar
 fn find(progress: Progress) -> Option<Term> {
     let terminal = || launchers().or_else(own);
     match progress {
-        Progress::Plain => None,
+        Progress::Plain | Progress::Silent => None,
         Progress::Auto => terminal(),
         // Asked for a bar where there is no terminal: whoever reads stderr wants its control codes.
         Progress::Bar => terminal().or_else(|| Some(Term::stderr())),

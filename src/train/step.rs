@@ -108,7 +108,9 @@ impl<'a> Trainer<'a> {
     /// Makes one step. `asked` is this rank's part in what all ranks learn together.
     pub fn step(&mut self, step: u64, asked: u64) -> Result<Outcome> {
         let batch = self.batches.batch(step);
-        let dropout = Dropout { rate: self.config.model.dropout, seed: self.config.train.seed, step };
+        let Config { model, train, .. } = self.config;
+        let (rate, input_rate) = (model.dropout, model.input_dropout);
+        let dropout = Dropout { rate, input_rate, seed: train.seed, step };
         let weight_drop = self.load_for_training(step);
 
         let (lanes, seen): (Vec<LaneBatch>, Vec<Seen>) =

@@ -94,10 +94,11 @@ impl Case {
     pub fn dropout(&self) -> (Dropout, usize) {
         let number = |name: &str| self.tensor(name).int64_value(&[]) as u64;
         if !self.0.contains_key("dropout.rate") {
-            return (Dropout { rate: 0.0, seed: 0, step: 0 }, 0);
+            return (Dropout { rate: 0.0, input_rate: 0.0, seed: 0, step: 0 }, 0);
         }
         let rate = self.tensor("dropout.rate").double_value(&[]);
-        let dropout = Dropout { rate, seed: number("dropout.seed"), step: number("dropout.step") };
+        let dropout =
+            Dropout { rate, input_rate: 0.0, seed: number("dropout.seed"), step: number("dropout.step") };
         (dropout, number("dropout.first_row") as usize)
     }
 }

@@ -85,6 +85,8 @@ pub struct Model {
     pub dense: usize,
     /// Share of units dropped after every LSTM layer but the last, and after the dense layer.
     pub dropout: f64,
+    /// Share of classes and of intervals, each for itself, that the network is not shown of the notes it learns from.
+    pub input_dropout: f64,
     /// Share of the recurrent kernels' weights dropped, others in every step (DropConnect as in AWD-LSTM, Merity,
     /// Keskar and Socher 2018).
     pub weight_drop: f64,
@@ -194,7 +196,15 @@ impl Default for Data {
 
 impl Default for Model {
     fn default() -> Self {
-        Model { layers: 3, units: 256, dense: 256, dropout: 0.3, weight_drop: 0.0, intervals: false }
+        Model {
+            layers: 3,
+            units: 256,
+            dense: 256,
+            dropout: 0.3,
+            input_dropout: 0.0,
+            weight_drop: 0.0,
+            intervals: false,
+        }
     }
 }
 

@@ -110,6 +110,7 @@ impl Checks {
             self.check(!(1..NARROWEST).contains(&width), key, message);
         }
         self.share("model.dropout", model.dropout);
+        self.share("model.input_dropout", model.input_dropout);
         self.share("model.weight_drop", model.weight_drop);
         let numbers = numbers(model);
         let message = format!("about {numbers:.1e} parameters, more than {MOST_PARAMETERS:.0e}");

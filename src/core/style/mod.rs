@@ -116,7 +116,7 @@ pub enum StyleError {
     #[error("there is no sample")]
     NoSamples,
     /// A sample is too short.
-    #[error("sample {index} has {notes} notes; statistics need {SHORTEST}")]
+    #[error("sample {} has {notes} notes; statistics need {SHORTEST}", .index + 1)]
     Short {
         /// Which, from 0.
         index: usize,

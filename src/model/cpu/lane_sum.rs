@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use bachdist_core::network::{Architecture, Parameter};
+use bachdist_core::network::Parameter;
 
 use super::buffer::{Matrix, View};
-use crate::model::LaneBatch;
 
 /// The gradient of one parameter after another: made for each lane, then summed over lanes along the tree.
 pub struct LaneSum<'a> {
@@ -48,29 +47,21 @@ impl<'a> LaneSum<'a> {
         self.finish(parameter);
     }
 
-    /// The first layer's input kernel: each feature's column is the sum over where it came in.
-    pub fn lookup(
-        &mut self,
-        parameter: &Parameter,
-        gates: &Matrix,
-        lanes: &[LaneBatch],
-        architecture: Architecture,
-    ) {
+    /// The first layer's input kernel: each feature's column is the sum over the rows that it was shown in, which
+    /// are given for every lane.
+    pub fn lookup(&mut self, parameter: &Parameter, gates: &Matrix, shown: &[Vec<[Option<usize>; 2]>]) {
         let (width, features) = (parameter.shape[0], parameter.shape[1]);
         let mut by_feature = vec![0.0; parameter.len()];
         let mut first_row = 0;
-        for (index, lane) in lanes.iter().enumerate() {
+        for (index, of_lane) in shown.iter().enumerate() {
             by_feature.fill(0.0);
-            let mut add = |feature: usize, row: usize| {
-                let sums = &mut by_feature[feature * width..][..width];
-                sums.iter_mut().zip(gates.row(first_row + row)).for_each(|(sum, x)| *sum += x);
-            };
-            lane.inputs.iter().enumerate().for_each(|(row, &class)| add(class as usize, row));
-            if architecture.intervals {
-                let intervals = lane.intervals(architecture);
-                intervals.into_iter().zip(lane.rows..).for_each(|(interval, row)| add(interval, row));
+            for (row, shown) in of_lane.iter().enumerate() {
+                for feature in shown.iter().flatten() {
+                    let sums = &mut by_feature[feature * width..][..width];
+                    sums.iter_mut().zip(gates.row(first_row + row)).for_each(|(sum, x)| *sum += x);
+                }
             }
-            first_row += lane.inputs.len();
+            first_row += of_lane.len();
             let place = self.place(parameter, index);
             for (gate, out) in self.buffers.values_mut()[place].chunks_exact_mut(features).enumerate() {
                 out.iter_mut().enumerate().for_each(|(feature, x)| *x = by_feature[feature * width + gate]);

@@ -56,6 +56,8 @@ struct Shape {
 /// What the network keeps between the ways forward and back.
 struct Memory {
     shape: Shape,
+    /// For each lane (T, P): what the first layer is shown of every note.
+    shown: Vec<Vec<[Option<usize>; 2]>>,
     layers: Vec<Layer>,
     /// For each layer but the first (L·T·P, H): what it sees of the one below, after dropout.
     inputs: Vec<Matrix>,
@@ -132,11 +134,12 @@ impl Network {
     pub fn gradient(&mut self, lanes: &[LaneBatch], dropout: &Dropout) -> RankGradient {
         let mut memory = self.take_memory(Shape::of(lanes));
         memory.draw_masks(lanes, dropout, self.architecture);
+        memory.shown = lanes.iter().map(|lane| lane.features(self.architecture, Some(dropout))).collect();
         self.forward(lanes, &mut memory);
         let sums = memory.head.score(lanes);
         memory.head.differentiate(lanes);
         let mut gradient = vec![0.0; self.architecture.len()];
-        self.backward(lanes, &mut memory, &mut gradient);
+        self.backward(&mut memory, &mut gradient);
         self.memory = Some(memory);
         RankGradient { sums, gradient }
     }
@@ -160,6 +163,7 @@ impl Network {
     fn run<T>(&mut self, lanes: &[LaneBatch], find: impl FnOnce(&Head) -> T) -> T {
         let mut memory = self.take_memory(Shape::of(lanes));
         memory.masks.clear();
+        memory.shown = lanes.iter().map(|lane| lane.features(self.architecture, None)).collect();
         self.forward(lanes, &mut memory);
         let found = find(&memory.head);
         self.memory = Some(memory);
@@ -191,12 +195,12 @@ impl Network {
 
     /// Leaves logarithmic probabilities in the head.
     fn forward(&self, lanes: &[LaneBatch], memory: &mut Memory) {
-        let Memory { layers, inputs, head, masks, .. } = memory;
+        let Memory { shown, layers, inputs, head, masks, .. } = memory;
         for index in 0..layers.len() {
             let (below, rest) = layers.split_at_mut(index);
             let layer = &mut rest[0];
             match below.last() {
-                None => self.look_up(lanes, layer),
+                None => self.look_up(shown, layer),
                 Some(below) => {
                     let input = &mut inputs[index - 1];
                     masked(below.outputs.values(), masks.get(index - 1), input.values_mut());
@@ -211,29 +215,24 @@ impl Network {
         head.forward(top.view(), [dense(first), dense(first + 2)], masks.last(), lanes);
     }
 
-    /// What flows into the first layer: the kernel's rows of each class and interval.
-    fn look_up(&self, lanes: &[LaneBatch], layer: &mut Layer) {
+    /// What flows into the first layer: the kernel's rows of what it is shown.
+    fn look_up(&self, shown: &[Vec<[Option<usize>; 2]>], layer: &mut Layer) {
         let width = 4 * self.architecture.units;
         let kernel = |feature: usize| &self.lookup[feature * width..][..width];
-        let mut rows = layer.gates.values_mut().chunks_exact_mut(width);
-        for lane in lanes {
-            let intervals =
-                if self.architecture.intervals { lane.intervals(self.architecture) } else { Vec::new() };
-            // The first note of each row has none.
-            let intervals = std::iter::repeat_n(None, lane.rows).chain(intervals.into_iter().map(Some));
-            let intervals = intervals.chain(std::iter::repeat(None));
-            for ((&class, interval), gates) in lane.inputs.iter().zip(intervals).zip(&mut rows) {
-                gates.copy_from_slice(kernel(class as usize));
-                if let Some(interval) = interval {
-                    gates.iter_mut().zip(kernel(interval)).for_each(|(gate, weight)| *gate += weight);
-                }
+        for (shown, gates) in shown.iter().flatten().zip(layer.gates.values_mut().chunks_exact_mut(width)) {
+            match shown[0] {
+                Some(class) => gates.copy_from_slice(kernel(class)),
+                None => gates.fill(0.0),
+            }
+            if let Some(interval) = shown[1] {
+                gates.iter_mut().zip(kernel(interval)).for_each(|(gate, weight)| *gate += weight);
             }
         }
     }
 
     /// From ∂L/∂score to the gradient of all parameters, summed over lanes along the tree.
-    fn backward(&self, lanes: &[LaneBatch], memory: &mut Memory, gradient: &mut [f32]) {
-        let Memory { shape, layers, inputs, d_outputs, head, lane_gradients, masks } = memory;
+    fn backward(&self, memory: &mut Memory, gradient: &mut [f32]) {
+        let Memory { shape, shown, layers, inputs, d_outputs, head, lane_gradients, masks } = memory;
         let shape = *shape;
         let mut sum = LaneSum::new(shape.lanes, lane_gradients, gradient);
 
@@ -249,7 +248,7 @@ impl Network {
             let layer = &*layer;
             let whole = |lane| shape.of_lane(lane, 0, 0);
             if index == 0 {
-                sum.lookup(&self.layout[0], &layer.gates, lanes, self.architecture);
+                sum.lookup(&self.layout[0], &layer.gates, shown);
             } else {
                 let input = &inputs[index - 1];
                 sum.product(&self.layout[3 * index], |lane| {
@@ -294,6 +293,7 @@ impl Memory {
         let largest = architecture.parameters().iter().map(Parameter::len).max().unwrap_or(0);
         Memory {
             shape,
+            shown: Vec::new(),
             layers: (0..layers).map(|_| Layer::new(shape, units)).collect(),
             inputs: (1..layers).map(|_| Matrix::zeros(all, units)).collect(),
             d_outputs: Matrix::zeros(all, units),

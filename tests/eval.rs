@@ -1,0 +1,110 @@
+//! `bachdist eval`: figures that agree with validation's, folds that agree on any number of ranks, samples beside
+//! their corpus.
+
+use serde_json::Value;
+
+use crate::harness::{Place, TINY, ended, melody};
+
+/// Three pieces, each its own group.
+fn with_groups() -> Place {
+    let place = Place::new();
+    for (name, notes, seed) in [("a", 60, 7), ("b", 50, 11), ("c", 70, 13)] {
+        place.write(&format!("music/{name}.mid"), melody(notes, seed));
+    }
+    let groups = "'music'\ngroups = ['a*', 'b*', 'c*']";
+    place.write("tiny.toml", TINY.replace("'embedded'", groups));
+    place
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn it_agrees_with_the_last_validation_and_leaves_out_what_was_trained_on() {
+    let place = Place::with_holdout();
+    place.bachdist("train tiny.toml").ok();
+    let lines = place.metrics("run");
+    let validation = lines.iter().rfind(|line| line["kind"] == "validation").unwrap();
+    let found = place.bachdist("eval run --data music --json").ok().json();
+    assert_eq!(found["trained_on"], false);
+    let pieces = found["pieces"].as_array().unwrap();
+    assert_eq!((pieces.len(), &pieces[0]["name"]), (1, &"b.mid".into()));
+    assert_eq!(found["overall"]["windows"], validation["windows"]);
+    assert!((number(&found["overall"]["nats"]) - number(&validation["loss"])).abs() < 1e-6);
+    assert!((number(&found["overall"]["top1"]) - number(&validation["accuracy"])).abs() < 1e-12);
+    let windows = |part: &str| number(&found[part]["windows"]);
+    assert_eq!(windows("novel") + windows("repeated"), windows("overall"));
+    for name in ["uniform", "unigram", "bigram_add_one", "witten_bell_5", "pitch2_interval2_mix"] {
+        assert!(number(&found["baselines"][name]["nats"]) > 0.0, "{name}");
+    }
+    assert!((number(&found["baselines"]["uniform"]["nats"]) - 79f64.ln()).abs() < 1e-12);
+
+    // A renamed piece is no new music.
+    place.write("renamed/z.mid", place.read("music/a.mid"));
+    let renamed = place.bachdist("eval run --data renamed").ok();
+    assert!(
+        renamed.stdout.contains("renamed: 1 piece, all of which it was trained on"),
+        "{}",
+        renamed.stdout
+    );
+    let own = place.bachdist("eval run --json").ok().json();
+    assert_eq!((&own["trained_on"], &own["pieces"][0]["name"]), (&true.into(), &"a.mid".into()));
+}
+
+#[test]
+fn folds_come_out_the_same_on_any_number_of_ranks_and_whatever_stops_them() {
+    let place = with_groups();
+    let alone = place.bachdist("eval --cross-validate tiny.toml --set checkpoint.url=alone --json").ok();
+    let expected = alone.json();
+    let folds = expected[0]["folds"].as_array().unwrap();
+    let groups: Vec<_> = folds.iter().map(|fold| fold["group"].as_str().unwrap()).collect();
+    assert_eq!(groups, ["a*", "b*", "c*"]);
+    // 60, 50 and 70 notes are 52, 42 and 62 windows of 8 and the note after them.
+    let windows: Vec<_> = folds.iter().map(|fold| number(&fold["windows"]["windows"])).collect();
+    assert_eq!(windows, [52.0, 42.0, 62.0]);
+    let pooled = &expected[0]["pooled"]["overall"];
+    let sum: f64 =
+        folds.iter().map(|f| number(&f["windows"]["nats"]) * number(&f["windows"]["windows"])).sum();
+    assert!((number(&pooled["nats"]) - sum / 156.0).abs() < 1e-9);
+
+    let run = "eval --cross-validate tiny.toml --set checkpoint.url=ranks --json --plot losses.png";
+    let Some(mut launch) = place.launch(3, run) else { return };
+    ended(launch.env("BACHDIST_FAULT", "step@1#6=usr1")).with_code(75);
+    let resumed = place.on_ranks(2, run).unwrap().ok();
+    assert_eq!(resumed.json(), expected);
+    assert!(place.read("losses.png").starts_with(b"\x89PNG"));
+    for fold in ["without-a", "without-b", "without-c"] {
+        let [alone, ranks] = ["alone", "ranks"].map(|run| place.checkpoints(&format!("{run}/{fold}")));
+        assert_eq!(alone.last(), ranks.last(), "{fold}");
+    }
+}
+
+#[test]
+fn composed_pieces_are_compared_with_their_music() {
+    let place = with_groups();
+    place.bachdist("train tiny.toml").ok();
+    place.sample("run -n 3 --notes 40 --seed 5 --only midi").ok();
+    let found = place.bachdist("eval run --samples composed --json").ok().json();
+    assert_eq!(found["files"], serde_json::json!(["5-1.mid", "5-2.mid", "5-3.mid"]));
+    assert_eq!((&found["samples"], &found["notes"]), (&3.into(), &40.into()));
+    let table = place.bachdist("eval --samples composed --data music").ok().stdout;
+    assert!(table.contains("sample 2    5-2.mid\n"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_one_line() {
+    let place = Place::with_tiny();
+    let usage = |arguments: &str| place.bachdist(arguments).with_code(2).error().to_owned();
+    assert!(usage("eval").starts_with("which checkpoint? "));
+    assert!(usage("eval --samples composed").starts_with("compare them with which music? "));
+    let groups = usage("eval --cross-validate tiny.toml");
+    assert!(groups.starts_with("tiny.toml: data.groups names fewer than two groups"), "{groups}");
+    place.bachdist("eval nowhere").with_code(4);
+    place.bachdist("train tiny.toml").ok();
+    place.bachdist("eval run --data nowhere").with_code(3);
+    place.write("few/a.mid", melody(10, 1));
+    let few = place.bachdist("eval run --samples few").with_code(3);
+    assert!(few.error().starts_with("few: sample 1 has 10 notes"), "{}", few.stderr);
+}
