@@ -77,12 +77,13 @@ fn equal_names_of_networks_of_other_widths() {
 }
 
 /// Everything that a configuration can add to the article's step.
-const EVERYTHING: [&str; 8] = [
+const EVERYTHING: [&str; 9] = [
     "--set train.objective=every",
     "--set train.transpose=5",
     "--set model.intervals=true",
     "--set model.weight_drop=0.4",
     "--set model.input_dropout=0.2",
+    "--set model.members=2",
     "--set optimizer.clip_norm=0.1",
     "--set optimizer.warmup_steps=3",
     "--set optimizer.decay_steps=9",

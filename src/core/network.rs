@@ -22,6 +22,8 @@ pub struct Architecture {
     pub units: usize,
     /// Units of the dense layer, D.
     pub dense: usize,
+    /// Networks of this shape side by side; their probabilities are averaged.
+    pub members: usize,
 }
 
 /// One tensor in the flat buffer.
@@ -55,8 +57,13 @@ impl Parameter {
 impl Architecture {
     /// The network of a configuration over an alphabet.
     pub fn new(model: &Model, classes: usize) -> Self {
-        let Model { layers, units, dense, intervals, .. } = *model;
-        Architecture { classes, intervals, layers, units, dense }
+        let Model { layers, units, dense, intervals, members, .. } = *model;
+        Architecture { classes, intervals, layers, units, dense, members }
+    }
+
+    /// One of its members alone.
+    pub fn member(&self) -> Architecture {
+        Architecture { members: 1, ..*self }
     }
 
     /// F: what one note can be to the first layer, and what the last layer scores. The classes, then the intervals
@@ -77,7 +84,7 @@ impl Architecture {
 
     /// All parameters in their order in the flat buffer: for each LSTM layer `weight_ih` (4H, inputs),
     /// `weight_hh` (4H, H) and `bias_ih` (4H), gates in the order i, f, g, o; then `dense1` (D, H) and `dense2`
-    /// (F, D) with their biases.
+    /// (F, D) with their biases. Then the same for each further member, whose names begin with `member1.` and so on.
     pub fn parameters(&self) -> Vec<Parameter> {
         let (f, h, d) = (self.features(), self.units, self.dense);
         let mut parameters: Vec<Parameter> = Vec::new();
@@ -85,15 +92,18 @@ impl Architecture {
             let offset = parameters.last().map_or(0, |last| last.range().end);
             parameters.push(Parameter { name, shape: shape.to_vec(), offset });
         };
-        for layer in 0..self.layers {
-            add(format!("lstm.weight_ih_l{layer}"), &[4 * h, self.inputs(layer)]);
-            add(format!("lstm.weight_hh_l{layer}"), &[4 * h, h]);
-            add(format!("lstm.bias_ih_l{layer}"), &[4 * h]);
+        for member in 0..self.members {
+            let of_member = if member == 0 { String::new() } else { format!("member{member}.") };
+            for layer in 0..self.layers {
+                add(format!("{of_member}lstm.weight_ih_l{layer}"), &[4 * h, self.inputs(layer)]);
+                add(format!("{of_member}lstm.weight_hh_l{layer}"), &[4 * h, h]);
+                add(format!("{of_member}lstm.bias_ih_l{layer}"), &[4 * h]);
+            }
+            add(format!("{of_member}dense1.weight"), &[d, h]);
+            add(format!("{of_member}dense1.bias"), &[d]);
+            add(format!("{of_member}dense2.weight"), &[f, d]);
+            add(format!("{of_member}dense2.bias"), &[f]);
         }
-        add("dense1.weight".into(), &[d, h]);
-        add("dense1.bias".into(), &[d]);
-        add("dense2.weight".into(), &[f, d]);
-        add("dense2.bias".into(), &[f]);
         parameters
     }
 
@@ -101,7 +111,7 @@ impl Architecture {
     pub fn len(&self) -> usize {
         let (f, h, d) = (self.features(), self.units, self.dense);
         let lstm: usize = (0..self.layers).map(|layer| 4 * h * (self.inputs(layer) + h + 1)).sum();
-        lstm + d * (h + 1) + f * (d + 1)
+        self.members * (lstm + d * (h + 1) + f * (d + 1))
     }
 
     /// Whether there is nothing to train.
@@ -124,7 +134,8 @@ mod tests {
 
     #[test]
     fn intervals_lie_after_the_classes() {
-        let architecture = Architecture { classes: 79, intervals: true, layers: 2, units: 16, dense: 17 };
+        let architecture =
+            Architecture { classes: 79, intervals: true, layers: 2, units: 16, dense: 17, members: 3 };
         assert_eq!(architecture.features(), 79 + 157);
         let intervals = [(78, 0), (40, 40), (0, 78)].map(|(from, to)| architecture.interval(from, to));
         assert_eq!(intervals, [79, 157, 235]);

@@ -105,11 +105,6 @@ impl Network {
         Ok((score(&log_probabilities, lane)?, gradient))
     }
 
-    /// Loss and right predictions of a lane, without dropout.
-    pub fn evaluate(&self, lane: &LaneBatch) -> Result<EpochSums> {
-        tch::no_grad(|| score(&self.forward(lane, None)?, lane))
-    }
-
     /// Logarithmic probabilities after each window of a lane, without dropout: (windows, C).
     pub fn predict(&self, lane: &LaneBatch) -> Result<Vec<f32>> {
         let mut rows = tch::no_grad(|| rows(&self.forward(lane, None)?))?;
@@ -237,7 +232,7 @@ fn sigmoid(x: &Tensor) -> Tensor {
 
 fn score(log_probabilities: &Tensor, lane: &LaneBatch) -> Result<EpochSums> {
     let classes = log_probabilities.size()[1] as usize;
-    Ok(super::score(rows(log_probabilities)?.chunks_exact(classes), lane))
+    Ok(super::score_lane(rows(log_probabilities)?.chunks_exact(classes), lane))
 }
 
 /// All numbers of a tensor, row by row.

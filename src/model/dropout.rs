@@ -16,6 +16,8 @@ pub struct Dropout {
     pub seed: u64,
     /// The step, from 0.
     pub step: u64,
+    /// Which member of the network.
+    pub member: u64,
 }
 
 /// What a note is to the first layer.
@@ -35,7 +37,7 @@ impl Dropout {
         let threshold = (self.input_rate * 2f64.powi(64)) as u64;
         let random = || {
             let stream = Stream::new(self.seed, Purpose::InputDropout, &[self.step, row as u64]);
-            stream.bits((2 * time + feature as usize) as u64)
+            stream.of(self.member).bits((2 * time + feature as usize) as u64)
         };
         threshold > 0 && random() < threshold
     }
@@ -55,7 +57,7 @@ impl Dropout {
             if row_of_lane >= lane.windows {
                 continue;
             }
-            let stream = step.of((lane.first_row + row_of_lane) as u64).of(layer as u64);
+            let stream = step.of((lane.first_row + row_of_lane) as u64).of(self.member << 32 | layer as u64);
             for (unit, value) in row.iter_mut().enumerate() {
                 if stream.bits((time * units + unit) as u64) >= threshold {
                     *value = kept;
@@ -84,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_row_keeps_its_mask_in_any_lane() {
-        let dropout = Dropout { rate: 0.3, input_rate: 0.0, seed: 1, step: 7 };
+        let dropout = Dropout { rate: 0.3, input_rate: 0.0, seed: 1, step: 7, member: 0 };
         let a = dropout.mask(&lane(0, 8), 1, &[3, 8, 10]);
         let b = dropout.mask(&lane(4, 4), 1, &[3, 8, 10]);
         for time in 0..3 {
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_share_dropped_is_the_rate() {
-        let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 1, step: 0 };
+        let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 1, step: 0, member: 0 };
         let mask = dropout.mask(&lane(0, 8), 0, &[3, 8, 1000]);
         let dropped = mask.iter().filter(|&&x| x == 0.0).count() as f64 / mask.len() as f64;
         // Five standard deviations of a share of 24,000.
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn without_dropout_everything_is_kept() {
-        let dropout = Dropout { rate: 0.0, input_rate: 0.0, seed: 1, step: 0 };
+        let dropout = Dropout { rate: 0.0, input_rate: 0.0, seed: 1, step: 0, member: 0 };
         assert!(dropout.mask(&lane(0, 8), 0, &[8, 5]).iter().all(|&x| x == 1.0));
         assert!(!(0..1000).any(|row| dropout.drops_input(row, 0, Feature::Class)));
     }

@@ -15,9 +15,10 @@ pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
     for (index, parameter) in architecture.parameters().iter().enumerate() {
         let stream = Stream::new(seed, Purpose::Initialization, &[index as u64]);
         let values = &mut flat[parameter.range()];
-        match index {
-            0 if architecture.intervals => uniform(values, ONE_HOT_LIMIT, stream),
-            _ => fill(values, parameter, stream),
+        if architecture.intervals && parameter.name.ends_with("weight_ih_l0") {
+            uniform(values, ONE_HOT_LIMIT, stream);
+        } else {
+            fill(values, parameter, stream);
         }
     }
     flat
@@ -25,11 +26,11 @@ pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
 
 fn fill(values: &mut [f32], parameter: &Parameter, stream: Stream) {
     match (parameter.name.as_str(), &parameter.shape[..]) {
-        (name, &[outputs, inputs]) if name.starts_with("lstm.weight_hh") => {
+        (name, &[outputs, inputs]) if name.contains("lstm.weight_hh") => {
             values.copy_from_slice(&orthonormal_columns(outputs, inputs, stream));
         }
         (_, &[outputs, inputs]) => glorot_uniform(values, outputs, inputs, stream),
-        (name, &[gates]) if name.starts_with("lstm.bias") => values[gates / 4..gates / 2].fill(1.0),
+        (name, &[gates]) if name.contains("lstm.bias") => values[gates / 4..gates / 2].fill(1.0),
         // The dense layers' biases are 0.
         _ => {}
     }
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     const ARCHITECTURE: Architecture =
-        Architecture { classes: 79, intervals: false, layers: 2, units: 32, dense: 16 };
+        Architecture { classes: 79, intervals: false, layers: 2, units: 32, dense: 16, members: 1 };
 
     fn tensor(name: &str) -> Vec<f32> {
         let flat = parameters(ARCHITECTURE, 3);

@@ -19,8 +19,15 @@ use tch::Device;
 
 use dropout::{Dropout, Feature};
 
-/// The network on the device of its rank.
-pub enum Model {
+/// The network on the device of its rank: one or more members side by side.
+pub struct Model {
+    /// C.
+    classes: usize,
+    members: Vec<Member>,
+}
+
+/// One network of those whose probabilities are averaged.
+pub enum Member {
     /// Written out, for a CPU.
     Cpu(Box<cpu::Network>),
     /// By libtorch's graph, for CUDA.
@@ -111,66 +118,116 @@ impl LaneBatch {
     }
 }
 
-impl Model {
-    /// The network on a device, with room for its parameters; [`Model::load`] fills them in.
-    pub fn new(architecture: Architecture, device: Device) -> Self {
+impl Member {
+    fn new(architecture: Architecture, device: Device) -> Self {
         match device {
-            Device::Cpu => Model::Cpu(Box::new(cpu::Network::new(architecture))),
-            _ => Model::Autograd(autograd::Network::new(architecture, device)),
+            Device::Cpu => Member::Cpu(Box::new(cpu::Network::new(architecture))),
+            _ => Member::Autograd(autograd::Network::new(architecture, device)),
         }
     }
 
     /// Takes new values for all parameters.
     pub fn load(&mut self, parameters: &[f32]) {
         match self {
-            Model::Cpu(network) => network.load(parameters),
-            Model::Autograd(network) => network.load(parameters),
+            Member::Cpu(network) => network.load(parameters),
+            Member::Autograd(network) => network.load(parameters),
         }
     }
 
     /// Loss and gradient of a rank's lanes in training; they are a node of the tree of lanes, in order.
     pub fn gradient(&mut self, lanes: &[LaneBatch], dropout: &Dropout) -> Result<RankGradient> {
         match self {
-            Model::Cpu(network) => Ok(network.gradient(lanes, dropout)),
-            Model::Autograd(network) => network.gradient(lanes, dropout),
+            Member::Cpu(network) => Ok(network.gradient(lanes, dropout)),
+            Member::Autograd(network) => network.gradient(lanes, dropout),
         }
     }
 
     /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
     pub fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {
         match self {
-            Model::Cpu(network) => Ok(network.predict(lanes)),
-            Model::Autograd(network) => {
+            Member::Cpu(network) => Ok(network.predict(lanes)),
+            Member::Autograd(network) => {
                 let of_lanes: Vec<_> =
                     lanes.iter().map(|lane| network.predict(lane)).collect::<Result<_>>()?;
                 Ok(of_lanes.concat())
             }
         }
     }
+}
 
-    /// Loss and right predictions of each lane, without dropout.
-    pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Result<Vec<EpochSums>> {
-        match self {
-            Model::Cpu(network) => Ok(network.evaluate(lanes)),
-            Model::Autograd(network) => lanes.iter().map(|lane| network.evaluate(lane)).collect(),
+impl Model {
+    /// The network on a device, with room for its parameters; [`Model::load`] fills them in.
+    pub fn new(architecture: Architecture, device: Device) -> Self {
+        let member = |_| Member::new(architecture.member(), device);
+        Model::of((0..architecture.members).map(member).collect(), architecture.classes)
+    }
+
+    /// Of these members, at least one, over so many classes.
+    pub fn of(members: Vec<Member>, classes: usize) -> Self {
+        Model { classes, members }
+    }
+
+    /// Takes new values for all parameters.
+    pub fn load(&mut self, parameters: &[f32]) {
+        let length = parameters.len() / self.members.len();
+        let parts = parameters.chunks_exact(length);
+        self.members.iter_mut().zip(parts).for_each(|(member, part)| member.load(part));
+    }
+
+    /// Loss and gradient of a rank's lanes in training. Every member learns by itself, from lanes of its own: sums and
+    /// gradients are those of all members, the latter one after another.
+    pub fn gradient(&mut self, lanes: &[Vec<LaneBatch>], dropout: &Dropout) -> Result<RankGradient> {
+        let mut all = RankGradient { sums: vec![EpochSums::default(); lanes[0].len()], gradient: Vec::new() };
+        for (number, (member, lanes)) in self.members.iter_mut().zip(lanes).enumerate() {
+            let dropout = Dropout { member: number as u64, ..*dropout };
+            let RankGradient { sums, gradient } = member.gradient(lanes, &dropout)?;
+            all.sums.iter_mut().zip(sums).for_each(|(all, sums)| all.add(sums));
+            all.gradient.extend(gradient);
         }
+        Ok(all)
+    }
+
+    /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C), of the
+    /// mean of the members' probabilities.
+    pub fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {
+        let members = self.members.len() as f32;
+        let all: Vec<_> =
+            self.members.iter_mut().map(|member| member.predict(lanes)).collect::<Result<_>>()?;
+        let [alone] = &all[..] else {
+            let mean = |index: usize| all.iter().map(|logs| logs[index].exp()).sum::<f32>() / members;
+            return Ok((0..all[0].len()).map(|index| mean(index).ln()).collect());
+        };
+        Ok(alone.clone())
+    }
+
+    /// Loss and right predictions after the windows of each lane, without dropout.
+    pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Result<Vec<EpochSums>> {
+        let predictions = self.predict(lanes)?;
+        let mut rows = predictions.chunks_exact(self.classes);
+        let mut sums_of = |lane: &LaneBatch| {
+            let targets = &lane.targets[lane.targets.len() - lane.rows..][..lane.windows];
+            let mut sums = EpochSums::default();
+            rows.by_ref().zip(targets).for_each(|(row, &target)| sums.add(score(row, target)));
+            sums
+        };
+        Ok(lanes.iter().map(|lane| sums_of(lane)).collect())
     }
 }
 
 /// Sums over the predictions of a lane, in f64 and in the order of rows (Q, R), each (C) logarithmic probabilities.
-fn score<'a>(rows: impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -> EpochSums {
+fn score_lane<'a>(rows: impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -> EpochSums {
     let mut sums = EpochSums::default();
-    for (index, (row, &target)) in rows.zip(&lane.targets).enumerate() {
-        if index % lane.rows >= lane.windows {
-            continue;
-        }
-        let own = row[target as usize];
-        // Of equals the first counts, as in Keras.
-        let best = row.iter().position(|&x| row.iter().all(|&y| y <= x));
-        let correct = u64::from(best == Some(target as usize));
-        sums.add(EpochSums { loss: -f64::from(own), correct, predictions: 1 });
-    }
+    let predictions = rows.zip(&lane.targets).enumerate();
+    let windows = predictions.filter(|(index, _)| index % lane.rows < lane.windows);
+    windows.for_each(|(_, (row, &target))| sums.add(score(row, target)));
     sums
+}
+
+/// One prediction, (C) logarithmic probabilities. Of equals the first counts, as in Keras.
+fn score(row: &[f32], target: i64) -> EpochSums {
+    let best = row.iter().position(|&x| row.iter().all(|&y| y <= x));
+    let correct = u64::from(best == Some(target as usize));
+    EpochSums { loss: -f64::from(row[target as usize]), correct, predictions: 1 }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tch::Device;
 
 use super::dropout::Dropout;
-use super::{LaneBatch, RankGradient, autograd, cpu, init};
+use super::{LaneBatch, Model, RankGradient, autograd, cpu, init};
 use crate::comm::share::TreeSum;
 
 /// Lanes of random windows; the last windows are missing, as in a ragged batch.
@@ -47,7 +47,7 @@ prop_compose! {
     fn architectures()(
         intervals: bool, layers in 1usize..4, units in NARROWEST..70, dense in NARROWEST..50,
     ) -> Architecture {
-        Architecture { classes: 79, intervals, layers, units, dense }
+        Architecture { classes: 79, intervals, layers, units, dense, members: 1 }
     }
 }
 
@@ -72,7 +72,7 @@ proptest! {
     ) {
         let parameters = init::parameters(architecture, seed);
         let lanes = lanes(4, rows, notes, objective, missing, seed);
-        let dropout = Dropout { rate, input_rate: rate / 2.0, seed, step: 3 };
+        let dropout = Dropout { rate, input_rate: rate / 2.0, seed, step: 3, member: 1 };
         let mut written = cpu::Network::new(architecture);
         written.load(&parameters);
         let mut graph = autograd::Network::new(architecture, Device::Cpu);
@@ -97,7 +97,7 @@ proptest! {
     ) {
         let parameters = init::parameters(architecture, seed);
         let lanes = lanes(8, rows, notes, objective, missing, seed);
-        let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed, step: 3 };
+        let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed, step: 3, member: 1 };
         let mut network = cpu::Network::new(architecture);
         network.load(&parameters);
         tch::set_num_threads(1);
@@ -115,4 +115,36 @@ proptest! {
             prop_assert!(bits(&tree.finish()) == bits(&alone.gradient), "{share} lanes a rank, {threads} threads");
         }
     }
+}
+
+#[test]
+fn members_learn_by_themselves_and_are_averaged() {
+    let two = Architecture { classes: 79, intervals: true, layers: 1, units: 16, dense: 16, members: 2 };
+    let one = two.member();
+    let parameters = init::parameters(two, 5);
+    let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 5, step: 3, member: 0 };
+    let lanes = [1, 2].map(|seed| lanes(2, 8, 6, Objective::Last, 3, seed)).to_vec();
+    let mut model = Model::new(two, Device::Cpu);
+    model.load(&parameters);
+    let both = model.gradient(&lanes, &dropout).unwrap();
+    let evaluated = model.evaluate(&lanes[0]).unwrap();
+
+    let mut probabilities = vec![0.0; 79 * 13];
+    for (member, parameters) in parameters.chunks_exact(one.len()).enumerate() {
+        let mut alone = cpu::Network::new(one);
+        alone.load(parameters);
+        let own = alone.gradient(&lanes[member], &Dropout { member: member as u64, ..dropout });
+        assert_eq!(bits(&own.gradient), bits(&both.gradient[member * one.len()..][..one.len()]));
+        let predictions = alone.predict(&lanes[0]);
+        probabilities.iter_mut().zip(predictions).for_each(|(sum, log)| *sum += log.exp() / 2.0);
+    }
+    let targets = lanes[0].iter().flat_map(|lane| &lane.targets[..lane.windows]);
+    let loss: f64 = probabilities
+        .chunks(79)
+        .zip(targets)
+        .map(|(row, &target)| -f64::from(row[target as usize].ln()))
+        .sum();
+    let found: f64 = evaluated.iter().map(|sums| sums.loss).sum();
+    assert!((found - loss).abs() < 1e-4, "{found} {loss}");
+    assert_eq!(evaluated.iter().map(|sums| sums.predictions).sum::<u64>(), 13);
 }

@@ -43,7 +43,8 @@ mod tests {
 
     #[test]
     fn recurrent_weights_alone_are_dropped_others_in_every_step() {
-        let architecture = Architecture { classes: 79, intervals: false, layers: 2, units: 64, dense: 16 };
+        let architecture =
+            Architecture { classes: 79, intervals: false, layers: 2, units: 64, dense: 16, members: 2 };
         let masked = |step| {
             let mut values = vec![1.0; architecture.len()];
             WeightDrop { rate: 0.25, seed: 1, step }.apply(architecture, &mut values);

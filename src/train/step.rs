@@ -110,11 +110,14 @@ impl<'a> Trainer<'a> {
         let batch = self.batches.batch(step);
         let Config { model, train, .. } = self.config;
         let (rate, input_rate) = (model.dropout, model.input_dropout);
-        let dropout = Dropout { rate, input_rate, seed: train.seed, step };
+        let dropout = Dropout { rate, input_rate, seed: train.seed, step, member: 0 };
         let weight_drop = self.load_for_training(step);
 
-        let (lanes, seen): (Vec<LaneBatch>, Vec<Seen>) =
+        let (windows, seen): (Vec<_>, Vec<Seen>) =
             self.own_lanes().map(|lane| self.load(&batch, lane)).unzip();
+        let members = 0..self.architecture.members as u64;
+        let lanes: Vec<Vec<LaneBatch>> =
+            members.map(|member| self.lanes_of_member(&batch, &windows, member)).collect();
         let RankGradient { mut sums, gradient } = self.model.gradient(&lanes, &dropout)?;
         if fault::at("loss") {
             sums[0].loss = f64::NAN;
@@ -126,7 +129,7 @@ impl<'a> Trainer<'a> {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
         fault::at("exchange");
-        let mut gradient = self.exchange(gradient, batch.windows * lanes[0].predictions);
+        let mut gradient = self.exchange(gradient, batch.windows * lanes[0][0].predictions);
         fault::at("exchanged");
         weight_drop.apply(self.architecture, &mut gradient);
         // The whole gradient, so that all ranks see the same, whatever each one's part was.
@@ -135,7 +138,8 @@ impl<'a> Trainer<'a> {
         }
         let optimizer = &self.config.optimizer;
         if let Some(longest) = optimizer.clip_norm {
-            clip(&mut gradient, longest);
+            let members = gradient.chunks_exact_mut(self.architecture.member().len());
+            members.for_each(|gradient| clip(gradient, longest));
         }
         let rate = learning_rate(optimizer, step);
         rmsprop(optimizer, rate, &mut self.parameters, &mut self.mean_square, &gradient);
@@ -194,27 +198,35 @@ impl<'a> Trainer<'a> {
         rows.start..rows.end.min(batch.windows)
     }
 
-    /// The windows of a lane, in the order of the epoch, transposed as it has them.
+    /// The windows of a lane, in the order of the epoch.
     fn windows_of(&self, batch: &Batch, lane: usize) -> Vec<Window<'a>> {
+        let order = Order::new(self.config.train.seed, batch.epoch, self.batches.windows);
+        let rows = self.rows(batch, lane);
+        rows.map(|row| self.windows.get(order.window(batch.first + row as u64))).collect()
+    }
+
+    /// The rank's lanes as one member of the network gets them: each transposes the windows for itself.
+    fn lanes_of_member(&self, batch: &Batch, lanes: &[Vec<Window<'_>>], member: u64) -> Vec<LaneBatch> {
         let train = &self.config.train;
-        let order = Order::new(train.seed, batch.epoch, self.batches.windows);
-        let random = Stream::new(train.seed, Purpose::Transposition, &[batch.epoch]);
-        let window = |row: usize| {
-            let number = order.window(batch.first + row as u64);
-            self.windows.get(number).transposed(train.transpose, CLASSES, random.bits(number))
+        let random = Stream::new(train.seed, Purpose::Transposition, &[batch.epoch, member]);
+        let lane = |(lane, windows): (usize, &Vec<Window<'_>>)| {
+            let random = |window: &Window<'_>| random.of(window.piece as u64).bits(window.at as u64);
+            let transposed = windows.iter().map(|w| w.transposed(train.transpose, CLASSES, random(w)));
+            let windows: Vec<_> = transposed.collect();
+            self.pad(lane, self.windows.length(), train.objective, &windows)
         };
-        self.rows(batch, lane).map(window).collect()
+        self.own_lanes().zip(lanes).map(lane).collect()
     }
 
     /// Loads the windows of a lane, and counts them.
-    fn load(&self, batch: &Batch, lane: usize) -> (LaneBatch, Seen) {
+    fn load(&self, batch: &Batch, lane: usize) -> (Vec<Window<'a>>, Seen) {
         let mut windows = self.windows_of(batch, lane);
         if fault::at("load") && windows.len() > 1 {
             windows[1] = windows[0];
         }
         let mut seen = Seen::default();
         windows.iter().for_each(|window| seen.load(batch.epoch, window));
-        (self.pad(lane, self.windows.length(), self.config.train.objective, &windows), seen)
+        (windows, seen)
     }
 
     fn pad(&self, lane: usize, length: usize, objective: Objective, windows: &[Window<'_>]) -> LaneBatch {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bachdist::model::dropout::Dropout;
-use bachdist::model::{Model, autograd, cpu};
+use bachdist::model::{Member, autograd, cpu};
 use bachdist_core::network::Architecture;
 use tch::{Device, Tensor};
 
@@ -58,6 +58,7 @@ impl Case {
             layers: self.0.keys().filter(|name| name.starts_with("lstm.weight_ih")).count(),
             units: self.size("lstm.weight_hh_l0", 1),
             dense: self.size("dense1.weight", 0),
+            members: 1,
         }
     }
 
@@ -75,10 +76,10 @@ impl Case {
     }
 
     /// The case's network in both ways.
-    pub fn models(&self) -> [(&'static str, Model); 2] {
+    pub fn models(&self) -> [(&'static str, Member); 2] {
         let mut written = cpu::Network::new(self.architecture());
         written.load(&self.flat(""));
-        [("written out", Model::Cpu(Box::new(written))), ("by graph", Model::Autograd(self.network()))]
+        [("written out", Member::Cpu(Box::new(written))), ("by graph", Member::Autograd(self.network()))]
     }
 
     /// The case's windows: (T, B) inputs and (B) targets, as a window each.
@@ -94,11 +95,16 @@ impl Case {
     pub fn dropout(&self) -> (Dropout, usize) {
         let number = |name: &str| self.tensor(name).int64_value(&[]) as u64;
         if !self.0.contains_key("dropout.rate") {
-            return (Dropout { rate: 0.0, input_rate: 0.0, seed: 0, step: 0 }, 0);
+            return (Dropout { rate: 0.0, input_rate: 0.0, seed: 0, step: 0, member: 0 }, 0);
         }
         let rate = self.tensor("dropout.rate").double_value(&[]);
-        let dropout =
-            Dropout { rate, input_rate: 0.0, seed: number("dropout.seed"), step: number("dropout.step") };
+        let dropout = Dropout {
+            rate,
+            input_rate: 0.0,
+            seed: number("dropout.seed"),
+            step: number("dropout.step"),
+            member: 0,
+        };
         (dropout, number("dropout.first_row") as usize)
     }
 }

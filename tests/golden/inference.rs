@@ -66,7 +66,7 @@ prop_compose! {
         units in 1usize..41,
         dense in 1usize..31,
     ) -> Architecture {
-        Architecture { classes, intervals, layers, units, dense }
+        Architecture { classes, intervals, layers, units, dense, members: 1 }
     }
 }
 
@@ -101,7 +101,8 @@ proptest! {
 
 #[test]
 fn agrees_on_the_articles_network() {
-    let architecture = Architecture { classes: 79, intervals: false, layers: 3, units: 256, dense: 256 };
+    let architecture =
+        Architecture { classes: 79, intervals: false, layers: 3, units: 256, dense: 256, members: 1 };
     let windows = random_windows(architecture, 20, 8, 2);
     let fresh = init::parameters(architecture, 1);
     let scales = Scales { classes: 1.0, units: 2.0, bias: 1.0, dense: 3.0 };

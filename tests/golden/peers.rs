@@ -1,6 +1,6 @@
 //! Forward, loss, gradients and RMSprop as PyTorch has them, forward also as Keras has it.
 
-use bachdist::model::RankGradient;
+use bachdist::model::{Model, RankGradient};
 use bachdist::optim::rmsprop;
 use bachdist_core::config::Optimizer;
 use bachdist_core::infer;
@@ -73,7 +73,8 @@ fn loss_and_gradients_agree_with_pytorch() {
 fn evaluation_is_the_loss_without_dropout() {
     let case = Case::open("stacked");
     let lanes = [lane(0, 16, &case.windows())];
-    for (way, mut model) in case.models() {
+    for (way, member) in case.models() {
+        let mut model = Model::of(vec![member], case.architecture().classes);
         let sums = model.evaluate(&lanes).unwrap()[0];
         agree(way, &[sums.loss as f32], &case.floats("loss"));
         assert_eq!(sums.correct as i64, case.tensor("correct").int64_value(&[]), "{way}");

@@ -71,9 +71,9 @@ prop_compose! {
         padding in any::<prop::sample::Index>(),
         seed: u64,
     ) -> Scene {
-        let architecture = Architecture { classes: 79, intervals: false, layers, units, dense };
+        let architecture = Architecture { classes: 79, intervals: false, layers, units, dense, members: 1 };
         let windows = random_windows(architecture, sequence_length, rows - padding.index(rows), seed);
-        Scene { architecture, dropout: Dropout { rate, input_rate: rate, seed, step: 3 }, windows, rows }
+        Scene { architecture, dropout: Dropout { rate, input_rate: rate, seed, step: 3, member: 0 }, windows, rows }
     }
 }
 
@@ -91,9 +91,9 @@ proptest! {
 #[test]
 fn a_lane_is_its_rows_on_wide_networks_too() {
     for (layers, units, dense, sequence_length) in [(2, 100, 50, 9), (1, 128, 64, 4), (3, 256, 256, 20)] {
-        let architecture = Architecture { classes: 79, intervals: false, layers, units, dense };
+        let architecture = Architecture { classes: 79, intervals: false, layers, units, dense, members: 1 };
         let windows = random_windows(architecture, sequence_length, 8, 3);
-        let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 1, step: 2 };
+        let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 1, step: 2, member: 0 };
         Scene { architecture, dropout, windows, rows: 8 }.check_lane();
     }
 }

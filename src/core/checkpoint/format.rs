@@ -74,7 +74,7 @@ pub(super) fn mean_square_name(parameter: &str) -> String {
 
 /// PyTorch's second bias of an LSTM layer, for the name of the first.
 fn second_bias(name: &str) -> Option<String> {
-    name.starts_with("lstm.bias_ih").then(|| name.replace("bias_ih", "bias_hh"))
+    name.contains("lstm.bias_ih").then(|| name.replace("bias_ih", "bias_hh"))
 }
 
 impl Checkpoint {

@@ -83,6 +83,8 @@ pub struct Model {
     pub units: usize,
     /// Units of the dense layer between the last LSTM layer and the softmax.
     pub dense: usize,
+    /// Networks side by side, each with weights and dropout of its own, whose probabilities are averaged.
+    pub members: usize,
     /// Share of units dropped after every LSTM layer but the last, and after the dense layer.
     pub dropout: f64,
     /// Share of classes and of intervals, each for itself, that the network is not shown of the notes it learns from.
@@ -200,6 +202,7 @@ impl Default for Model {
             layers: 3,
             units: 256,
             dense: 256,
+            members: 1,
             dropout: 0.3,
             input_dropout: 0.0,
             weight_drop: 0.0,

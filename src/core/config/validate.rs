@@ -109,6 +109,7 @@ impl Checks {
             );
             self.check(!(1..NARROWEST).contains(&width), key, message);
         }
+        self.size("model.members", model.members);
         self.share("model.dropout", model.dropout);
         self.share("model.input_dropout", model.input_dropout);
         self.share("model.weight_drop", model.weight_drop);
@@ -170,8 +171,9 @@ impl Checks {
 
 /// About how many parameters there are, in numbers that cannot overflow.
 fn numbers(model: &Model) -> f64 {
-    let [layers, units, dense] = [model.layers, model.units, model.dense].map(|size| size as f64);
-    8.0 * layers * units * units + dense * units
+    let Model { layers, units, dense, members, .. } = *model;
+    let [layers, units, dense, members] = [layers, units, dense, members].map(|size| size as f64);
+    members * (8.0 * layers * units * units + dense * units)
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn each_note_is_predicted_from_all_before_it() {
-        let architecture = Architecture { classes: 11, intervals: true, layers: 2, units: 6, dense: 5 };
+        let architecture =
+            Architecture { classes: 11, intervals: true, layers: 2, units: 6, dense: 5, members: 2 };
         let stream = Stream::new(1, Purpose::Initialization, &[]);
         let parameters: Vec<f32> =
             (0..architecture.len() as u64).map(|i| 0.5 * stream.normal(i) as f32).collect();

@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn every_prediction_reads_its_own_window_from_the_beginning() {
-        let architecture = Architecture { classes: 13, intervals: true, layers: 2, units: 7, dense: 5 };
+        let architecture =
+            Architecture { classes: 13, intervals: true, layers: 2, units: 7, dense: 5, members: 2 };
         let stream = Stream::new(3, Purpose::Initialization, &[]);
         let parameters: Vec<f32> = (0..architecture.len() as u64).map(|i| stream.normal(i) as f32).collect();
         let network = Network::new(architecture, &parameters);

@@ -141,7 +141,8 @@ mod tests {
     const FREE: Choice = Choice::Random { temperature: 1.0, top_k: None, top_p: None };
 
     fn network(classes: usize, size: f64) -> Network {
-        let architecture = Architecture { classes, intervals: true, layers: 1, units: 4, dense: 3 };
+        let architecture =
+            Architecture { classes, intervals: true, layers: 1, units: 4, dense: 3, members: 1 };
         let stream = Stream::new(9, Purpose::Initialization, &[]);
         let parameters: Vec<f32> =
             (0..architecture.len() as u64).map(|i| (size * stream.normal(i)) as f32).collect();

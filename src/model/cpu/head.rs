@@ -10,7 +10,7 @@ use bachdist_core::network::{Architecture, Parameter};
 use super::buffer::{Matrix, View};
 use super::lane_sum::LaneSum;
 use super::{Shape, add_to_rows, multiply};
-use crate::model::{LaneBatch, score};
+use crate::model::{LaneBatch, score_lane};
 
 /// The memory of the head.
 pub struct Head {
@@ -93,7 +93,7 @@ impl Head {
 
     /// Sums over the predictions of each lane.
     pub fn score(&self, lanes: &[LaneBatch]) -> Vec<EpochSums> {
-        lanes.iter().enumerate().map(|(index, lane)| score(self.rows(index), lane)).collect()
+        lanes.iter().enumerate().map(|(index, lane)| score_lane(self.rows(index), lane)).collect()
     }
 
     /// ∂L/∂logit = p − one-hot of the target, 0 for rows of no weight; every score of a row that a logit is made

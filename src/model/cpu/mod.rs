@@ -17,7 +17,6 @@ mod lstm;
 
 use std::ops::Range;
 
-use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::network::{Architecture, Parameter};
 
 use super::dropout::Dropout;
@@ -144,30 +143,18 @@ impl Network {
         RankGradient { sums, gradient }
     }
 
-    /// Loss and right predictions of each lane, without dropout.
-    pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Vec<EpochSums> {
-        self.run(lanes, |head| head.score(lanes))
-    }
-
     /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
     pub fn predict(&mut self, lanes: &[LaneBatch]) -> Vec<f32> {
-        self.run(lanes, |head| {
-            let of_lane = |(index, lane): (usize, &LaneBatch)| {
-                head.rows(index).take(lane.windows).flatten().copied().collect()
-            };
-            lanes.iter().enumerate().flat_map::<Vec<f32>, _>(of_lane).collect()
-        })
-    }
-
-    /// Runs forward without dropout, and gives back what is found in the head.
-    fn run<T>(&mut self, lanes: &[LaneBatch], find: impl FnOnce(&Head) -> T) -> T {
         let mut memory = self.take_memory(Shape::of(lanes));
         memory.masks.clear();
         memory.shown = lanes.iter().map(|lane| lane.features(self.architecture, None)).collect();
         self.forward(lanes, &mut memory);
-        let found = find(&memory.head);
+        let windows = |(index, lane): (usize, &LaneBatch)| {
+            memory.head.rows(index).take(lane.windows).flatten().copied().collect::<Vec<_>>()
+        };
+        let predictions = lanes.iter().enumerate().flat_map(windows).collect();
         self.memory = Some(memory);
-        found
+        predictions
     }
 
     fn take_memory(&mut self, shape: Shape) -> Memory {
