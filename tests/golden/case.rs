@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bachdist::model::dropout::Dropout;
 use bachdist::model::{Member, autograd, cpu};
+use bachdist_core::corpus::CLASSES;
 use bachdist_core::network::Architecture;
 use tch::{Device, Tensor};
 
@@ -52,9 +53,11 @@ impl Case {
     }
 
     pub fn architecture(&self) -> Architecture {
+        // With intervals the last layer scores 3·C − 1 features.
+        let (outputs, intervals) = (self.size("dense2.weight", 0), self.size("dense2.weight", 0) > CLASSES);
         Architecture {
-            classes: self.size("dense2.weight", 0),
-            intervals: false,
+            classes: if intervals { outputs.div_ceil(3) } else { outputs },
+            intervals,
             layers: self.0.keys().filter(|name| name.starts_with("lstm.weight_ih")).count(),
             units: self.size("lstm.weight_hh_l0", 1),
             dense: self.size("dense1.weight", 0),
@@ -88,7 +91,12 @@ impl Case {
         let class = |tensor: &Tensor, at: &[i64]| u8::try_from(tensor.int64_value(at)).unwrap();
         let input =
             |row: usize| (0..times).map(|t| class(self.tensor("inputs"), &[t as i64, row as i64])).collect();
-        (0..count).map(|row| (input(row), class(self.tensor("targets"), &[row as i64]))).collect()
+        // (B) targets, or (T, B) of which the last is the one after the window.
+        let target = |row: usize| match self.tensor("targets").size().len() {
+            1 => class(self.tensor("targets"), &[row as i64]),
+            _ => class(self.tensor("targets"), &[times as i64 - 1, row as i64]),
+        };
+        (0..count).map(|row| (input(row), target(row))).collect()
     }
 
     /// Dropout and the row of the global batch that the first window is; without, nothing is dropped.

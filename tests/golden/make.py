@@ -82,6 +82,40 @@ def case(name, layers, units, dense, times, windows, scale, seed, dropout=None):
     save_file(tensors, DATA / f"{name}.safetensors")
 
 
+def intervals(name, layers, units, dense, times, windows, scale, seed):
+    """A network that sees and predicts intervals beside classes, with a loss after every note."""
+    random = torch.Generator().manual_seed(seed)
+    features = 3 * CLASSES - 1
+    lstm = nn.LSTM(features, units, layers)
+    dense1, dense2 = nn.Linear(units, dense), nn.Linear(dense, features)
+    modules = {"lstm": lstm, "dense1": dense1, "dense2": dense2}
+    parameters = {f"{of}.{key}": value for of, module in modules.items() for key, value in module.named_parameters()}
+    with torch.no_grad():
+        for key, parameter in parameters.items():
+            parameter.normal_(0, 0 if "bias_hh" in key else scale, generator=random)
+    tensors = {key: parameter.detach().clone() for key, parameter in parameters.items()}
+    notes = torch.randint(CLASSES, (times + 1, windows), generator=random)
+    inputs, targets = notes[:-1], notes[1:]
+    # The interval from a to b is number b - a + 78 of 157, behind the classes; the first note has none.
+    seen = torch.zeros(times, windows, features)
+    for time, window in np.ndindex(times, windows):
+        seen[time, window, inputs[time, window]] = 1
+        if time > 0:
+            seen[time, window, CLASSES + 78 + inputs[time, window] - inputs[time - 1, window]] = 1
+    scores = dense2(dense1(lstm(seen)[0]))
+    reached = CLASSES + 78 + torch.arange(CLASSES) - inputs.unsqueeze(-1)
+    logits = (scores[..., :CLASSES] + torch.gather(scores, 2, reached)).reshape(-1, CLASSES)
+    loss = nn.functional.cross_entropy(logits, targets.reshape(-1), reduction="sum")
+    loss.backward()
+    tensors |= {"inputs": inputs.clone(), "targets": targets.clone(), "loss": loss.detach()}
+    tensors["log_probabilities"] = nn.functional.log_softmax(logits, dim=1).detach()
+    tensors["correct"] = (logits.argmax(dim=1) == targets.reshape(-1)).sum()
+    for key, parameter in parameters.items():
+        if "bias_hh" not in key:
+            tensors[f"gradient.{key}"] = parameter.grad
+    save_file(tensors, DATA / f"{name}.safetensors")
+
+
 # Dropout masks: SplitMix64 as in src/core/random.rs, written a second time on purpose.
 
 WORD = (1 << 64) - 1
@@ -144,4 +178,5 @@ if __name__ == "__main__":
     case("stacked", layers=3, units=12, dense=9, times=6, windows=9, scale=0.5, seed=2)
     dropout = {"rate": 0.3, "seed": 42, "step": 7, "first_row": 16}
     case("dropout", layers=3, units=7, dense=6, times=4, windows=5, scale=0.5, seed=3, dropout=dropout)
+    intervals("intervals", layers=2, units=10, dense=8, times=5, windows=6, scale=0.5, seed=5)
     rmsprop()

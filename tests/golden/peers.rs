@@ -1,12 +1,12 @@
 //! Forward, loss, gradients and RMSprop as PyTorch has them, forward also as Keras has it.
 
-use bachdist::model::{Model, RankGradient};
+use bachdist::model::{LaneBatch, Model, RankGradient};
 use bachdist::optim::rmsprop;
-use bachdist_core::config::Optimizer;
+use bachdist_core::config::{Objective, Optimizer};
 use bachdist_core::infer;
 
 use super::case::Case;
-use super::{floats, lane};
+use super::{floats, lane, window};
 
 const CASES: [&str; 3] = ["one-layer", "stacked", "dropout"];
 
@@ -67,6 +67,34 @@ fn loss_and_gradients_agree_with_pytorch() {
             }
         }
     }
+}
+
+#[test]
+fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
+    let case = Case::open("intervals");
+    let notes = case.windows();
+    let windows: Vec<_> = notes.iter().map(|(input, target)| window(input, *target)).collect();
+    let lanes = [LaneBatch::new(0, 8, notes[0].0.len(), Objective::Every, &windows)];
+    let (dropout, _) = case.dropout();
+    let theirs = case.floats("log_probabilities");
+    let ours = floats(&case.network().forward(&lanes[0], None).unwrap());
+    // Rows are (T, 8), of which six are windows.
+    let ours: Vec<f32> = ours.chunks(8 * 79).flat_map(|moment| &moment[..6 * 79]).copied().collect();
+    agree("log probabilities", &ours, &theirs);
+    for (way, mut member) in case.models() {
+        let RankGradient { sums, gradient } = member.gradient(&lanes, &dropout).unwrap();
+        agree(way, &[sums[0].loss as f32], &case.floats("loss"));
+        assert_eq!(sums[0].correct as i64, case.tensor("correct").int64_value(&[]), "{way}");
+        for parameter in case.architecture().parameters() {
+            let theirs = case.floats(&format!("gradient.{}", parameter.name));
+            agree(&format!("{way}: gradient of {}", parameter.name), &gradient[parameter.range()], &theirs);
+        }
+    }
+    // Inference sees the last note of each window.
+    let network = infer::Network::new(case.architecture(), &case.flat(""));
+    let last = &theirs[theirs.len() - 6 * 79..];
+    let ours: Vec<f32> = notes.iter().flat_map(|(input, _)| network.predict(input)).map(f32::ln).collect();
+    agree("inference", &ours, last);
 }
 
 #[test]
