@@ -204,13 +204,13 @@ impl Model {
     pub fn evaluate(&mut self, lanes: &[LaneBatch]) -> Result<Vec<EpochSums>> {
         let predictions = self.predict(lanes)?;
         let mut rows = predictions.chunks_exact(self.classes);
-        let mut sums_of = |lane: &LaneBatch| {
+        let sums_of = |lane: &LaneBatch| {
             let targets = &lane.targets[lane.targets.len() - lane.rows..][..lane.windows];
             let mut sums = EpochSums::default();
             rows.by_ref().zip(targets).for_each(|(row, &target)| sums.add(score(row, target)));
             sums
         };
-        Ok(lanes.iter().map(|lane| sums_of(lane)).collect())
+        Ok(lanes.iter().map(sums_of).collect())
     }
 }
 
