@@ -5,9 +5,24 @@
 
 use bachdist_core::config::Optimizer;
 
+/// One update of all parameters by the gradient of a step, from 0. The network's members, each with so many parameters,
+/// are clipped each for itself. `state` is parameters and running mean of squared gradients.
+pub fn update(
+    settings: &Optimizer,
+    step: u64,
+    member: usize,
+    (parameters, mean_square): (&mut [f32], &mut [f32]),
+    gradient: &mut [f32],
+) {
+    if let Some(longest) = settings.clip_norm {
+        gradient.chunks_exact_mut(member).for_each(|gradient| clip(gradient, longest));
+    }
+    rmsprop(settings, learning_rate(settings, step), parameters, mean_square, gradient);
+}
+
 /// The step size of a step, from 0: it grows evenly to its full value over the warm-up, and falls evenly to 0 until
 /// `decay_steps`.
-pub fn learning_rate(settings: &Optimizer, step: u64) -> f64 {
+fn learning_rate(settings: &Optimizer, step: u64) -> f64 {
     let Optimizer { warmup_steps, decay_steps, .. } = *settings;
     let grown = (step + 1) as f64 / warmup_steps.max(1) as f64;
     let left = decay_steps.map_or(1.0, |last| {
@@ -17,7 +32,7 @@ pub fn learning_rate(settings: &Optimizer, step: u64) -> f64 {
 }
 
 /// Scales a gradient down to this length, if it is longer (Pascanu, Mikolov and Bengio 2013).
-pub fn clip(gradient: &mut [f32], longest: f64) {
+fn clip(gradient: &mut [f32], longest: f64) {
     let length = gradient.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if length > longest {
         let scale = (longest / length) as f32;

@@ -232,7 +232,7 @@ fn sigmoid(x: &Tensor) -> Tensor {
 
 fn score(log_probabilities: &Tensor, lane: &LaneBatch) -> Result<EpochSums> {
     let classes = log_probabilities.size()[1] as usize;
-    Ok(super::score_lane(rows(log_probabilities)?.chunks_exact(classes), lane))
+    Ok(super::lane::score_lane(rows(log_probabilities)?.chunks_exact(classes), lane))
 }
 
 /// All numbers of a tensor, row by row.

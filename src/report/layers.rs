@@ -7,7 +7,7 @@ use bachdist_core::network::Architecture;
 
 /// The table: a line for each layer with its output shape (B stands for any number of windows) and parameters.
 pub fn table(config: &Config, architecture: Architecture) -> String {
-    let Architecture { classes, layers, units, dense, .. } = architecture;
+    let Architecture { classes, layers, units, dense, members, .. } = architecture;
     let notes = config.training_length();
     let every = config.train.objective == Objective::Every;
     // What is predicted from: every note's output, or the last's alone.
@@ -36,8 +36,12 @@ pub fn table(config: &Config, architecture: Architecture) -> String {
     for (name, shape, parameters) in rows {
         let _ = writeln!(table, "{name:<28} {shape:<18} {:>12}", thousands(parameters as u64));
     }
-    let _ =
-        write!(table, "{rule}\n{:<47} {:>12}", "Trainable parameters", thousands(architecture.len() as u64));
+    let _ = writeln!(table, "{rule}");
+    if members > 1 {
+        let one = thousands(architecture.member().len() as u64);
+        let _ = writeln!(table, "{:<47} {one:>12}", format!("{members} members side by side, each of"));
+    }
+    let _ = write!(table, "{:<47} {:>12}", "Trainable parameters", thousands(architecture.len() as u64));
     table
 }
 
@@ -66,6 +70,15 @@ mod tests {
         for figure in ["344,064", "525,312", "65,792", "20,303", "1,480,783"] {
             assert!(table.contains(figure), "{figure} is missing in\n{table}");
         }
+        assert!(table.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn members_are_counted() {
+        let mut config = Config::default();
+        config.model.members = 3;
+        let table = table(&config, Architecture::new(&config.model, 79));
+        assert!(table.contains("3 members side by side, each of") && table.contains("4,442,349"), "{table}");
         assert!(table.lines().all(|line| line.chars().count() <= 80));
     }
 

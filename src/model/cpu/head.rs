@@ -10,7 +10,8 @@ use bachdist_core::network::{Architecture, Parameter};
 use super::buffer::{Matrix, View};
 use super::lane_sum::LaneSum;
 use super::{Shape, add_to_rows, multiply};
-use crate::model::{LaneBatch, score_lane};
+use crate::model::LaneBatch;
+use crate::model::lane::score_lane;
 
 /// The memory of the head.
 pub struct Head {
