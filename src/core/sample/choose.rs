@@ -26,7 +26,7 @@ impl Choice {
             false => Choice::Random {
                 temperature: arguments.temperature,
                 top_k: arguments.top_k.map(|k| k as usize),
-                top_p: arguments.top_p,
+                top_p: (arguments.top_p < 1.0).then_some(arguments.top_p),
             },
         }
     }

@@ -67,9 +67,9 @@ pub struct Arguments {
     /// Choose among the K most probable notes
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: Option<u32>,
-    /// Choose among the most probable notes that reach this probability together
-    #[arg(long, value_name = "P", value_parser = choose::parse_share)]
-    pub top_p: Option<f64>,
+    /// Choose among the most probable notes that reach this probability together; 1 is all of them
+    #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = choose::parse_share)]
+    pub top_p: f64,
     /// Share no run of more than N notes with the training music, exactly or transposed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_copy: Option<u32>,
