@@ -129,6 +129,22 @@ impl Pooled {
         }
     }
 
+    fn print_folds(&self) -> Result<()> {
+        say(format_args!(
+            "{:<28}{:>8}{:>8}{:>8}{:>19}",
+            "held out", "windows", "nats", "top 1", "with memory: nats"
+        ))?;
+        for (group, [windows, memory]) in &self.folds {
+            let [windows, memory] = [windows.overall, memory.overall];
+            let top1 = 100.0 * windows.top1;
+            say(format_args!(
+                "{group:<28}{:>8}{:>8.3}{top1:>7.1}%{:>19.3}",
+                windows.windows, windows.nats, memory.nats
+            ))?;
+        }
+        Ok(())
+    }
+
     fn json(&self) -> Value {
         let fold = |(group, [windows, memory]): &(String, [Three; 2])| json!({ "group": group, "windows": windows, "memory": memory });
         let mut object =
@@ -158,18 +174,30 @@ fn print(results: &[Pooled], as_json: bool) -> Result<()> {
     for result in results {
         let Some(all) = &result.all else { continue };
         say(format_args!("\n{}, each group of pieces held out in turn\n\n{}", result.name, all.report()))?;
+        result.print_folds()?;
+    }
+    summary(results)
+}
+
+/// Every configuration in a line, and the baselines, which are the same for all.
+fn summary(results: &[Pooled]) -> Result<()> {
+    let pooled = || results.iter().filter_map(|result| Some((&result.name, result.all.as_ref()?)));
+    say(format_args!(
+        "\n{:<28}{:>8}{:>8}{:>14}{:>18}",
+        "all groups", "nats", "top 1", "with memory", "of it not heard"
+    ))?;
+    for (name, all) in pooled() {
+        let Three { overall, .. } = all.windows.all();
+        let memory = all.memory.all();
+        let (top1, not_heard) = (100.0 * overall.top1, memory.novel.nats);
         say(format_args!(
-            "\n{:<28}{:>8}{:>8}{:>8}{:>19}",
-            "held out", "windows", "nats", "top 1", "with memory: nats"
+            "{name:<28}{:>8.3}{top1:>7.1}%{:>14.3}{not_heard:>18.3}",
+            overall.nats, memory.overall.nats
         ))?;
-        for (group, [windows, memory]) in &result.folds {
-            let [windows, memory] = [windows.overall, memory.overall];
-            let top1 = 100.0 * windows.top1;
-            say(format_args!(
-                "{group:<28}{:>8}{:>8.3}{top1:>7.1}%{:>19.3}",
-                windows.windows, windows.nats, memory.nats
-            ))?;
-        }
+    }
+    for (name, scores) in pooled().take(1).flat_map(|(_, all)| &all.baselines) {
+        let Three { overall, .. } = scores.all();
+        say(format_args!("{name:<28}{:>8.3}{:>7.1}%", overall.nats, 100.0 * overall.top1))?;
     }
     Ok(())
 }

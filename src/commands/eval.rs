@@ -41,7 +41,7 @@ pub fn run(arguments: &Eval) -> Result<()> {
             "checkpoint  {location} (step {})\nmusic       {}\n",
             checkpoint.step, music.description
         ))?;
-        say(report)?;
+        say(report.to_string().trim_end())?;
     }
     Ok(())
 }
