@@ -5,7 +5,6 @@ use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::config::Objective;
 use bachdist_core::corpus::Piece;
-use bachdist_core::corpus::windows::Window;
 use bachdist_core::evaluation::memory::Weights;
 use bachdist_core::evaluation::read_through::read_through;
 use bachdist_core::evaluation::report::Report;
@@ -32,11 +31,9 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     let length = config.data.sequence_length;
     let training = &checkpoint.corpus.pieces;
     let classes = checkpoint.architecture.classes;
-    let rows = |predictions: Vec<f32>| {
-        move |number: u64, _: &Window<'_>| predictions[number as usize * classes..][..classes].to_vec()
-    };
+    let row = |predictions: &[f32], number: u64| predictions[number as usize * classes..][..classes].to_vec();
     let by_windows = predict(checkpoint, Device::Cpu, pieces)?;
-    let windows = score(pieces, length, None, rows(by_windows.clone()));
+    let windows = score(pieces, length, None, |number, _| row(&by_windows, number));
     // A network that learnt from every note has learnt to read on and on; the others begin anew with every window.
     let remembered = match config.train.objective {
         Objective::Last => by_windows,
@@ -45,7 +42,7 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
             read_through(&network, pieces, length)
         }
     };
-    let memory = score(pieces, length, Some(&Weights::fit(training)), rows(remembered));
+    let memory = score(pieces, length, Some(&Weights::fit(training)), |number, _| row(&remembered, number));
     Ok(Evaluation { windows, memory, baselines: score_baselines(training, pieces, length) })
 }
 

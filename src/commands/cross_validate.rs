@@ -22,10 +22,9 @@ use crate::comm::Comm;
 use crate::comm::agree::agree;
 use crate::comm::meanwhile::meanwhile;
 use crate::evaluate::{Evaluation, evaluate};
-use crate::model::device;
 use crate::report::Progress;
 use crate::stop::StopFlag;
-use crate::train::plan::Plan;
+use crate::train::plan::{Plan, name_of};
 use crate::train::start::Resume;
 use crate::train::{self, Ended};
 
@@ -42,9 +41,12 @@ pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
     for (path, config) in agree(comm, configs)? {
         let mut result =
             Pooled { name: name_of(path), folds: Vec::new(), all: None, losses: Losses::default() };
-        for group in &config.data.groups {
-            let number = (result.folds.len() + 1, config.data.groups.len());
-            let plan = plan(comm, path, fold(&config, &result.name, group), number)?;
+        for (number, group) in (1..).zip(&config.data.groups) {
+            let plan = Plan::together(comm, path, fold(&config, &result.name, group))?;
+            if comm.rank() == 0 {
+                let (name, folds) = (&result.name, config.data.groups.len());
+                tell(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
+            }
             match train::run(comm, &plan, &stop, &Resume::Auto, progress)? {
                 Ended::Done | Ended::Early => {}
                 Ended::Stopped | Ended::Unsaved => return Ok(STOPPED),
@@ -82,10 +84,6 @@ fn load(path: &Path, overrides: &[String]) -> Result<Config> {
     Ok(config)
 }
 
-fn name_of(path: &Path) -> String {
-    path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned())
-}
-
 /// The run that never sees a group, beside those that never see the others.
 fn fold(config: &Config, name: &str, group: &str) -> Config {
     let mut fold = config.clone();
@@ -96,18 +94,6 @@ fn fold(config: &Config, name: &str, group: &str) -> Config {
     fold.checkpoint.fallback.get_or_insert_with(|| format!("runs/{name}-folds.unsaved/{folder}"));
     fold.checkpoint.url = Some(format!("{}/{folder}", runs.trim_end_matches('/')));
     fold
-}
-
-fn plan(comm: &dyn Comm, path: &Path, config: Config, (number, folds): (usize, usize)) -> Result<Plan> {
-    comm.set_patience(config.train.patience(None));
-    let group = config.data.holdout.last().cloned().unwrap_or_default();
-    let mut plan = agree(comm, Plan::new(comm, path, config))?;
-    plan.agree(comm)?;
-    plan.threads = device::set_threads(comm);
-    if comm.rank() == 0 {
-        tell(format_args!("\n{}: fold {number} of {folds}, without {group}", name_of(path)));
-    }
-    Ok(plan)
 }
 
 /// A configuration's folds, and all of them together.

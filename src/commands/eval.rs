@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::checkpoint::open::{Opened, open, open_best};
+use bachdist_core::checkpoint::open::{Opened, open_one};
 use bachdist_core::config::{Config, Data};
 use bachdist_core::corpus::load::survey;
 use bachdist_core::corpus::{Corpus, Piece};
@@ -26,8 +26,7 @@ pub fn run(arguments: &Eval) -> Result<()> {
         let message = "which checkpoint? Name a file, a folder or a URL, or --cross-validate CONFIG";
         return Err(Failure::new(Code::Usage, message).into());
     };
-    let Opened { checkpoint, location, notes, .. } =
-        if arguments.best { open_best(location)? } else { open(location)? };
+    let Opened { checkpoint, location, notes, .. } = open_one(location, arguments.best)?;
     notes.iter().for_each(|note| tell(format_args!("note: {note}")));
     let music = Music::choose(&checkpoint, arguments.data.as_deref())?;
     let report = evaluate(&checkpoint, &music.pieces)?.report();
@@ -50,7 +49,7 @@ pub fn run(arguments: &Eval) -> Result<()> {
 fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
     let corpus = match (&arguments.data, &arguments.checkpoint) {
         (Some(path), _) => all_pieces(path, Data::default())?,
-        (None, Some(location)) => open(location)?.checkpoint.corpus.pieces.to_vec(),
+        (None, Some(location)) => open_one(location, arguments.best)?.checkpoint.corpus.pieces.to_vec(),
         (None, None) => {
             let message = "compare them with which music? Name a checkpoint, or --data PATH";
             return Err(Failure::new(Code::Usage, message).into());

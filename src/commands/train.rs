@@ -8,7 +8,6 @@ use super::STOPPED;
 use crate::cli::Train;
 use crate::comm::Comm;
 use crate::comm::agree::agree;
-use crate::model::device;
 use crate::stop::StopFlag;
 use crate::train::plan::Plan;
 use crate::train::{self, Ended};
@@ -18,11 +17,7 @@ pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
     // Before anything that takes long, so that a signal is never met with sudden death.
     let stop = StopFlag::install().context("cannot handle signals")?;
     let config = agree(comm, Config::load(&arguments.config, &arguments.set).map_err(Into::into))?;
-    // Some host may read its music slowly, or its first step take long.
-    comm.set_patience(config.train.patience(None));
-    let mut plan = agree(comm, Plan::new(comm, &arguments.config, config))?;
-    plan.agree(comm)?;
-    plan.threads = device::set_threads(comm);
+    let plan = Plan::together(comm, &arguments.config, config)?;
     if arguments.dry_run {
         if comm.rank() == 0 {
             say(dry_run(&plan, comm))?;

@@ -61,12 +61,27 @@ pub fn place(comm: &dyn Comm, train: &Train) -> Result<(Share, Device), Failure>
     Ok((share, device))
 }
 
+/// A run's name: that of its configuration's file.
+pub fn name_of(path: &Path) -> String {
+    path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned())
+}
+
 impl Plan {
+    /// The plan that all ranks agree on, with their threads set.
+    pub fn together(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
+        // Some host may read its music slowly, or its first step take long.
+        comm.set_patience(config.train.patience(None));
+        let mut plan = agree(comm, Plan::new(comm, path, config))?;
+        plan.agree(comm)?;
+        plan.threads = device::set_threads(comm);
+        Ok(plan)
+    }
+
     /// Loads the corpus and finds this rank's device and lanes.
-    pub fn new(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
+    fn new(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
         let (share, device) = place(comm, &config.train)?;
         let corpus = Corpus::load(&config.data, config.training_length())?;
-        let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy());
+        let name = name_of(path);
         let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));
         let fallback = config.checkpoint.fallback.clone().unwrap_or_else(|| format!("runs/{name}.unsaved"));
         let mut plan = Plan {
@@ -90,7 +105,7 @@ impl Plan {
 
     /// An error on every rank unless all have the same configuration and music: each read its own, and a stale
     /// copy on one host would train another network, or leave the others waiting.
-    pub fn agree(&self, comm: &dyn Comm) -> Result<()> {
+    fn agree(&self, comm: &dyn Comm) -> Result<()> {
         // The device may differ from host to host.
         let Config { train, checkpoint, .. } = &self.config;
         let described = serde_json::json!([

@@ -29,8 +29,13 @@ pub fn open(location: &str) -> anyhow::Result<Opened> {
     if is_object { open_object(location) } else { open_newest(location) }
 }
 
+/// Opens the best checkpoint of a run, or as [`open`] does.
+pub fn open_one(location: &str, best: bool) -> anyhow::Result<Opened> {
+    if best { open_best(location) } else { open(location) }
+}
+
 /// Opens the checkpoint that did best in the validations of the run in a folder or under a URL.
-pub fn open_best(location: &str) -> anyhow::Result<Opened> {
+fn open_best(location: &str) -> anyhow::Result<Opened> {
     let store = open_folder(location)?;
     let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
     let Some(best) = Validations::of(&store)?.best else {

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::certificate::{Certificate, Index};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::open::{Opened, open, open_best};
+use crate::checkpoint::open::{Opened, open_one};
 use crate::infer::Network;
 use crate::print::{say, tell};
 use crate::random::{Purpose, Stream};
@@ -106,8 +106,7 @@ pub enum Kind {
 /// Composes, writes, and prints what was written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let Opened { checkpoint, location, notes, .. } = match &arguments.checkpoint {
-        Some(location) if arguments.best => open_best(location)?,
-        Some(location) => open(location)?,
+        Some(location) => open_one(location, arguments.best)?,
         None => embedded()?,
     };
     notes.iter().for_each(|note| tell(format_args!("note: {note}")));

@@ -23,6 +23,8 @@ pub struct Head {
     pub d_dense: Matrix,
     /// (L·Q·P, F): what each class and interval scores, then ∂L/∂score.
     scores: Matrix,
+    /// For each row, where its scores of the intervals to all classes lie, if it has any.
+    intervals: Vec<Option<Range<usize>>>,
     /// (L·Q·P, C): logarithmic probabilities, then ∂L/∂logit.
     logits: Matrix,
 }
@@ -46,6 +48,7 @@ impl Head {
             dense: matrix(architecture.dense),
             d_dense: matrix(architecture.dense),
             scores: matrix(architecture.features()),
+            intervals: Vec::new(),
             logits: matrix(architecture.classes),
         }
     }
@@ -66,19 +69,19 @@ impl Head {
         }
         self.scores.view_mut().set_product(self.dense.view(), second.weight.transposed());
         add_to_rows(self.scores.values_mut(), second.bias);
-        for (row, intervals) in self.intervals(lanes).into_iter().enumerate() {
+        self.intervals = self.find_intervals(lanes);
+        for (row, intervals) in self.intervals.iter().enumerate() {
             let scores = self.scores.row(row);
             let logits = self.logits.row_mut(row);
             logits.copy_from_slice(&scores[..logits.len()]);
             if let Some(intervals) = intervals {
-                logits.iter_mut().zip(&scores[intervals]).for_each(|(logit, score)| *logit += score);
+                logits.iter_mut().zip(&scores[intervals.clone()]).for_each(|(logit, score)| *logit += score);
             }
             log_softmax(logits);
         }
     }
 
-    /// For each row, where its scores of the intervals to all classes lie, if it has any.
-    fn intervals(&self, lanes: &[LaneBatch]) -> Vec<Option<Range<usize>>> {
+    fn find_intervals(&self, lanes: &[LaneBatch]) -> Vec<Option<Range<usize>>> {
         let Architecture { classes, intervals, .. } = self.architecture;
         let to_all = |&last: &i64| {
             let first = self.architecture.interval(last as u8, 0);
@@ -100,7 +103,6 @@ impl Head {
     /// ∂L/∂logit = p − one-hot of the target, 0 for rows of no weight; every score of a row that a logit is made
     /// of has the same.
     pub fn differentiate(&mut self, lanes: &[LaneBatch]) {
-        let intervals = self.intervals(lanes);
         for (index, lane) in lanes.iter().enumerate() {
             for (row, &target) in self.shape.predictions_of(index).zip(&lane.targets) {
                 let logits = self.logits.row_mut(row);
@@ -115,7 +117,7 @@ impl Head {
                 let (own, of_intervals) = scores.split_at_mut(logits.len());
                 own.copy_from_slice(logits);
                 of_intervals.fill(0.0);
-                if let Some(intervals) = &intervals[row] {
+                if let Some(intervals) = &self.intervals[row] {
                     self.scores.row_mut(row)[intervals.clone()].copy_from_slice(logits);
                 }
             }
