@@ -76,39 +76,14 @@ impl Share {
     }
 }
 
-/// Sums buffers that come one by one along the tree, keeping one buffer a level: like adding one to a binary
-/// number, two of a level become one of the next.
-#[derive(Debug, Default)]
-pub struct TreeSum {
-    levels: Vec<(u32, Vec<f32>)>,
-}
-
-impl TreeSum {
-    /// Adds the next leaf.
-    pub fn push(&mut self, leaf: Vec<f32>) {
-        let mut level = 0;
-        let mut right = leaf;
-        while let Some((_, mut left)) = self.levels.pop_if(|(top, _)| *top == level) {
-            add(&mut left, &right);
-            (level, right) = (level + 1, left);
-        }
-        self.levels.push((level, right));
-    }
-
-    /// The sum, once a power of two of leaves was pushed.
-    pub fn finish(mut self) -> Vec<f32> {
-        let (_, sum) = self.levels.pop().expect("at least one leaf");
-        assert!(self.levels.is_empty(), "the number of leaves is not a power of two");
-        sum
-    }
-}
-
 fn add(left: &mut [f32], right: &[f32]) {
     left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
 }
 
 #[cfg(test)]
 mod tests {
+    use bachdist_core::compute::lanes::TreeSum;
+
     use super::*;
 
     fn sizes(lanes: usize, ranks: usize) -> Vec<usize> {

@@ -1,11 +1,10 @@
 //! The network in plain Rust: what `sample` runs where there is no libtorch.
 //!
 //! Rows are independent sequences, each with its own LSTM state, and are advanced together by one note. Every
-//! number is a sum over inputs in ascending order, so a row has the same bits whatever rows stand beside it.
+//! number is made as `compute` says, so a row has the same bits whatever rows stand beside it.
 //! Agrees with libtorch to 1e-5 on the probabilities (`tests/golden`).
 
 mod member;
-mod product;
 
 use crate::network::Architecture;
 use member::{Member, MemberStates};
@@ -87,9 +86,8 @@ impl Network {
 impl States {
     /// Makes a row one that has seen nothing.
     pub fn reset(&mut self, row: usize) {
-        let rows = self.last.len();
         self.last[row] = None;
-        self.members.iter_mut().for_each(|member| member.reset(row, rows));
+        self.members.iter_mut().for_each(|member| member.reset(row));
     }
 }
 

@@ -3,10 +3,11 @@
 //!
 //! Imports point one way: `sample` uses `infer`, `render`, `certificate` and `checkpoint`; `checkpoint` uses
 //! `store`, `config` and `network`; `certificate`, `evaluation` and `style` use `corpus`, and `evaluation` also
-//! `infer`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
+//! `infer`; `infer` uses `network` and `compute`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
 
 pub mod certificate;
 pub mod checkpoint;
+pub mod compute;
 pub mod config;
 pub mod corpus;
 pub mod evaluation;

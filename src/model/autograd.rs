@@ -7,12 +7,12 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::compute::lanes::TreeSum;
 use bachdist_core::network::Architecture;
 use tch::{Device, Kind, Tensor};
 
 use super::dropout::Dropout;
 use super::{LaneBatch, RankGradient};
-use crate::comm::share::TreeSum;
 
 /// The network's parameters on a device, as leaves of libtorch's graph.
 pub struct Network {

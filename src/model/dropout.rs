@@ -1,6 +1,7 @@
 //! Dropout masks as arithmetic: a function of seed, step, row of the global batch, layer, time and unit, so
 //! that they do not depend on which rank or lane computes the row.
 
+use bachdist_core::compute::vectorized;
 use bachdist_core::random::{Purpose, Stream};
 
 use super::LaneBatch;
@@ -42,27 +43,32 @@ impl Dropout {
         threshold > 0 && random() < threshold
     }
 
-    /// The mask of a layer's output: 0 for what is dropped, 1 / (1 − rate) for the rest (inverted dropout, as
-    /// Keras and PyTorch have it). `shape` is (T, R, H) or (Q·R, D).
-    pub fn mask(&self, lane: &LaneBatch, layer: usize, shape: &[i64]) -> Vec<f32> {
-        let units = shape[shape.len() - 1] as usize;
-        let times = shape.iter().product::<i64>() as usize / units / lane.rows;
+    /// The mask of a layer's output after a note, for a row of the global batch: 0 for what is dropped, 1 / (1 − rate)
+    /// for the rest (inverted dropout, as Keras and PyTorch have it).
+    pub fn mask_row(&self, row: usize, layer: usize, time: usize, mask: &mut [f32]) {
         let kept = (1.0 / (1.0 - self.rate)) as f32;
         // A random word below the threshold drops its unit.
         let threshold = (self.rate * 2f64.powi(64)) as u64;
         let step = Stream::new(self.seed, Purpose::Dropout, &[self.step]);
-        let mut mask = vec![0.0; times * lane.rows * units];
+        let stream = step.of(row as u64).of(self.member << 32 | layer as u64);
+        let first = (time * mask.len()) as u64;
+        vectorized(
+            #[inline(always)]
+            || {
+                for (unit, value) in (first..).zip(mask) {
+                    *value = if stream.bits(unit) >= threshold { kept } else { 0.0 };
+                }
+            },
+        );
+    }
+
+    /// The masks of a lane's rows, padding included. `shape` is (T, R, H) or (Q·R, D).
+    pub fn mask(&self, lane: &LaneBatch, layer: usize, shape: &[i64]) -> Vec<f32> {
+        let units = shape[shape.len() - 1] as usize;
+        let mut mask = vec![0.0; shape.iter().product::<i64>() as usize];
         for (index, row) in mask.chunks_exact_mut(units).enumerate() {
             let (time, row_of_lane) = (index / lane.rows, index % lane.rows);
-            if row_of_lane >= lane.windows {
-                continue;
-            }
-            let stream = step.of((lane.first_row + row_of_lane) as u64).of(self.member << 32 | layer as u64);
-            for (unit, value) in row.iter_mut().enumerate() {
-                if stream.bits((time * units + unit) as u64) >= threshold {
-                    *value = kept;
-                }
-            }
+            self.mask_row(lane.first_row + row_of_lane, layer, time, row);
         }
         mask
     }

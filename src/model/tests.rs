@@ -1,5 +1,6 @@
 //! The two ways to compute a gradient against each other, and each against itself on other ranks.
 
+use bachdist_core::compute::lanes::TreeSum;
 use bachdist_core::config::{NARROWEST, Objective};
 use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
@@ -9,7 +10,6 @@ use tch::Device;
 
 use super::dropout::Dropout;
 use super::{LaneBatch, Model, RankGradient, autograd, cpu, init};
-use crate::comm::share::TreeSum;
 
 /// Lanes of random windows; the last windows are missing, as in a ragged batch.
 fn lanes(

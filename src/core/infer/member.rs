@@ -1,6 +1,10 @@
 //! One network of those whose probabilities are averaged. R rows, C classes, F features, H units, D dense units.
 
-use super::product::Matrix;
+use crate::compute::cell::Forward;
+use crate::compute::functions::softmax;
+use crate::compute::matrix::Matrix;
+use crate::compute::product::Packed;
+use crate::compute::vectorized;
 use crate::network::{Architecture, Parameter};
 
 /// A network ready to run.
@@ -15,7 +19,7 @@ pub struct Member {
 #[derive(Debug, Clone)]
 struct Lstm {
     input: Input,
-    recurrent: Matrix,
+    recurrent: Packed,
     bias: Vec<f32>,
 }
 
@@ -25,12 +29,12 @@ enum Input {
     /// The first layer's, (F, 4H): its input is one or two features, so the product is the sum of their rows.
     OneHot(Vec<f32>),
     /// The others'.
-    Units(Matrix),
+    Units(Packed),
 }
 
 #[derive(Debug, Clone)]
 struct Linear {
-    weight: Matrix,
+    weight: Packed,
     bias: Vec<f32>,
 }
 
@@ -40,15 +44,19 @@ pub struct MemberStates {
     /// One for each layer.
     layers: Vec<State>,
     /// (R, 4H), room for the gates.
-    gates: Vec<f32>,
+    gates: Matrix,
+    /// (R, H), room for tanh(c).
+    tanh_cells: Matrix,
 }
 
 #[derive(Debug, Clone)]
 struct State {
     /// (R, H), the output.
-    hidden: Vec<f32>,
+    hidden: Matrix,
     /// (R, H).
-    cell: Vec<f32>,
+    cell: Matrix,
+    /// (R, H), room for the cell of a note ago.
+    before: Matrix,
 }
 
 impl Member {
@@ -64,46 +72,60 @@ impl Member {
                 let (input, recurrent, bias) = (next(), next(), next());
                 let input = match layer {
                     0 => Input::OneHot(transpose(input, 4 * units, features)),
-                    _ => Input::Units(Matrix::new(input, 4 * units, units)),
+                    _ => Input::Units(packed(input, 4 * units, units)),
                 };
-                Lstm { input, recurrent: Matrix::new(recurrent, 4 * units, units), bias: bias.to_vec() }
+                Lstm { input, recurrent: packed(recurrent, 4 * units, units), bias: bias.to_vec() }
             })
             .collect();
-        let dense1 = Linear { weight: Matrix::new(next(), dense, units), bias: next().to_vec() };
-        let dense2 = Linear { weight: Matrix::new(next(), features, dense), bias: next().to_vec() };
+        let dense1 = Linear { weight: packed(next(), dense, units), bias: next().to_vec() };
+        let dense2 = Linear { weight: packed(next(), features, dense), bias: next().to_vec() };
         Member { architecture, layers, dense1, dense2 }
     }
 
     /// States of rows that have seen nothing.
     pub fn states(&self, rows: usize) -> MemberStates {
         let Architecture { layers, units, .. } = self.architecture;
-        let state = State { hidden: vec![0.0; rows * units], cell: vec![0.0; rows * units] };
-        MemberStates { layers: vec![state; layers], gates: vec![0.0; rows * 4 * units] }
+        let units_of = || Matrix::zeros(rows, units);
+        let state = || State { hidden: units_of(), cell: units_of(), before: units_of() };
+        MemberStates {
+            layers: (0..layers).map(|_| state()).collect(),
+            gates: Matrix::zeros(rows, 4 * units),
+            tanh_cells: units_of(),
+        }
     }
 
     /// Shows every row its next class; `last` are those that they have seen last.
     pub fn advance(&self, states: &mut MemberStates, last: &[Option<u8>], classes: &[u8]) {
-        let units = self.architecture.units;
+        let MemberStates { layers, gates, tanh_cells } = states;
         for (index, layer) in self.layers.iter().enumerate() {
-            let (below, rest) = states.layers.split_at_mut(index);
-            let State { hidden, cell } = &mut rest[0];
-            for (row, gates) in states.gates.chunks_exact_mut(4 * units).enumerate() {
+            let (below, rest) = layers.split_at_mut(index);
+            let State { hidden, cell, before } = &mut rest[0];
+            for (row, gates) in gates.all_mut().iter_mut().enumerate() {
                 gates.copy_from_slice(&layer.bias);
                 if let Input::OneHot(table) = &layer.input {
                     for feature in self.features(last[row], classes[row]) {
-                        let kernel = &table[feature * 4 * units..][..4 * units];
+                        let kernel = &table[feature * gates.len()..][..gates.len()];
                         gates.iter_mut().zip(kernel).for_each(|(gate, weight)| *gate += weight);
                     }
                 }
             }
             if let Input::Units(kernel) = &layer.input {
-                kernel.add_product(&below[index - 1].hidden, &mut states.gates);
+                kernel.add_product(below[index - 1].hidden.all(), gates.all_mut());
             }
-            layer.recurrent.add_product(hidden, &mut states.gates);
-            let rows = hidden.chunks_exact_mut(units).zip(cell.chunks_exact_mut(units));
-            for ((hidden, cell), gates) in rows.zip(states.gates.chunks_exact(4 * units)) {
-                activate(gates, cell, hidden);
-            }
+            layer.recurrent.add_product(hidden.all(), gates.all_mut());
+            std::mem::swap(cell, before);
+            let (mut gates, mut cells) = (gates.all_mut(), cell.all_mut());
+            let (mut tanh_cells, mut outputs) = (tanh_cells.all_mut(), hidden.all_mut());
+            vectorized(
+                #[inline(always)]
+                || {
+                    let news = cells.iter_mut().zip(tanh_cells.iter_mut()).zip(outputs.iter_mut());
+                    let rows = gates.iter_mut().zip(before.all().iter()).zip(news);
+                    for ((gates, before), ((cell, tanh_cell), output)) in rows {
+                        Forward { gates, before: Some(before), cell, tanh_cell, output }.run();
+                    }
+                },
+            );
         }
     }
 
@@ -116,10 +138,11 @@ impl Member {
 
     /// Probability of every class to come next in a row that has seen this one last: C numbers that add up to 1.
     pub fn probabilities(&self, states: &MemberStates, row: usize, last: Option<u8>) -> Vec<f32> {
-        let units = self.architecture.units;
-        let top = &states.layers[states.layers.len() - 1].hidden[row * units..][..units];
+        let top = states.layers[states.layers.len() - 1].hidden.row(row);
         let scores = self.dense2.apply(&self.dense1.apply(top));
-        softmax(&self.logits(scores, last))
+        let mut probabilities = self.logits(scores, last);
+        softmax(&mut probabilities);
+        probabilities
     }
 
     /// (C) from the scores (F) of classes and intervals.
@@ -137,51 +160,37 @@ impl Member {
 }
 
 impl MemberStates {
-    /// Makes a row, of so many, one that has seen nothing.
-    pub fn reset(&mut self, row: usize, rows: usize) {
-        for State { hidden, cell } in &mut self.layers {
-            let units = hidden.len() / rows;
-            hidden[row * units..][..units].fill(0.0);
-            cell[row * units..][..units].fill(0.0);
+    /// Makes a row one that has seen nothing.
+    pub fn reset(&mut self, row: usize) {
+        for State { hidden, cell, .. } in &mut self.layers {
+            hidden.row_mut(row).fill(0.0);
+            cell.row_mut(row).fill(0.0);
         }
     }
 
-    /// (R, H), the output of the first layer.
+    /// (H), the output of the first layer in the first row.
     #[cfg(test)]
     pub fn first_hidden(&self) -> &[f32] {
-        &self.layers[0].hidden
+        self.layers[0].hidden.row(0)
     }
 }
 
 impl Linear {
     fn apply(&self, input: &[f32]) -> Vec<f32> {
-        let mut output = self.bias.clone();
-        self.weight.add_product(input, &mut output);
-        output
+        let mut row = Matrix::zeros(1, input.len());
+        row.row_mut(0).copy_from_slice(input);
+        let mut output = Matrix::zeros(1, self.bias.len());
+        output.row_mut(0).copy_from_slice(&self.bias);
+        self.weight.add_product(row.all(), output.all_mut());
+        output.row(0).to_vec()
     }
 }
 
-/// The LSTM cell (Hochreiter and Schmidhuber 1997, with the forget gate of Gers 2000), gates in the order
-/// i, f, g, o: c ← σ(f)·c + σ(i)·tanh(g), h ← σ(o)·tanh(c).
-fn activate(gates: &[f32], cell: &mut [f32], hidden: &mut [f32]) {
-    let units = cell.len();
-    for unit in 0..units {
-        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| gates[gate * units + unit]);
-        cell[unit] = sigmoid(f) * cell[unit] + sigmoid(i) * g.tanh();
-        hidden[unit] = sigmoid(o) * cell[unit].tanh();
-    }
-}
-
-fn sigmoid(x: f32) -> f32 {
-    0.5 + 0.5 * (0.5 * x).tanh()
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut powers: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
-    let total: f32 = powers.iter().sum();
-    powers.iter_mut().for_each(|power| *power /= total);
-    powers
+/// A weight (outputs, inputs) for products.
+fn packed(weight: &[f32], outputs: usize, inputs: usize) -> Packed {
+    let mut packed = Packed::zeros(inputs, outputs);
+    packed.set_transposed(weight);
+    packed
 }
 
 /// (rows, columns) to (columns, rows).

@@ -1,107 +1,138 @@
-//! One LSTM layer over whole windows, forward and backward, for all lanes of a rank at once.
+//! One LSTM layer over whole windows, forward and backward, for some lanes at once.
 //!
-//! L lanes, T notes, P rows a lane, H units. What is kept for the way back is laid out (L, T, P, ·), so that a
-//! lane's part lies together; what belongs to one moment is (L, P, ·), so that one product serves all lanes.
-//! Rows are independent in all of it.
+//! L lanes, T notes, P rows a lane, H units. Rows are laid out (T, L, P), so that those of a moment lie together.
+//! They are independent in all of it.
 
-use super::Shape;
-use super::buffer::{Matrix, View};
-use super::cell::{self, Backward};
+use bachdist_core::compute::cell::{Backward, Forward};
+use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut};
+use bachdist_core::compute::product::Packed;
+use bachdist_core::compute::vectorized;
 
-/// A layer's memory.
+use super::shape::Shape;
+
+/// A layer's kernel, packed for both ways.
+pub struct Kernel {
+    /// (inputs, 4H).
+    forward: Packed,
+    /// (4H, inputs).
+    backward: Packed,
+}
+
+impl Kernel {
+    /// Room for a kernel (outputs, inputs).
+    pub fn zeros(outputs: usize, inputs: usize) -> Self {
+        Kernel { forward: Packed::zeros(inputs, outputs), backward: Packed::zeros(outputs, inputs) }
+    }
+
+    /// Takes the weights.
+    pub fn load(&mut self, weights: &[f32]) {
+        self.forward.set_transposed(weights);
+        self.backward.set(weights);
+    }
+
+    /// out += inputs · Wᵀ.
+    pub fn add_forward(&self, inputs: Rows<'_>, out: RowsMut<'_>) {
+        self.forward.add_product(inputs, out);
+    }
+
+    /// ∂L/∂inputs += ∂L/∂out · W.
+    pub fn add_backward(&self, d_out: Rows<'_>, d_inputs: RowsMut<'_>) {
+        self.backward.add_product(d_out, d_inputs);
+    }
+}
+
+/// What a layer keeps from the way forward for the way back.
 pub struct Layer {
     shape: Shape,
-    /// (L·T·P, 4H): what flows into the gates from below, then the gates, then the loss's derivative by what
-    /// flowed in.
+    /// (T·L·P, 4H): what flows into the gates, then the gates, then the loss's derivative by what flowed in.
     pub gates: Matrix,
-    /// (L·T·P, H).
+    /// (T·L·P, H).
     cells: Matrix,
-    /// (L·T·P, H).
+    /// (T·L·P, H).
     tanh_cells: Matrix,
-    /// (L·T·P, H).
+    /// (T·L·P, H).
     pub outputs: Matrix,
-    /// (L·P, 4H) of one moment.
-    moment_gates: Matrix,
-    /// (L·P, H) of one moment: tanh(c) forward, ∂L/∂c backward.
-    moment_cell: Matrix,
-    /// (L·P, H) of one moment: h forward, ∂L/∂h from the next moment backward.
-    moment_output: Matrix,
+    /// (L·P, H) of one moment: ∂L/∂c.
+    d_cell: Matrix,
 }
 
 impl Layer {
     /// Memory for lanes of this shape.
     pub fn new(shape: Shape, units: usize) -> Self {
-        let (all, moment) = (shape.rows(), shape.lanes * shape.padded);
+        let all = shape.rows();
         Layer {
             shape,
             gates: Matrix::zeros(all, 4 * units),
             cells: Matrix::zeros(all, units),
             tanh_cells: Matrix::zeros(all, units),
             outputs: Matrix::zeros(all, units),
-            moment_gates: Matrix::zeros(moment, 4 * units),
-            moment_cell: Matrix::zeros(moment, units),
-            moment_output: Matrix::zeros(moment, units),
+            d_cell: Matrix::zeros(shape.moment_rows(), units),
         }
     }
 
-    /// Runs through the window from a zero state. `gates` holds what flows in from below.
-    pub fn forward<'a>(&mut self, recurrent: impl Fn() -> View<'a>, bias: &[f32]) {
+    /// Runs through the window from a zero state. `flow_in` is given each moment and its rows of the gates, and
+    /// writes what flows in from below, biases included.
+    pub fn forward(&mut self, recurrent: &Kernel, mut flow_in: impl FnMut(usize, RowsMut<'_>)) {
         for time in 0..self.shape.notes {
-            if time == 0 {
-                // The state is zero, and so is its product.
-                self.moment_gates.values_mut().fill(0.0);
-            } else {
-                let h = self.moment_output.view();
-                self.moment_gates.view_mut().set_product(h, recurrent().transposed());
-            }
-            for (moment, row) in self.shape.moment(time) {
-                cell::gate_arguments(self.moment_gates.row_mut(moment), self.gates.row(row), bias);
-            }
-            self.moment_gates.tanh();
-            for (moment, row) in self.shape.moment(time) {
-                let tangents = self.moment_gates.row(moment);
-                let cell = self.moment_cell.row_mut(moment);
-                let before = self.shape.before(row, time).map(|row| self.cells.row(row));
-                cell::gates_and_cell(tangents, before, self.gates.row_mut(row), cell);
-                self.cells.row_mut(row).copy_from_slice(cell);
-            }
-            self.moment_cell.tanh();
-            for (moment, row) in self.shape.moment(time) {
-                let tanh_cell = self.moment_cell.row(moment);
-                let output = self.moment_output.row_mut(moment);
-                cell::output(self.gates.row(row), tanh_cell, output);
-                self.outputs.row_mut(row).copy_from_slice(output);
-                self.tanh_cells.row_mut(row).copy_from_slice(tanh_cell);
-            }
-        }
-    }
-
-    /// The outputs that predictions are made from, (L·Q·P, H): all of them, or those of the last moment, as
-    /// [`Layer::forward`] left them.
-    pub fn seen_from_above(&self) -> &Matrix {
-        if self.shape.predictions == self.shape.notes { &self.outputs } else { &self.moment_output }
-    }
-
-    /// Runs back through the window. `from_above` is ∂L/∂h, (L·T·P, H); afterwards `gates` holds the derivative
-    /// by what flowed into them.
-    pub fn backward<'a>(&mut self, recurrent: impl Fn() -> View<'a>, from_above: &Matrix) {
-        self.moment_output.values_mut().fill(0.0);
-        self.moment_cell.values_mut().fill(0.0);
-        for time in (0..self.shape.notes).rev() {
-            for (moment, row) in self.shape.moment(time) {
-                let backward = Backward {
-                    from_above: from_above.row(row),
-                    from_later: self.moment_output.row(moment),
-                    tanh_cell: self.tanh_cells.row(row),
-                    before: self.shape.before(row, time).map(|row| self.cells.row(row)),
-                };
-                let gates = self.gates.row_mut(row);
-                backward.run(gates, self.moment_cell.row_mut(moment));
-                self.moment_gates.row_mut(moment).copy_from_slice(gates);
-            }
+            let rows = self.shape.moment(time);
+            let mut gates = self.gates.rows_mut(rows.clone());
+            flow_in(time, gates.again());
+            let (earlier_outputs, mut outputs) = self.outputs.rows_after(rows.clone());
+            let (earlier_cells, mut cells) = self.cells.rows_after(rows.clone());
+            let before = (time > 0).then(|| earlier_cells.last(rows.len()));
             if time > 0 {
-                self.moment_output.view_mut().set_product(self.moment_gates.view(), recurrent());
+                // The state before the first note is zero, and so is its product.
+                recurrent.add_forward(earlier_outputs.last(rows.len()), gates.again());
             }
+            let mut tanh_cells = self.tanh_cells.rows_mut(rows.clone());
+            vectorized(
+                #[inline(always)]
+                || {
+                    let news = cells.iter_mut().zip(tanh_cells.iter_mut()).zip(outputs.iter_mut());
+                    for (row, (gates, ((cell, tanh_cell), output))) in gates.iter_mut().zip(news).enumerate()
+                    {
+                        let before = before.map(|before| before.row(row));
+                        Forward { gates, before, cell, tanh_cell, output }.run();
+                    }
+                },
+            );
         }
+    }
+
+    /// Runs back through the window. `d_outputs` is ∂L/∂h as far as it comes from above, (T·L·P, H); afterwards
+    /// `gates` holds the derivative by what flowed into them, and `below` was given each moment's.
+    pub fn backward(
+        &mut self,
+        recurrent: &Kernel,
+        d_outputs: &mut Matrix,
+        mut below: impl FnMut(usize, Rows<'_>),
+    ) {
+        self.d_cell.clear();
+        for time in (0..self.shape.notes).rev() {
+            let rows = self.shape.moment(time);
+            let (mut gates, mut d_cells) = (self.gates.rows_mut(rows.clone()), self.d_cell.all_mut());
+            let (d_output, tanh_cells) = (d_outputs.rows(rows.clone()), self.tanh_cells.rows(rows.clone()));
+            let before = (time > 0).then(|| self.cells.rows(self.shape.moment(time - 1)));
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (row, (gates, d_cell)) in gates.iter_mut().zip(d_cells.iter_mut()).enumerate() {
+                        let before = before.map(|before| before.row(row));
+                        let (tanh_cell, d_output) = (tanh_cells.row(row), d_output.row(row));
+                        Backward { gates, before, tanh_cell, d_output, d_cell }.run();
+                    }
+                },
+            );
+            let d_gates = self.gates.rows(rows);
+            if time > 0 {
+                recurrent.add_backward(d_gates, d_outputs.rows_mut(self.shape.moment(time - 1)));
+            }
+            below(time, d_gates);
+        }
+    }
+
+    /// The outputs that predictions are made from, (Q·L·P, H).
+    pub fn seen_from_above(&self) -> Rows<'_> {
+        self.outputs.all().last(self.shape.prediction_rows())
     }
 }

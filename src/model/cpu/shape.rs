@@ -1,0 +1,61 @@
+//! How the rows of some lanes are laid out.
+
+use std::ops::Range;
+
+use bachdist_core::compute::lanes::LaneRows;
+use bachdist_core::compute::matrix::Matrix;
+
+use crate::model::LaneBatch;
+
+/// The shape of some lanes of a batch. Rows are laid out (T, L, P).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// L.
+    pub lanes: usize,
+    /// T.
+    pub notes: usize,
+    /// Q.
+    pub predictions: usize,
+    /// P.
+    pub padded: usize,
+}
+
+impl Shape {
+    /// That of lanes which are all alike.
+    pub fn of(lanes: &[LaneBatch]) -> Self {
+        let LaneBatch { sequence_length, predictions, rows, .. } = lanes[0];
+        Shape { lanes: lanes.len(), notes: sequence_length, predictions, padded: rows }
+    }
+
+    /// Rows of one moment.
+    pub fn moment_rows(&self) -> usize {
+        self.lanes * self.padded
+    }
+
+    /// Rows of all moments.
+    pub fn rows(&self) -> usize {
+        self.notes * self.moment_rows()
+    }
+
+    /// Rows of all moments after which the next note is predicted.
+    pub fn prediction_rows(&self) -> usize {
+        self.predictions * self.moment_rows()
+    }
+
+    /// The rows of one moment.
+    pub fn moment(&self, time: usize) -> Range<usize> {
+        time * self.moment_rows()..(time + 1) * self.moment_rows()
+    }
+
+    /// The first row of the moments after which the next note is predicted.
+    pub fn first_prediction(&self) -> usize {
+        self.rows() - self.prediction_rows()
+    }
+
+    /// A lane's rows of a matrix that has all moments, or only those of predictions: of so many moments from the
+    /// `first` on.
+    pub fn lane<'a>(&self, matrix: &'a Matrix, lane: usize, first: usize, moments: usize) -> LaneRows<'a> {
+        let (step, rows) = (self.moment_rows(), self.padded);
+        LaneRows { matrix, first: first * step + lane * rows, moments, step, rows }
+    }
+}
