@@ -1,6 +1,15 @@
 //! Work shared out among threads.
 
+use std::num::NonZero;
 use std::sync::Mutex;
+
+/// The threads that a program may use: `OMP_NUM_THREADS` where set, as in everything that computes beside it, otherwise
+/// the cores that it may run on.
+pub fn available() -> usize {
+    let asked = std::env::var("OMP_NUM_THREADS").ok().and_then(|text| text.parse::<usize>().ok());
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    asked.filter(|&threads| threads > 0).unwrap_or_else(cores)
+}
 
 /// What `work` makes of each item, in their order. Threads take one item after another, so large ones come best first.
 ///

@@ -1,8 +1,8 @@
 //! The `sample` command: a checkpoint composes.
 //!
 //! `start` finds the notes to begin from, `compose` runs the network, `choose` picks each note from its
-//! probabilities, `limit` keeps it from copying, `output` writes MIDI, sound and pictures. The same checkpoint,
-//! seed and options give the same bytes.
+//! probabilities, `limit` keeps it from copying, `output` writes MIDI, sound and pictures. Threads share the pieces
+//! out. The same checkpoint, seed and options give the same bytes, whatever the number of pieces and threads.
 
 mod choose;
 mod compose;
@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::certificate::{Certificate, Index};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::open::{Opened, open_one};
+use crate::compute::threads::{available, share_out};
 use crate::infer::Network;
 use crate::print::{say, tell};
 use crate::random::{Purpose, Stream};
@@ -120,8 +121,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         say(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
     }
     let index = Index::new(&checkpoint.corpus.pieces);
-    let mut pieces = Vec::new();
-    for number in 1..=u64::from(arguments.count) {
+    let compose_piece = |number: u64| -> Result<Piece> {
         let stream = Stream::new(seed, Purpose::Sampling, &[number]);
         let begin = source.begin(stream)?;
         let limit = arguments.max_copy.map(|notes| Limit::new(&index, notes as usize));
@@ -129,16 +129,37 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             compose(&network, &begin.classes, arguments.notes as usize, &choice, stream, limit)?;
         let certificate = Certificate::new(&index, &composition.classes);
         let files = output.write(seed, number, &composition, &certificate)?;
-        if arguments.json {
-            pieces.push(describe(&begin, &composition, &certificate, &files));
-        } else {
-            say(lines(&begin, &composition, &certificate, &files))?;
+        Ok(Piece { begin, composition, certificate, files })
+    };
+    let threads = available();
+    let numbers: Vec<u64> = (1..=u64::from(arguments.count)).collect();
+    let mut described = Vec::new();
+    // Some at a time, so that what is done is said, and its probabilities need not be kept.
+    for numbers in numbers.chunks(PIECES_A_THREAD * threads) {
+        for piece in share_out(threads, numbers.to_vec(), compose_piece) {
+            let piece = piece?;
+            if arguments.json {
+                described.push(piece.describe());
+            } else {
+                say(piece.lines())?;
+            }
         }
     }
     if arguments.json {
-        say(json!({ "checkpoint": location, "seed": seed, "pieces": pieces }))?;
+        say(json!({ "checkpoint": location, "seed": seed, "pieces": described }))?;
     }
     Ok(())
+}
+
+/// Pieces that a thread composes before all that were composed meanwhile are reported.
+const PIECES_A_THREAD: usize = 4;
+
+/// A piece that was composed and written.
+struct Piece {
+    begin: Begin,
+    composition: Composition,
+    certificate: Certificate,
+    files: Files,
 }
 
 fn embedded() -> Result<Opened> {
@@ -146,38 +167,37 @@ fn embedded() -> Result<Opened> {
     Ok(Opened { bytes: EMBEDDED.into(), checkpoint, location: "built-in".into(), notes: Vec::new() })
 }
 
-/// What is printed of a piece.
-fn lines(begin: &Begin, composition: &Composition, certificate: &Certificate, files: &Files) -> String {
-    let paths: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
-    let mut parts = vec![("from", vec![begin.description.clone()])];
-    parts.extend(composition.max_copy.map(|report| ("max copy", vec![report.to_string()])));
-    parts.push(("certificate", certificate.lines()));
-    parts.push(("wrote", paths));
-    let parts: Vec<String> =
-        parts.iter().map(|(name, lines)| format!("{name:<12}{}", lines.join("\n            "))).collect();
-    parts.join("\n")
-}
+impl Piece {
+    /// What is printed of it.
+    fn lines(&self) -> String {
+        let Piece { begin, composition, certificate, files } = self;
+        let paths: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
+        let mut parts = vec![("from", vec![begin.description.clone()])];
+        parts.extend(composition.max_copy.map(|report| ("max copy", vec![report.to_string()])));
+        parts.push(("certificate", certificate.lines()));
+        parts.push(("wrote", paths));
+        let parts: Vec<String> =
+            parts.iter().map(|(name, lines)| format!("{name:<12}{}", lines.join("\n            "))).collect();
+        parts.join("\n")
+    }
 
-fn describe(
-    begin: &Begin,
-    composition: &Composition,
-    certificate: &Certificate,
-    files: &Files,
-) -> serde_json::Value {
-    json!({
-        "midi": files.midi,
-        "wav": files.wav,
-        "png": files.png,
-        "certificate_png": files.certificate,
-        "start": begin.window,
-        "start_description": begin.description,
-        "start_classes": begin.classes,
-        "pitches": composition.pitches(),
-        "classes": composition.classes,
-        "probabilities": composition.probabilities,
-        "max_copy": composition.max_copy,
-        "certificate": certificate,
-    })
+    fn describe(&self) -> serde_json::Value {
+        let Piece { begin, composition, certificate, files } = self;
+        json!({
+            "midi": files.midi,
+            "wav": files.wav,
+            "png": files.png,
+            "certificate_png": files.certificate,
+            "start": begin.window,
+            "start_description": begin.description,
+            "start_classes": begin.classes,
+            "pitches": composition.pitches(),
+            "classes": composition.classes,
+            "probabilities": composition.probabilities,
+            "max_copy": composition.max_copy,
+            "certificate": certificate,
+        })
+    }
 }
 
 /// A seed from the system's randomness, short enough to type again.
