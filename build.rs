@@ -1,13 +1,36 @@
-//! Writes libtorch's place into the executables, so that they run with no environment variable set.
+//! Writes libtorch's place into the executables, so that they run with no environment variable set; and the commit
+//! that is checked out, so that figures can say what they are of.
 
+use std::process::Command;
 use std::{env, fs};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-changed=build.rs");
+    name_commit();
     let Some(libtorch) = env::var_os("LIBTORCH") else { return };
     // The link that `launch/setup` makes may go away with the checkout; the cache folder stays.
     if let Ok(lib) = fs::canonicalize(std::path::Path::new(&libtorch).join("lib")) {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
     }
+}
+
+/// Where this is no checkout, or there is no git, nothing is said.
+fn name_commit() {
+    // Changes with every commit and every checkout.
+    let Some(log) =
+        git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| fs::exists(log).unwrap_or(false))
+    else {
+        return;
+    };
+    println!("cargo:rerun-if-changed={log}");
+    if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
+        println!("cargo:rustc-env=BACHDIST_COMMIT={commit}");
+    }
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output =
+        Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

@@ -37,6 +37,34 @@ pub enum Command {
     Replay(Replay),
     /// Say how well a checkpoint predicts music, beside models without a network
     Eval(Eval),
+    /// Measure a step by phase, beside what this machine could do at most
+    Bench(Bench),
+}
+
+/// `bachdist bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bachdist bench                                     the article's settings, without its music
+  mpirun -n 2 bachdist bench configs/cello.toml --json
+  mpirun -n 2 bachdist bench --set train.batch_size=512
+
+Nothing is written. Other work on the machine makes every figure worse; percentages
+are of figures measured in turns.")]
+pub struct Bench {
+    /// The run's description, in TOML; without it the article's settings on the Prelude inside the program
+    pub config: Option<PathBuf>,
+    /// Overrides one key; the last of equals wins
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Turns of ceilings and steps
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub rounds: u64,
+    /// Steps of a turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub steps: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `bachdist eval`.

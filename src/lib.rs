@@ -21,9 +21,12 @@
 //! ([`comm`]); [`phase`] says where everybody stands. Where storage does not take the last checkpoint, it goes into a
 //! folder beside it. `BACHDIST_FAULT` makes any of this happen on purpose (`bachdist_core::fault`).
 //!
+//! [`mod@bench`] times the parts of a step, and what the machine could do at most.
+//!
 //! What needs no libtorch (music files, configuration, storage, checkpoints, the network in plain Rust,
 //! pictures and sound, `sample`) is in the crate `bachdist_core`.
 
+pub mod bench;
 pub mod cli;
 pub mod comm;
 pub mod commands;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::{Ended, Place, TINY, link_cello, trained, trained_copy};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "",
     "train",
     "sample",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 12] = [
     "checkpoint diff",
     "replay",
     "eval",
+    "bench",
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 // A panic is how a test fails, in its helpers too.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod cli;
 mod crash;
 mod damage;

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod cross_validate;
 pub mod data;
@@ -20,6 +21,7 @@ use crate::comm::agree::agree;
 pub fn dispatch(cli: Cli, comm: &dyn Comm) -> Result<u8> {
     let alone = match cli.command {
         Command::Train(arguments) => return train::run(&arguments, comm),
+        Command::Bench(arguments) => return bench::run(&arguments, comm),
         Command::Replay(arguments) => return replay::run(&arguments, comm),
         Command::Eval(arguments) if !arguments.cross_validate.is_empty() => {
             return cross_validate::run(&arguments, comm);

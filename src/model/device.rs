@@ -73,6 +73,13 @@ fn own_cores(comm: &dyn Comm) -> usize {
     (usable / sharing).max(1)
 }
 
+/// Waits until a device has done what it was given; a CPU has by then.
+pub fn synchronize(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(index as i64);
+    }
+}
+
 /// A device as the configuration names it.
 pub fn name(device: Device) -> String {
     match device {

@@ -1,7 +1,8 @@
 //! One optimizer step: for each lane forward and backward, one message, one division, one update.
 //!
 //! After it every rank has the same weights, and they have the same bits for any number of ranks. `load` finds the
-//! windows, `reports` gathers what the lanes say.
+//! windows, `reports` gathers what the lanes say. The parts of a step are methods of their own, so that
+//! [`crate::bench`] can time what training runs.
 
 mod load;
 mod reports;
@@ -20,9 +21,10 @@ use crate::comm::Comm;
 use crate::comm::share::Share;
 use crate::model::dropout::Dropout;
 use crate::model::weight_drop::WeightDrop;
-use crate::model::{Model, RankGradient};
-use crate::optim::update;
-use reports::{LaneReport, fold};
+use crate::model::{LaneBatch, Model, RankGradient};
+use crate::optim;
+pub use reports::LaneReport;
+use reports::fold;
 
 /// A rank's part in the training: model, optimizer, and which windows it takes.
 pub struct Trainer<'a> {
@@ -101,13 +103,10 @@ impl<'a> Trainer<'a> {
     /// Makes one step. `asked` is this rank's part in what all ranks learn together.
     pub fn step(&mut self, step: u64, asked: u64) -> Result<Outcome> {
         let batch = self.batches.batch(step);
-        let Config { model, train, .. } = self.config;
-        let (rate, input_rate) = (model.dropout, model.input_dropout);
-        let dropout = Dropout { rate, input_rate, seed: train.seed, step, member: 0 };
         let weight_drop = self.load_for_training(step);
 
         let (lanes, seen) = self.load(&batch);
-        let RankGradient { mut sums, gradient } = self.model.gradient(&lanes, &dropout)?;
+        let RankGradient { mut sums, gradient } = self.gradient(step, &lanes)?;
         if fault::at("loss") {
             sums[0].loss = f64::NAN;
         }
@@ -118,16 +117,11 @@ impl<'a> Trainer<'a> {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
         fault::at("exchange");
-        let mut gradient = self.exchange(gradient, batch.windows * lanes[0][0].predictions);
+        let gradient = self.exchange(gradient, batch.windows * lanes[0][0].predictions);
         fault::at("exchanged");
-        weight_drop.apply(self.architecture, &mut gradient);
-        // The whole gradient, so that all ranks see the same, whatever each one's part was.
-        if !gradient.iter().all(|x| x.is_finite()) {
+        if !self.update(step, &weight_drop, gradient) {
             return Ok(Outcome::NonFinite { lane: None });
         }
-        let member = self.architecture.member().len();
-        let state = (&mut self.parameters[..], &mut self.mean_square[..]);
-        update(&self.config.optimizer, step, member, state, &mut gradient);
         let LaneReport { sums, seen, asked } = fold(reports);
         Ok(Outcome::Updated { sums, seen, asked })
     }
@@ -142,7 +136,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Gives the model the weights that take part in a step, and gives back which of them do.
-    fn load_for_training(&mut self, step: u64) -> WeightDrop {
+    pub fn load_for_training(&mut self, step: u64) -> WeightDrop {
         let Config { model, train, .. } = self.config;
         let weight_drop = WeightDrop { rate: model.weight_drop, seed: train.seed, step };
         if weight_drop.rate == 0.0 {
@@ -160,10 +154,22 @@ impl<'a> Trainer<'a> {
         self.model.load(&self.parameters);
     }
 
+    /// Forward and backward on the rank's lanes, as every member gets them.
+    pub fn gradient(&mut self, step: u64, lanes: &[Vec<LaneBatch>]) -> Result<RankGradient> {
+        let Config { model, train, .. } = self.config;
+        let (rate, input_rate) = (model.dropout, model.input_dropout);
+        self.model.gradient(lanes, &Dropout { rate, input_rate, seed: train.seed, step, member: 0 })
+    }
+
+    /// Forward alone, without dropout.
+    pub fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {
+        self.model.predict(lanes)
+    }
+
     /// The mean gradient of a batch's predictions on every rank, from each rank's sum over its lanes: every rank sums one
     /// slice over all ranks along the tree (all-to-all), then all slices go to all (all-gather). That is a
     /// ring's traffic.
-    fn exchange(&self, own: Vec<f32>, predictions: usize) -> Vec<f32> {
+    pub fn exchange(&self, own: Vec<f32>, predictions: usize) -> Vec<f32> {
         let (length, ranks) = (own.len(), self.comm.size());
         let slice = length.div_ceil(ranks);
         let mut send = own;
@@ -176,5 +182,18 @@ impl<'a> Trainer<'a> {
         self.comm.all_gather(sum, &mut send);
         send.truncate(length);
         send
+    }
+
+    /// Updates the weights by the mean gradient; false, and no update, if that is not finite. The whole gradient is
+    /// looked at, so that all ranks see the same, whatever each one's part was.
+    pub fn update(&mut self, step: u64, weight_drop: &WeightDrop, mut gradient: Vec<f32>) -> bool {
+        weight_drop.apply(self.architecture, &mut gradient);
+        if !gradient.iter().all(|x| x.is_finite()) {
+            return false;
+        }
+        let member = self.architecture.member().len();
+        let state = (&mut self.parameters[..], &mut self.mean_square[..]);
+        optim::update(&self.config.optimizer, step, member, state, &mut gradient);
+        true
     }
 }

@@ -85,6 +85,12 @@ impl Config {
         Config::parse(&text, overrides).map_err(|problems| ConfigError { path: path.into(), problems })
     }
 
+    /// The defaults, with overrides laid over them.
+    pub fn defaults(overrides: &[String]) -> Result<Config, ConfigError> {
+        Config::parse("", overrides)
+            .map_err(|problems| ConfigError { path: "the default configuration".into(), problems })
+    }
+
     /// Reads TOML text and overrides; on failure all problems, in the order of the keys.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Config, Vec<Problem>> {
         let (mut table, mut origins) = read_document(text)?;

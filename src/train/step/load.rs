@@ -22,7 +22,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The rank's lanes of a batch as every member of the network gets them, and what was loaded for each lane.
-    pub(super) fn load(&self, batch: &Batch) -> (Vec<Vec<LaneBatch>>, Vec<Seen>) {
+    pub fn load(&self, batch: &Batch) -> (Vec<Vec<LaneBatch>>, Vec<Seen>) {
         let (windows, seen): (Vec<_>, Vec<_>) =
             self.own_lanes().map(|lane| self.load_lane(batch, lane)).unzip();
         let members = 0..self.architecture.members as u64;

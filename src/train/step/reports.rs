@@ -18,7 +18,7 @@ pub struct LaneReport {
 
 impl Trainer<'_> {
     /// The reports of all lanes, in lane order, on every rank.
-    pub(super) fn gather(&self, own: impl Iterator<Item = LaneReport>) -> Vec<LaneReport> {
+    pub fn gather(&self, own: impl Iterator<Item = LaneReport>) -> Vec<LaneReport> {
         const WORDS: usize = 6;
         let words: Vec<u64> = own
             .flat_map(|LaneReport { sums, seen, asked }| {

@@ -1,0 +1,155 @@
+//! `bachdist bench`: what this machine could do at most, and what a step of training makes of it.
+//!
+//! Ceilings first (`ceilings`, `peak`, `exchange`), then rounds in which the products of a step alone (`products`)
+//! and whole steps by phase (`phases`) take turns, so that a machine that is slower for a while is so for both.
+//! `music` times reading and composing, `report` prints. All ranks do everything together, on the parts that training
+//! is made of, and nothing is written anywhere.
+
+mod ceilings;
+mod exchange;
+mod fit;
+mod music;
+mod peak;
+mod phases;
+mod products;
+pub mod report;
+mod statistics;
+mod together;
+
+use anyhow::Result;
+use bachdist_core::config::Objective;
+
+use crate::comm::Comm;
+use crate::phase::Phase;
+use crate::train::plan::Plan;
+use phases::{Setup, Stepper, Times};
+use products::{Operands, step_products};
+use report::{Ceilings, Exchange, Machine, Phases, Products, Report, Run, Step};
+use statistics::{median, middle_mean};
+use together::{barrier, slowest};
+
+/// How often everything is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Turns of ceilings and steps, beside a first that does not count.
+    pub rounds: u64,
+    /// Steps of a turn.
+    pub steps: u64,
+}
+
+/// What one turn came to, the slowest rank's seconds.
+struct Round {
+    products: f64,
+    steps: Vec<Slowest>,
+}
+
+/// A step, the same on every rank.
+struct Slowest {
+    together: f64,
+    /// Without the other ranks, where there are some.
+    alone: Option<f64>,
+}
+
+/// Measures all of it; the report is rank 0's view.
+pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
+    Phase::Start.enter();
+    let length = plan.architecture.len();
+    let (multiply_add, memory_copy) = (peak::measure(comm), ceilings::memory_copy(comm, 4 * length));
+    let line = (comm.size() > 1).then(|| exchange::measure(comm, length));
+    let setup = Setup::new(comm, plan);
+    let mut stepper = Stepper::new(comm, plan, &setup);
+    let mut operands = Operands::new(&products_of(comm, plan), plan.device);
+
+    let (mut rounds, mut own, mut copies) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..=effort.rounds {
+        barrier(comm);
+        let products = slowest(comm, &[operands.multiply_all()])[0];
+        let (steps, times) = turn(comm, &mut stepper, effort.steps)?;
+        // The first wakes libtorch, fills caches and finds memory.
+        if number > 0 {
+            rounds.push(Round { products, steps });
+            own.extend(times);
+            copies.push(stepper.copy());
+        }
+    }
+    let step = step_of(plan, &rounds, own, median(copies));
+    Ok(Report {
+        bachdist: report::Version::default(),
+        machine: Machine::here(comm),
+        run: Run::of(comm, plan, effort),
+        exchange: line.map(|line| exchange_of(&rounds, line)),
+        ceilings: Ceilings { multiply_add, products: products(comm, plan, &rounds), memory_copy },
+        step,
+        reading: music::reading(plan),
+        composing: music::composing(plan)?,
+        config: plan.config.clone(),
+    })
+}
+
+/// Some steps with the other ranks and, where there are some, without, in turns. Own times of the steps with them too.
+fn turn(comm: &dyn Comm, stepper: &mut Stepper<'_>, steps: u64) -> Result<(Vec<Slowest>, Vec<Times>)> {
+    let (mut all, mut own) = (Vec::new(), Vec::new());
+    for number in 0..steps {
+        // Neither is always the first.
+        let alone_first = number % 2 == 0;
+        let mut alone = if alone_first { stepper.alone()? } else { None };
+        let times = stepper.together()?;
+        if !alone_first {
+            alone = stepper.alone()?;
+        }
+        let seconds = slowest(comm, &[times.step, alone.unwrap_or(0.0)]);
+        all.push(Slowest { together: seconds[0], alone: alone.map(|_| seconds[1]) });
+        own.push(times);
+    }
+    Ok((all, own))
+}
+
+fn products_of(comm: &dyn Comm, plan: &Plan) -> Vec<products::Product> {
+    let batches = plan.batches();
+    let lanes: Vec<usize> = plan.share.of(comm.rank()).map(|lane| batches.rows(lane).len()).collect();
+    let notes = plan.config.training_length();
+    let predictions = match plan.config.train.objective {
+        Objective::Last => 1,
+        Objective::Every => notes,
+    };
+    step_products(plan.architecture, &lanes, notes, predictions)
+}
+
+fn products(comm: &dyn Comm, plan: &Plan, rounds: &[Round]) -> Products {
+    let list = products_of(comm, plan);
+    let flops = list.iter().map(products::Product::flops).sum();
+    let seconds = median(rounds.iter().map(|round| round.products).collect());
+    let windows_per_second = plan.config.train.batch_size as f64 / seconds;
+    Products { flops, seconds, flops_per_second: flops / seconds, windows_per_second, list }
+}
+
+fn step_of(plan: &Plan, rounds: &[Round], own: Vec<Times>, checkpoint_copy: f64) -> Step {
+    let Times { weights, data, forward, gradient, exchange, update, step: seconds } = middle_mean(own);
+    let of_ceiling = |round: &Round| {
+        let steps = round.steps.iter().map(|step| step.together).collect();
+        100.0 * round.products / median(steps)
+    };
+    let windows = plan.config.train.batch_size;
+    Step {
+        windows,
+        seconds,
+        windows_per_second: windows as f64 / seconds,
+        percent_of_ceiling: median(rounds.iter().map(of_ceiling).collect()),
+        phases: Phases { weights, data, forward, backward: gradient - forward, exchange, update },
+        checkpoint_copy,
+    }
+}
+
+fn exchange_of(rounds: &[Round], line: exchange::Measured) -> Exchange {
+    let steps = || rounds.iter().flat_map(|round| &round.steps);
+    let alone = |step: &Slowest| step.alone.unwrap_or(step.together);
+    let together_seconds = median(steps().map(|step| step.together).collect());
+    let seconds = median(steps().map(|step| step.together - alone(step)).collect());
+    Exchange {
+        seconds,
+        percent_of_step: 100.0 * seconds / together_seconds,
+        alone_seconds: median(steps().map(alone).collect()),
+        together_seconds,
+        collectives: line,
+    }
+}

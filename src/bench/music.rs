@@ -1,0 +1,97 @@
+//! Reading and composing on one core: what `data inspect` and `sample` do, without files and without printing.
+
+use std::path::Path;
+
+use anyhow::Result;
+use bachdist_core::corpus::pitch_of;
+use bachdist_core::infer::Network;
+use bachdist_core::midi::{self, Instrument, Note, write};
+use bachdist_core::random::{Purpose, Stream};
+use bachdist_core::sample::{Choice, compose};
+use serde::Serialize;
+
+use super::statistics::seconds_of;
+use crate::model::init;
+use crate::train::plan::Plan;
+
+/// MIDI files in memory, read to notes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reading {
+    /// Files, each of them read once a turn.
+    pub files: usize,
+    /// All together.
+    pub bytes: usize,
+    /// Notes of all their instruments.
+    pub notes: usize,
+    /// Speed in files.
+    pub files_per_second: f64,
+    /// Speed in bytes.
+    pub bytes_per_second: f64,
+    /// Speed in notes.
+    pub notes_per_second: f64,
+}
+
+/// A piece, note by note.
+#[derive(Debug, Clone, Serialize)]
+pub struct Composing {
+    /// Notes of the piece.
+    pub notes: usize,
+    /// Of one piece on one core.
+    pub notes_per_second: f64,
+}
+
+/// The most files that are read.
+const MOST_FILES: usize = 256;
+
+/// Reads the MIDI files that are trained on or, where there are none, their music written as MIDI.
+pub fn reading(plan: &Plan) -> Reading {
+    let mut files: Vec<Vec<u8>> = midi_files(plan);
+    if files.is_empty() {
+        files = plan.training.pieces.iter().take(MOST_FILES).map(|piece| as_midi(&piece.classes)).collect();
+    }
+    let read_all = || {
+        let songs = files.iter().filter_map(|bytes| midi::read(bytes).ok());
+        songs
+            .map(|song| song.instruments.iter().map(|instrument| instrument.notes.len()).sum::<usize>())
+            .sum()
+    };
+    let (seconds, bytes, notes) = (seconds_of(read_all), files.iter().map(Vec::len).sum(), read_all());
+    Reading {
+        files: files.len(),
+        bytes,
+        notes,
+        files_per_second: files.len() as f64 / seconds,
+        bytes_per_second: bytes as f64 / seconds,
+        notes_per_second: notes as f64 / seconds,
+    }
+}
+
+fn midi_files(plan: &Plan) -> Vec<Vec<u8>> {
+    let root = Path::new(&plan.config.data.midi);
+    let names = plan.training.pieces.iter().map(|piece| &piece.name);
+    let paths = names.map(|name| if root.is_dir() { root.join(name) } else { root.to_owned() });
+    let is_midi = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension != "txt");
+    paths.filter(is_midi).take(MOST_FILES).filter_map(|path| std::fs::read(path).ok()).collect()
+}
+
+fn as_midi(classes: &[u8]) -> Vec<u8> {
+    let note = |(at, &class): (usize, &u8)| {
+        let start = 0.3 * at as f64;
+        Note { pitch: pitch_of(class), velocity: 100, start, end: start + 0.3 }
+    };
+    let notes = classes.iter().enumerate().map(note).collect();
+    write(&[Instrument { program: 42, is_drum: false, name: String::new(), notes }], &[])
+}
+
+/// Composes a piece of the configuration's network, with its initial weights.
+pub fn composing(plan: &Plan) -> Result<Composing> {
+    const NOTES: usize = 50;
+    let network =
+        Network::new(plan.architecture, &init::parameters(plan.architecture, plan.config.train.seed));
+    let begin = plan.windows().get(0).input;
+    let choice = Choice::Random { temperature: 1.0, top_k: None, top_p: Some(0.9) };
+    let stream = Stream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
+    let piece = || compose(&network, begin, NOTES, &choice, stream, None);
+    piece()?;
+    Ok(Composing { notes: NOTES, notes_per_second: NOTES as f64 / seconds_of(piece) })
+}

@@ -1,0 +1,33 @@
+//! `bachdist bench`: plan like `train`, measure, print.
+
+use std::path::Path;
+
+use anyhow::Result;
+use bachdist_core::config::{Config, ConfigError};
+use bachdist_core::print::say;
+
+use crate::bench::{Effort, measure};
+use crate::cli::Bench;
+use crate::comm::Comm;
+use crate::comm::agree::agree;
+use crate::train::plan::Plan;
+
+/// Measures on all ranks; rank 0 prints.
+pub fn run(arguments: &Bench, comm: &dyn Comm) -> Result<u8> {
+    let config = agree(comm, config(arguments).map_err(Into::into))?;
+    let path = arguments.config.as_deref().unwrap_or(Path::new("bench"));
+    let plan = Plan::together(comm, path, config)?;
+    let effort = Effort { rounds: arguments.rounds, steps: arguments.steps };
+    let report = measure(comm, &plan, effort)?;
+    if comm.rank() == 0 {
+        if arguments.json { say(serde_json::to_string(&report)?)? } else { say(report)? }
+    }
+    Ok(0)
+}
+
+fn config(arguments: &Bench) -> Result<Config, ConfigError> {
+    match &arguments.config {
+        Some(path) => Config::load(path, &arguments.set),
+        None => Config::defaults(&arguments.set),
+    }
+}
