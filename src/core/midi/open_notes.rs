@@ -33,6 +33,14 @@ impl OpenNotes {
     /// there was an older one to end, and otherwise is dropped, so that no note has zero length.
     pub fn stop(&mut self, channel: u8, pitch: u8, tick: u32, mut ended: impl FnMut(u32, u8)) {
         let started = &mut self.started[index(channel, pitch)];
+        // Nearly always one, as in a melody.
+        if let &mut [note] = &mut started[..]
+            && note.tick < tick
+        {
+            started.clear();
+            ended(note.tick, note.velocity);
+            return;
+        }
         let older = started.partition_point(|note| note.tick < tick);
         if older == 0 {
             started.clear();
