@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 use bachdist_core::config::{self, OutOfRange};
@@ -12,11 +13,13 @@ use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::{Instrument, Note, first_voice};
+use bachdist_core::parallel::cores;
 use bachdist_core::print::{say, tell};
 use bachdist_core::render;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::synthesize;
 use crate::cli::{Data, Inspect};
 use crate::report::layers::{count, thousands};
 
@@ -25,6 +28,7 @@ pub fn run(command: &Data) -> Result<()> {
     match command {
         Data::Fetch { folder, url } => fetch_all(folder, url.as_deref()),
         Data::Inspect(arguments) => inspect(arguments),
+        Data::Synthesize(arguments) => synthesize::run(arguments),
     }
 }
 
@@ -52,11 +56,13 @@ fn inspect(arguments: &Inspect) -> Result<()> {
         out_of_range: OutOfRange::Refuse,
         ..config::Data::default()
     };
+    let begin = Instant::now();
     let files = survey(&data)?;
+    let seconds = begin.elapsed().as_secs_f64();
     if let Some(path) = &arguments.plot {
         plot(&files, path)?;
     }
-    let totals = Totals::of(&files, data.sequence_length);
+    let totals = Totals { seconds, ..Totals::of(&files, data.sequence_length) };
     if arguments.json {
         say(json(&files, &totals, data.sequence_length, arguments.notes))?;
     } else {
@@ -81,12 +87,17 @@ struct Totals {
     windows: usize,
     /// The pitches used.
     pitches: BTreeSet<u8>,
+    /// In all files.
+    bytes: u64,
+    /// That reading took.
+    seconds: f64,
 }
 
 impl Totals {
     fn of(files: &[FileSurvey], sequence_length: usize) -> Self {
         let mut totals = Totals::default();
         for file in files {
+            totals.bytes += file.bytes;
             let Ok(content) = &file.content else {
                 totals.unreadable += 1;
                 continue;
@@ -97,6 +108,18 @@ impl Totals {
             totals.pitches.extend(content.classes.iter().map(|&class| pitch_of(class)));
         }
         totals
+    }
+
+    /// How fast the files were read.
+    fn speed(&self, files: usize) -> String {
+        let megabytes = self.bytes as f64 / 1e6;
+        format!(
+            "read in {:.3} s by {}: {:.0} files and {:.1} MB a second",
+            self.seconds,
+            count(cores() as u64, "thread"),
+            files as f64 / self.seconds,
+            megabytes / self.seconds
+        )
     }
 }
 
@@ -125,6 +148,9 @@ fn json(files: &[FileSurvey], totals: &Totals, sequence_length: usize, notes: bo
         "distinct_pitches": totals.pitches.len(),
         "pitch_min": totals.pitches.first(),
         "pitch_max": totals.pitches.last(),
+        "bytes": totals.bytes,
+        "seconds": totals.seconds,
+        "threads": cores(),
         "files": files.iter().map(file).collect::<Vec<_>>(),
     })
 }
@@ -160,6 +186,7 @@ fn table(files: &[FileSurvey], totals: &Totals, sequence_length: usize) -> Strin
     if let (Some(lowest), Some(highest)) = (totals.pitches.first(), totals.pitches.last()) {
         lines.push(format!("{} distinct pitches from {lowest} to {highest}", totals.pitches.len()));
     }
+    lines.push(totals.speed(files.len()));
     lines.join("\n")
 }
 

@@ -7,6 +7,7 @@ pub mod diff;
 pub mod eval;
 mod losses;
 pub mod replay;
+pub mod synthesize;
 pub mod train;
 
 use anyhow::Result;

@@ -1,21 +1,14 @@
-//! Reading pieces: every file of a folder, each to classes or to a line that says why not.
+//! From files to pieces: every file of a folder, each to classes or to a line that says why not.
 //!
 //! [`survey`] reads everything and judges nothing, so that `data inspect` can list good and bad files alike;
-//! [`Corpus::load`] is for training, and refuses a survey with anything wrong in it.
+//! [`Corpus::load`] is for training, and refuses files with anything wrong in them. Of a file that it has read
+//! nothing stays but a byte for each note.
 
-use std::path::{Path, PathBuf};
-
-use super::{CLASSES, FIRST_PITCH, Piece, class_of, notation};
+use super::files::{self, Source};
+use super::{CLASSES, FIRST_PITCH, Piece, class_of};
 use crate::config::{Data, OutOfRange};
-use crate::midi::{self, Instrument, first_voice};
-
-/// `data.midi` of the Prelude that comes with the program.
-pub const EMBEDDED: &str = "embedded";
-
-const PRELUDE: (&str, &str) = ("bwv1007-prelude.txt", include_str!("../../../data/bwv1007-prelude.txt"));
-
-/// The most folders inside one another that are looked through.
-const DEEPEST: usize = 16;
+use crate::midi::{Instrument, first_voice};
+use crate::parallel::{cores, in_parallel};
 
 /// The pieces that are trained on, and those held out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +51,8 @@ pub enum CorpusError {
 pub struct FileSurvey {
     /// Path relative to the corpus folder, with forward slashes.
     pub name: String,
+    /// Its size.
+    pub bytes: u64,
     /// Its notes, or why it cannot be read.
     pub content: Result<Content, String>,
 }
@@ -84,20 +79,28 @@ impl Corpus {
     /// Reads everything under `data.midi`, to train on windows of so many notes. All that is wrong is reported
     /// together.
     pub fn load(data: &Data, length: usize) -> Result<Corpus, CorpusError> {
-        let files = survey(data)?;
+        let sources = files::list(&data.midi)?;
+        let read = in_parallel(cores(), &sources, |source| read_classes(source, data));
+        Corpus::new(sources, read, data, length)
+    }
+
+    /// The corpus of these files, of each of which this was read.
+    pub fn new(
+        sources: Vec<Source>,
+        read: Vec<Result<Vec<u8>, String>>,
+        data: &Data,
+        length: usize,
+    ) -> Result<Corpus, CorpusError> {
         let mut wrong = Vec::new();
         let mut pieces = Vec::new();
-        for file in files {
-            match file.content {
-                Err(reason) => wrong.push(format!("{}: {reason}", file.name)),
-                Ok(content) => {
-                    wrong.extend(content.problems.iter().map(|problem| format!("{}: {problem}", file.name)));
-                    pieces.push(Piece { name: file.name, classes: content.classes });
-                }
+        for (Source { name, .. }, read) in sources.into_iter().zip(read) {
+            match read {
+                Ok(classes) => pieces.push(Piece { name, classes }),
+                Err(lines) => wrong.push(lines),
             }
         }
         if !wrong.is_empty() {
-            return Err(CorpusError::Files(shortened(wrong)));
+            return Err(CorpusError::Files(shortened(&wrong)));
         }
         let corpus = split(pieces, &data.holdout)?;
         if super::windows::Windows::new(&corpus.training, length).is_empty() {
@@ -107,15 +110,18 @@ impl Corpus {
     }
 }
 
-/// The first few of many lines and how many more there were.
-fn shortened(mut lines: Vec<String>) -> Vec<String> {
-    const SHOWN: usize = 10;
-    if lines.len() > SHOWN {
-        let more = lines.len() - SHOWN;
-        lines.truncate(SHOWN);
-        lines.push(format!("and {more} more (bachdist data inspect lists them)"));
+/// Lines that a message about files has at most, so that one wrong setting does not make thousands.
+const SHOWN: usize = 10;
+
+/// The first lines of all, and what the rest is.
+fn shortened(wrong: &[String]) -> Vec<String> {
+    let mut lines = wrong.iter().flat_map(|lines| lines.lines()).map(str::to_owned);
+    let mut shown: Vec<_> = lines.by_ref().take(SHOWN).collect();
+    if lines.next().is_some() {
+        let files = wrong.len();
+        shown.push(format!("and more; files that cannot be used: {files} (bachdist data inspect lists all)"));
     }
-    lines
+    shown
 }
 
 fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<Corpus, CorpusError> {
@@ -141,102 +147,26 @@ fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<Corpus, CorpusError> 
     }
 }
 
-/// Reads every MIDI and notation file under `data.midi`, sorted by name.
+/// Reads every file under `data.midi`, sorted by name, and keeps all of its notes.
 pub fn survey(data: &Data) -> Result<Vec<FileSurvey>, CorpusError> {
-    if data.midi == EMBEDDED {
-        let content = read_notation(PRELUDE.1).map(|instruments| encode(instruments, data));
-        return Ok(vec![FileSurvey { name: PRELUDE.0.into(), content }]);
+    let sources = files::list(&data.midi)?;
+    let contents = in_parallel(cores(), &sources, |source| Ok(encode(source.read()?, data)));
+    let survey =
+        |(source, content): (Source, _)| FileSurvey { name: source.name, bytes: source.bytes, content };
+    Ok(sources.into_iter().zip(contents).map(survey).collect())
+}
+
+/// A file's classes alone, or what is wrong with it: its first few lines.
+pub fn read_classes(source: &Source, data: &Data) -> Result<Vec<u8>, String> {
+    let Content { classes, problems, .. } = source
+        .read()
+        .map(|instruments| encode(instruments, data))
+        .map_err(|r| format!("{}: {r}", source.name))?;
+    if problems.is_empty() {
+        return Ok(classes);
     }
-    let files = find(&data.midi)?;
-    Ok(files
-        .into_iter()
-        .map(|(name, path)| FileSurvey {
-            content: read(&path).map(|instruments| encode(instruments, data)),
-            name,
-        })
-        .collect())
-}
-
-/// Names and paths of the files of a corpus, sorted by name.
-fn find(root: &str) -> Result<Vec<(String, PathBuf)>, CorpusError> {
-    let fail = |reason: String| CorpusError::Path { path: root.to_owned(), reason };
-    let path = Path::new(root);
-    let kind = std::fs::metadata(path).map_err(|error| {
-        fail(match error.kind() {
-            std::io::ErrorKind::NotFound => format!(
-                "no such file or folder (bachdist data fetch {root} gets the article's files; \
-                 --set data.midi={EMBEDDED} needs none)"
-            ),
-            _ => error.to_string(),
-        })
-    })?;
-    let mut files = Vec::new();
-    if kind.is_dir() {
-        collect(path, "", 0, &mut files).map_err(|error| fail(error.to_string()))?;
-        if files.is_empty() {
-            return Err(fail("holds no .mid, .midi or .txt file".into()));
-        }
-        files.sort();
-    } else {
-        let name = path.file_name().map_or(root.into(), |name| name.to_string_lossy().into_owned());
-        files.push((name, path.into()));
-    }
-    Ok(files)
-}
-
-fn collect(
-    folder: &Path,
-    prefix: &str,
-    depth: usize,
-    files: &mut Vec<(String, PathBuf)>,
-) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let Some(file_name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-            continue;
-        };
-        if file_name.starts_with('.') {
-            continue;
-        }
-        let name = format!("{prefix}{file_name}");
-        if path.is_dir() {
-            if depth < DEEPEST {
-                collect(&path, &format!("{name}/"), depth + 1, files)?;
-            }
-        } else if is_midi(&path) || is_score(&path) {
-            files.push((name, path));
-        }
-    }
-    Ok(())
-}
-
-fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| extensions.contains(&extension.as_str()))
-}
-
-fn is_midi(path: &Path) -> bool {
-    has_extension(path, &["mid", "midi"])
-}
-
-/// Notation starts with a header line, so that a README.txt in a folder of music is no piece.
-fn is_score(path: &Path) -> bool {
-    has_extension(path, &["txt"])
-        && std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.starts_with("title:")))
-}
-
-/// Reads a MIDI file, or a score in notation.
-pub fn read(path: &Path) -> Result<Vec<Instrument>, String> {
-    if has_extension(path, &["txt"]) {
-        return read_notation(&std::fs::read_to_string(path).map_err(|error| error.to_string())?);
-    }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    midi::read(&bytes).map(|song| song.instruments).map_err(|error| error.to_string())
-}
-
-fn read_notation(text: &str) -> Result<Vec<Instrument>, String> {
-    let score = notation::parse(text).map_err(|error| error.to_string())?;
-    Ok(vec![Instrument { program: score.program, is_drum: false, name: score.title, notes: score.notes }])
+    let lines = problems.iter().take(SHOWN).map(|problem| format!("{}: {problem}", source.name));
+    Err(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// The first instrument's notes as classes.
@@ -276,6 +206,7 @@ fn transposed(pitch: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::PRELUDE;
     use super::*;
     use crate::midi::Note;
 
