@@ -22,16 +22,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// Bytes from the beginning of the file.
+    #[inline]
     pub fn offset(&self) -> usize {
         self.end - self.rest.len()
     }
 
     /// Whether nothing is left.
+    #[inline]
     pub fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// The next byte.
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, MidiError> {
         let Some((&byte, rest)) = self.rest.split_first() else { return Err(self.too_short(1)) };
         self.rest = rest;
@@ -39,6 +42,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `length` bytes.
+    #[inline]
     pub fn take(&mut self, length: u64) -> Result<&'a [u8], MidiError> {
         let taken = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
         let Some((taken, rest)) = taken else { return Err(self.too_short(length)) };
@@ -66,6 +70,7 @@ impl<'a> Cursor<'a> {
     /// A variable-length quantity: seven bits a byte, the high ones first, bit 7 set in all but the last.
     ///
     /// The standard allows four bytes; mido reads any number, so we do. What does not fit stays huge.
+    #[inline]
     pub fn variable_length(&mut self) -> Result<u64, MidiError> {
         let mut value = 0u64;
         loop {

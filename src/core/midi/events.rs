@@ -67,6 +67,7 @@ impl<'a> Events<'a> {
     }
 
     /// The next event. After the end-of-track event too: mido reads all bytes of a track.
+    #[inline]
     pub fn next(&mut self) -> Result<Option<Timed<'a>>, MidiError> {
         if self.cursor.is_at_end() {
             return Ok(None);
@@ -80,6 +81,7 @@ impl<'a> Events<'a> {
         Ok(Some(Timed { offset, tick: self.tick, event }))
     }
 
+    #[inline]
     fn event(&mut self) -> Result<Event<'a>, MidiError> {
         let offset = self.cursor.offset();
         let byte = self.cursor.byte()?;
@@ -97,6 +99,7 @@ impl<'a> Events<'a> {
     }
 
     /// What follows a status; under running status, `first` was read where the status would stand.
+    #[inline]
     fn message(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<Event<'a>, MidiError> {
         match status {
             0x80..=0xbf | 0xe0..=0xef => {
@@ -136,6 +139,7 @@ impl<'a> Events<'a> {
     }
 
     /// A data byte of a message: the one that was read already, or the next.
+    #[inline]
     fn data_byte(&mut self, read_already: Option<u8>) -> Result<u8, MidiError> {
         if let Some(byte) = read_already {
             return Ok(byte);
@@ -149,6 +153,7 @@ impl<'a> Events<'a> {
 }
 
 /// A message on a channel, by the first four bits of its status. Data bytes are below 128.
+#[inline]
 fn on_channel<'a>(status: u8, [first, second]: [u8; 2]) -> Event<'a> {
     let [a, b] = [u7::from_int_lossy(first), u7::from_int_lossy(second)];
     let message = match status >> 4 {

@@ -24,6 +24,7 @@ impl OpenNotes {
     }
 
     /// A note begins. Notes of this pitch that sound go on beside it.
+    #[inline]
     pub fn start(&mut self, channel: u8, pitch: u8, note: Started) {
         self.started[index(channel, pitch)].push(note);
         self.any = true;
@@ -33,6 +34,7 @@ impl OpenNotes {
     ///
     /// It ends all notes of the pitch that began before `tick`. One that began at `tick` stays open if
     /// there was an older one to end, and otherwise is dropped, so that no note has zero length.
+    #[inline]
     pub fn stop(&mut self, channel: u8, pitch: u8, tick: u32, mut ended: impl FnMut(Started)) {
         let started = &mut self.started[index(channel, pitch)];
         // Nearly always one, as in a melody.

@@ -19,6 +19,7 @@ struct Stretch {
 }
 
 impl Stretch {
+    #[inline]
     fn time_of(&self, tick: u32) -> f64 {
         self.time + self.seconds_per_tick * f64::from(tick - self.tick)
     }
@@ -62,6 +63,7 @@ impl TempoMap {
 
     /// Seconds from the beginning of the file to `tick`, which is not before the last one asked for. A tempo that
     /// changes at `tick` or later, and is not known yet, will not change them.
+    #[inline]
     pub fn time(&mut self, tick: u32) -> f64 {
         while self.stretches.get(self.current + 1).is_some_and(|next| next.tick <= tick) {
             self.current += 1;
