@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod corpus;
 mod crash;
 mod damage;
 mod eval;
