@@ -48,13 +48,13 @@ pub enum CorpusError {
 
 /// What was found in one file.
 #[derive(Debug, Clone)]
-pub struct FileSurvey {
+pub struct FileSurvey<T> {
     /// Path relative to the corpus folder, with forward slashes.
     pub name: String,
     /// Its size.
     pub bytes: u64,
-    /// Its notes, or why it cannot be read.
-    pub content: Result<Content, String>,
+    /// What was kept of its content, or why it cannot be read.
+    pub content: Result<T, String>,
 }
 
 /// The notes of a readable file.
@@ -66,13 +66,6 @@ pub struct Content {
     pub classes: Vec<u8>,
     /// Notes that have no class, each with its number (from 0) and pitch.
     pub problems: Vec<String>,
-}
-
-impl Content {
-    /// Notes of the instrument that is learnt from.
-    pub fn notes(&self) -> usize {
-        first_voice(&self.instruments).len()
-    }
 }
 
 impl Corpus {
@@ -147,13 +140,16 @@ fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<Corpus, CorpusError> 
     }
 }
 
-/// Reads every file under `data.midi`, sorted by name, and keeps all of its notes.
-pub fn survey(data: &Data) -> Result<Vec<FileSurvey>, CorpusError> {
+/// Reads every file under `data.midi`, sorted by name, and keeps of each what `keep` makes of it.
+pub fn survey<T: Send>(
+    data: &Data,
+    keep: impl Fn(Content) -> T + Sync,
+) -> Result<Vec<FileSurvey<T>>, CorpusError> {
     let sources = files::list(&data.midi)?;
-    let contents = in_parallel(cores(), &sources, |source| Ok(encode(source.read()?, data)));
-    let survey =
-        |(source, content): (Source, _)| FileSurvey { name: source.name, bytes: source.bytes, content };
-    Ok(sources.into_iter().zip(contents).map(survey).collect())
+    let read = |source: &Source| source.read().map(|instruments| keep(encode(instruments, data)));
+    let kept = in_parallel(cores(), &sources, read);
+    let survey = |(Source { name, bytes, .. }, content)| FileSurvey { name, bytes, content };
+    Ok(sources.into_iter().zip(kept).map(survey).collect())
 }
 
 /// A file's classes alone, or what is wrong with it: its first few lines.
@@ -261,7 +257,7 @@ mod tests {
         std::fs::write(folder.path().join("a.txt"), PRELUDE.1).unwrap();
         std::fs::write(folder.path().join("README.txt"), "not music").unwrap();
         let data = Data { midi: folder.path().display().to_string(), ..Data::default() };
-        let files = survey(&data).unwrap();
+        let files = survey(&data, |content| content).unwrap();
         let found: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.content.is_ok())).collect();
         assert_eq!(found, [("a.txt", true), ("b/x.mid", false)]);
         assert!(Corpus::load(&data, 20).unwrap_err().to_string().starts_with("b/x.mid: "));
