@@ -152,17 +152,15 @@ pub fn survey<T: Send>(
     Ok(sources.into_iter().zip(kept).map(survey).collect())
 }
 
-/// A file's classes alone, or what is wrong with it: its first few lines.
+/// A file's classes alone, or what is wrong with it: as many lines as are ever shown, and one that is not.
 pub fn read_classes(source: &Source, data: &Data) -> Result<Vec<u8>, String> {
-    let Content { classes, problems, .. } = source
-        .read()
-        .map(|instruments| encode(instruments, data))
-        .map_err(|r| format!("{}: {r}", source.name))?;
+    let line = |reason: &String| format!("{}: {reason}", source.name);
+    let instruments = source.read().map_err(|reason| line(&reason))?;
+    let Content { classes, problems, .. } = encode(instruments, data);
     if problems.is_empty() {
         return Ok(classes);
     }
-    let lines = problems.iter().take(SHOWN).map(|problem| format!("{}: {problem}", source.name));
-    Err(lines.collect::<Vec<_>>().join("\n"))
+    Err(problems.iter().take(SHOWN + 1).map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// The first instrument's notes as classes.
@@ -234,7 +232,29 @@ mod tests {
     #[test]
     fn only_notes_that_are_used_can_be_problems() {
         let content = encoded(&[60, 61, 80], OutOfRange::Refuse, 2);
-        assert_eq!((content.classes.len(), content.problems.len(), content.notes()), (2, 0, 3));
+        assert_eq!(
+            (content.classes.len(), content.problems.len(), content.instruments[0].notes.len()),
+            (2, 0, 3)
+        );
+    }
+
+    #[test]
+    fn of_many_problems_the_first_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, high) in [("a.mid", 10), ("b.mid", 11)] {
+            let bytes = crate::midi::write(&[instrument(&vec![100; high])], &[]);
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let told = |file: &str| {
+            let data = Data { midi: folder.path().join(file).display().to_string(), ..Data::default() };
+            Corpus::load(&data, 20).unwrap_err().to_string().lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(told("a.mid").len(), 10);
+        assert!(told("a.mid")[9].starts_with("a.mid: note 9: pitch 100 is outside"));
+        let more =
+            |files| format!("and more; files that cannot be used: {files} (bachdist data inspect lists all)");
+        assert_eq!(told("b.mid")[10], more(1));
+        assert_eq!((told("").len(), &told("")[10]), (11, &more(2)));
     }
 
     #[test]
