@@ -156,6 +156,11 @@ pub enum Data {
   bachdist data inspect data/cello
   bachdist data inspect embedded --plot prelude.png")]
     Inspect(Inspect),
+    /// Make music up, to try out a machine with: no music to learn from
+    #[command(after_help = "Example:
+  bachdist data synthesize /tmp/many --files 10000 --notes 700
+  mpirun -n 2 bachdist train configs/cello.toml --set data.midi=/tmp/many --set train.max_steps=20")]
+    Synthesize(Synthesize),
 }
 
 /// `bachdist data inspect`.
@@ -178,6 +183,22 @@ pub struct Inspect {
     /// Notes in a window
     #[arg(long, default_value_t = 20)]
     pub sequence_length: usize,
+}
+
+/// `bachdist data synthesize`.
+#[derive(Debug, Args)]
+pub struct Synthesize {
+    /// Where to put the MIDI files: a new folder, or an empty one
+    pub folder: PathBuf,
+    /// How many
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub files: u64,
+    /// Notes in each
+    #[arg(long, default_value_t = 700, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub notes: u16,
+    /// Another seed makes other music
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
 }
 
 /// `bachdist checkpoint`.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod cli;
+mod corpus;
 mod crash;
 mod damage;
 mod eval;

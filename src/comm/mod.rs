@@ -4,6 +4,7 @@
 //! rank owns and in which order their numbers are summed.
 
 pub mod agree;
+pub mod gather;
 #[cfg(feature = "mpi")]
 pub mod launcher;
 pub mod meanwhile;

@@ -1,30 +1,21 @@
-//! `bachdist data`: getting music files, and seeing what is in them.
+//! `bachdist data`: getting music files, seeing what is in them, making some up.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::config::{self, OutOfRange};
 use bachdist_core::corpus::fetch::{Manifest, Progress, Summary, fetch};
-use bachdist_core::corpus::load::{Content, FileSurvey, survey};
-use bachdist_core::corpus::windows::windows_of;
-use bachdist_core::corpus::{CorpusError, pitch_of};
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::midi::{Instrument, Note, first_voice};
-use bachdist_core::print::{say, tell};
-use bachdist_core::render;
+use bachdist_core::print::say;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 
-use crate::cli::{Data, Inspect};
-use crate::report::layers::{count, thousands};
+use super::{inspect, synthesize};
+use crate::cli::Data;
 
 /// Does what the command line says.
 pub fn run(command: &Data) -> Result<()> {
     match command {
         Data::Fetch { folder, url } => fetch_all(folder, url.as_deref()),
-        Data::Inspect(arguments) => inspect(arguments),
+        Data::Inspect(arguments) => inspect::run(arguments),
+        Data::Synthesize(arguments) => synthesize::run(arguments),
     }
 }
 
@@ -42,157 +33,4 @@ fn fetch_all(folder: &Path, url: Option<&str>) -> Result<()> {
     bar.finish_and_clear();
     let Summary { kept, fetched, .. } = summary?;
     Ok(say(format_args!("{}: {fetched} files fetched, {kept} were there", folder.display()))?)
-}
-
-fn inspect(arguments: &Inspect) -> Result<()> {
-    let data = config::Data {
-        midi: arguments.path.clone(),
-        max_notes: arguments.max_notes,
-        sequence_length: arguments.sequence_length,
-        out_of_range: OutOfRange::Refuse,
-        ..config::Data::default()
-    };
-    let files = survey(&data)?;
-    if let Some(path) = &arguments.plot {
-        plot(&files, path)?;
-    }
-    let totals = Totals::of(&files, data.sequence_length);
-    if arguments.json {
-        say(json(&files, &totals, data.sequence_length, arguments.notes))?;
-    } else {
-        say(table(&files, &totals, data.sequence_length))?;
-    }
-    match totals.unreadable {
-        0 => Ok(()),
-        n => Err(Failure::new(
-            Code::Data,
-            format!("{}: {n} of {} files cannot be read", data.midi, files.len()),
-        )
-        .into()),
-    }
-}
-
-/// Figures of a whole corpus.
-#[derive(Default)]
-struct Totals {
-    unreadable: usize,
-    notes: usize,
-    notes_used: usize,
-    windows: usize,
-    /// The pitches used.
-    pitches: BTreeSet<u8>,
-}
-
-impl Totals {
-    fn of(files: &[FileSurvey], sequence_length: usize) -> Self {
-        let mut totals = Totals::default();
-        for file in files {
-            let Ok(content) = &file.content else {
-                totals.unreadable += 1;
-                continue;
-            };
-            totals.notes += content.notes();
-            totals.notes_used += content.classes.len();
-            totals.windows += windows_of(content.classes.len(), sequence_length);
-            totals.pitches.extend(content.classes.iter().map(|&class| pitch_of(class)));
-        }
-        totals
-    }
-}
-
-fn json(files: &[FileSurvey], totals: &Totals, sequence_length: usize, notes: bool) -> Value {
-    let file = |file: &FileSurvey| {
-        let mut object =
-            json!({ "path": file.name, "notes": 0, "windows": 0, "error": null, "problems": [] });
-        match &file.content {
-            Err(error) => object["error"] = json!(error),
-            Ok(content) => {
-                object["notes"] = json!(content.notes());
-                object["windows"] = json!(windows_of(content.classes.len(), sequence_length));
-                object["problems"] = json!(content.problems);
-                if notes {
-                    object["instruments"] = content.instruments.iter().map(instrument).collect();
-                }
-            }
-        }
-        object
-    };
-    json!({
-        "pieces": files.len() - totals.unreadable,
-        "notes": totals.notes,
-        "notes_used": totals.notes_used,
-        "windows": totals.windows,
-        "distinct_pitches": totals.pitches.len(),
-        "pitch_min": totals.pitches.first(),
-        "pitch_max": totals.pitches.last(),
-        "files": files.iter().map(file).collect::<Vec<_>>(),
-    })
-}
-
-fn instrument(instrument: &Instrument) -> Value {
-    let note = |note: &Note| json!([note.pitch, note.start, note.end, note.velocity]);
-    json!({
-        "program": instrument.program,
-        "is_drum": instrument.is_drum,
-        "name": instrument.name,
-        "notes": instrument.notes.iter().map(note).collect::<Vec<_>>(),
-    })
-}
-
-fn table(files: &[FileSurvey], totals: &Totals, sequence_length: usize) -> String {
-    let mut lines = vec![format!(
-        "{:<28} {:>7} {:>11} {:>9} {:>9} {:>8}",
-        "piece", "notes", "instruments", "pitches", "seconds", "windows"
-    )];
-    for file in files {
-        match &file.content {
-            Err(error) => lines.push(format!("{:<28} cannot be read: {error}", file.name)),
-            Ok(content) => lines.extend(row(&file.name, content, sequence_length)),
-        }
-    }
-    lines.push(format!(
-        "\n{}, {}, {} used, {} of {sequence_length}",
-        count((files.len() - totals.unreadable) as u64, "piece"),
-        count(totals.notes as u64, "note"),
-        thousands(totals.notes_used as u64),
-        count(totals.windows as u64, "window"),
-    ));
-    if let (Some(lowest), Some(highest)) = (totals.pitches.first(), totals.pitches.last()) {
-        lines.push(format!("{} distinct pitches from {lowest} to {highest}", totals.pitches.len()));
-    }
-    lines.join("\n")
-}
-
-/// The line of a readable file, and one for each problem.
-fn row(name: &str, content: &Content, sequence_length: usize) -> Vec<String> {
-    let notes = first_voice(&content.instruments);
-    let pitches = notes.iter().map(|note| note.pitch);
-    let range = match (pitches.clone().min(), pitches.max()) {
-        (Some(lowest), Some(highest)) => format!("{lowest}..{highest}"),
-        _ => "none".into(),
-    };
-    let seconds = notes.iter().map(|note| note.end).fold(0.0, f64::max);
-    let line = format!(
-        "{name:<28} {:>7} {:>11} {range:>9} {seconds:>9.1} {:>8}",
-        notes.len(),
-        content.instruments.len(),
-        windows_of(content.classes.len(), sequence_length)
-    );
-    let problems = content.problems.iter().map(|problem| format!("  {problem}"));
-    std::iter::once(line).chain(problems).collect()
-}
-
-/// Draws the first readable piece.
-fn plot(files: &[FileSurvey], path: &Path) -> Result<()> {
-    let piece = files.iter().find_map(|file| Some((&file.name, file.content.as_ref().ok()?)));
-    let Some((name, content)) = piece else {
-        return Err(
-            CorpusError::Files(vec!["no file could be read, so there is nothing to plot".into()]).into()
-        );
-    };
-    let notes = first_voice(&content.instruments);
-    fs::write(path, render::piano_roll(notes, name))
-        .map_err(|error| Failure::new(Code::Storage, format!("cannot write {}: {error}", path.display())))?;
-    tell(format_args!("wrote {}: {name}", path.display()));
-    Ok(())
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::open::{Opened, open_one};
 use bachdist_core::config::{Config, Data};
-use bachdist_core::corpus::load::survey;
+use bachdist_core::corpus::load::{Content, survey};
 use bachdist_core::corpus::{Corpus, Piece};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::first_voice;
@@ -57,11 +57,14 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
     };
     let mut names = Vec::new();
     let mut samples = Vec::new();
-    for file in survey(&Data { midi: folder.into(), ..Data::default() })? {
-        let content =
+    let pitches = |content: Content| -> Vec<u8> {
+        first_voice(&content.instruments).iter().map(|note| note.pitch).collect()
+    };
+    for file in survey(&Data { midi: folder.into(), ..Data::default() }, pitches)? {
+        let pitches =
             file.content.map_err(|reason| Failure::new(Code::Data, format!("{}: {reason}", file.name)))?;
         names.push(file.name);
-        samples.push(first_voice(&content.instruments).iter().map(|note| note.pitch).collect());
+        samples.push(pitches);
     }
     let style = style::compare(&samples, &corpus)
         .map_err(|error| Failure::new(Code::Data, format!("{folder}: {error}")))?;

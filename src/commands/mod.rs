@@ -6,8 +6,10 @@ pub mod cross_validate;
 pub mod data;
 pub mod diff;
 pub mod eval;
+pub mod inspect;
 mod losses;
 pub mod replay;
+pub mod synthesize;
 pub mod train;
 
 use anyhow::Result;

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod infer;
 pub mod midi;
 pub mod network;
+pub mod parallel;
 pub mod print;
 pub mod random;
 pub mod render;

@@ -23,6 +23,8 @@ pub enum Purpose {
     WeightDrop = 7,
     /// Inputs dropped, by step and row of the global batch.
     InputDropout = 8,
+    /// Music made up for load tests, by file.
+    Synthesis = 9,
 }
 
 /// A stream of random numbers, each found by its index.

@@ -7,32 +7,40 @@
 //! limit, made for inputs that all take part, lets a note say next to nothing at first (tests/LOG.md).
 
 use bachdist_core::network::{Architecture, Parameter};
+use bachdist_core::parallel::{cores, in_parallel};
 use bachdist_core::random::{Purpose, Stream};
 
-/// All parameters, laid out as [`Architecture::parameters`] says.
+/// All parameters, laid out as [`Architecture::parameters`] says. Each is found by itself, on any of the cores.
 pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
-    let mut flat = vec![0.0; architecture.len()];
-    for (index, parameter) in architecture.parameters().iter().enumerate() {
-        let stream = Stream::new(seed, Purpose::Initialization, &[index as u64]);
-        let values = &mut flat[parameter.range()];
+    let parameters: Vec<_> = architecture.parameters().into_iter().enumerate().collect();
+    let values = in_parallel(cores(), &parameters, |(index, parameter)| {
+        let stream = Stream::new(seed, Purpose::Initialization, &[*index as u64]);
         if architecture.intervals && parameter.name.ends_with("weight_ih_l0") {
-            uniform(values, ONE_HOT_LIMIT, stream);
+            uniform(parameter.len(), ONE_HOT_LIMIT, stream)
         } else {
-            fill(values, parameter, stream);
+            initial(parameter, stream)
         }
+    });
+    let mut flat = vec![0.0; architecture.len()];
+    for ((_, parameter), values) in parameters.iter().zip(values) {
+        flat[parameter.range()].copy_from_slice(&values);
     }
     flat
 }
 
-fn fill(values: &mut [f32], parameter: &Parameter, stream: Stream) {
+fn initial(parameter: &Parameter, stream: Stream) -> Vec<f32> {
     match (parameter.name.as_str(), &parameter.shape[..]) {
         (name, &[outputs, inputs]) if name.contains("lstm.weight_hh") => {
-            values.copy_from_slice(&orthonormal_columns(outputs, inputs, stream));
+            orthonormal_columns(outputs, inputs, stream)
         }
-        (_, &[outputs, inputs]) => glorot_uniform(values, outputs, inputs, stream),
-        (name, &[gates]) if name.contains("lstm.bias") => values[gates / 4..gates / 2].fill(1.0),
-        // The dense layers' biases are 0.
-        _ => {}
+        (_, &[outputs, inputs]) => glorot_uniform(outputs, inputs, stream),
+        (name, &[gates]) if name.contains("lstm.bias") => {
+            let mut biases = vec![0.0; gates];
+            biases[gates / 4..gates / 2].fill(1.0);
+            biases
+        }
+        // The dense layers' biases.
+        _ => vec![0.0; parameter.len()],
     }
 }
 
@@ -40,14 +48,12 @@ fn fill(values: &mut [f32], parameter: &Parameter, stream: Stream) {
 const ONE_HOT_LIMIT: f64 = 1.0;
 
 /// Uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio 2010).
-fn glorot_uniform(values: &mut [f32], outputs: usize, inputs: usize, stream: Stream) {
-    uniform(values, (6.0 / (inputs + outputs) as f64).sqrt(), stream);
+fn glorot_uniform(outputs: usize, inputs: usize, stream: Stream) -> Vec<f32> {
+    uniform(outputs * inputs, (6.0 / (inputs + outputs) as f64).sqrt(), stream)
 }
 
-fn uniform(values: &mut [f32], limit: f64, stream: Stream) {
-    for (index, value) in values.iter_mut().enumerate() {
-        *value = (limit * (2.0 * stream.uniform(index as u64) - 1.0)) as f32;
-    }
+fn uniform(count: usize, limit: f64, stream: Stream) -> Vec<f32> {
+    (0..count).map(|index| (limit * (2.0 * stream.uniform(index as u64) - 1.0)) as f32).collect()
 }
 
 /// A random (rows, columns) matrix, rows ≥ columns, whose columns are orthonormal: the Q of a normal matrix's QR

@@ -4,6 +4,7 @@
 //! branches; rank 0 alone reports and saves, through its recorder.
 
 mod fallback;
+mod music;
 pub mod plan;
 mod recorder;
 pub mod replay;

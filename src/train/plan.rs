@@ -6,14 +6,14 @@ use anyhow::Result;
 use bachdist_core::checkpoint::Training;
 use bachdist_core::config::{Config, Train};
 use bachdist_core::corpus::batches::Batches;
-use bachdist_core::corpus::load::Corpus;
-use bachdist_core::corpus::windows::Windows;
-use bachdist_core::corpus::{CLASSES, Piece, fingerprint};
+use bachdist_core::corpus::windows::{Windows, windows_of};
+use bachdist_core::corpus::{CLASSES, Corpus, Piece, fingerprint};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::network::Architecture;
 use sha2::{Digest, Sha256};
 use tch::Device;
 
+use super::music;
 use crate::comm::Comm;
 use crate::comm::agree::agree;
 use crate::comm::share::Share;
@@ -71,16 +71,21 @@ impl Plan {
     pub fn together(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
         // Some host may read its music slowly, or its first step take long.
         comm.set_patience(config.train.patience(None));
-        let mut plan = agree(comm, Plan::new(comm, path, config))?;
+        let place = agree(comm, place(comm, &config.train).map_err(Into::into))?;
+        let threads = device::set_threads(comm);
+        let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
+        let plan = Plan::new(place, threads, corpus, path, config);
         plan.agree(comm)?;
-        plan.threads = device::set_threads(comm);
         Ok(plan)
     }
 
-    /// Loads the corpus and finds this rank's device and lanes.
-    fn new(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
-        let (share, device) = place(comm, &config.train)?;
-        let corpus = Corpus::load(&config.data, config.training_length())?;
+    fn new(
+        (share, device): (Share, Device),
+        threads: usize,
+        corpus: Corpus,
+        path: &Path,
+        config: Config,
+    ) -> Plan {
         let name = name_of(path);
         let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));
         let fallback = config.checkpoint.fallback.clone().unwrap_or_else(|| format!("runs/{name}.unsaved"));
@@ -92,7 +97,7 @@ impl Plan {
             architecture: Architecture::new(&config.model, CLASSES),
             share,
             device,
-            threads: 1,
+            threads,
             steps_per_epoch: 0,
             last_step: 0,
             config,
@@ -100,11 +105,11 @@ impl Plan {
         plan.steps_per_epoch = plan.batches().steps_per_epoch();
         let all = plan.steps_per_epoch.saturating_mul(plan.config.train.epochs);
         plan.last_step = plan.config.train.max_steps.map_or(all, |most| most.min(all));
-        Ok(plan)
+        plan
     }
 
-    /// An error on every rank unless all have the same configuration and music: each read its own, and a stale
-    /// copy on one host would train another network, or leave the others waiting.
+    /// An error on every rank unless all have the same configuration and music: a stale configuration on one host
+    /// would train another network, or leave the others waiting.
     fn agree(&self, comm: &dyn Comm) -> Result<()> {
         // The device may differ from host to host.
         let Config { train, checkpoint, .. } = &self.config;
@@ -144,7 +149,10 @@ impl Plan {
         let Train { validate_every, validate_every_steps, .. } = self.config.train;
         let every = validate_every_steps.unwrap_or(self.steps_per_epoch.saturating_mul(validate_every));
         let due = step.is_multiple_of(every) || step == self.last_step;
-        step > 0 && due && !self.held_out_windows().is_empty()
+        // Asked at every step: of a large corpus the windows are not counted for it.
+        let length = self.config.data.sequence_length;
+        let has_windows = |piece: &Piece| windows_of(piece.classes.len(), length) > 0;
+        step > 0 && due && self.held_out.iter().any(has_windows)
     }
 
     /// Steps that training goes on for while the storage is out of reach.

@@ -1,21 +1,14 @@
-//! Reading pieces: every file of a folder, each to classes or to a line that says why not.
+//! From files to pieces: every file of a folder, each to classes or to a line that says why not.
 //!
 //! [`survey`] reads everything and judges nothing, so that `data inspect` can list good and bad files alike;
-//! [`Corpus::load`] is for training, and refuses a survey with anything wrong in it.
+//! [`Corpus::load`] is for training, and refuses files with anything wrong in them. Of a file that it has read
+//! nothing stays but a byte for each note.
 
-use std::path::{Path, PathBuf};
-
-use super::{CLASSES, FIRST_PITCH, Piece, class_of, notation};
+use super::files::{self, Source};
+use super::{CLASSES, FIRST_PITCH, Piece, class_of};
 use crate::config::{Data, OutOfRange};
-use crate::midi::{self, Instrument, first_voice};
-
-/// `data.midi` of the Prelude that comes with the program.
-pub const EMBEDDED: &str = "embedded";
-
-const PRELUDE: (&str, &str) = ("bwv1007-prelude.txt", include_str!("../../../data/bwv1007-prelude.txt"));
-
-/// The most folders inside one another that are looked through.
-const DEEPEST: usize = 16;
+use crate::midi::{Instrument, first_voice};
+use crate::parallel::{cores, in_parallel};
 
 /// The pieces that are trained on, and those held out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +48,13 @@ pub enum CorpusError {
 
 /// What was found in one file.
 #[derive(Debug, Clone)]
-pub struct FileSurvey {
+pub struct FileSurvey<T> {
     /// Path relative to the corpus folder, with forward slashes.
     pub name: String,
-    /// Its notes, or why it cannot be read.
-    pub content: Result<Content, String>,
+    /// Its size.
+    pub bytes: u64,
+    /// What was kept of its content, or why it cannot be read.
+    pub content: Result<T, String>,
 }
 
 /// The notes of a readable file.
@@ -73,31 +68,32 @@ pub struct Content {
     pub problems: Vec<String>,
 }
 
-impl Content {
-    /// Notes of the instrument that is learnt from.
-    pub fn notes(&self) -> usize {
-        first_voice(&self.instruments).len()
-    }
-}
-
 impl Corpus {
     /// Reads everything under `data.midi`, to train on windows of so many notes. All that is wrong is reported
     /// together.
     pub fn load(data: &Data, length: usize) -> Result<Corpus, CorpusError> {
-        let files = survey(data)?;
+        let sources = files::list(&data.midi)?;
+        let read = in_parallel(cores(), &sources, |source| read_classes(source, data));
+        Corpus::new(sources, read, data, length)
+    }
+
+    /// The corpus of these files, of each of which this was read.
+    pub fn new(
+        sources: Vec<Source>,
+        read: Vec<Result<Vec<u8>, String>>,
+        data: &Data,
+        length: usize,
+    ) -> Result<Corpus, CorpusError> {
         let mut wrong = Vec::new();
         let mut pieces = Vec::new();
-        for file in files {
-            match file.content {
-                Err(reason) => wrong.push(format!("{}: {reason}", file.name)),
-                Ok(content) => {
-                    wrong.extend(content.problems.iter().map(|problem| format!("{}: {problem}", file.name)));
-                    pieces.push(Piece { name: file.name, classes: content.classes });
-                }
+        for (Source { name, .. }, read) in sources.into_iter().zip(read) {
+            match read {
+                Ok(classes) => pieces.push(Piece { name, classes }),
+                Err(lines) => wrong.push(lines),
             }
         }
         if !wrong.is_empty() {
-            return Err(CorpusError::Files(shortened(wrong)));
+            return Err(CorpusError::Files(shortened(&wrong)));
         }
         let corpus = split(pieces, &data.holdout)?;
         if super::windows::Windows::new(&corpus.training, length).is_empty() {
@@ -107,15 +103,18 @@ impl Corpus {
     }
 }
 
-/// The first few of many lines and how many more there were.
-fn shortened(mut lines: Vec<String>) -> Vec<String> {
-    const SHOWN: usize = 10;
-    if lines.len() > SHOWN {
-        let more = lines.len() - SHOWN;
-        lines.truncate(SHOWN);
-        lines.push(format!("and {more} more (bachdist data inspect lists them)"));
+/// Lines that a message about files has at most, so that one wrong setting does not make thousands.
+const SHOWN: usize = 10;
+
+/// The first lines of all, and what the rest is.
+fn shortened(wrong: &[String]) -> Vec<String> {
+    let mut lines = wrong.iter().flat_map(|lines| lines.lines()).map(str::to_owned);
+    let mut shown: Vec<_> = lines.by_ref().take(SHOWN).collect();
+    if lines.next().is_some() {
+        let files = wrong.len();
+        shown.push(format!("and more; files that cannot be used: {files} (bachdist data inspect lists all)"));
     }
-    lines
+    shown
 }
 
 fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<Corpus, CorpusError> {
@@ -141,102 +140,27 @@ fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<Corpus, CorpusError> 
     }
 }
 
-/// Reads every MIDI and notation file under `data.midi`, sorted by name.
-pub fn survey(data: &Data) -> Result<Vec<FileSurvey>, CorpusError> {
-    if data.midi == EMBEDDED {
-        let content = read_notation(PRELUDE.1).map(|instruments| encode(instruments, data));
-        return Ok(vec![FileSurvey { name: PRELUDE.0.into(), content }]);
+/// Reads every file under `data.midi`, sorted by name, and keeps of each what `keep` makes of it.
+pub fn survey<T: Send>(
+    data: &Data,
+    keep: impl Fn(Content) -> T + Sync,
+) -> Result<Vec<FileSurvey<T>>, CorpusError> {
+    let sources = files::list(&data.midi)?;
+    let read = |source: &Source| source.read().map(|instruments| keep(encode(instruments, data)));
+    let kept = in_parallel(cores(), &sources, read);
+    let survey = |(Source { name, bytes, .. }, content)| FileSurvey { name, bytes, content };
+    Ok(sources.into_iter().zip(kept).map(survey).collect())
+}
+
+/// A file's classes alone, or what is wrong with it: as many lines as are ever shown, and one that is not.
+pub fn read_classes(source: &Source, data: &Data) -> Result<Vec<u8>, String> {
+    let line = |reason: &String| format!("{}: {reason}", source.name);
+    let instruments = source.read().map_err(|reason| line(&reason))?;
+    let Content { classes, problems, .. } = encode(instruments, data);
+    if problems.is_empty() {
+        return Ok(classes);
     }
-    let files = find(&data.midi)?;
-    Ok(files
-        .into_iter()
-        .map(|(name, path)| FileSurvey {
-            content: read(&path).map(|instruments| encode(instruments, data)),
-            name,
-        })
-        .collect())
-}
-
-/// Names and paths of the files of a corpus, sorted by name.
-fn find(root: &str) -> Result<Vec<(String, PathBuf)>, CorpusError> {
-    let fail = |reason: String| CorpusError::Path { path: root.to_owned(), reason };
-    let path = Path::new(root);
-    let kind = std::fs::metadata(path).map_err(|error| {
-        fail(match error.kind() {
-            std::io::ErrorKind::NotFound => format!(
-                "no such file or folder (bachdist data fetch {root} gets the article's files; \
-                 --set data.midi={EMBEDDED} needs none)"
-            ),
-            _ => error.to_string(),
-        })
-    })?;
-    let mut files = Vec::new();
-    if kind.is_dir() {
-        collect(path, "", 0, &mut files).map_err(|error| fail(error.to_string()))?;
-        if files.is_empty() {
-            return Err(fail("holds no .mid, .midi or .txt file".into()));
-        }
-        files.sort();
-    } else {
-        let name = path.file_name().map_or(root.into(), |name| name.to_string_lossy().into_owned());
-        files.push((name, path.into()));
-    }
-    Ok(files)
-}
-
-fn collect(
-    folder: &Path,
-    prefix: &str,
-    depth: usize,
-    files: &mut Vec<(String, PathBuf)>,
-) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let Some(file_name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-            continue;
-        };
-        if file_name.starts_with('.') {
-            continue;
-        }
-        let name = format!("{prefix}{file_name}");
-        if path.is_dir() {
-            if depth < DEEPEST {
-                collect(&path, &format!("{name}/"), depth + 1, files)?;
-            }
-        } else if is_midi(&path) || is_score(&path) {
-            files.push((name, path));
-        }
-    }
-    Ok(())
-}
-
-fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| extensions.contains(&extension.as_str()))
-}
-
-fn is_midi(path: &Path) -> bool {
-    has_extension(path, &["mid", "midi"])
-}
-
-/// Notation starts with a header line, so that a README.txt in a folder of music is no piece.
-fn is_score(path: &Path) -> bool {
-    has_extension(path, &["txt"])
-        && std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line.starts_with("title:")))
-}
-
-/// Reads a MIDI file, or a score in notation.
-pub fn read(path: &Path) -> Result<Vec<Instrument>, String> {
-    if has_extension(path, &["txt"]) {
-        return read_notation(&std::fs::read_to_string(path).map_err(|error| error.to_string())?);
-    }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    midi::read(&bytes).map(|song| song.instruments).map_err(|error| error.to_string())
-}
-
-fn read_notation(text: &str) -> Result<Vec<Instrument>, String> {
-    let score = notation::parse(text).map_err(|error| error.to_string())?;
-    Ok(vec![Instrument { program: score.program, is_drum: false, name: score.title, notes: score.notes }])
+    Err(problems.iter().take(SHOWN + 1).map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// The first instrument's notes as classes.
@@ -276,6 +200,7 @@ fn transposed(pitch: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::files::PRELUDE;
     use super::*;
     use crate::midi::Note;
 
@@ -307,7 +232,29 @@ mod tests {
     #[test]
     fn only_notes_that_are_used_can_be_problems() {
         let content = encoded(&[60, 61, 80], OutOfRange::Refuse, 2);
-        assert_eq!((content.classes.len(), content.problems.len(), content.notes()), (2, 0, 3));
+        assert_eq!(
+            (content.classes.len(), content.problems.len(), content.instruments[0].notes.len()),
+            (2, 0, 3)
+        );
+    }
+
+    #[test]
+    fn of_many_problems_the_first_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, high) in [("a.mid", 10), ("b.mid", 11)] {
+            let bytes = crate::midi::write(&[instrument(&vec![100; high])], &[]);
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let told = |file: &str| {
+            let data = Data { midi: folder.path().join(file).display().to_string(), ..Data::default() };
+            Corpus::load(&data, 20).unwrap_err().to_string().lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(told("a.mid").len(), 10);
+        assert!(told("a.mid")[9].starts_with("a.mid: note 9: pitch 100 is outside"));
+        let more =
+            |files| format!("and more; files that cannot be used: {files} (bachdist data inspect lists all)");
+        assert_eq!(told("b.mid")[10], more(1));
+        assert_eq!((told("").len(), &told("")[10]), (11, &more(2)));
     }
 
     #[test]
@@ -330,7 +277,7 @@ mod tests {
         std::fs::write(folder.path().join("a.txt"), PRELUDE.1).unwrap();
         std::fs::write(folder.path().join("README.txt"), "not music").unwrap();
         let data = Data { midi: folder.path().display().to_string(), ..Data::default() };
-        let files = survey(&data).unwrap();
+        let files = survey(&data, |content| content).unwrap();
         let found: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.content.is_ok())).collect();
         assert_eq!(found, [("a.txt", true), ("b/x.mid", false)]);
         assert!(Corpus::load(&data, 20).unwrap_err().to_string().starts_with("b/x.mid: "));

@@ -1,14 +1,17 @@
 //! Pieces as classes: what is learnt from, and what a checkpoint carries along.
 //!
-//! `load` reads pieces from MIDI files and notation, `windows` counts and cuts windows, `order` permutes them.
-//! A corpus is sorted by piece name, so that it does not depend on how a folder is listed.
+//! `files` finds and reads MIDI files and notation, `load` makes pieces of them, `windows` counts and cuts windows,
+//! `order` permutes them; `synthesize` makes music up. A corpus is sorted by piece name, so that it does not depend
+//! on how a folder is listed.
 
 pub mod audit;
 pub mod batches;
 pub mod fetch;
+pub mod files;
 pub mod load;
 pub mod notation;
 pub mod order;
+pub mod synthesize;
 pub mod windows;
 
 pub use load::{Corpus, CorpusError};

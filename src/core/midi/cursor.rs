@@ -4,11 +4,11 @@
 
 use super::error::{MidiError, Problem};
 
-/// Reads `file[at..end]`.
+/// Reads the bytes of a file from somewhere to `end`.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
-    file: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    /// Where `rest` ends, in bytes from the beginning of the file.
     end: usize,
     /// What running into `end` means.
     overrun: fn(needed: u64, left: usize) -> Problem,
@@ -18,37 +18,43 @@ impl<'a> Cursor<'a> {
     /// At the beginning of a file.
     pub fn new(file: &'a [u8]) -> Self {
         let overrun = |needed, left| Problem::Truncated { needed, left };
-        Self { file, at: 0, end: file.len(), overrun }
+        Self { rest: file, end: file.len(), overrun }
     }
 
     /// Bytes from the beginning of the file.
+    #[inline]
     pub fn offset(&self) -> usize {
-        self.at
+        self.end - self.rest.len()
     }
 
     /// Whether nothing is left.
+    #[inline]
     pub fn is_at_end(&self) -> bool {
-        self.at == self.end
+        self.rest.is_empty()
     }
 
     /// The next byte.
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, MidiError> {
-        Ok(self.take(1)?[0])
+        let Some((&byte, rest)) = self.rest.split_first() else { return Err(self.too_short(1)) };
+        self.rest = rest;
+        Ok(byte)
     }
 
     /// The next `length` bytes.
+    #[inline]
     pub fn take(&mut self, length: u64) -> Result<&'a [u8], MidiError> {
-        let begin = self.at;
-        self.skip(length)?;
-        Ok(&self.file[begin..self.at])
+        let taken = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
+        let Some((taken, rest)) = taken else { return Err(self.too_short(length)) };
+        self.rest = rest;
+        Ok(taken)
     }
 
     /// A cursor over the next `length` bytes, which are the events of a track.
     pub fn track(&mut self, length: u64) -> Result<Self, MidiError> {
-        let at = self.at;
-        self.skip(length)?;
+        let rest = self.take(length)?;
         let overrun = |needed, left| Problem::EventOverrun { needed, left };
-        Ok(Self { file: self.file, at, end: self.at, overrun })
+        Ok(Self { rest, end: self.offset(), overrun })
     }
 
     /// The next four bytes, the high one first.
@@ -64,6 +70,7 @@ impl<'a> Cursor<'a> {
     /// A variable-length quantity: seven bits a byte, the high ones first, bit 7 set in all but the last.
     ///
     /// The standard allows four bytes; mido reads any number, so we do. What does not fit stays huge.
+    #[inline]
     pub fn variable_length(&mut self) -> Result<u64, MidiError> {
         let mut value = 0u64;
         loop {
@@ -75,14 +82,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn skip(&mut self, length: u64) -> Result<(), MidiError> {
-        let left = self.end - self.at;
-        match usize::try_from(length) {
-            Ok(length) if length <= left => {
-                self.at += length;
-                Ok(())
-            }
-            _ => Err((self.overrun)(length, left).at(self.at)),
-        }
+    /// Out of the way of reading, which is where the time of a large corpus goes.
+    #[cold]
+    fn too_short(&self, needed: u64) -> MidiError {
+        (self.overrun)(needed, self.rest.len()).at(self.offset())
     }
 }

@@ -9,8 +9,8 @@
 //! - delta times and lengths may take any number of bytes;
 //! - the delta time of a meta event that mido does not know **is lost**: what follows is early by as much.
 
-use midly::MidiMessage;
-use midly::live::LiveEvent;
+use midly::num::{u7, u14};
+use midly::{MidiMessage, PitchBend};
 
 use super::MAX_TICK;
 use super::cursor::Cursor;
@@ -67,6 +67,7 @@ impl<'a> Events<'a> {
     }
 
     /// The next event. After the end-of-track event too: mido reads all bytes of a track.
+    #[inline]
     pub fn next(&mut self) -> Result<Option<Timed<'a>>, MidiError> {
         if self.cursor.is_at_end() {
             return Ok(None);
@@ -80,6 +81,7 @@ impl<'a> Events<'a> {
         Ok(Some(Timed { offset, tick: self.tick, event }))
     }
 
+    #[inline]
     fn event(&mut self) -> Result<Event<'a>, MidiError> {
         let offset = self.cursor.offset();
         let byte = self.cursor.byte()?;
@@ -97,41 +99,76 @@ impl<'a> Events<'a> {
     }
 
     /// What follows a status; under running status, `first` was read where the status would stand.
+    #[inline]
     fn message(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<Event<'a>, MidiError> {
-        let data_bytes = match status {
+        match status {
+            0x80..=0xbf | 0xe0..=0xef => {
+                let data = [self.data_byte(first)?, self.data_byte(None)?];
+                Ok(on_channel(status, data))
+            }
+            0xc0..=0xdf => {
+                let data = [self.data_byte(first)?, 0];
+                Ok(on_channel(status, data))
+            }
+            _ => self.system(offset, status, first),
+        }
+    }
+
+    /// An event to a device. Its bytes are read only to find where it ends.
+    fn system(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<Event<'a>, MidiError> {
+        match status {
             0xf0 | 0xf7 => {
                 let length = self.cursor.variable_length()?;
                 self.cursor.take(length)?;
-                return Ok(Event::System);
             }
-            0xc0..=0xdf | 0xf1 | 0xf3 => 1,
-            0x80..=0xef | 0xf2 => 2,
-            0xf6 | 0xf8 | 0xfa | 0xfb | 0xfc | 0xfe => 0,
+            0xf1 | 0xf3 => {
+                self.data_byte(first)?;
+            }
+            0xf2 => {
+                self.data_byte(first)?;
+                self.data_byte(None)?;
+            }
+            0xf6 | 0xf8 | 0xfa | 0xfb | 0xfc | 0xfe => {
+                if let Some(byte) = first {
+                    return Err(Problem::NoRunningStatus(byte).at(offset));
+                }
+            }
             _ => return Err(Problem::UndefinedStatus(status).at(offset)),
-        };
-        let mut message = [status, 0, 0];
-        let message = &mut message[..=data_bytes];
-        let mut first = first;
-        for slot in &mut message[1..] {
-            let offset = self.cursor.offset();
-            *slot = match first.take() {
-                Some(byte) => byte,
-                None => self.cursor.byte()?,
-            };
-            if *slot >= 0x80 {
-                return Err(Problem::DataByte(*slot).at(offset));
-            }
         }
-        if let Some(byte) = first {
-            return Err(Problem::NoRunningStatus(byte).at(offset));
+        Ok(Event::System)
+    }
+
+    /// A data byte of a message: the one that was read already, or the next.
+    #[inline]
+    fn data_byte(&mut self, read_already: Option<u8>) -> Result<u8, MidiError> {
+        if let Some(byte) = read_already {
+            return Ok(byte);
         }
-        match LiveEvent::parse(message) {
-            Ok(LiveEvent::Midi { channel, message }) => {
-                Ok(Event::Channel { channel: channel.as_int(), message })
-            }
-            _ => Ok(Event::System),
+        let offset = self.cursor.offset();
+        match self.cursor.byte()? {
+            byte @ 0..0x80 => Ok(byte),
+            byte => Err(Problem::DataByte(byte).at(offset)),
         }
     }
+}
+
+/// A message on a channel, by the first four bits of its status. Data bytes are below 128.
+#[inline]
+fn on_channel<'a>(status: u8, [first, second]: [u8; 2]) -> Event<'a> {
+    let [a, b] = [u7::from_int_lossy(first), u7::from_int_lossy(second)];
+    let message = match status >> 4 {
+        0x8 => MidiMessage::NoteOff { key: a, vel: b },
+        0x9 => MidiMessage::NoteOn { key: a, vel: b },
+        0xa => MidiMessage::Aftertouch { key: a, vel: b },
+        0xb => MidiMessage::Controller { controller: a, value: b },
+        0xc => MidiMessage::ProgramChange { program: a },
+        0xd => MidiMessage::ChannelAftertouch { vel: a },
+        _ => {
+            let bend = u14::from_int_lossy(u16::from(second) << 7 | u16::from(first));
+            MidiMessage::PitchBend { bend: PitchBend(bend) }
+        }
+    };
+    Event::Channel { channel: status & 0x0f, message }
 }
 
 /// `tick + delta`, if that is a tick that a file may have.

@@ -3,9 +3,11 @@
 
 /// A note-on without its note-off.
 #[derive(Debug, Clone, Copy)]
-struct Started {
-    tick: u32,
-    velocity: u8,
+pub(super) struct Started {
+    pub tick: u32,
+    /// Its tick in seconds.
+    pub time: f64,
+    pub velocity: u8,
 }
 
 /// Open notes. Ticks only grow, so that the notes of one pitch lie in the order of their start.
@@ -22,24 +24,32 @@ impl OpenNotes {
     }
 
     /// A note begins. Notes of this pitch that sound go on beside it.
-    pub fn start(&mut self, channel: u8, pitch: u8, velocity: u8, tick: u32) {
-        self.started[index(channel, pitch)].push(Started { tick, velocity });
+    #[inline]
+    pub fn start(&mut self, channel: u8, pitch: u8, note: Started) {
+        self.started[index(channel, pitch)].push(note);
         self.any = true;
     }
 
-    /// A note-off: calls `ended(start tick, velocity)` for each note that it ends, in start order.
+    /// A note-off: calls `ended` for each note that it ends, in start order.
     ///
     /// It ends all notes of the pitch that began before `tick`. One that began at `tick` stays open if
     /// there was an older one to end, and otherwise is dropped, so that no note has zero length.
-    pub fn stop(&mut self, channel: u8, pitch: u8, tick: u32, mut ended: impl FnMut(u32, u8)) {
+    #[inline]
+    pub fn stop(&mut self, channel: u8, pitch: u8, tick: u32, mut ended: impl FnMut(Started)) {
         let started = &mut self.started[index(channel, pitch)];
+        // Nearly always one, as in a melody.
+        if let &mut [note] = &mut started[..]
+            && note.tick < tick
+        {
+            started.clear();
+            ended(note);
+            return;
+        }
         let older = started.partition_point(|note| note.tick < tick);
         if older == 0 {
             started.clear();
         }
-        for note in started.drain(..older) {
-            ended(note.tick, note.velocity);
-        }
+        started.drain(..older).for_each(ended);
     }
 
     /// Forgets all: notes do not sound on into the next track.

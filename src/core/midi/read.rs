@@ -20,7 +20,7 @@ use super::chunks::{Chunks, DIVISION_OFFSET};
 use super::cursor::Cursor;
 use super::error::{MidiError, Problem};
 use super::events::{Event, Events, Timed, meta};
-use super::open_notes::OpenNotes;
+use super::open_notes::{OpenNotes, Started};
 use super::tempo::TempoMap;
 use super::{Instrument, Note, Song};
 
@@ -94,6 +94,7 @@ impl Reader {
         let instruments_before = self.instruments.len();
         let mut track = Track { name: String::new(), channels: Default::default() };
         let mut events = Events::new(bytes);
+        self.tempo.rewind();
         while let Some(timed) = events.next()? {
             match timed.event {
                 Event::Channel { channel, message } => {
@@ -136,7 +137,8 @@ impl Reader {
                 track.channels[usize::from(channel)].program = program.as_int();
             }
             MidiMessage::NoteOn { key, vel } if vel > 0 => {
-                self.open.start(channel, key.as_int(), vel.as_int(), tick);
+                let note = Started { tick, time: self.tempo.time(tick), velocity: vel.as_int() };
+                self.open.start(channel, key.as_int(), note);
             }
             MidiMessage::NoteOn { key, .. } | MidiMessage::NoteOff { key, .. } => {
                 self.note_off(track, channel, key.as_int(), tick);
@@ -154,7 +156,7 @@ impl Reader {
         let slot = &mut instrument_of[usize::from(channel) << 7 | usize::from(state.program)];
         let mut is_any = false;
         let end = tempo.time(tick);
-        open.stop(channel, pitch, tick, |start, velocity| {
+        open.stop(channel, pitch, tick, |Started { time: start, velocity, .. }| {
             is_any = true;
             let index = *slot.get_or_insert_with(|| {
                 state.strays_adopted |= state.strays;
@@ -163,8 +165,7 @@ impl Reader {
                 instruments.push(Instrument { program, is_drum, name, notes: Vec::new() });
                 instruments.len() - 1
             });
-            let note = Note { pitch, velocity, start: tempo.time(start), end };
-            instruments[index].notes.push(note);
+            instruments[index].notes.push(Note { pitch, velocity, start, end });
         });
         if is_any {
             self.ends_at(tick);
@@ -188,7 +189,8 @@ impl Reader {
         self.end = self.end.max(tick);
     }
 
-    fn song(self, resolution: u16) -> Song {
+    fn song(mut self, resolution: u16) -> Song {
+        self.tempo.rewind();
         let end = self.tempo.time(self.end.max(self.tempo.last_change()));
         Song { instruments: self.instruments, resolution, end, tempo_changes: self.tempo.changes() }
     }

@@ -19,16 +19,20 @@ struct Stretch {
 }
 
 impl Stretch {
+    #[inline]
     fn time_of(&self, tick: u32) -> f64 {
         self.time + self.seconds_per_tick * f64::from(tick - self.tick)
     }
 }
 
-/// The tempo of a piece over its ticks. The first stretch begins at tick 0; ticks never go down.
+/// The tempo of a piece over its ticks, and a place in it: within a track ticks never go down, so that a time is
+/// found without a search. The first stretch begins at tick 0.
 #[derive(Debug)]
 pub(super) struct TempoMap {
     resolution: f64,
     stretches: Vec<Stretch>,
+    /// The stretch of the last tick that was asked for.
+    current: usize,
 }
 
 impl TempoMap {
@@ -36,7 +40,7 @@ impl TempoMap {
     pub fn new(resolution: u16) -> Self {
         let resolution = f64::from(resolution);
         let seconds_per_tick = 60.0 / (120.0 * resolution);
-        Self { resolution, stretches: vec![Stretch { tick: 0, time: 0.0, seconds_per_tick }] }
+        Self { resolution, stretches: vec![Stretch { tick: 0, time: 0.0, seconds_per_tick }], current: 0 }
     }
 
     /// From `tick` on, a quarter note lasts `microseconds`. At tick 0 this replaces the default; the
@@ -52,10 +56,19 @@ impl TempoMap {
         }
     }
 
-    /// Seconds from the beginning of the file to `tick`.
-    pub fn time(&self, tick: u32) -> f64 {
-        let next = self.stretches.partition_point(|stretch| stretch.tick <= tick);
-        self.stretches[next - 1].time_of(tick)
+    /// Back to the beginning, for another track.
+    pub fn rewind(&mut self) {
+        self.current = 0;
+    }
+
+    /// Seconds from the beginning of the file to `tick`, which is not before the last one asked for. A tempo that
+    /// changes at `tick` or later, and is not known yet, will not change them.
+    #[inline]
+    pub fn time(&mut self, tick: u32) -> f64 {
+        while self.stretches.get(self.current + 1).is_some_and(|next| next.tick <= tick) {
+            self.current += 1;
+        }
+        self.stretches[self.current].time_of(tick)
     }
 
     /// The tick of the last change.

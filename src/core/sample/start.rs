@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Arguments;
 use crate::checkpoint::{Checkpoint, Training};
 use crate::corpus::windows::Windows;
-use crate::corpus::{class_of, load};
+use crate::corpus::{class_of, files};
 use crate::failure::{Code, Failure};
 use crate::midi::first_voice;
 use crate::random::Stream;
@@ -114,7 +114,7 @@ impl Source {
 
 fn primer(path: &std::path::Path, sequence_length: usize) -> Result<Begin> {
     let fail = |reason: String| Failure::new(Code::Data, format!("{}: {reason}", path.display()));
-    let instruments = load::read(path).map_err(fail)?;
+    let instruments = files::read(path).map_err(fail)?;
     let notes = first_voice(&instruments);
     let Some(first) = notes.len().checked_sub(sequence_length) else {
         let found = notes.len();

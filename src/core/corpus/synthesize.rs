@@ -1,0 +1,80 @@
+//! Music made up in any amount: to try out a machine with, not to learn from. A piece is a chain of stretches of the
+//! Prelude inside the program, each from a random place and moved by a random interval, at a tempo of the piece's own.
+//!
+//! What comes out is arithmetic on the seed and the piece's number, so that pieces are made in any order, by
+//! any thread.
+
+use std::sync::LazyLock;
+
+use super::files::PRELUDE;
+use super::notation;
+use crate::midi::{Instrument, Note, write};
+use crate::random::{Purpose, Stream};
+
+/// Notes of a stretch: a bar of the Prelude's sixteenths.
+const STRETCH: usize = 16;
+
+/// Stretches are moved by up to so many semitones, up or down; the Prelude's pitches keep their classes.
+const FARTHEST: u64 = 12;
+
+/// A cello, as General MIDI numbers programs.
+const CELLO: u8 = 42;
+
+static PRELUDE_NOTES: LazyLock<Vec<Note>> = LazyLock::new(|| {
+    notation::parse(PRELUDE.1).expect("the embedded notation is right, as a test makes sure").notes
+});
+
+/// The MIDI file of a piece of so many notes, one after another.
+pub fn midi_file(notes: usize, seed: u64, number: u64) -> Vec<u8> {
+    let random = Stream::new(seed, Purpose::Synthesis, &[number]);
+    let below = |n: u64, index: u64| random.bits(index) % n;
+    // A note of the Prelude takes from half its time to twice as long.
+    let stretching = 0.5 + 1.5 * random.uniform(0);
+    let mut now = 0.0;
+    let mut melody = Vec::with_capacity(notes);
+    for (number, first) in (0..notes).step_by(STRETCH).enumerate() {
+        let index = 2 * number as u64 + 1;
+        let from = below((PRELUDE_NOTES.len() - STRETCH) as u64, index) as usize;
+        let up = below(2 * FARTHEST + 1, index + 1);
+        for note in &PRELUDE_NOTES[from..from + STRETCH.min(notes - first)] {
+            let end = now + (note.end - note.start) * stretching;
+            let pitch = note.pitch + up as u8 - FARTHEST as u8;
+            melody.push(Note { pitch, start: now, end, ..*note });
+            now = end;
+        }
+    }
+    write(&[Instrument { program: CELLO, is_drum: false, name: "made up".into(), notes: melody }], &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::class_of;
+    use crate::midi::{first_voice, read};
+    use std::collections::HashSet;
+
+    fn pitches(file: &[u8]) -> Vec<u8> {
+        let song = read(file).unwrap();
+        first_voice(&song.instruments).iter().map(|note| note.pitch).collect()
+    }
+
+    #[test]
+    fn as_many_notes_as_asked_for_each_with_a_class() {
+        for notes in [0, 1, 16, 17, 700] {
+            let found = pitches(&midi_file(notes, 1, 3));
+            assert_eq!(found.len(), notes);
+            assert!(found.iter().all(|&pitch| class_of(pitch).is_some()), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn every_number_and_every_seed_has_its_own_music() {
+        let all = (0..200).map(|i| pitches(&midi_file(50, i / 100, i % 100)));
+        assert_eq!(all.collect::<HashSet<_>>().len(), 200);
+    }
+
+    #[test]
+    fn the_same_again() {
+        assert_eq!(midi_file(100, 7, 8), midi_file(100, 7, 8));
+    }
+}

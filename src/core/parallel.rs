@@ -1,0 +1,59 @@
+//! The same work on many things, by the threads of one process. Which thread does what does not show: results come
+//! back in the order of the things.
+
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// What `work` makes of each item, in their order, by up to so many threads, this one among them.
+pub fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    // Whoever is free takes the next item: some take much longer than others.
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return done };
+            done.push((index, work(item)));
+        }
+    };
+    let mut all = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
+        let mut all = worker();
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_unstable_by_key(|&(index, _)| index);
+    all.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn every_item_once_and_in_order() {
+        let items: Vec<usize> = (0..1000).collect();
+        let squares: Vec<usize> = items.iter().map(|x| x * x).collect();
+        for threads in [0, 1, 2, 7, 2000] {
+            assert_eq!(in_parallel(threads, &items, |x| x * x), squares, "{threads} threads");
+        }
+        assert_eq!(in_parallel(4, &[], |x: &usize| *x), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn as_many_items_at_a_time_as_threads() {
+        // Each of three waits for the two others: on fewer threads this would never end.
+        let all_here = Barrier::new(3);
+        in_parallel(3, &[(); 3], |()| all_here.wait());
+    }
+}

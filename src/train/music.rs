@@ -1,0 +1,110 @@
+//! Reading the music together: each file is read by one rank, and all get its classes.
+//!
+//! Which rank reads what does not show: neither in the corpus nor in what is said of bad files.
+
+use anyhow::Result;
+use bachdist_core::config::Data;
+use bachdist_core::corpus::Corpus;
+use bachdist_core::corpus::files::{Source, list};
+use bachdist_core::corpus::load::read_classes;
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::parallel::in_parallel;
+
+use crate::comm::Comm;
+use crate::comm::agree::agree;
+use crate::comm::gather::{dealt, gather_dealt};
+
+/// The corpus, the same on every rank, to train on windows of so many notes. Each rank reads with so many threads.
+pub fn load(comm: &dyn Comm, data: &Data, length: usize, threads: usize) -> Result<Corpus> {
+    let sources = agree(comm, list(&data.midi).map_err(Into::into))?;
+    agree(comm, same_files(comm, &sources))?;
+    let read = in_parallel(threads, &dealt(comm, &sources), |source| packed(read_classes(source, data)));
+    let read = gather_dealt(comm, read, sources.len()).into_iter().map(unpacked).collect();
+    agree(comm, Corpus::new(sources, read, data, length).map_err(Into::into))
+}
+
+/// An error unless this rank's host has files of the names and sizes that rank 0's has. Of a file that another rank
+/// reads this one sees no more: that is what reading each once means.
+fn same_files(comm: &dyn Comm, own: &[Source]) -> Result<()> {
+    if comm.size() == 1 {
+        return Ok(());
+    }
+    let described = |source: &Source| (source.name.clone(), source.bytes);
+    let own: Vec<(String, u64)> = own.iter().map(described).collect();
+    let mut bytes = if comm.rank() == 0 { serde_json::to_vec(&own)? } else { Vec::new() };
+    comm.broadcast(&mut bytes);
+    match difference(&own, &serde_json::from_slice::<Vec<(String, u64)>>(&bytes)?) {
+        None => Ok(()),
+        Some(difference) => {
+            let message = format!(
+                "has other music than rank 0, {difference}; every host needs the same files under data.midi"
+            );
+            Err(Failure::new(Code::Data, message).into())
+        }
+    }
+}
+
+/// The first file, by name, that is not the same here and on rank 0; both are sorted.
+fn difference(here: &[(String, u64)], there: &[(String, u64)]) -> Option<String> {
+    let first = here.iter().zip(there).position(|(here, there)| here != there);
+    let at = first.unwrap_or(here.len().min(there.len()));
+    let (here, there) = (here.get(at), there.get(at));
+    match (here, there) {
+        (None, None) => None,
+        (Some((name, here)), Some((other, there))) if name == other => {
+            Some(format!("of whose {name} it has {here} bytes in place of {there}"))
+        }
+        (Some((name, _)), there) if there.is_none_or(|(other, _)| name < other) => {
+            Some(format!("which has no {name}"))
+        }
+        (_, there) => there.map(|(name, _)| format!("whose {name} it lacks")),
+    }
+}
+
+/// Whether a file could be read, said after its classes or after what is wrong with it.
+const READ: u8 = 1;
+const NOT_READ: u8 = 0;
+
+fn packed(read: Result<Vec<u8>, String>) -> Vec<u8> {
+    let (mut bytes, how) = match read {
+        Ok(classes) => (classes, READ),
+        Err(reason) => (reason.into_bytes(), NOT_READ),
+    };
+    bytes.push(how);
+    bytes
+}
+
+fn unpacked(mut bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    match bytes.pop() {
+        Some(READ) => Ok(bytes),
+        _ => Err(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_and_reasons_survive_the_way() {
+        for read in [Ok(vec![]), Ok(vec![0, 1, 78]), Err(String::new()), Err("b.mid: byte 3: é".into())] {
+            assert_eq!(unpacked(packed(read.clone())), read);
+        }
+    }
+
+    #[test]
+    fn the_first_file_that_differs_is_named() {
+        let files = |files: &[(&str, u64)]| -> Vec<(String, u64)> {
+            files.iter().map(|&(name, bytes)| (name.into(), bytes)).collect()
+        };
+        let rank_0 = files(&[("a", 1), ("b", 2), ("d", 3)]);
+        let said = |here: &[(&str, u64)]| difference(&files(here), &rank_0);
+        assert_eq!(said(&[("a", 1), ("b", 2), ("d", 3)]), None);
+        assert_eq!(said(&[("a", 1), ("d", 3)]).unwrap(), "whose b it lacks");
+        assert_eq!(said(&[("a", 1), ("b", 2)]).unwrap(), "whose d it lacks");
+        assert_eq!(said(&[]).unwrap(), "whose a it lacks");
+        assert_eq!(said(&[("a", 1), ("b", 2), ("c", 9), ("d", 3)]).unwrap(), "which has no c");
+        assert_eq!(said(&[("a", 1), ("b", 2), ("d", 3), ("e", 4)]).unwrap(), "which has no e");
+        assert_eq!(said(&[("a", 1), ("b", 7), ("d", 8)]).unwrap(), "of whose b it has 7 bytes in place of 2");
+    }
+}
