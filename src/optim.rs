@@ -3,6 +3,7 @@
 //!
 //! Only additions, products, quotients and roots, which every processor rounds alike.
 
+use bachdist_core::compute::vectorized;
 use bachdist_core::config::Optimizer;
 
 /// One update of all parameters by the gradient of a step, from 0. The network's members, each with so many parameters,
@@ -51,10 +52,15 @@ pub fn rmsprop(
     let rate = learning_rate as f32;
     let epsilon = settings.epsilon as f32;
     let (old, new) = (settings.rho as f32, (1.0 - settings.rho) as f32);
-    for ((weight, mean), &gradient) in parameters.iter_mut().zip(mean_square).zip(gradient) {
-        *mean = old * *mean + new * gradient * gradient;
-        *weight -= rate * gradient / (mean.sqrt() + epsilon);
-    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((weight, mean), &gradient) in parameters.iter_mut().zip(mean_square).zip(gradient) {
+                *mean = old * *mean + new * gradient * gradient;
+                *weight -= rate * gradient / (mean.sqrt() + epsilon);
+            }
+        },
+    );
 }
 
 #[cfg(test)]

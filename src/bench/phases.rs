@@ -15,7 +15,7 @@ use crate::comm::Comm;
 use crate::comm::share::Share;
 use crate::comm::solo::Solo;
 use crate::model::device::synchronize;
-use crate::model::{Model, RankGradient, init};
+use crate::model::{Model, init};
 use crate::phase::Phase;
 use crate::train::plan::Plan;
 use crate::train::step::{LaneReport, Trainer};
@@ -156,13 +156,13 @@ impl Part<'_> {
         let weights = clock.lap();
         let (lanes, seen) = trainer.load(&batch);
         let data = clock.lap();
-        let RankGradient { sums, gradient } = trainer.gradient(step, &lanes)?;
+        let sums = trainer.gradient(step, &lanes)?;
         let of_gradient = clock.lap();
         let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, asked: 0 });
         let reports = trainer.gather(own);
-        let mean = trainer.exchange(gradient, batch.windows * lanes[0][0].predictions);
+        trainer.exchange(batch.windows * lanes[0][0].predictions);
         let exchange = clock.lap();
-        let updated = trainer.update(step, &weight_drop, mean);
+        let updated = trainer.update(step, &weight_drop);
         let update = clock.lap();
         let whole = begin.elapsed().as_secs_f64();
 

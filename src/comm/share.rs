@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use bachdist_core::compute::vectorized;
+
 use super::Comm;
 
 /// The lanes of every rank.
@@ -77,7 +79,10 @@ impl Share {
 }
 
 fn add(left: &mut [f32], right: &[f32]) {
-    left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
+    vectorized(
+        #[inline(always)]
+        || left.iter_mut().zip(right).for_each(|(left, right)| *left += right),
+    );
 }
 
 #[cfg(test)]

@@ -3,28 +3,39 @@
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 use std::thread;
 
-/// Cores that this process may use.
+/// The threads that this process may use: `OMP_NUM_THREADS` where set, otherwise as many as cores that it may run on.
 pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
+    let asked = std::env::var("OMP_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    asked.filter(|&threads| threads > 0).unwrap_or_else(cores)
 }
 
 /// What `work` makes of each item, in their order, by up to so many threads, this one among them.
-pub fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn in_parallel<T: Send, R: Send>(
+    threads: usize,
+    items: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let items: Vec<T> = items.into_iter().collect();
+    let threads = threads.min(items.len());
+    if threads <= 1 {
+        return items.into_iter().map(work).collect();
+    }
     // Whoever is free takes the next item: some take much longer than others.
-    let next = AtomicUsize::new(0);
+    let queue = Mutex::new(items.into_iter().enumerate());
+    let next = || queue.lock().expect("nothing panics while it is held").next();
     let worker = || {
         let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else { return done };
+        while let Some((index, item)) = next() {
             done.push((index, work(item)));
         }
+        done
     };
     let mut all = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(worker)).collect();
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
         let mut all = worker();
         for other in others {
             all.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
@@ -47,13 +58,13 @@ mod tests {
         for threads in [0, 1, 2, 7, 2000] {
             assert_eq!(in_parallel(threads, &items, |x| x * x), squares, "{threads} threads");
         }
-        assert_eq!(in_parallel(4, &[], |x: &usize| *x), [] as [usize; 0]);
+        assert_eq!(in_parallel(4, [0usize; 0], |x| x), [] as [usize; 0]);
     }
 
     #[test]
     fn as_many_items_at_a_time_as_threads() {
         // Each of three waits for the two others: on fewer threads this would never end.
         let all_here = Barrier::new(3);
-        in_parallel(3, &[(); 3], |()| all_here.wait());
+        in_parallel(3, [(); 3], |()| all_here.wait());
     }
 }

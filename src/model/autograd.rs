@@ -11,8 +11,8 @@ use bachdist_core::compute::lanes::TreeSum;
 use bachdist_core::network::Architecture;
 use tch::{Device, Kind, Tensor};
 
+use super::LaneBatch;
 use super::dropout::Dropout;
-use super::{LaneBatch, RankGradient};
 
 /// The network's parameters on a device, as leaves of libtorch's graph.
 pub struct Network {
@@ -74,8 +74,13 @@ impl Network {
         });
     }
 
-    /// Loss and gradient of a rank's lanes in training, with dropout.
-    pub fn gradient(&self, lanes: &[LaneBatch], dropout: &Dropout) -> Result<RankGradient> {
+    /// Loss of a rank's lanes in training, with dropout; the sum of their gradients goes into `gradient`.
+    pub fn gradient(
+        &self,
+        lanes: &[LaneBatch],
+        dropout: &Dropout,
+        gradient: &mut [f32],
+    ) -> Result<Vec<EpochSums>> {
         let mut tree = TreeSum::default();
         let mut sums = Vec::new();
         for lane in lanes {
@@ -83,7 +88,8 @@ impl Network {
             sums.push(of_lane);
             tree.push(gradient);
         }
-        Ok(RankGradient { sums, gradient: tree.finish() })
+        gradient.copy_from_slice(&tree.finish());
+        Ok(sums)
     }
 
     fn lane_gradient(&self, lane: &LaneBatch, dropout: &Dropout) -> Result<(EpochSums, Vec<f32>)> {

@@ -35,16 +35,6 @@ pub enum Member {
     Autograd(autograd::Network),
 }
 
-/// What a rank says of its lanes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RankGradient {
-    /// Loss and right predictions of each lane, summed.
-    pub sums: Vec<EpochSums>,
-    /// Sum over all predictions of the gradient of each one's loss, lanes summed along the tree; laid out as the
-    /// parameters.
-    pub gradient: Vec<f32>,
-}
-
 impl Member {
     fn new(architecture: Architecture, device: Device) -> Self {
         match device {
@@ -61,11 +51,18 @@ impl Member {
         }
     }
 
-    /// Loss and gradient of a rank's lanes in training; they are a node of the tree of lanes, in order.
-    pub fn gradient(&mut self, lanes: &[LaneBatch], dropout: &Dropout) -> Result<RankGradient> {
+    /// Loss and right predictions of each of a rank's lanes in training; they are a node of the tree of lanes, in
+    /// order. `gradient` becomes the sum over all their predictions of the gradient of each one's loss, lanes summed
+    /// along the tree; laid out as the parameters.
+    pub fn gradient(
+        &mut self,
+        lanes: &[LaneBatch],
+        dropout: &Dropout,
+        gradient: &mut [f32],
+    ) -> Result<Vec<EpochSums>> {
         match self {
-            Member::Cpu(network) => Ok(network.gradient(lanes, dropout)),
-            Member::Autograd(network) => network.gradient(lanes, dropout),
+            Member::Cpu(network) => Ok(network.gradient(lanes, dropout, gradient)),
+            Member::Autograd(network) => network.gradient(lanes, dropout, gradient),
         }
     }
 
@@ -101,15 +98,21 @@ impl Model {
         self.members.iter_mut().zip(parts).for_each(|(member, part)| member.load(part));
     }
 
-    /// Loss and gradient of a rank's lanes in training. Every member learns by itself, from lanes of its own: sums and
-    /// gradients are those of all members, the latter one after another.
-    pub fn gradient(&mut self, lanes: &[Vec<LaneBatch>], dropout: &Dropout) -> Result<RankGradient> {
-        let mut all = RankGradient { sums: vec![EpochSums::default(); lanes[0].len()], gradient: Vec::new() };
-        for (number, (member, lanes)) in self.members.iter_mut().zip(lanes).enumerate() {
+    /// Loss and right predictions of each of a rank's lanes in training, summed over all members: every one learns by
+    /// itself, from lanes of its own. Their gradients, as [`Member::gradient`] has them, come one after another.
+    pub fn gradient(
+        &mut self,
+        lanes: &[Vec<LaneBatch>],
+        dropout: &Dropout,
+        gradient: &mut [f32],
+    ) -> Result<Vec<EpochSums>> {
+        let mut all = vec![EpochSums::default(); lanes[0].len()];
+        let length = gradient.len() / self.members.len();
+        let members = self.members.iter_mut().zip(lanes).zip(gradient.chunks_exact_mut(length));
+        for (number, ((member, lanes), gradient)) in members.enumerate() {
             let dropout = Dropout { member: number as u64, ..*dropout };
-            let RankGradient { sums, gradient } = member.gradient(lanes, &dropout)?;
-            all.sums.iter_mut().zip(sums).for_each(|(all, sums)| all.add(sums));
-            all.gradient.extend(gradient);
+            let sums = member.gradient(lanes, &dropout, gradient)?;
+            all.iter_mut().zip(sums).for_each(|(all, sums)| all.add(sums));
         }
         Ok(all)
     }

@@ -9,6 +9,7 @@ mod reports;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::compute::vectorized;
 use bachdist_core::config::Config;
 use bachdist_core::corpus::CLASSES;
 use bachdist_core::corpus::audit::Seen;
@@ -21,7 +22,7 @@ use crate::comm::Comm;
 use crate::comm::share::Share;
 use crate::model::dropout::Dropout;
 use crate::model::weight_drop::WeightDrop;
-use crate::model::{LaneBatch, Model, RankGradient};
+use crate::model::{LaneBatch, Model};
 use crate::optim;
 pub use reports::LaneReport;
 use reports::fold;
@@ -39,6 +40,10 @@ pub struct Trainer<'a> {
     pub parameters: Vec<f32>,
     /// RMSprop's running mean of squared gradients, likewise.
     pub mean_square: Vec<f32>,
+    /// This rank's gradient, then all ranks'. A little longer than the parameters, if ranks do not divide them.
+    gradient: Vec<f32>,
+    /// Memory for the parts that the ranks send.
+    parts: Vec<f32>,
 }
 
 /// What a step came to, the same on every rank.
@@ -92,7 +97,22 @@ impl<'a> Trainer<'a> {
     ) -> Self {
         let batches = Batches::new(&windows, &config.train);
         let architecture = Architecture::new(&config.model, CLASSES);
-        Trainer { comm, config, windows, batches, share, architecture, model, parameters, mean_square }
+        // Every rank has an equal slice to sum.
+        let gradient = vec![0.0; parameters.len().next_multiple_of(comm.size())];
+        let parts = Vec::new();
+        Trainer {
+            comm,
+            config,
+            windows,
+            batches,
+            share,
+            architecture,
+            model,
+            parameters,
+            mean_square,
+            gradient,
+            parts,
+        }
     }
 
     /// How windows become batches.
@@ -106,7 +126,7 @@ impl<'a> Trainer<'a> {
         let weight_drop = self.load_for_training(step);
 
         let (lanes, seen) = self.load(&batch);
-        let RankGradient { mut sums, gradient } = self.gradient(step, &lanes)?;
+        let mut sums = self.gradient(step, &lanes)?;
         if fault::at("loss") {
             sums[0].loss = f64::NAN;
         }
@@ -117,9 +137,9 @@ impl<'a> Trainer<'a> {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
         fault::at("exchange");
-        let gradient = self.exchange(gradient, batch.windows * lanes[0][0].predictions);
+        self.exchange(batch.windows * lanes[0][0].predictions);
         fault::at("exchanged");
-        if !self.update(step, &weight_drop, gradient) {
+        if !self.update(step, &weight_drop) {
             return Ok(Outcome::NonFinite { lane: None });
         }
         let LaneReport { sums, seen, asked } = fold(reports);
@@ -154,11 +174,13 @@ impl<'a> Trainer<'a> {
         self.model.load(&self.parameters);
     }
 
-    /// Forward and backward on the rank's lanes, as every member gets them.
-    pub fn gradient(&mut self, step: u64, lanes: &[Vec<LaneBatch>]) -> Result<RankGradient> {
+    /// Forward and backward on the rank's lanes, as every member gets them. Leaves the sum of their gradients.
+    pub fn gradient(&mut self, step: u64, lanes: &[Vec<LaneBatch>]) -> Result<Vec<EpochSums>> {
         let Config { model, train, .. } = self.config;
         let (rate, input_rate) = (model.dropout, model.input_dropout);
-        self.model.gradient(lanes, &Dropout { rate, input_rate, seed: train.seed, step, member: 0 })
+        let dropout = Dropout { rate, input_rate, seed: train.seed, step, member: 0 };
+        let length = self.parameters.len();
+        self.model.gradient(lanes, &dropout, &mut self.gradient[..length])
     }
 
     /// Forward alone, without dropout.
@@ -166,34 +188,44 @@ impl<'a> Trainer<'a> {
         self.model.predict(lanes)
     }
 
-    /// The mean gradient of a batch's predictions on every rank, from each rank's sum over its lanes: every rank sums one
-    /// slice over all ranks along the tree (all-to-all), then all slices go to all (all-gather). That is a
-    /// ring's traffic.
-    pub fn exchange(&self, own: Vec<f32>, predictions: usize) -> Vec<f32> {
-        let (length, ranks) = (own.len(), self.comm.size());
-        let slice = length.div_ceil(ranks);
-        let mut send = own;
-        send.resize(slice * ranks, 0.0);
-        let mut parts = vec![0.0; slice * ranks];
-        self.comm.all_to_all(&send, &mut parts);
-        self.share.sum_ranks(&mut parts);
-        let sum = &mut parts[..slice];
-        sum.iter_mut().for_each(|x| *x /= predictions as f32);
-        self.comm.all_gather(sum, &mut send);
-        send.truncate(length);
-        send
+    /// Leaves the mean gradient of a batch's predictions on every rank, from each rank's sum over its lanes: every rank
+    /// sums one slice over all ranks along the tree (all-to-all), then all slices go to all (all-gather). That is
+    /// a ring's traffic.
+    pub fn exchange(&mut self, predictions: usize) {
+        let Trainer { comm, share, gradient, parts, .. } = self;
+        let slice = gradient.len() / comm.size();
+        if comm.size() == 1 {
+            divide(gradient, predictions);
+            return;
+        }
+        parts.resize(gradient.len(), 0.0);
+        comm.all_to_all(gradient, parts);
+        share.sum_ranks(parts);
+        divide(&mut parts[..slice], predictions);
+        comm.all_gather(&parts[..slice], gradient);
     }
 
     /// Updates the weights by the mean gradient; false, and no update, if that is not finite. The whole gradient is
     /// looked at, so that all ranks see the same, whatever each one's part was.
-    pub fn update(&mut self, step: u64, weight_drop: &WeightDrop, mut gradient: Vec<f32>) -> bool {
-        weight_drop.apply(self.architecture, &mut gradient);
-        if !gradient.iter().all(|x| x.is_finite()) {
-            return false;
+    pub fn update(&mut self, step: u64, weight_drop: &WeightDrop) -> bool {
+        let gradient = &mut self.gradient[..self.parameters.len()];
+        weight_drop.apply(self.architecture, gradient);
+        let is_finite = vectorized(
+            #[inline(always)]
+            || gradient.iter().fold(true, |all, x| all & x.is_finite()),
+        );
+        if is_finite {
+            let member = self.architecture.member().len();
+            let state = (&mut self.parameters[..], &mut self.mean_square[..]);
+            optim::update(&self.config.optimizer, step, member, state, gradient);
         }
-        let member = self.architecture.member().len();
-        let state = (&mut self.parameters[..], &mut self.mean_square[..]);
-        optim::update(&self.config.optimizer, step, member, state, &mut gradient);
-        true
+        is_finite
     }
+}
+
+fn divide(sums: &mut [f32], predictions: usize) {
+    vectorized(
+        #[inline(always)]
+        || sums.iter_mut().for_each(|x| *x /= predictions as f32),
+    );
 }

@@ -1,6 +1,6 @@
 //! Forward, loss, gradients and RMSprop as PyTorch has them, forward also as Keras has it.
 
-use bachdist::model::{LaneBatch, Model, RankGradient};
+use bachdist::model::{LaneBatch, Model};
 use bachdist::optim::rmsprop;
 use bachdist_core::config::{Objective, Optimizer};
 use bachdist_core::infer;
@@ -50,7 +50,8 @@ fn loss_and_gradients_agree_with_pytorch() {
             let lanes = [lane(first_row, rows, &windows)];
             for (way, mut model) in case.models() {
                 let what = |part: &str| format!("{name}, {way}: {part}");
-                let RankGradient { sums, gradient } = model.gradient(&lanes, &dropout).unwrap();
+                let mut gradient = vec![0.0; case.architecture().len()];
+                let sums = model.gradient(&lanes, &dropout, &mut gradient).unwrap();
                 agree(&what("loss"), &[sums[0].loss as f32], &case.floats("loss"));
                 assert_eq!(
                     sums[0].correct as i64,
@@ -82,7 +83,8 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
     let ours: Vec<f32> = ours.chunks(8 * 79).flat_map(|moment| &moment[..6 * 79]).copied().collect();
     agree("log probabilities", &ours, &theirs);
     for (way, mut member) in case.models() {
-        let RankGradient { sums, gradient } = member.gradient(&lanes, &dropout).unwrap();
+        let mut gradient = vec![0.0; case.architecture().len()];
+        let sums = member.gradient(&lanes, &dropout, &mut gradient).unwrap();
         agree(way, &[sums[0].loss as f32], &case.floats("loss"));
         assert_eq!(sums[0].correct as i64, case.tensor("correct").int64_value(&[]), "{way}");
         for parameter in case.architecture().parameters() {

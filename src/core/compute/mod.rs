@@ -13,7 +13,6 @@ pub mod matrix;
 pub mod product;
 #[cfg(test)]
 mod tests;
-pub mod threads;
 
 use pulp::Arch;
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::Patience;
 
 pub use read::{ConfigError, Problem};
-pub use validate::{NARROWEST, is_device};
+pub use validate::is_device;
 
 /// A run's description. Every key is optional in the file; the defaults are the article's.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

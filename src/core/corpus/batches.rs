@@ -5,10 +5,6 @@ use std::ops::Range;
 use super::windows::Windows;
 use crate::config::Train;
 
-/// Rows are padded to a multiple of this: libtorch's products then give each row the same bits whatever stands
-/// beside it.
-const ROW_MULTIPLE: usize = 8;
-
 /// How the windows of an epoch become batches, and batches lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batches {
@@ -65,9 +61,9 @@ impl Batches {
         lane * self.batch_size / self.lanes..(lane + 1) * self.batch_size / self.lanes
     }
 
-    /// The rows that every lane is padded to.
+    /// The rows that every lane is padded to: those of the largest.
     pub fn padded_rows(&self) -> usize {
-        self.batch_size.div_ceil(self.lanes).next_multiple_of(ROW_MULTIPLE)
+        self.batch_size.div_ceil(self.lanes)
     }
 }
 

@@ -20,8 +20,8 @@ use serde_json::json;
 use crate::certificate::{Certificate, Index};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::open::{Opened, open_one};
-use crate::compute::threads::{available, share_out};
 use crate::infer::Network;
+use crate::parallel::{cores, in_parallel};
 use crate::print::{say, tell};
 use crate::random::{Purpose, Stream};
 pub use choose::Choice;
@@ -131,12 +131,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let files = output.write(seed, number, &composition, &certificate)?;
         Ok(Piece { begin, composition, certificate, files })
     };
-    let threads = available();
+    let threads = cores();
     let numbers: Vec<u64> = (1..=u64::from(arguments.count)).collect();
     let mut described = Vec::new();
     // Some at a time, so that what is done is said, and its probabilities need not be kept.
     for numbers in numbers.chunks(PIECES_A_THREAD * threads) {
-        for piece in share_out(threads, numbers.to_vec(), compose_piece) {
+        for piece in in_parallel(threads, numbers.iter().copied(), compose_piece) {
             let piece = piece?;
             if arguments.json {
                 described.push(piece.describe());

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bachdist_core::compute::lanes::{BLOCK, LaneRows, WeightGradient, bias_gradient, lookup_gradient};
 use bachdist_core::compute::matrix::Matrix;
-use bachdist_core::compute::threads::share_out;
+use bachdist_core::parallel::in_parallel;
 
 use super::shape::Shape;
 use super::{Memory, Network};
@@ -42,12 +42,11 @@ impl Part<'_> {
 }
 
 impl Network {
-    /// The gradient of all parameters, summed over all lanes.
-    pub(super) fn sum_lanes(&self) -> Vec<f32> {
-        let mut gradient = vec![0.0; self.architecture.len()];
+    /// Writes the gradient of all parameters, summed over all lanes.
+    pub(super) fn sum_lanes(&self, gradient: &mut [f32]) {
         let sums: Vec<_> = (0..self.layout.len()).map(|index| self.sum(index)).collect();
         let mut parts = Vec::new();
-        let mut rest = &mut gradient[..];
+        let mut rest = gradient;
         for (parameter, sum) in self.layout.iter().zip(&sums) {
             let (of_parameter, others) = rest.split_at_mut(parameter.len());
             rest = others;
@@ -58,8 +57,7 @@ impl Network {
                 parts.push(Part { sum, outputs, inputs, gradient });
             }
         }
-        share_out(self.groups.len(), parts, Part::write);
-        gradient
+        in_parallel(self.groups.len(), parts, Part::write);
     }
 
     /// What the gradient of the parameter with this place in the layout is made of.

@@ -13,13 +13,14 @@ mod head;
 mod lstm;
 mod shape;
 
+use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::compute::matrix::{Matrix, RowsMut};
-use bachdist_core::compute::threads::share_out;
 use bachdist_core::compute::vectorized;
 use bachdist_core::network::{Architecture, Parameter};
+use bachdist_core::parallel::in_parallel;
 
+use super::LaneBatch;
 use super::dropout::Dropout;
-use super::{LaneBatch, RankGradient};
 use head::{Dense, Head, multiply};
 use lstm::{Kernel, Layer};
 use shape::Shape;
@@ -110,8 +111,13 @@ impl Network {
         }
     }
 
-    /// Loss and gradient of a rank's lanes in training.
-    pub fn gradient(&mut self, lanes: &[LaneBatch], dropout: &Dropout) -> RankGradient {
+    /// Loss of a rank's lanes in training; the sum of their gradients goes into `gradient`.
+    pub fn gradient(
+        &mut self,
+        lanes: &[LaneBatch],
+        dropout: &Dropout,
+        gradient: &mut [f32],
+    ) -> Vec<EpochSums> {
         let sums = self.in_groups(lanes, |network, memory, lanes| {
             memory.begin(network.architecture, lanes, Some(dropout));
             network.forward(lanes, memory);
@@ -119,7 +125,8 @@ impl Network {
             network.backward(lanes, memory);
             sums
         });
-        RankGradient { sums: sums.concat(), gradient: self.sum_lanes() }
+        self.sum_lanes(gradient);
+        sums.concat()
     }
 
     /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
@@ -151,8 +158,8 @@ impl Network {
         if !groups.iter().map(|memory| memory.shape).eq(parts.iter().map(|lanes| Shape::of(lanes))) {
             groups = parts.iter().map(|lanes| Memory::new(Shape::of(lanes), self.architecture)).collect();
         }
-        let items = groups.iter_mut().zip(parts).collect();
-        let results = share_out(threads, items, |(memory, lanes)| work(self, memory, lanes));
+        let items = groups.iter_mut().zip(parts);
+        let results = in_parallel(threads, items, |(memory, lanes)| work(self, memory, lanes));
         self.groups = groups;
         results
     }
