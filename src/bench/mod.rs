@@ -2,8 +2,8 @@
 //!
 //! Ceilings first (`ceilings`, `peak`, `exchange`), then rounds in which the products of a step alone (`products`)
 //! and whole steps by phase (`phases`) take turns, so that a machine that is slower for a while is so for both.
-//! `music` times reading and composing, `report` prints. All ranks do everything together, on the parts that training
-//! is made of, and nothing is written anywhere.
+//! `music` times reading and composing, `report` has the figures, `table` prints them. All ranks do everything
+//! together, on the parts that training is made of, and nothing is written anywhere.
 
 mod ceilings;
 mod exchange;
@@ -14,12 +14,14 @@ mod phases;
 mod products;
 pub mod report;
 mod statistics;
+mod table;
 mod together;
 
 use anyhow::Result;
 use bachdist_core::config::Objective;
 
 use crate::comm::Comm;
+use crate::comm::agree::agree;
 use crate::phase::Phase;
 use crate::train::plan::Plan;
 use phases::{Setup, Stepper, Times};
@@ -78,7 +80,7 @@ pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
         machine: Machine::here(comm),
         run: Run::of(comm, plan, effort),
         exchange: line.map(|line| exchange_of(&rounds, line)),
-        ceilings: Ceilings { multiply_add, products: products(comm, plan, &rounds), memory_copy },
+        ceilings: Ceilings { multiply_add, products: ceiling_of(comm, plan, &rounds), memory_copy },
         step,
         reading: music::reading(plan),
         composing: music::composing(plan)?,
@@ -92,10 +94,10 @@ fn turn(comm: &dyn Comm, stepper: &mut Stepper<'_>, steps: u64) -> Result<(Vec<S
     for number in 0..steps {
         // Neither is always the first.
         let alone_first = number % 2 == 0;
-        let mut alone = if alone_first { stepper.alone()? } else { None };
-        let times = stepper.together()?;
+        let mut alone = if alone_first { agree(comm, stepper.alone())? } else { None };
+        let times = agree(comm, stepper.together())?;
         if !alone_first {
-            alone = stepper.alone()?;
+            alone = agree(comm, stepper.alone())?;
         }
         let seconds = slowest(comm, &[times.step, alone.unwrap_or(0.0)]);
         all.push(Slowest { together: seconds[0], alone: alone.map(|_| seconds[1]) });
@@ -115,7 +117,7 @@ fn products_of(comm: &dyn Comm, plan: &Plan) -> Vec<products::Product> {
     step_products(plan.architecture, &lanes, notes, predictions)
 }
 
-fn products(comm: &dyn Comm, plan: &Plan, rounds: &[Round]) -> Products {
+fn ceiling_of(comm: &dyn Comm, plan: &Plan, rounds: &[Round]) -> Products {
     let list = products_of(comm, plan);
     let flops = list.iter().map(products::Product::flops).sum();
     let seconds = median(rounds.iter().map(|round| round.products).collect());

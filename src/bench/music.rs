@@ -88,7 +88,9 @@ pub fn composing(plan: &Plan) -> Result<Composing> {
     const NOTES: usize = 50;
     let network =
         Network::new(plan.architecture, &init::parameters(plan.architecture, plan.config.train.seed));
+    // Training may take longer windows than composing does.
     let begin = plan.windows().get(0).input;
+    let begin = &begin[..begin.len().min(plan.config.data.sequence_length)];
     let choice = Choice::Random { temperature: 1.0, top_k: None, top_p: Some(0.9) };
     let stream = Stream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
     let piece = || compose(&network, begin, NOTES, &choice, stream, None);

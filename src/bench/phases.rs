@@ -4,10 +4,11 @@
 
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use bachdist_core::config::Config;
 use bachdist_core::corpus::Piece;
 use bachdist_core::corpus::windows::Windows;
+use bachdist_core::failure::{Code, Failure};
 use tch::Device;
 
 use super::together::barrier;
@@ -95,10 +96,12 @@ impl<'a> Stepper<'a> {
         Stepper { comm, device, together: part(comm, &setup.together), alone }
     }
 
-    /// A step of all ranks.
+    /// A step of all ranks, and a pass forward on the same windows.
     pub fn together(&mut self) -> Result<Times> {
         barrier(self.comm);
-        self.together.step(self.device)
+        let times = self.together.step(self.device)?;
+        barrier(self.comm);
+        Ok(Times { forward: self.together.forward(self.device)?, ..times })
     }
 
     /// The seconds of a step of this rank's part of a batch without the others, who make theirs at the same time.
@@ -139,7 +142,7 @@ impl Clock {
 }
 
 impl Part<'_> {
-    /// The next step with a full batch: what [`Trainer::step`] does, part by part, then a pass forward.
+    /// The next step with a full batch: what [`Trainer::step`] does, part by part.
     fn step(&mut self, device: Device) -> Result<Times> {
         let trainer = &mut self.trainer;
         let batches = trainer.batches();
@@ -167,12 +170,18 @@ impl Part<'_> {
         let whole = begin.elapsed().as_secs_f64();
 
         if !updated || reports.iter().any(|report| !report.sums.loss.is_finite()) {
-            bail!("{}: the loss or gradient is not finite", Phase::now());
+            let message = format!("{}: the loss or gradient is not finite", Phase::now());
+            return Err(Failure::new(Code::NonFinite, message).into());
         }
+        Ok(Times { weights, data, forward: 0.0, gradient: of_gradient, exchange, update, step: whole })
+    }
+
+    /// The seconds of a pass forward on the windows of the last step.
+    fn forward(&mut self, device: Device) -> Result<f64> {
+        let (lanes, _) = self.trainer.load(&self.trainer.batches().batch(self.next - 1));
         let mut clock = Clock::begin(device);
-        trainer.predict(&lanes[0])?;
-        let forward = clock.lap();
-        Ok(Times { weights, data, forward, gradient: of_gradient, exchange, update, step: whole })
+        self.trainer.predict(&lanes[0])?;
+        Ok(clock.lap())
     }
 }
 
