@@ -197,7 +197,11 @@ impl Products<'_> {
         let mut tile: Tile<S, M> = [[simd.splat_f32s(0.0); 2]; M];
         for (out, input) in outs.iter().zip(self.inputs) {
             let out = &out[output..output + M];
-            tile = add_outer(simd, std::array::from_fn(|m| out[m]), pair::<S>(&input[self.offset..]), tile);
+            let mut of_outputs = [0.0; M];
+            for m in 0..M {
+                of_outputs[m] = out[m];
+            }
+            tile = add_outer(simd, of_outputs, pair::<S>(&input[self.offset..]), tile);
         }
         for (sums, tile) in sums.iter_mut().zip(tile) {
             set_pair::<S>(&mut sums[self.offset..], tile);
