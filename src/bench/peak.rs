@@ -51,7 +51,10 @@ impl WithSimd for Loop {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> (usize, f32) {
-        let [factor, term] = black_box([0.999, 0.001]).map(#[inline(always)] |x| simd.splat_f32s(x));
+        let [factor, term] = black_box([0.999, 0.001]).map(
+            #[inline(always)]
+            |x| simd.splat_f32s(x),
+        );
         let mut vectors = [simd.splat_f32s(black_box(0.5)); VECTORS];
         for _ in 0..self.rounds {
             for x in &mut vectors {
