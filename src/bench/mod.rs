@@ -59,7 +59,7 @@ pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
     let (multiply_add, memory_copy) = (peak::measure(comm), ceilings::memory_copy(comm, 4 * length));
     let line = (comm.size() > 1).then(|| exchange::measure(comm, length));
     let setup = Setup::new(comm, plan);
-    let mut stepper = Stepper::new(comm, plan, &setup);
+    let mut stepper = Stepper::new(comm, plan, &setup)?;
     let mut operands = Operands::new(&products_of(comm, plan), plan.device);
 
     let (mut rounds, mut own, mut copies) = (Vec::new(), Vec::new(), Vec::new());
@@ -71,7 +71,7 @@ pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
         if number > 0 {
             rounds.push(Round { products, steps });
             own.extend(times);
-            copies.push(stepper.copy());
+            copies.push(stepper.copy()?);
         }
     }
     let step = step_of(plan, &rounds, own, median(copies));
