@@ -159,8 +159,7 @@ impl Network {
 
     fn run(&self, lane: &Staged) -> Result<Tensor> {
         let [t, r, q] = [lane.sequence_length, lane.rows, lane.predictions];
-        let masks = lane.masks(self.architecture)?;
-        let masked = |x: Tensor, layer: usize| match masks.get(layer) {
+        let masked = |x: Tensor, layer: usize| match lane.masks.get(layer) {
             Some(mask) => x.f_mul(mask),
             None => Ok(x),
         };

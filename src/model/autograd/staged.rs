@@ -1,5 +1,5 @@
-//! What a lane brings to the device: a few numbers a row, in one copy. All that is made of them, dropout masks too, is
-//! made there.
+//! What a lane brings to the device: a few numbers a row, in one copy. All that is made of them is made there; dropout
+//! masks at once, because a step's lanes are staged while the GPU is still at the step before.
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
@@ -28,15 +28,8 @@ pub struct Staged {
     targets: Tensor,
     /// (Q·R), where intervals are known: the notes after which the next is predicted.
     pub(super) last_notes: Option<Tensor>,
-    /// Where units are dropped.
-    dropped: Option<Dropped>,
-}
-
-/// Which units are dropped.
-struct Dropped {
-    rate: f64,
-    /// (layers, R): the keys of the streams of every row's masks.
-    streams: Tensor,
+    /// Dropout masks of the LSTM layers but the last (T, R, H) and of the dense layer (Q·R, D); none without dropout.
+    pub(super) masks: Vec<Tensor>,
 }
 
 impl Staged {
@@ -74,34 +67,27 @@ impl Staged {
             from += length;
             Ok(all.f_narrow(0, from - length, length)?.f_view(shape)?)
         };
-        Ok(Staged {
+        let shown = (0..kinds).map(|_| next(&[sequence_length, rows, 1])).collect::<Result<_>>()?;
+        let targets = next(&[predictions * rows, 1])?;
+        let last_notes = architecture.intervals.then(|| next(&[predictions * rows])).transpose()?;
+        let mut lane = Staged {
             windows,
             rows,
             sequence_length,
             predictions,
-            shown: (0..kinds).map(|_| next(&[sequence_length, rows, 1])).collect::<Result<_>>()?,
-            targets: next(&[predictions * rows, 1])?,
-            last_notes: architecture.intervals.then(|| next(&[predictions * rows])).transpose()?,
-            dropped: active
-                .map(|dropout| Ok(Dropped { rate: dropout.rate, streams: next(&[layers, rows])? }))
-                .transpose()
-                .map_err(|error: anyhow::Error| error)?,
-        })
-    }
-
-    /// (T, R, F) rows of which the features shown are 1. A product with them is a lookup whose gradient is a product
-    /// too: that of a lookup is summed in any order on a GPU, so that its bits would differ from run to run.
-    pub(super) fn one_hot(&self, features: &Tensor) -> Result<Tensor> {
-        let mut shown = self.shown[0].f_eq_tensor(features)?;
-        if let Some(intervals) = self.shown.get(1) {
-            let _ = shown.f_logical_or_(&intervals.f_eq_tensor(features)?)?;
+            shown,
+            targets,
+            last_notes,
+            masks: Vec::new(),
+        };
+        if let Some(dropout) = active {
+            lane.masks = lane.dropout_masks(architecture, dropout.rate, &next(&[layers, rows])?)?;
         }
-        Ok(shown.f_to_kind(Kind::Float)?)
+        Ok(lane)
     }
 
-    /// Dropout masks of the LSTM layers but the last (T, R, H) and of the dense layer (Q·R, D); none without dropout.
-    pub(super) fn masks(&self, architecture: Architecture) -> Result<Vec<Tensor>> {
-        let Some(Dropped { rate, streams }) = &self.dropped else { return Ok(Vec::new()) };
+    /// From (layers, R) keys of the streams of every row's masks.
+    fn dropout_masks(&self, architecture: Architecture, rate: f64, streams: &Tensor) -> Result<Vec<Tensor>> {
         let device = streams.device();
         let Staged { rows, sequence_length, predictions, .. } = *self;
         let below = streams.size()[0] - 1;
@@ -116,10 +102,20 @@ impl Staged {
             counters: counters(predictions * dense, device)?.f_view([predictions, 1, dense])?,
             shape: vec![predictions, rows, dense],
         };
-        let found = masks(&[lstm, last], *rate, device)?;
+        let found = masks(&[lstm, last], rate, device)?;
         let mut masks = found[0].f_unbind(0)?;
         masks.push(found[1].f_view([predictions * rows, dense])?);
         Ok(masks)
+    }
+
+    /// (T, R, F) rows of which the features shown are 1. A product with them is a lookup whose gradient is a product
+    /// too: that of a lookup is summed in any order on a GPU, so that its bits would differ from run to run.
+    pub(super) fn one_hot(&self, features: &Tensor) -> Result<Tensor> {
+        let mut shown = self.shown[0].f_eq_tensor(features)?;
+        if let Some(intervals) = self.shown.get(1) {
+            let _ = shown.f_logical_or_(&intervals.f_eq_tensor(features)?)?;
+        }
+        Ok(shown.f_to_kind(Kind::Float)?)
     }
 
     /// The sum of what the windows lose, in f64, from (Q·R, C) logarithmic probabilities.
@@ -143,5 +139,34 @@ impl Staged {
     pub fn sums(&self, &[loss, correct]: &[f64; 2]) -> EpochSums {
         let predictions = (self.windows * self.predictions) as u64;
         EpochSums { loss, correct: correct as u64, predictions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bachdist_core::config::Objective;
+    use bachdist_core::corpus::windows::Window;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn masks_have_the_hosts_bits(
+            layers in 1usize..4, units in 1usize..20, dense in 1usize..20, notes in 1usize..6, rows in 1usize..9,
+            first_row in 0usize..5000, every: bool, rate in 0.01f64..0.99, seed: u64, step: u64, member in 0u64..3,
+        ) {
+            let architecture = Architecture { classes: 79, intervals: false, layers, units, dense, members: 1 };
+            let objective = if every { Objective::Every } else { Objective::Last };
+            let window = Window { piece: 0, at: 0, input: &[5; 6][..notes], target: 7, shift: 0 };
+            let lane = LaneBatch::new(first_row, rows, notes, objective, &[window]);
+            let dropout = Dropout { rate, input_rate: 0.0, seed, step, member };
+            let staged = Staged::new(&lane, architecture, Some(&dropout), Device::Cpu).unwrap();
+            prop_assert_eq!(staged.masks.len(), layers);
+            for (layer, mask) in staged.masks.iter().enumerate() {
+                let expected = dropout.mask(&lane, layer, &mask.size());
+                prop_assert_eq!(Vec::<f32>::try_from(mask.reshape([-1])).unwrap(), expected);
+            }
+        }
     }
 }
