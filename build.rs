@@ -17,12 +17,13 @@ fn main() {
 
 /// Where this is no checkout, or there is no git, nothing is said.
 fn name_commit() {
-    // Changes with every commit and every checkout.
-    let Some(log) =
-        git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| fs::exists(log).unwrap_or(false))
-    else {
+    // An unpacked archive may lie inside another project's checkout.
+    if git(&["ls-files", "--error-unmatch", "build.rs"]).is_none() {
         return;
-    };
+    }
+    // Changes with every commit and every checkout. A file that is not there would mean a build every time.
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| fs::exists(log).unwrap_or(false));
+    let Some(log) = log else { return };
     println!("cargo:rerun-if-changed={log}");
     if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
         println!("cargo:rustc-env=BACHDIST_COMMIT={commit}");

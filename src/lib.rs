@@ -3,8 +3,9 @@
 //! # A tour of a run
 //!
 //! `mpirun -n 8 bachdist train configs/cello.toml` starts eight processes. Each joins the others
-//! ([`comm::world`]), reads the configuration and the music ([`train::plan`]), and takes its share of the lanes
-//! ([`comm::share`]). Rank 0 looks for the newest good checkpoint and gives it to all ([`train::start`]).
+//! ([`comm::world`]), reads the configuration and its part of the music files, whose notes all then have
+//! ([`train::plan`], [`comm::gather`]), and takes its share of the lanes ([`comm::share`]). Rank 0 looks for the newest
+//! good checkpoint and gives it to all ([`train::start`]).
 //!
 //! Then the loop ([`mod@train`]) makes one step after another ([`train::step`]): each rank finds its windows by
 //! arithmetic, runs the network forward and backward on each of its lanes ([`model`]), and the lanes' gradients

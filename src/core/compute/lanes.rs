@@ -76,14 +76,18 @@ impl TreeSum {
     }
 }
 
-/// Outputs of a weight whose gradient is made at once, whole panels: enough to use what is packed for them often.
-pub const BLOCK: usize = 128;
+/// Outputs that a tile of a gradient has at most. A lane's rows of them and of a panel of inputs fit into the
+/// processor's first cache together.
+const GROUP: usize = 12;
+
+/// Outputs of a weight whose gradient is made at once, enough to use what is packed for them often.
+pub const BLOCK: usize = 16 * GROUP;
 
 /// Some rows of a weight's gradient: for each lane what came `out`, transposed, times what went in.
 pub struct WeightGradient<'a> {
     /// For each lane its rows of ∂L/∂out and, as many, of the inputs.
     pub lanes: &'a [(LaneRows<'a>, LaneRows<'a>)],
-    /// Which outputs; at most [`BLOCK`], from a multiple of [`PANEL`] on.
+    /// Which outputs; best [`BLOCK`].
     pub outputs: Range<usize>,
     /// Numbers of an input.
     pub inputs: usize,
@@ -110,16 +114,20 @@ impl WeightGradient<'_> {
     }
 }
 
-/// For each panel of these columns of a lane's rows, which begin with one: (rows, PANEL).
+/// For each N of these columns of a lane's rows (rows, N), the last filled up with zeros.
 #[inline(always)]
-fn pack(lane: &LaneRows<'_>, columns: Range<usize>, packed: &mut Vec<[f32; PANEL]>) {
+fn pack<const N: usize>(lane: &LaneRows<'_>, columns: Range<usize>, packed: &mut Vec<[f32; N]>) {
     packed.clear();
-    packed.resize(columns.len().div_ceil(PANEL) * lane.len(), [0.0; PANEL]);
+    packed.resize(columns.len().div_ceil(N) * lane.len(), [0.0; N]);
     let rows = lane.matrix.all();
     for (row, number) in lane.numbers().enumerate() {
-        let panels = rows.padded(number)[columns.start..].as_chunks::<PANEL>().0;
-        let places = packed[row..].iter_mut().step_by(lane.len());
-        places.zip(panels).for_each(|(to, from)| *to = *from);
+        let mut from = &rows.row(number)[columns.clone()];
+        for to in packed[row..].iter_mut().step_by(lane.len()) {
+            match from.split_first_chunk() {
+                Some((whole, rest)) => (*to, from) = (*whole, rest),
+                None => to[..from.len()].copy_from_slice(from),
+            }
+        }
     }
 }
 
@@ -162,8 +170,8 @@ impl WithSimd for Writing<'_> {
 
 /// A lane's products of all outputs of a block with a panel of inputs.
 struct Products<'a> {
-    /// For each panel of outputs (rows, PANEL).
-    outs: &'a [[f32; PANEL]],
+    /// For each group of outputs (rows, GROUP).
+    outs: &'a [[f32; GROUP]],
     /// (rows, PANEL).
     inputs: &'a [[f32; PANEL]],
     /// The first of two vectors of inputs, in their panel.
@@ -174,14 +182,11 @@ impl Products<'_> {
     /// Those of as many outputs as there are sums.
     #[inline(always)]
     fn write<S: Simd>(&self, simd: S, sums: &mut [[f32; PANEL]]) {
-        let panels = self.outs.chunks_exact(self.inputs.len());
-        for (outs, sums) in panels.zip(sums.chunks_mut(PANEL)) {
-            let mut output = 0;
-            while output < sums.len() {
-                let tiles = (sums.len() - output).div_ceil(most_rows::<S>());
-                let taken = (sums.len() - output).div_ceil(tiles);
-                for_rows!(taken, self.tile, simd, outs, output, &mut sums[output..]);
-                output += taken;
+        let most = most_rows::<S>();
+        let groups = self.outs.chunks_exact(self.inputs.len());
+        for (outs, sums) in groups.zip(sums.chunks_mut(GROUP)) {
+            for (tile, sums) in sums.chunks_mut(most).enumerate() {
+                for_rows!(sums.len(), self.tile, simd, outs, tile * most, sums);
             }
         }
     }
@@ -190,14 +195,18 @@ impl Products<'_> {
     fn tile<S: Simd, const M: usize>(
         &self,
         simd: S,
-        outs: &[[f32; PANEL]],
+        outs: &[[f32; GROUP]],
         output: usize,
         sums: &mut [[f32; PANEL]],
     ) {
         let mut tile: Tile<S, M> = [[simd.splat_f32s(0.0); 2]; M];
         for (out, input) in outs.iter().zip(self.inputs) {
             let out = &out[output..output + M];
-            tile = add_outer(simd, std::array::from_fn(|m| out[m]), pair::<S>(&input[self.offset..]), tile);
+            let mut of_outputs = [0.0; M];
+            for m in 0..M {
+                of_outputs[m] = out[m];
+            }
+            tile = add_outer(simd, of_outputs, pair::<S>(&input[self.offset..]), tile);
         }
         for (sums, tile) in sums.iter_mut().zip(tile) {
             set_pair::<S>(&mut sums[self.offset..], tile);

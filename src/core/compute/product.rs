@@ -32,7 +32,10 @@ impl Packed {
             let first = panel * PANEL;
             let width = PANEL.min(outputs - first);
             for (to, from) in rows.iter_mut().zip(b.chunks_exact(outputs)) {
-                to[..width].copy_from_slice(&from[first..][..width]);
+                match from[first..].first_chunk() {
+                    Some(whole) => *to = *whole,
+                    None => to[..width].copy_from_slice(&from[first..]),
+                }
             }
         }
     }
@@ -42,12 +45,8 @@ impl Packed {
         let Packed { inputs, outputs, .. } = *self;
         assert_eq!(b.len(), inputs * outputs, "a matrix of {outputs} by {inputs}");
         for (rows, columns) in self.panels.chunks_exact_mut(inputs).zip(b.chunks(PANEL * inputs)) {
-            // A few inputs of all columns at a time, so that what is written stays in cache.
-            for first in (0..inputs).step_by(PANEL) {
-                let rows = &mut rows[first..inputs.min(first + PANEL)];
-                for (column, from) in columns.chunks_exact(inputs).enumerate() {
-                    rows.iter_mut().zip(&from[first..]).for_each(|(row, &weight)| row[column] = weight);
-                }
+            for (column, from) in columns.chunks_exact(inputs).enumerate() {
+                rows.iter_mut().zip(from).for_each(|(row, &weight)| row[column] = weight);
             }
         }
     }
@@ -57,15 +56,33 @@ impl Packed {
     /// # Panics
     /// If the shapes do not fit.
     pub fn add_product(&self, x: Rows<'_>, out: RowsMut<'_>) {
+        self.multiply(x, None, out);
+    }
+
+    /// out (R, outputs) = begin (1, outputs) + x (R, inputs) · B.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn set_product(&self, x: Rows<'_>, begin: Rows<'_>, out: RowsMut<'_>) {
+        self.multiply(x, Some(begin), out);
+    }
+
+    fn multiply(&self, x: Rows<'_>, begin: Option<Rows<'_>>, out: RowsMut<'_>) {
         assert_eq!((x.columns(), out.columns()), (self.inputs, self.outputs), "the matrix's shape");
         assert_eq!(x.len(), out.len(), "as many rows in as out");
-        Arch::new().dispatch(Product { packed: self, x, out });
+        assert!(
+            begin.is_none_or(|row| (row.len(), row.columns()) == (1, self.outputs)),
+            "what to begin with"
+        );
+        Arch::new().dispatch(Product { packed: self, x, begin, out });
     }
 }
 
 pub(super) struct Product<'a> {
     pub(super) packed: &'a Packed,
     pub(super) x: Rows<'a>,
+    /// What every row begins with; otherwise with what it holds.
+    pub(super) begin: Option<Rows<'a>>,
     pub(super) out: RowsMut<'a>,
 }
 
@@ -77,7 +94,8 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let most = most_rows::<S>();
+        // Each row has a pointer of its own: more than ten of them leave the registers.
+        let most = most_rows::<S>().min(10);
         let rows = self.x.len();
         for block in (0..rows).step_by(BLOCK) {
             let end = rows.min(block + BLOCK);
@@ -154,10 +172,19 @@ impl Product<'_> {
         Columns { first, offset }: Columns,
     ) {
         let x: [&[f32]; M] = std::array::from_fn(|m| &self.x.padded(row + m)[..weights.len()]);
-        let mut sums: Tile<S, M> = std::array::from_fn(|m| pair::<S>(&self.out.padded_mut(row + m)[first..]));
+        let mut sums: Tile<S, M> = [[simd.splat_f32s(0.0); 2]; M];
+        for (m, sums) in sums.iter_mut().enumerate() {
+            *sums = match &self.begin {
+                Some(begin) => pair::<S>(&begin.padded(0)[first..]),
+                None => pair::<S>(&self.out.padded_mut(row + m)[first..]),
+            };
+        }
         for (input, weights) in weights.iter().enumerate() {
-            let x = std::array::from_fn(|m| x[m][input]);
-            sums = add_outer(simd, x, pair::<S>(&weights[offset..]), sums);
+            let mut of_input = [0.0; M];
+            for m in 0..M {
+                of_input[m] = x[m][input];
+            }
+            sums = add_outer(simd, of_input, pair::<S>(&weights[offset..]), sums);
         }
         for (m, sums) in sums.iter().enumerate() {
             set_pair::<S>(&mut self.out.padded_mut(row + m)[first..], *sums);

@@ -80,7 +80,7 @@ proptest! {
         packed.set_transposed(&weights);
         let results = in_every_kind(|run| {
             let mut out = begin.clone();
-            run(Box::new(Product { packed: &packed, x: x.all(), out: out.all_mut() }));
+            run(Box::new(Product { packed: &packed, x: x.all(), begin: None, out: out.all_mut() }));
             bits(out.all().iter())
         });
         let expected: Vec<u32> = (0..rows * outputs).map(|index| {
@@ -100,6 +100,13 @@ proptest! {
         let mut out = begin.clone();
         packed.add_product(x.all(), out.all_mut());
         prop_assert!(bits(out.all().iter()) == expected);
+        // And so it is to begin with one row everywhere.
+        let mut from_row = begin.clone();
+        packed.set_product(x.all(), begin.rows(0..1), from_row.all_mut());
+        let mut copied = begin.clone();
+        copied.all_mut().iter_mut().for_each(|row| row.copy_from_slice(begin.row(0)));
+        packed.add_product(x.all(), copied.all_mut());
+        prop_assert!(bits(from_row.all().iter()) == bits(copied.all().iter()));
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub struct Head {
 pub struct Dense {
     /// (outputs, inputs).
     pub kernel: Kernel,
-    /// (outputs).
-    pub bias: Vec<f32>,
+    /// (1, outputs).
+    pub bias: Matrix,
 }
 
 impl Head {
@@ -62,13 +62,11 @@ impl Head {
         mask: Option<&Matrix>,
         lanes: &[LaneBatch],
     ) {
-        self.dense.all_mut().iter_mut().for_each(|row| row.copy_from_slice(&first.bias));
-        first.kernel.add_forward(top, self.dense.all_mut());
+        first.kernel.set_forward(top, first.bias.all(), self.dense.all_mut());
         if let Some(mask) = mask {
             multiply(self.dense.all_mut(), mask.all());
         }
-        self.scores.all_mut().iter_mut().for_each(|row| row.copy_from_slice(&second.bias));
-        second.kernel.add_forward(self.dense.all(), self.scores.all_mut());
+        second.kernel.set_forward(self.dense.all(), second.bias.all(), self.scores.all_mut());
         self.intervals = self.find_intervals(lanes);
         let rows = self.logits.all_mut();
         vectorized(

@@ -30,6 +30,11 @@ impl Kernel {
         self.backward.set(weights);
     }
 
+    /// out = bias + inputs · Wᵀ.
+    pub fn set_forward(&self, inputs: Rows<'_>, bias: Rows<'_>, out: RowsMut<'_>) {
+        self.forward.set_product(inputs, bias, out);
+    }
+
     /// out += inputs · Wᵀ.
     pub fn add_forward(&self, inputs: Rows<'_>, out: RowsMut<'_>) {
         self.forward.add_product(inputs, out);

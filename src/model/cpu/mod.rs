@@ -40,8 +40,8 @@ pub struct Network {
 struct Lstm {
     input: Input,
     recurrent: Kernel,
-    /// (4H).
-    bias: Vec<f32>,
+    /// (1, 4H).
+    bias: Matrix,
 }
 
 /// An LSTM layer's input kernel.
@@ -79,10 +79,12 @@ impl Network {
                 _ => Input::Units(Kernel::zeros(4 * units, units)),
             },
             recurrent: Kernel::zeros(4 * units, units),
-            bias: vec![0.0; 4 * units],
+            bias: Matrix::zeros(1, 4 * units),
         };
-        let linear =
-            |outputs, inputs| Dense { kernel: Kernel::zeros(outputs, inputs), bias: vec![0.0; outputs] };
+        let linear = |outputs, inputs| Dense {
+            kernel: Kernel::zeros(outputs, inputs),
+            bias: Matrix::zeros(1, outputs),
+        };
         Network {
             architecture,
             layout: architecture.parameters(),
@@ -103,11 +105,11 @@ impl Network {
                 Input::Units(kernel) => kernel.load(input),
             }
             layer.recurrent.load(recurrent);
-            layer.bias.copy_from_slice(bias);
+            layer.bias.row_mut(0).copy_from_slice(bias);
         }
         for dense in &mut self.dense {
             dense.kernel.load(next());
-            dense.bias.copy_from_slice(next());
+            dense.bias.row_mut(0).copy_from_slice(next());
         }
     }
 
@@ -170,19 +172,16 @@ impl Network {
         let shape = *shape;
         for (index, lstm) in self.layers.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
-            rest[0].forward(&lstm.recurrent, |time, mut gates| {
-                gates.iter_mut().for_each(|row| row.copy_from_slice(&lstm.bias));
-                match &lstm.input {
-                    Input::Lookup(kernel) => look_up(kernel, shape, shown, time, gates),
-                    Input::Units(kernel) => {
-                        let rows = shape.moment(time);
-                        let mut input = inputs[index - 1].rows_mut(rows.clone());
-                        input.copy_from(below[index - 1].outputs.rows(rows.clone()));
-                        if let Some(mask) = masks.get(index - 1) {
-                            multiply(input, mask.rows(rows.clone()));
-                        }
-                        kernel.add_forward(inputs[index - 1].rows(rows), gates);
+            rest[0].forward(&lstm.recurrent, |time, gates| match &lstm.input {
+                Input::Lookup(kernel) => look_up(kernel, lstm.bias.row(0), shape, shown, time, gates),
+                Input::Units(kernel) => {
+                    let rows = shape.moment(time);
+                    let mut input = inputs[index - 1].rows_mut(rows.clone());
+                    input.copy_from(below[index - 1].outputs.rows(rows.clone()));
+                    if let Some(mask) = masks.get(index - 1) {
+                        multiply(input, mask.rows(rows.clone()));
                     }
+                    kernel.set_forward(inputs[index - 1].rows(rows), lstm.bias.all(), gates);
                 }
             });
         }
@@ -213,9 +212,10 @@ impl Network {
     }
 }
 
-/// Adds the kernel's rows of what the first layer is shown at a moment.
+/// What flows into the first layer at a moment: the bias and the kernel's rows of what it is shown.
 fn look_up(
     kernel: &[f32],
+    bias: &[f32],
     shape: Shape,
     shown: &[Vec<[Option<usize>; 2]>],
     time: usize,
@@ -226,9 +226,16 @@ fn look_up(
         #[inline(always)]
         || {
             for (gates, shown) in gates.iter_mut().zip(of_moment) {
-                for feature in shown.iter().flatten() {
-                    let row = &kernel[feature * gates.len()..][..gates.len()];
-                    gates.iter_mut().zip(row).for_each(|(gate, weight)| *gate += weight);
+                match shown[0] {
+                    Some(class) => {
+                        let sums = gates.iter_mut().zip(bias).zip(&kernel[class * bias.len()..]);
+                        sums.for_each(|((gate, bias), weight)| *gate = bias + weight);
+                    }
+                    None => gates.copy_from_slice(bias),
+                }
+                if let Some(interval) = shown[1] {
+                    let weights = &kernel[interval * bias.len()..];
+                    gates.iter_mut().zip(weights).for_each(|(gate, weight)| *gate += weight);
                 }
             }
         },

@@ -1,0 +1,197 @@
+"""Who is measured: peers, started once and asked round by round (see `serve.py`), and our programs, run anew each time.
+
+Every contender has a `name` and a `measure(work)` that returns a rate, higher being better, or raises [`Failed`].
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+class Failed(Exception):
+    """Why a contender has no figure."""
+
+
+class Peer:
+    """A script beside this one, in its own Python environment, that answers questions."""
+
+    def __init__(self, name, environment, script, *arguments, cores, threads, rate):
+        self.name, self.environment, self.rate = name, environment, rate
+        self.command = [str(HERE / script), *map(str, arguments)]
+        self.cores, self.threads = cores, threads
+        self.process = None
+        self.described = {}
+
+    def measure(self, work):
+        """One answer, as a rate."""
+        if self.process is None:
+            self.described = self._start()
+        return self.rate(work, self._ask(work))
+
+    def close(self):
+        """Ends it, which closing its input does."""
+        if self.process is None:
+            return
+        # What could not be written to a peer that has died is still waiting there.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.log.close()
+
+    def _start(self):
+        python = cache() / self.environment / "bin" / "python"
+        if not (cache() / self.environment / "complete").exists():
+            raise Failed("not installed: " + _last_line(cache() / f"{self.environment}.log"))
+        self.log = tempfile.NamedTemporaryFile("w", suffix=f"-{self.environment}.log")
+        self.process = subprocess.Popen(
+            on(self.cores, [str(python), *self.command]),
+            env=peer_environment(self.threads),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        return self._answer()
+
+    def _ask(self, question):
+        try:
+            print(json.dumps(question), file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            pass  # its last words are waiting to be read
+        return self._answer()
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            code = self.process.wait()
+            raise Failed(f"ended with code {code}: {_last_line(self.log.name)}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Failed(answer["error"])
+        return answer
+
+
+class Training:
+    """`bachdist train`: the steps that its `metrics.jsonl` says it made, start-up and warm-up left out."""
+
+    name = "ours"
+    described = {}
+
+    def __init__(self, bachdist, music, cores):
+        self.bachdist, self.music, self.cores = bachdist, music, cores
+
+    def measure(self, work):
+        """Windows a second, of all ranks together."""
+        with tempfile.TemporaryDirectory(prefix="bachdist-compare-") as run:
+            self.train(run, work["batch"], work["warm_up"] + work["steps"])
+            steps = [json.loads(line) for line in open(f"{run}/metrics.jsonl", encoding="utf-8")]
+        steps = [step for step in steps if step["kind"] == "step"]
+        seconds = sum(work["batch"] / step["windows_per_second"] for step in steps[work["warm_up"] :])
+        return work["batch"] * work["steps"] / seconds
+
+    def train(self, run, batch, steps):
+        """A run of so many steps into a folder; one rank of one thread for each core."""
+        settings = {
+            "data.midi": self.music,
+            "train.batch_size": batch,
+            "train.max_steps": steps,
+            "train.device": "cpu",
+            "checkpoint.url": run,
+            "checkpoint.every_steps": 1_000_000,
+        }
+        words = ["configs/cello.toml", *(f"--set={key}={value}" for key, value in settings.items())]
+        if len(self.cores) == 1:
+            command = [self.bachdist, "train", *words]
+        else:
+            command = ["launch/job", "-n", str(len(self.cores)), *words]
+        run_ours(on(self.cores, command), BACHDIST=self.bachdist, OMP_NUM_THREADS="1")
+
+
+class Sampling:
+    """`sample CHECKPOINT`: the whole process, from its start to the finished files."""
+
+    name = "ours"
+    described = {}
+
+    def __init__(self, sample, checkpoint, cores):
+        self.sample, self.checkpoint, self.cores = sample, checkpoint, cores
+
+    def measure(self, work):
+        """Notes a second, of all pieces together."""
+        with tempfile.TemporaryDirectory(prefix="bachdist-compare-") as folder:
+            words = ["-n", str(work["pieces"]), "--notes", str(work["notes"]), "--only", "midi", "--seed", "1"]
+            command = [self.sample, self.checkpoint, *words, "-o", folder]
+            seconds = run_ours(on(self.cores, command), OMP_NUM_THREADS=str(len(self.cores)))
+        return work["pieces"] * work["notes"] / seconds
+
+
+class Reading:
+    """`bachdist data inspect FOLDER --json`: many files less few, so that start-up goes out of the account."""
+
+    name = "ours"
+    described = {}
+
+    def __init__(self, bachdist, few, many, files, notes, cores):
+        self.bachdist, self.few, self.many, self.files, self.notes, self.cores = bachdist, few, many, files, notes, cores
+
+    def measure(self, work):
+        """Notes a second."""
+        few, many = (self._seconds(folder) for folder in (self.few, self.many))
+        if many < 2 * few:
+            raise Failed(f"{many:.2f} s for {work['files']} files, {few:.2f} s for {self.files}: too noisy to subtract")
+        return self.notes * (work["files"] / self.files - 1) / (many - few)
+
+    def _seconds(self, folder):
+        command = [self.bachdist, "data", "inspect", folder, "--json"]
+        return run_ours(on(self.cores, command), OMP_NUM_THREADS=str(len(self.cores)))
+
+
+def on(cores, command):
+    """The command, on these processors alone."""
+    return ["taskset", "-c", ",".join(map(str, cores)), *command]
+
+
+def run_ours(command, **variables):
+    """Seconds that one of our programs takes, start and end included."""
+    begin = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - begin
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it says nothing"]
+        said = [line for line in lines if line.startswith("bachdist:")] or lines
+        raise Failed(f"exit code {done.returncode}: {said[-1]}")
+    return seconds
+
+
+def peer_environment(threads):
+    """Ours without what would give peers another library, and with what makes PyTorch faster."""
+    keep = {k: v for k, v in os.environ.items() if k not in ("LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")}
+    # Memory that PyTorch frees after each step comes back with fresh pages otherwise: some 10% of a step.
+    freed = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
+    return {**keep, **freed, "OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def cache():
+    """Where launch/setup puts what it installs."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return pathlib.Path(os.environ.get("BACHDIST_CACHE") or f"{home}/bachdist")
+
+
+def _last_line(path):
+    try:
+        lines = [line.strip() for line in open(path, encoding="utf-8", errors="replace") if line.strip()]
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "no reason given"
