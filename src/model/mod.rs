@@ -49,9 +49,10 @@ impl Member {
     /// Takes new values for all parameters.
     pub fn load(&mut self, parameters: &[f32]) -> Result<()> {
         match self {
-            Member::Cpu(network) => Ok(network.load(parameters)),
-            Member::Autograd(network) => network.load(parameters),
+            Member::Cpu(network) => network.load(parameters),
+            Member::Autograd(network) => network.load(parameters)?,
         }
+        Ok(())
     }
 
     /// Loss and right predictions of each of a rank's lanes in training; they are a node of the tree of lanes, in
