@@ -19,13 +19,14 @@ mod together;
 
 use anyhow::Result;
 use bachdist_core::config::Objective;
+use tch::Device;
 
 use crate::comm::Comm;
 use crate::comm::agree::agree;
 use crate::phase::Phase;
 use crate::train::plan::Plan;
 use phases::{Setup, Stepper, Times};
-use products::{Operands, step_products};
+use products::{Library, Operands, step_products};
 use report::{Ceilings, Exchange, Machine, Phases, Products, Report, Run, Step};
 use statistics::{median, middle_mean};
 use together::{barrier, slowest};
@@ -41,7 +42,9 @@ pub struct Effort {
 
 /// What one turn came to, the slowest rank's seconds.
 struct Round {
+    /// By the faster of ours and libtorch's.
     products: f64,
+    by_libtorch: f64,
     steps: Vec<Slowest>,
 }
 
@@ -60,16 +63,24 @@ pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
     let line = (comm.size() > 1).then(|| exchange::measure(comm, length));
     let setup = Setup::new(comm, plan);
     let mut stepper = Stepper::new(comm, plan, &setup)?;
-    let mut operands = Operands::new(&products_of(comm, plan), plan.device);
+    let list = products_of(comm, plan);
+    // On a CPU a step is made of our own products.
+    let mut own_products =
+        (plan.device == Device::Cpu).then(|| Operands::new(&list, Library::Own, plan.device));
+    let mut libtorchs = Operands::new(&list, Library::Libtorch, plan.device);
 
     let (mut rounds, mut own, mut copies) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..=effort.rounds {
         barrier(comm);
-        let products = slowest(comm, &[operands.multiply_all()])[0];
+        let by_libtorch = libtorchs.multiply_all();
+        let own_products = own_products.as_mut().map_or(by_libtorch, Operands::multiply_all);
+        let [by_libtorch, own_products] = slowest(comm, &[by_libtorch, own_products])[..] else {
+            unreachable!("as many as were given")
+        };
         let (steps, times) = turn(comm, &mut stepper, effort.steps)?;
         // The first wakes libtorch, fills caches and finds memory.
         if number > 0 {
-            rounds.push(Round { products, steps });
+            rounds.push(Round { products: own_products.min(by_libtorch), by_libtorch, steps });
             own.extend(times);
             copies.push(stepper.copy()?);
         }
@@ -122,7 +133,15 @@ fn ceiling_of(comm: &dyn Comm, plan: &Plan, rounds: &[Round]) -> Products {
     let flops = list.iter().map(products::Product::flops).sum();
     let seconds = median(rounds.iter().map(|round| round.products).collect());
     let windows_per_second = plan.config.train.batch_size as f64 / seconds;
-    Products { flops, seconds, flops_per_second: flops / seconds, windows_per_second, list }
+    let libtorch_seconds = median(rounds.iter().map(|round| round.by_libtorch).collect());
+    Products {
+        flops,
+        seconds,
+        flops_per_second: flops / seconds,
+        windows_per_second,
+        libtorch_flops_per_second: flops / libtorch_seconds,
+        list,
+    }
 }
 
 fn step_of(plan: &Plan, rounds: &[Round], own: Vec<Times>, checkpoint_copy: f64) -> Step {

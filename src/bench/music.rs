@@ -36,7 +36,7 @@ pub struct Reading {
 pub struct Composing {
     /// Notes of the piece.
     pub notes: usize,
-    /// Of one piece on one core.
+    /// On one core.
     pub notes_per_second: f64,
 }
 

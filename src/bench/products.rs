@@ -5,6 +5,9 @@
 
 use std::time::Instant;
 
+use bachdist_core::compute::lanes::{BLOCK, LaneRows, WeightGradient};
+use bachdist_core::compute::matrix::Matrix;
+use bachdist_core::compute::product::Packed;
 use bachdist_core::network::Architecture;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
@@ -85,37 +88,96 @@ pub fn step_products(
     all
 }
 
-/// Operands of products, ready to be multiplied. This is the one place that decides by which library.
+/// Who multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Library {
+    /// What a step on a CPU is made of.
+    Own,
+    /// libtorch, which uses a library of the processor's maker or the GPU's.
+    Libtorch,
+}
+
+/// Operands of the products of a step, ready to be multiplied.
 pub struct Operands {
     device: Device,
-    products: Vec<(Tensor, Tensor, Tensor, usize)>,
+    products: Vec<(Operand, usize)>,
+}
+
+enum Operand {
+    /// Two matrices, and memory for their product.
+    Tensors(Tensor, Tensor, Tensor),
+    /// Rows times a packed weight.
+    Rows(Matrix, Packed, Matrix),
+    /// The gradient of a weight from what came out and went in.
+    Gradient(Matrix, Matrix, Vec<f32>),
+}
+
+impl Operand {
+    fn own(product: &Product) -> Self {
+        let Product { way, rows, inner, columns, .. } = *product;
+        let matrix = |rows: usize, columns: usize| {
+            let mut matrix = Matrix::zeros(rows, columns);
+            matrix.all_mut().iter_mut().for_each(|row| row.fill(0.5));
+            matrix
+        };
+        if way == Way::Weights {
+            return Operand::Gradient(matrix(inner, rows), matrix(inner, columns), vec![0.0; rows * columns]);
+        }
+        let mut weight = Packed::zeros(inner, columns);
+        weight.set(&vec![0.5; inner * columns]);
+        Operand::Rows(matrix(rows, inner), weight, matrix(rows, columns))
+    }
+
+    fn of_libtorch(product: &Product, device: Device) -> Self {
+        let random =
+            |rows: usize, columns: usize| Tensor::rand([rows as i64, columns as i64], (Kind::Float, device));
+        let Product { way, rows, inner, columns, .. } = *product;
+        let (a, b) = match way {
+            Way::Forward => (random(rows, inner), random(columns, inner).tr()),
+            Way::Backward => (random(rows, inner), random(inner, columns)),
+            Way::Weights => (random(inner, rows).tr(), random(inner, columns)),
+        };
+        Operand::Tensors(a, b, random(rows, columns))
+    }
+
+    fn multiply(&mut self) {
+        match self {
+            Operand::Tensors(a, b, out) => {
+                let _ = a.mm_out(out, b);
+            }
+            Operand::Rows(x, weight, out) => {
+                out.clear();
+                weight.add_product(x.all(), out.all_mut());
+            }
+            Operand::Gradient(out, input, gradient) => {
+                let (rows, outputs, inputs) = (out.all().len(), out.all().columns(), input.all().columns());
+                let whole = |matrix| LaneRows { matrix, first: 0, moments: 1, step: rows, rows };
+                let lanes = [(whole(&*out), whole(&*input))];
+                for (block, gradient) in gradient.chunks_mut(BLOCK * inputs).enumerate() {
+                    let outputs = block * BLOCK..outputs.min((block + 1) * BLOCK);
+                    WeightGradient { lanes: &lanes, outputs, inputs }.write(gradient);
+                }
+            }
+        }
+    }
 }
 
 impl Operands {
-    /// Random operands that lie as in a step.
-    pub fn new(products: &[Product], device: Device) -> Self {
-        let random =
-            |rows: usize, columns: usize| Tensor::rand([rows as i64, columns as i64], (Kind::Float, device));
-        let operands = |product: &Product| {
-            let Product { way, rows, inner, columns, count, .. } = *product;
-            let (a, b) = match way {
-                Way::Forward => (random(rows, inner), random(columns, inner).tr()),
-                Way::Backward => (random(rows, inner), random(inner, columns)),
-                Way::Weights => (random(inner, rows).tr(), random(inner, columns)),
-            };
-            (a, b, random(rows, columns), count)
+    /// Operands that lie as in a step.
+    pub fn new(products: &[Product], library: Library, device: Device) -> Self {
+        let operand = |product: &Product| match library {
+            Library::Own => Operand::own(product),
+            Library::Libtorch => Operand::of_libtorch(product, device),
         };
-        Operands { device, products: products.iter().map(operands).collect() }
+        Operands { device, products: products.iter().map(|p| (operand(p), p.count)).collect() }
     }
 
     /// Makes all products of a step, and gives back the seconds that they took.
     pub fn multiply_all(&mut self) -> f64 {
         synchronize(self.device);
         let begin = Instant::now();
-        for (a, b, out, count) in &self.products {
-            for _ in 0..*count {
-                let _ = a.mm_out(out, b);
-            }
+        for (operand, count) in &mut self.products {
+            (0..*count).for_each(|_| operand.multiply());
         }
         synchronize(self.device);
         begin.elapsed().as_secs_f64()
@@ -162,14 +224,28 @@ mod tests {
     }
 
     #[test]
-    fn products_have_their_shapes() {
+    fn both_make_all_products() {
         let small =
             Architecture { classes: 9, intervals: false, layers: 2, units: 16, dense: 17, members: 1 };
-        let mut operands = Operands::new(&step_products(small, &[3, 4], 5, 1), Device::Cpu);
-        assert!(operands.multiply_all() > 0.0);
-        for (a, b, out, _) in &operands.products {
-            assert_eq!(out.size(), [a.size()[0], b.size()[1]]);
+        let list = step_products(small, &[3, 4], 5, 1);
+        let mut libtorch = Operands::new(&list, Library::Libtorch, Device::Cpu);
+        let mut own = Operands::new(&list, Library::Own, Device::Cpu);
+        assert!(libtorch.multiply_all() > 0.0 && own.multiply_all() > 0.0);
+        for (product, ((ours, _), (theirs, _))) in
+            list.iter().zip(own.products.iter().zip(&libtorch.products))
+        {
+            let Operand::Tensors(a, b, out) = theirs else { panic!("libtorch has tensors") };
+            assert_eq!(out.size(), [product.rows as i64, product.columns as i64]);
             assert!(out.allclose(&a.matmul(b), 1e-5, 1e-6, false));
+            // Every number of ours is a sum of quarters.
+            let expected = 0.25 * product.inner as f32;
+            match ours {
+                Operand::Rows(_, _, out) => {
+                    assert!((0..product.rows).all(|row| out.row(row).iter().all(|&x| x == expected)));
+                }
+                Operand::Gradient(_, _, gradient) => assert!(gradient.iter().all(|&x| x == expected)),
+                Operand::Tensors(..) => panic!("ours has matrices"),
+            }
         }
     }
 }

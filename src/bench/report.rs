@@ -119,6 +119,8 @@ pub struct Products {
     pub seconds: f64,
     /// Of one rank, with its threads.
     pub flops_per_second: f64,
+    /// libtorch's speed alone, where ours may be faster.
+    pub libtorch_flops_per_second: f64,
     /// Windows of all ranks, if a step were its products.
     pub windows_per_second: f64,
     /// Each of them, on rank 0.

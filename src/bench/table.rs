@@ -49,9 +49,11 @@ impl Report {
         let Peak { instructions, flops_per_second } = multiply_add;
         line(f, "multiply-add", &rate(*flops_per_second, "FLOP"), &format!("one core, {instructions}"))?;
         let Products { flops, seconds, flops_per_second, windows_per_second, .. } = products;
+        let libtorch = products.libtorch_flops_per_second;
         let windows = thousands(windows_per_second.round() as u64);
         let work = format!("{:.2} GFLOP a step: {}, {windows} windows/s", flops / 1e9, time(*seconds));
         line(f, "products", &rate(*flops_per_second, "FLOP"), &work)?;
+        line(f, "by libtorch", &rate(libtorch, "FLOP"), "the same products")?;
         for Copy { bytes, seconds, bytes_per_second } in [&memory_copy.large, &memory_copy.parameters] {
             let what = format!("{}: {}", size(*bytes), time(*seconds));
             line(f, "memory copy", &rate(*bytes_per_second, "B"), &what)?;

@@ -72,11 +72,12 @@ impl Stream {
         (self.bits(index) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Standard normal, by Box and Muller from the uniforms 2·index and 2·index + 1.
+    /// Standard normal, by Box and Muller from the uniforms 2·index and 2·index + 1. Logarithm and cosine are those of a
+    /// library in Rust, with the same bits on every machine.
     pub fn normal(self, index: u64) -> f64 {
         // 1 − u is in (0, 1]: its logarithm is finite.
-        let radius = (-2.0 * (1.0 - self.uniform(2 * index)).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform(2 * index + 1)).cos()
+        let radius = (-2.0 * libm::log(1.0 - self.uniform(2 * index))).sqrt();
+        radius * libm::cos(std::f64::consts::TAU * self.uniform(2 * index + 1))
     }
 }
 

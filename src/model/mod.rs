@@ -16,6 +16,7 @@ pub mod weight_drop;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::compute::functions::{exp, ln};
 use bachdist_core::network::Architecture;
 use tch::{Device, Tensor};
 
@@ -145,8 +146,8 @@ impl Model {
         let all: Vec<_> =
             self.members.iter_mut().map(|member| member.predict(lanes)).collect::<Result<_>>()?;
         let [alone] = &all[..] else {
-            let mean = |index: usize| all.iter().map(|logs| logs[index].exp()).sum::<f32>() / members;
-            return Ok((0..all[0].len()).map(|index| mean(index).ln()).collect());
+            let mean = |index: usize| all.iter().map(|logs| exp(logs[index])).sum::<f32>() / members;
+            return Ok((0..all[0].len()).map(|index| ln(mean(index))).collect());
         };
         Ok(alone.clone())
     }

@@ -74,7 +74,7 @@ pub fn start(comm: &dyn Comm, plan: &Plan, resume: &Resume) -> Result<(Start, Op
     Ok((Start { step, parameters, mean_square, epoch, seen, from, notes }, run))
 }
 
-/// Rank 0's initial weights, on every rank: logarithms may have other last bits on another host.
+/// Rank 0's initial weights, on every rank, so that they are found once.
 fn initial(comm: &dyn Comm, architecture: Architecture, seed: u64) -> Vec<f32> {
     let mut bytes = match comm.rank() {
         0 => init::parameters(architecture, seed).iter().flat_map(|weight| weight.to_le_bytes()).collect(),

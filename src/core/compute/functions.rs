@@ -46,12 +46,17 @@ pub fn sigmoid(x: f32) -> f32 {
     0.5f32.mul_add(tanh(0.5 * x), 0.5)
 }
 
+/// The natural logarithm of a positive number, by a library in Rust.
+pub fn ln(x: f32) -> f32 {
+    libm::log(f64::from(x)) as f32
+}
+
 /// Scores to logarithmic probabilities, in place.
 pub fn log_softmax(row: &mut [f32]) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     // f32::max passes over what is not a number; the sum does not.
     let total: f32 = row.iter().map(|x| exp(x - largest)).sum();
-    let log_total = largest + libm::log(f64::from(total)) as f32;
+    let log_total = largest + ln(total);
     row.iter_mut().for_each(|x| *x -= log_total);
 }
 

@@ -182,7 +182,7 @@ mod tests {
         config.data.max_notes = 20;
         config.data.groups = vec!["[".into()];
         config.model.dropout = 1.0;
-        config.model.units = 15;
+        config.model.units = 0;
         config.optimizer.learning_rate = f64::NAN;
         config.optimizer.clip_norm = Some(0.0);
         (config.optimizer.warmup_steps, config.optimizer.decay_steps) = (5, Some(5));

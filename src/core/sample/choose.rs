@@ -41,7 +41,7 @@ impl Choice {
         // Relative to the largest, so that no temperature overflows.
         let largest = ranked[0].1;
         for (_, p) in &mut ranked {
-            *p = (*p / largest).powf(1.0 / temperature);
+            *p = libm::pow(*p / largest, 1.0 / temperature);
         }
         ranked.truncate(top_k.unwrap_or(ranked.len()).max(1));
         let total: f64 = ranked.iter().map(|(_, p)| p).sum();

@@ -1,9 +1,9 @@
 //! The network on a CPU, written out: forward and backward in the products and loops of `compute`, without
 //! libtorch and its graph.
 //!
-//! A rank's lanes are shared out among its threads, in groups; all lanes of a group share the products, whose rows
-//! are independent. Then weight gradients, which are sums over rows, are made for each lane and summed along the
-//! tree. One-hot inputs are looked up, and the product with the zero initial state is left out. Agrees with
+//! A rank's lanes are computed in groups, nodes of the tree of lanes, which its threads take one after another. All lanes
+//! of a group share the products, whose rows are independent. Then weight gradients, which are sums over rows, are
+//! made for each lane and summed along the tree. One-hot inputs are looked up, and the product with the zero initial state is left out. Agrees with
 //! [`super::autograd`] to 1e-5 (`super::tests`, `tests/golden`).
 //!
 //! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane with padding, H units, F features.
@@ -13,7 +13,10 @@ mod head;
 mod lstm;
 mod shape;
 
+use std::sync::Mutex;
+
 use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::compute::lanes::TreeSum;
 use bachdist_core::compute::matrix::{Matrix, RowsMut};
 use bachdist_core::compute::vectorized;
 use bachdist_core::network::{Architecture, Parameter};
@@ -32,9 +35,13 @@ pub struct Network {
     layout: Vec<Parameter>,
     layers: Vec<Lstm>,
     dense: [Dense; 2],
-    /// For each thread, memory for lanes of the shape that came last.
-    groups: Vec<Memory>,
+    /// For each thread, memory for a group of the shape that came last.
+    memories: Mutex<Vec<Memory>>,
 }
+
+/// Rows of a group, where it has several lanes: enough for every weight to be used often while it is in cache, and so few
+/// that what is kept of them for the way back stays there.
+const ROWS: usize = 64;
 
 /// An LSTM layer's parameters.
 struct Lstm {
@@ -90,7 +97,7 @@ impl Network {
             layout: architecture.parameters(),
             layers: (0..layers).map(layer).collect(),
             dense: [linear(dense, units), linear(features, dense)],
-            groups: Vec::new(),
+            memories: Mutex::default(),
         }
     }
 
@@ -120,50 +127,67 @@ impl Network {
         dropout: &Dropout,
         gradient: &mut [f32],
     ) -> Vec<EpochSums> {
-        let sums = self.in_groups(lanes, |network, memory, lanes| {
-            memory.begin(network.architecture, lanes, Some(dropout));
-            network.forward(lanes, memory);
+        let of_group = |memory: &mut Memory, lanes: &[LaneBatch], gradient: &mut [f32]| {
+            memory.begin(self.architecture, lanes, Some(dropout));
+            self.forward(lanes, memory);
             let sums = memory.head.score(lanes);
-            network.backward(lanes, memory);
+            self.backward(lanes, memory, gradient);
             sums
+        };
+        if let [lanes] = self.groups(lanes)[..] {
+            return self.with_memory(lanes, |memory| of_group(memory, lanes, gradient));
+        }
+        let groups = in_parallel(threads(), self.groups(lanes), |lanes| {
+            let mut gradient = vec![0.0; self.architecture.len()];
+            (self.with_memory(lanes, |memory| of_group(memory, lanes, &mut gradient)), gradient)
         });
-        self.sum_lanes(gradient);
-        sums.concat()
+        let mut tree = TreeSum::default();
+        let mut sums = Vec::new();
+        for (of_group, gradient) in groups {
+            sums.extend(of_group);
+            vectorized(
+                #[inline(always)]
+                || tree.push(gradient),
+            );
+        }
+        gradient.copy_from_slice(&tree.finish());
+        sums
     }
 
     /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
     pub fn predict(&mut self, lanes: &[LaneBatch]) -> Vec<f32> {
-        let predictions = self.in_groups(lanes, |network, memory, lanes| {
-            memory.begin(network.architecture, lanes, None);
-            network.forward(lanes, memory);
-            let last = |(index, lane): (usize, &LaneBatch)| {
-                let skipped = (lane.predictions - 1) * lane.rows;
-                let rows = memory.head.rows(index).skip(skipped).take(lane.windows);
-                rows.flatten().copied().collect::<Vec<_>>()
-            };
-            lanes.iter().enumerate().flat_map(last).collect::<Vec<_>>()
+        let predictions = in_parallel(threads(), self.groups(lanes), |lanes| {
+            self.with_memory(lanes, |memory| {
+                memory.begin(self.architecture, lanes, None);
+                self.forward(lanes, memory);
+                let last = |(index, lane): (usize, &LaneBatch)| {
+                    let skipped = (lane.predictions - 1) * lane.rows;
+                    let rows = memory.head.rows(index).skip(skipped).take(lane.windows);
+                    rows.flatten().copied().collect::<Vec<_>>()
+                };
+                lanes.iter().enumerate().flat_map(last).collect::<Vec<_>>()
+            })
         });
         predictions.concat()
     }
 
-    /// What `work` makes of the lanes, which are shared out among as many threads as libtorch may use.
-    fn in_groups<R: Send>(
-        &mut self,
-        lanes: &[LaneBatch],
-        work: impl Fn(&Network, &mut Memory, &[LaneBatch]) -> R + Sync,
-    ) -> Vec<R> {
-        let threads = (tch::get_num_threads() as usize).clamp(1, lanes.len());
-        let parts: Vec<_> = (0..threads)
-            .map(|thread| &lanes[thread * lanes.len() / threads..(thread + 1) * lanes.len() / threads])
-            .collect();
-        let mut groups = std::mem::take(&mut self.groups);
-        if !groups.iter().map(|memory| memory.shape).eq(parts.iter().map(|lanes| Shape::of(lanes))) {
-            groups = parts.iter().map(|lanes| Memory::new(Shape::of(lanes), self.architecture)).collect();
-        }
-        let items = groups.iter_mut().zip(parts);
-        let results = in_parallel(threads, items, |(memory, lanes)| work(self, memory, lanes));
-        self.groups = groups;
-        results
+    /// The lanes, a power of two of them, in groups of equal size: at least one for each thread where there are so many,
+    /// and none of more than [`ROWS`] where that can be.
+    fn groups<'a>(&self, lanes: &'a [LaneBatch]) -> Vec<&'a [LaneBatch]> {
+        let fits = |&size: &usize| size * threads() <= lanes.len() && size * lanes[0].rows <= ROWS;
+        let sizes = (0..).map(|power| 1 << power).take_while(|size| lanes.len().is_multiple_of(*size));
+        lanes.chunks(sizes.take_while(fits).last().unwrap_or(1)).collect()
+    }
+
+    /// Runs with memory for a group, which the next of the same shape will have again.
+    fn with_memory<R>(&self, lanes: &[LaneBatch], work: impl FnOnce(&mut Memory) -> R) -> R {
+        let memories = || self.memories.lock().expect("nothing panics while it is held");
+        let shape = Shape::of(lanes);
+        let memory = memories().pop().filter(|memory| memory.shape == shape);
+        let mut memory = memory.unwrap_or_else(|| Memory::new(shape, self.architecture));
+        let result = work(&mut memory);
+        memories().push(memory);
+        result
     }
 
     /// Leaves logarithmic probabilities in the head.
@@ -189,27 +213,47 @@ impl Network {
         head.forward(top, &self.dense, masks.last(), lanes);
     }
 
-    /// From logarithmic probabilities to the loss's derivatives by what flowed into every layer.
-    fn backward(&self, lanes: &[LaneBatch], memory: &mut Memory) {
-        let Memory { shape, layers, d_outputs, head, masks, .. } = memory;
-        let shape = *shape;
-        let [mut d_outputs, mut d_below] = d_outputs.each_mut();
+    /// From logarithmic probabilities to the gradient of all parameters. Each layer's is summed up as soon as what flowed
+    /// into it is known, while that is in cache.
+    fn backward(&self, lanes: &[LaneBatch], memory: &mut Memory, gradient: &mut [f32]) {
+        let first_dense = 3 * self.layers.len();
+        self.backward_head(lanes, memory);
+        self.sum_lanes(memory, first_dense..self.layout.len(), gradient);
+        for layer in (0..self.layers.len()).rev() {
+            self.backward_layer(layer, memory);
+            self.sum_lanes(memory, 3 * layer..3 * (layer + 1), gradient);
+        }
+    }
+
+    /// To ∂L/∂h of the top layer.
+    fn backward_head(&self, lanes: &[LaneBatch], memory: &mut Memory) {
+        let Memory { shape, d_outputs: [d_outputs, _], head, masks, .. } = memory;
         d_outputs.clear();
         let d_top = d_outputs.rows_mut(shape.first_prediction()..shape.rows());
         head.backward(&self.dense, masks.last(), lanes, d_top);
-        for (index, lstm) in self.layers.iter().enumerate().rev() {
-            d_below.clear();
-            layers[index].backward(&lstm.recurrent, d_outputs, |time, d_gates| {
-                let Input::Units(kernel) = &lstm.input else { return };
-                let rows = shape.moment(time);
-                kernel.add_backward(d_gates, d_below.rows_mut(rows.clone()));
-                if let Some(mask) = masks.get(index - 1) {
-                    multiply(d_below.rows_mut(rows.clone()), mask.rows(rows));
-                }
-            });
-            std::mem::swap(&mut d_outputs, &mut d_below);
-        }
     }
+
+    /// From ∂L/∂h of a layer to that of the one below.
+    fn backward_layer(&self, index: usize, memory: &mut Memory) {
+        let Memory { shape, layers, d_outputs, masks, .. } = memory;
+        let Lstm { input, recurrent, .. } = &self.layers[index];
+        let [of_layer, below] = d_outputs;
+        below.clear();
+        layers[index].backward(recurrent, of_layer, |time, d_gates| {
+            let Input::Units(kernel) = input else { return };
+            let rows = shape.moment(time);
+            kernel.add_backward(d_gates, below.rows_mut(rows.clone()));
+            if let Some(mask) = masks.get(index - 1) {
+                multiply(below.rows_mut(rows.clone()), mask.rows(rows));
+            }
+        });
+        d_outputs.swap(0, 1);
+    }
+}
+
+/// As many as libtorch may use.
+fn threads() -> usize {
+    (tch::get_num_threads() as usize).max(1)
 }
 
 /// What flows into the first layer at a moment: the bias and the kernel's rows of what it is shown.
