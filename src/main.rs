@@ -8,6 +8,7 @@ use anyhow::Error;
 use bachdist::cli::Cli;
 use bachdist::comm::agree::{Agreed, located, place};
 use bachdist::comm::{Comm, world};
+use bachdist::model::device;
 use bachdist::phase::Phase;
 use bachdist_core::failure::{Code, code_of};
 use bachdist_core::fault;
@@ -15,6 +16,7 @@ use bachdist_core::print::tell;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    device::ask_for_equal_bits();
     // A panic has said its line by then, and ended the other ranks.
     let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Code::Internal as u8);
     ExitCode::from(code)

@@ -1,7 +1,9 @@
 //! RMSprop on flat buffers, with ε outside the root: Keras of 2019 and PyTorch (Tieleman and Hinton 2012). Before
-//! it, what may be done to the gradient and the step size.
+//! it, what may be done to the gradient and the step size. `on_device` does the same to tensors on a GPU.
 //!
 //! Only additions, products, quotients and roots, which every processor rounds alike.
+
+pub mod on_device;
 
 use bachdist_core::compute::vectorized;
 use bachdist_core::config::Optimizer;

@@ -17,8 +17,8 @@ const BATCH: u64 = 256;
 pub fn predict(checkpoint: &Checkpoint, device: Device, pieces: &[Piece]) -> Result<Vec<f32>> {
     let length = checkpoint.config()?.data.sequence_length;
     let windows = Windows::new(pieces, length);
-    let mut model = Model::new(checkpoint.architecture, device);
-    model.load(&checkpoint.parameters);
+    let mut model = Model::new(checkpoint.architecture, device)?;
+    model.load(&checkpoint.parameters)?;
     let mut predictions = Vec::new();
     for first in (0..windows.len()).step_by(BATCH as usize) {
         let numbers = first..windows.len().min(first + BATCH);

@@ -62,7 +62,7 @@ pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
     let (multiply_add, memory_copy) = (peak::measure(comm), ceilings::memory_copy(comm, 4 * length));
     let line = (comm.size() > 1).then(|| exchange::measure(comm, length));
     let setup = Setup::new(comm, plan);
-    let mut stepper = Stepper::new(comm, plan, &setup);
+    let mut stepper = Stepper::new(comm, plan, &setup)?;
     let list = products_of(comm, plan);
     // On a CPU a step is made of our own products.
     let mut own_products =
@@ -82,7 +82,7 @@ pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
         if number > 0 {
             rounds.push(Round { products: own_products.min(by_libtorch), by_libtorch, steps });
             own.extend(times);
-            copies.push(stepper.copy());
+            copies.push(stepper.copy()?);
         }
     }
     let step = step_of(plan, &rounds, own, median(copies));

@@ -1,6 +1,7 @@
 //! A step by phase: the trainer's own parts one after another, with a clock between them.
 //!
-//! Forward is timed by a pass of its own, without dropout; backward is what is left of the gradient.
+//! Forward is timed by a pass of its own, without dropout; backward is what is left of the gradient. On a GPU the clock
+//! waits for every part, which a step does not, and nothing is loaded ahead: the parts are longer than the step.
 
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::model::device::synchronize;
 use crate::model::{Model, init};
 use crate::phase::Phase;
 use crate::train::plan::Plan;
-use crate::train::step::{LaneReport, Trainer};
+use crate::train::step::{LaneReport, Loaded, Trainer};
 
 /// Seconds of a step and of its parts on one rank.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -82,18 +83,19 @@ struct Part<'a> {
 
 impl<'a> Stepper<'a> {
     /// From the initial weights on.
-    pub fn new(comm: &'a dyn Comm, plan: &Plan, setup: &'a Setup) -> Self {
+    pub fn new(comm: &'a dyn Comm, plan: &Plan, setup: &'a Setup) -> Result<Self> {
         let device = plan.device;
-        let part = |comm, (config, share): &'a (Config, Share)| {
+        let part = |comm, (config, share): &'a (Config, Share)| -> Result<Part<'a>> {
             let parameters = init::parameters(plan.architecture, config.train.seed);
             let mean_square = vec![0.0; parameters.len()];
             let windows = Windows::new(&setup.pieces, config.training_length());
-            let model = Model::new(plan.architecture, device);
+            let model = Model::new(plan.architecture, device)?;
             let state = (parameters, mean_square);
-            Part { trainer: Trainer::new(comm, config, windows, share.clone(), model, state), next: 0 }
+            let trainer = Trainer::new(comm, config, windows, share.clone(), model, state)?;
+            Ok(Part { trainer, next: 0 })
         };
-        let alone = setup.alone.as_ref().map(|setup| part(&Solo, setup));
-        Stepper { comm, device, together: part(comm, &setup.together), alone }
+        let alone = setup.alone.as_ref().map(|setup| part(&Solo, setup)).transpose()?;
+        Ok(Stepper { comm, device, together: part(comm, &setup.together)?, alone })
     }
 
     /// A step of all ranks, and a pass forward on the same windows.
@@ -111,14 +113,13 @@ impl<'a> Stepper<'a> {
     }
 
     /// The seconds of the copy that a checkpoint holds training for.
-    pub fn copy(&self) -> f64 {
+    pub fn copy(&self) -> Result<f64> {
         barrier(self.comm);
-        let Trainer { parameters, mean_square, .. } = &self.together.trainer;
         let begin = Instant::now();
-        let copy = std::hint::black_box((parameters.clone(), mean_square.clone()));
+        let copy = std::hint::black_box(self.together.trainer.state()?);
         let seconds = begin.elapsed().as_secs_f64();
         drop(copy);
-        seconds
+        Ok(seconds)
     }
 }
 
@@ -155,17 +156,18 @@ impl Part<'_> {
 
         let begin = Instant::now();
         let mut clock = Clock::begin(device);
-        let weight_drop = trainer.load_for_training(step);
+        trainer.load_weights(step)?;
         let weights = clock.lap();
-        let (lanes, seen) = trainer.load(&batch);
+        let Loaded { lanes, seen } = trainer.load(&batch);
         let data = clock.lap();
-        let sums = trainer.gradient(step, &lanes)?;
+        trainer.begin(step, &lanes)?;
+        let sums = trainer.finish()?;
         let of_gradient = clock.lap();
         let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, asked: 0 });
         let reports = trainer.gather(own);
-        trainer.exchange(batch.windows * lanes[0][0].predictions);
+        trainer.exchange(batch.windows * lanes[0][0].predictions)?;
         let exchange = clock.lap();
-        let updated = trainer.update(step, &weight_drop);
+        let updated = trainer.update(step)?;
         let update = clock.lap();
         let whole = begin.elapsed().as_secs_f64();
 
@@ -178,7 +180,7 @@ impl Part<'_> {
 
     /// The seconds of a pass forward on the windows of the last step.
     fn forward(&mut self, device: Device) -> Result<f64> {
-        let (lanes, _) = self.trainer.load(&self.trainer.batches().batch(self.next - 1));
+        let Loaded { lanes, .. } = self.trainer.load(&self.trainer.batches().batch(self.next - 1));
         let mut clock = Clock::begin(device);
         self.trainer.predict(&lanes[0])?;
         Ok(clock.lap())
@@ -198,16 +200,15 @@ mod tests {
         config.train.device = "cpu".into();
         let plan = Plan::together(&Solo, std::path::Path::new("tiny"), config).unwrap();
         let setup = Setup::new(&Solo, &plan);
-        let mut timed = Stepper::new(&Solo, &plan, &setup);
-        let mut plain = Stepper::new(&Solo, &plan, &setup).together.trainer;
+        let mut timed = Stepper::new(&Solo, &plan, &setup).unwrap();
+        let mut plain = Stepper::new(&Solo, &plan, &setup).unwrap().together.trainer;
         for step in 0..3 {
             let times = timed.together().unwrap();
             plain.step(step, 0).unwrap();
             let parts = times.weights + times.data + times.gradient + times.exchange + times.update;
             assert!(parts <= times.step, "{times:?}");
         }
-        assert_eq!(timed.together.trainer.parameters, plain.parameters);
-        assert_eq!(timed.together.trainer.mean_square, plain.mean_square);
+        assert_eq!(timed.together.trainer.state().unwrap(), plain.state().unwrap());
     }
 
     #[test]
@@ -217,7 +218,7 @@ mod tests {
         let plan = Plan::together(&Solo, std::path::Path::new("tiny"), config).unwrap();
         assert!(plan.windows().len() < 2000);
         let setup = Setup::new(&Solo, &plan);
-        let batches = Stepper::new(&Solo, &plan, &setup).together.trainer.batches();
+        let batches = Stepper::new(&Solo, &plan, &setup).unwrap().together.trainer.batches();
         assert_eq!(batches.batch(0).windows, 2000);
     }
 }

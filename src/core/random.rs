@@ -31,12 +31,17 @@ pub enum Purpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream(u64);
 
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// From one state of SplitMix64 to the next.
+pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// The mixer's shifts; what each came to is multiplied, but for the last.
+pub const SHIFTS: [u32; 3] = [30, 27, 31];
+/// The mixer's multipliers.
+pub const MULTIPLIERS: [u64; 2] = [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
 
 fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    z = (z ^ (z >> SHIFTS[0])).wrapping_mul(MULTIPLIERS[0]);
+    z = (z ^ (z >> SHIFTS[1])).wrapping_mul(MULTIPLIERS[1]);
+    z ^ (z >> SHIFTS[2])
 }
 
 impl Stream {
@@ -50,6 +55,11 @@ impl Stream {
     /// The stream inside this one for one more coordinate.
     pub fn of(self, coordinate: u64) -> Self {
         Stream(mix(mix(self.0.wrapping_add(GOLDEN)) ^ coordinate))
+    }
+
+    /// Its number `index` is the mixer's of this key plus `index + 1` times [`GOLDEN`].
+    pub fn key(self) -> u64 {
+        self.0
     }
 
     /// 64 random bits.

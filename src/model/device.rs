@@ -36,6 +36,20 @@ pub fn choose(name: &str, comm: &dyn Comm) -> Result<Device> {
     )
 }
 
+/// Asks cuBLAS for the same bits in every run, unless the environment says something else: cuDNN's layers multiply on
+/// several streams, and the memory that a product gets must not depend on which comes first (see PyTorch on
+/// `nn.LSTM`). Must be called before anything else, while the process has one thread.
+pub fn ask_for_equal_bits() {
+    const VARIABLE: &str = "CUBLAS_WORKSPACE_CONFIG";
+    if std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: no other thread reads the environment, because there is none yet.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::env::set_var(VARIABLE, ":4096:2");
+        }
+    }
+}
+
 /// Loads libtorch's CUDA half, which the executable is not linked to, so that it also runs where there is none.
 fn load_cuda() {
     // The library's constructors register its kernels with libtorch. It is never unloaded.

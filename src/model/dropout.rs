@@ -4,6 +4,7 @@
 use bachdist_core::compute::vectorized;
 use bachdist_core::random::{Purpose, Stream};
 
+#[cfg(test)]
 use super::LaneBatch;
 
 /// The masks of one step.
@@ -43,14 +44,20 @@ impl Dropout {
         threshold > 0 && random() < threshold
     }
 
+    /// The random words of a layer's output for a row of the global batch: that of a unit after a note has the index
+    /// `time * units + unit`.
+    pub fn stream(&self, row: usize, layer: usize) -> Stream {
+        let step = Stream::new(self.seed, Purpose::Dropout, &[self.step]);
+        step.of(row as u64).of(self.member << 32 | layer as u64)
+    }
+
     /// The mask of a layer's output after a note, for a row of the global batch: 0 for what is dropped, 1 / (1 − rate)
     /// for the rest (inverted dropout, as Keras and PyTorch have it).
     pub fn mask_row(&self, row: usize, layer: usize, time: usize, mask: &mut [f32]) {
         let kept = (1.0 / (1.0 - self.rate)) as f32;
         // A random word below the threshold drops its unit.
         let threshold = (self.rate * 2f64.powi(64)) as u64;
-        let step = Stream::new(self.seed, Purpose::Dropout, &[self.step]);
-        let stream = step.of(row as u64).of(self.member << 32 | layer as u64);
+        let stream = self.stream(row, layer);
         let first = (time * mask.len()) as u64;
         vectorized(
             #[inline(always)]
@@ -63,6 +70,7 @@ impl Dropout {
     }
 
     /// The masks of a lane's rows, padding included. `shape` is (T, R, H) or (Q·R, D).
+    #[cfg(test)]
     pub fn mask(&self, lane: &LaneBatch, layer: usize, shape: &[i64]) -> Vec<f32> {
         let units = shape[shape.len() - 1] as usize;
         let mut mask = vec![0.0; shape.iter().product::<i64>() as usize];

@@ -1,21 +1,24 @@
 //! The network as training computes it: loss and gradient of a rank's lanes.
 //!
 //! On a CPU [`cpu`] does the work, on CUDA [`autograd`], through libtorch's graph and cuDNN; the latter also runs
-//! on a CPU, as the oracle of the former. `init` draws weights, `dropout` masks; `device` chooses where.
+//! on a CPU, as the oracle of the former. `init` draws weights, `dropout` and `weight_drop` masks;
+//! `device` chooses where, `staging` is the way to a GPU and back, `device_random` makes the masks there.
 
 pub mod autograd;
 pub mod cpu;
 pub mod device;
+pub mod device_random;
 pub mod dropout;
 pub mod init;
 mod lane;
+pub mod staging;
 pub mod weight_drop;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::compute::functions::{exp, ln};
 use bachdist_core::network::Architecture;
-use tch::Device;
+use tch::{Device, Tensor};
 
 use dropout::Dropout;
 pub use lane::LaneBatch;
@@ -37,19 +40,20 @@ pub enum Member {
 }
 
 impl Member {
-    fn new(architecture: Architecture, device: Device) -> Self {
-        match device {
+    fn new(architecture: Architecture, device: Device) -> Result<Self> {
+        Ok(match device {
             Device::Cpu => Member::Cpu(Box::new(cpu::Network::new(architecture))),
-            _ => Member::Autograd(autograd::Network::new(architecture, device)),
-        }
+            _ => Member::Autograd(autograd::Network::new(architecture, device)?),
+        })
     }
 
     /// Takes new values for all parameters.
-    pub fn load(&mut self, parameters: &[f32]) {
+    pub fn load(&mut self, parameters: &[f32]) -> Result<()> {
         match self {
             Member::Cpu(network) => network.load(parameters),
-            Member::Autograd(network) => network.load(parameters),
+            Member::Autograd(network) => network.load(parameters)?,
         }
+        Ok(())
     }
 
     /// Loss and right predictions of each of a rank's lanes in training; they are a node of the tree of lanes, in
@@ -82,9 +86,9 @@ impl Member {
 
 impl Model {
     /// The network on a device, with room for its parameters; [`Model::load`] fills them in.
-    pub fn new(architecture: Architecture, device: Device) -> Self {
-        let member = |_| Member::new(architecture.member(), device);
-        Model::of((0..architecture.members).map(member).collect(), architecture.classes)
+    pub fn new(architecture: Architecture, device: Device) -> Result<Self> {
+        let members = (0..architecture.members).map(|_| Member::new(architecture.member(), device));
+        Ok(Model::of(members.collect::<Result<_>>()?, architecture.classes))
     }
 
     /// Of these members, at least one, over so many classes.
@@ -93,10 +97,27 @@ impl Model {
     }
 
     /// Takes new values for all parameters.
-    pub fn load(&mut self, parameters: &[f32]) {
+    pub fn load(&mut self, parameters: &[f32]) -> Result<()> {
         let length = parameters.len() / self.members.len();
         let parts = parameters.chunks_exact(length);
-        self.members.iter_mut().zip(parts).for_each(|(member, part)| member.load(part));
+        self.members.iter_mut().zip(parts).try_for_each(|(member, part)| member.load(part))
+    }
+
+    /// The same from a flat tensor on the device, where the members are by libtorch's graph.
+    pub fn load_tensor(&mut self, parameters: &Tensor) -> Result<()> {
+        let length = parameters.size()[0] / self.members.len() as i64;
+        let parts = parameters.f_split(length, 0)?;
+        let mut networks = self.autograd().into_iter().flatten().zip(parts);
+        networks.try_for_each(|(network, part)| network.load_tensor(&part))
+    }
+
+    /// The members by libtorch's graph, if that is what they are.
+    pub fn autograd(&mut self) -> Option<Vec<&mut autograd::Network>> {
+        let network = |member| match member {
+            &mut Member::Autograd(ref mut network) => Some(network),
+            Member::Cpu(_) => None,
+        };
+        self.members.iter_mut().map(network).collect()
     }
 
     /// Loss and right predictions of each of a rank's lanes in training, summed over all members: every one learns by

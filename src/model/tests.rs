@@ -75,8 +75,8 @@ proptest! {
         let dropout = Dropout { rate, input_rate: rate / 2.0, seed, step: 3, member: 1 };
         let mut written = cpu::Network::new(architecture);
         written.load(&parameters);
-        let mut graph = autograd::Network::new(architecture, Device::Cpu);
-        graph.load(&parameters);
+        let mut graph = autograd::Network::new(architecture, Device::Cpu).unwrap();
+        graph.load(&parameters).unwrap();
         let [mut ours, mut oracle] = [0, 1].map(|_| vec![0.0; architecture.len()]);
         let sums = written.gradient(&lanes, &dropout, &mut ours);
         let expected = graph.gradient(&lanes, &dropout, &mut oracle).unwrap();
@@ -126,8 +126,8 @@ fn members_learn_by_themselves_and_are_averaged() {
     let parameters = init::parameters(two, 5);
     let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 5, step: 3, member: 0 };
     let lanes = [1, 2].map(|seed| lanes(2, 8, 6, Objective::Last, 3, seed)).to_vec();
-    let mut model = Model::new(two, Device::Cpu);
-    model.load(&parameters);
+    let mut model = Model::new(two, Device::Cpu).unwrap();
+    model.load(&parameters).unwrap();
     let mut both = vec![0.0; two.len()];
     model.gradient(&lanes, &dropout, &mut both).unwrap();
     let evaluated = model.evaluate(&lanes[0]).unwrap();

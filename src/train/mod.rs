@@ -3,6 +3,7 @@
 //! [`plan`] says what would be done; [`run`] does it. Every rank runs the same loop and takes the same
 //! branches; rank 0 alone reports and saves, through its recorder.
 
+mod engine;
 mod fallback;
 mod music;
 pub mod plan;
@@ -70,13 +71,13 @@ pub fn run(
     progress: Progress,
 ) -> Result<Ended> {
     // Before the run is claimed: a launch that has no room for its network must not take it from another.
-    let model = Model::new(plan.architecture, plan.device);
+    let model = Model::new(plan.architecture, plan.device)?;
     let (start, run) = start::start(comm, plan, resume)?;
     let recorder = agree(comm, run.map(|run| Recorder::open(run, plan, &start, comm, progress)).transpose())?;
     let validations = share_validations(comm, recorder.as_ref());
     let Start { step, parameters, mean_square, epoch, seen, .. } = start;
     let state = (parameters, mean_square);
-    let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.share.clone(), model, state);
+    let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.share.clone(), model, state)?;
     let totals = Totals { epoch, seen };
     let longest_step = Duration::ZERO;
     let mut training =
@@ -121,7 +122,7 @@ impl Training<'_> {
                     return Ok(Ended::Done);
                 }
                 if self.plan.config.train.early_stop.is_some_and(|most| self.validations.since >= most) {
-                    self.save();
+                    self.save()?;
                     return Ok(Ended::Early);
                 }
                 asked = self.advance()?;
@@ -166,7 +167,7 @@ impl Training<'_> {
             recorder.step(standing);
         }
         if due {
-            self.save();
+            self.save()?;
         }
         Ok(asked)
     }
@@ -184,24 +185,26 @@ impl Training<'_> {
                 }
                 if self.validations.add(self.step, sums.mean_loss()) {
                     // Retention keeps it, once it is there.
-                    self.save();
+                    self.save()?;
                 }
                 Ok(0)
             }
             Validated::Asked(asked) => {
-                self.save();
+                self.save()?;
                 Ok(asked)
             }
         }
     }
 
     /// Hands this step's checkpoint to the saving thread.
-    fn save(&mut self) {
+    fn save(&mut self) -> Result<()> {
         // Out of its place, so that it can take a copy of the rest.
         if let Some(mut recorder) = self.recorder.take() {
-            recorder.save(self.step, || self.checkpoint());
+            let saved = recorder.save(self.step, || self.checkpoint());
             self.recorder = Some(recorder);
+            saved?;
         }
+        Ok(())
     }
 
     /// Ranks wait for each other much longer than the longest step.
@@ -211,19 +214,19 @@ impl Training<'_> {
     }
 
     /// A copy of everything needed to go on.
-    fn checkpoint(&self) -> Checkpoint {
-        let parameters = self.trainer.parameters.clone();
+    fn checkpoint(&self) -> Result<Checkpoint> {
+        let (parameters, mean_square) = self.trainer.state()?;
         fault::at("copy");
-        Checkpoint {
+        Ok(Checkpoint {
             step: self.step,
             identity: self.plan.config.identity(),
             architecture: self.plan.architecture,
             parameters,
-            mean_square: self.trainer.mean_square.clone(),
+            mean_square,
             epoch: self.totals.epoch,
             seen: self.totals.seen,
             corpus: self.plan.training.clone(),
-        }
+        })
     }
 
     /// Waits until everything is safe.
@@ -231,10 +234,8 @@ impl Training<'_> {
         Phase::End.enter();
         fault::at("close");
         let recorder = self.recorder.take();
-        let closing = recorder.map(|recorder| {
-            let last = self.checkpoint();
-            move || recorder.close(&last, ended)
-        });
+        let last = recorder.is_some().then(|| self.checkpoint()).transpose()?;
+        let closing = recorder.zip(last).map(|(recorder, last)| move || recorder.close(&last, ended));
         let closed = meanwhile(self.comm, closing);
         agree(self.comm, closed.unwrap_or(Ok(())))
     }

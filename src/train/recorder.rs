@@ -113,13 +113,13 @@ impl Recorder {
     }
 
     /// Hands the checkpoint of a step to the saving thread, once.
-    pub fn save(&mut self, step: u64, copy: impl FnOnce() -> Checkpoint) {
+    pub fn save(&mut self, step: u64, copy: impl FnOnce() -> Result<Checkpoint>) -> Result<()> {
         let Some(saver) = self.saver.as_ref().filter(|_| self.failed.is_none() && step > self.handed_over)
         else {
-            return;
+            return Ok(());
         };
         let begin = Instant::now();
-        let checkpoint = copy();
+        let checkpoint = copy()?;
         self.handed_over = step;
         let best = self.validations.best.map(|best| best.step);
         let given_up = saver.save(Job { checkpoint, metrics: self.report.metrics_object(), best });
@@ -128,6 +128,7 @@ impl Recorder {
             self.report
                 .line(&format!("note: gave up the checkpoint of step {step}: too many wait for the storage"));
         }
+        Ok(())
     }
 
     fn keep_error(&mut self, result: Result<()>) {

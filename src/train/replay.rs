@@ -28,10 +28,10 @@ pub fn replay(
     device.clone_into(&mut config.train.device);
     comm.set_patience(config.train.patience(None));
     let (share, device) = agree(comm, plan::place(comm, &config.train).map_err(Into::into))?;
-    let model = Model::new(checkpoint.architecture, device);
+    let model = Model::new(checkpoint.architecture, device)?;
     let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());
     let state = (checkpoint.parameters, checkpoint.mean_square);
-    let mut trainer = Trainer::new(comm, &config, windows, share, model, state);
+    let mut trainer = Trainer::new(comm, &config, windows, share, model, state)?;
     let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };
     for step in checkpoint.step..last {
         Phase::Step(step + 1).enter();
@@ -42,7 +42,7 @@ pub fn replay(
         totals.add(&trainer.batches().batch(step), sums, loaded);
         made(step + 1);
     }
-    let Trainer { parameters, mean_square, .. } = trainer;
+    let (parameters, mean_square) = trainer.state()?;
     let Totals { epoch, seen } = totals;
     Ok(Checkpoint { step: last, parameters, mean_square, epoch, seen, ..checkpoint })
 }

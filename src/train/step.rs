@@ -9,7 +9,6 @@ mod reports;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::compute::vectorized;
 use bachdist_core::config::Config;
 use bachdist_core::corpus::CLASSES;
 use bachdist_core::corpus::audit::Seen;
@@ -18,12 +17,13 @@ use bachdist_core::corpus::windows::Windows;
 use bachdist_core::fault;
 use bachdist_core::network::Architecture;
 
+use super::engine::{Engine, State};
 use crate::comm::Comm;
 use crate::comm::share::Share;
 use crate::model::dropout::Dropout;
 use crate::model::weight_drop::WeightDrop;
 use crate::model::{LaneBatch, Model};
-use crate::optim;
+pub use load::Loaded;
 pub use reports::LaneReport;
 use reports::fold;
 
@@ -35,15 +35,9 @@ pub struct Trainer<'a> {
     batches: Batches,
     share: Share,
     architecture: Architecture,
-    model: Model,
-    /// The weights, with the same bits on every rank.
-    pub parameters: Vec<f32>,
-    /// RMSprop's running mean of squared gradients, likewise.
-    pub mean_square: Vec<f32>,
-    /// This rank's gradient, then all ranks'. A little longer than the parameters, if ranks do not divide them.
-    gradient: Vec<f32>,
-    /// Memory for the parts that the ranks send.
-    parts: Vec<f32>,
+    engine: Engine,
+    /// The lanes of a step that is still to come.
+    ahead: Option<(u64, Loaded)>,
 }
 
 /// What a step came to, the same on every rank.
@@ -93,26 +87,12 @@ impl<'a> Trainer<'a> {
         windows: Windows<'a>,
         share: Share,
         model: Model,
-        (parameters, mean_square): (Vec<f32>, Vec<f32>),
-    ) -> Self {
+        state: State,
+    ) -> Result<Self> {
         let batches = Batches::new(&windows, &config.train);
         let architecture = Architecture::new(&config.model, CLASSES);
-        // Every rank has an equal slice to sum.
-        let gradient = vec![0.0; parameters.len().next_multiple_of(comm.size())];
-        let parts = Vec::new();
-        Trainer {
-            comm,
-            config,
-            windows,
-            batches,
-            share,
-            architecture,
-            model,
-            parameters,
-            mean_square,
-            gradient,
-            parts,
-        }
+        let engine = Engine::new(model, architecture, state, comm.size())?;
+        Ok(Trainer { comm, config, windows, batches, share, architecture, engine, ahead: None })
     }
 
     /// How windows become batches.
@@ -123,10 +103,12 @@ impl<'a> Trainer<'a> {
     /// Makes one step. `asked` is this rank's part in what all ranks learn together.
     pub fn step(&mut self, step: u64, asked: u64) -> Result<Outcome> {
         let batch = self.batches.batch(step);
-        let weight_drop = self.load_for_training(step);
+        self.load_weights(step)?;
 
-        let (lanes, seen) = self.load(&batch);
-        let mut sums = self.gradient(step, &lanes)?;
+        let Loaded { lanes, seen } = self.take_loaded(step);
+        self.begin(step, &lanes)?;
+        self.load_ahead(step + 1)?;
+        let mut sums = self.finish()?;
         if fault::at("loss") {
             sums[0].loss = f64::NAN;
         }
@@ -137,9 +119,9 @@ impl<'a> Trainer<'a> {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
         fault::at("exchange");
-        self.exchange(batch.windows * lanes[0][0].predictions);
+        self.exchange(batch.windows * lanes[0][0].predictions)?;
         fault::at("exchanged");
-        if !self.update(step, &weight_drop) {
+        if !self.update(step)? {
             return Ok(Outcome::NonFinite { lane: None });
         }
         let LaneReport { sums, seen, asked } = fold(reports);
@@ -149,83 +131,57 @@ impl<'a> Trainer<'a> {
     /// Loss and right predictions of a batch that is not trained on, and what the ranks ask for.
     pub fn evaluate(&mut self, windows: &Windows<'_>, batch: &Batch, asked: u64) -> Result<(EpochSums, u64)> {
         let lanes = self.load_in_order(windows, batch);
-        let sums = self.model.evaluate(&lanes)?;
+        let sums = self.engine.model().evaluate(&lanes)?;
         let own = sums.into_iter().map(|sums| LaneReport { sums, asked, ..LaneReport::default() });
         let LaneReport { sums, asked, .. } = fold(self.gather(own));
         Ok((sums, asked))
     }
 
-    /// Gives the model the weights that take part in a step, and gives back which of them do.
-    pub fn load_for_training(&mut self, step: u64) -> WeightDrop {
+    /// Gives the network the weights that take part in a step.
+    pub fn load_weights(&mut self, step: u64) -> Result<()> {
         let Config { model, train, .. } = self.config;
-        let weight_drop = WeightDrop { rate: model.weight_drop, seed: train.seed, step };
-        if weight_drop.rate == 0.0 {
-            self.model.load(&self.parameters);
-        } else {
-            let mut parameters = self.parameters.clone();
-            weight_drop.apply(self.architecture, &mut parameters);
-            self.model.load(&parameters);
-        }
-        weight_drop
+        self.engine.load(&WeightDrop { rate: model.weight_drop, seed: train.seed, step })
     }
 
-    /// Gives the model the weights of now, for [`Trainer::evaluate`].
-    pub fn load_model(&mut self) {
-        self.model.load(&self.parameters);
+    /// Gives the network the weights of now, for [`Trainer::evaluate`].
+    pub fn load_all_weights(&mut self) -> Result<()> {
+        self.engine.load(&WeightDrop::default())
     }
 
-    /// Forward and backward on the rank's lanes, as every member gets them. Leaves the sum of their gradients.
-    pub fn gradient(&mut self, step: u64, lanes: &[Vec<LaneBatch>]) -> Result<Vec<EpochSums>> {
+    /// Forward and backward on the rank's lanes, as every member gets them. A GPU only begins.
+    pub fn begin(&mut self, step: u64, lanes: &[Vec<LaneBatch>]) -> Result<()> {
+        let dropout = self.dropout(step);
+        self.engine.begin(lanes, &dropout)
+    }
+
+    /// Waits for what was begun. Leaves the sum of the lanes' gradients.
+    pub fn finish(&mut self) -> Result<Vec<EpochSums>> {
+        self.engine.finish()
+    }
+
+    fn dropout(&self, step: u64) -> Dropout {
         let Config { model, train, .. } = self.config;
         let (rate, input_rate) = (model.dropout, model.input_dropout);
-        let dropout = Dropout { rate, input_rate, seed: train.seed, step, member: 0 };
-        let length = self.parameters.len();
-        self.model.gradient(lanes, &dropout, &mut self.gradient[..length])
+        Dropout { rate, input_rate, seed: train.seed, step, member: 0 }
     }
 
     /// Forward alone, without dropout.
     pub fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {
-        self.model.predict(lanes)
+        self.engine.model().predict(lanes)
     }
 
-    /// Leaves the mean gradient of a batch's predictions on every rank, from each rank's sum over its lanes: every rank
-    /// sums one slice over all ranks along the tree (all-to-all), then all slices go to all (all-gather). That is
-    /// a ring's traffic.
-    pub fn exchange(&mut self, predictions: usize) {
-        let Trainer { comm, share, gradient, parts, .. } = self;
-        let slice = gradient.len() / comm.size();
-        if comm.size() == 1 {
-            divide(gradient, predictions);
-            return;
-        }
-        parts.resize(gradient.len(), 0.0);
-        comm.all_to_all(gradient, parts);
-        share.sum_ranks(parts);
-        divide(&mut parts[..slice], predictions);
-        comm.all_gather(&parts[..slice], gradient);
+    /// Leaves the mean gradient of a batch's predictions on every rank.
+    pub fn exchange(&mut self, predictions: usize) -> Result<()> {
+        self.engine.exchange(self.comm, &self.share, predictions)
     }
 
-    /// Updates the weights by the mean gradient; false, and no update, if that is not finite. The whole gradient is
-    /// looked at, so that all ranks see the same, whatever each one's part was.
-    pub fn update(&mut self, step: u64, weight_drop: &WeightDrop) -> bool {
-        let gradient = &mut self.gradient[..self.parameters.len()];
-        weight_drop.apply(self.architecture, gradient);
-        let is_finite = vectorized(
-            #[inline(always)]
-            || gradient.iter().fold(true, |all, x| all & x.is_finite()),
-        );
-        if is_finite {
-            let member = self.architecture.member().len();
-            let state = (&mut self.parameters[..], &mut self.mean_square[..]);
-            optim::update(&self.config.optimizer, step, member, state, gradient);
-        }
-        is_finite
+    /// Updates the weights by the mean gradient; false, and no update, if that is not finite.
+    pub fn update(&mut self, step: u64) -> Result<bool> {
+        self.engine.update(&self.config.optimizer, step)
     }
-}
 
-fn divide(sums: &mut [f32], predictions: usize) {
-    vectorized(
-        #[inline(always)]
-        || sums.iter_mut().for_each(|x| *x /= predictions as f32),
-    );
+    /// A copy of the weights and of RMSprop's running mean of squared gradients, the same bits on every rank.
+    pub fn state(&self) -> Result<State> {
+        self.engine.state()
+    }
 }

@@ -21,7 +21,7 @@ pub enum Validated {
 impl Trainer<'_> {
     /// Validates on these windows, in their order. Before each batch `asked` says what this rank asks of all.
     pub fn validate(&mut self, windows: &Windows<'_>, asked: impl Fn() -> u64) -> Result<Validated> {
-        self.load_model();
+        self.load_all_weights()?;
         let batches = Batches { windows: windows.len(), ..self.batches() };
         let mut whole = EpochSums::default();
         for number in 0..batches.steps_per_epoch() {

@@ -73,8 +73,8 @@ impl Case {
 
     /// The case's network by libtorch's graph.
     pub fn network(&self) -> autograd::Network {
-        let mut network = autograd::Network::new(self.architecture(), Device::Cpu);
-        network.load(&self.flat(""));
+        let mut network = autograd::Network::new(self.architecture(), Device::Cpu).unwrap();
+        network.load(&self.flat("")).unwrap();
         network
     }
 

@@ -42,8 +42,8 @@ fn random_parameters(architecture: Architecture, scales: Scales, seed: u64) -> V
 
 /// The largest difference between the two networks' probabilities, over all windows and classes.
 fn difference(architecture: Architecture, parameters: &[f32], windows: &[(Vec<u8>, u8)]) -> f32 {
-    let mut network = autograd::Network::new(architecture, Device::Cpu);
-    network.load(parameters);
+    let mut network = autograd::Network::new(architecture, Device::Cpu).unwrap();
+    network.load(parameters).unwrap();
     let lane = lane(0, windows.len().next_multiple_of(8), windows);
     let theirs = floats(&tch::no_grad(|| network.forward(&lane, None)).unwrap().exp());
 

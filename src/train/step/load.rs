@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use anyhow::Result;
 use bachdist_core::config::Objective;
 use bachdist_core::corpus::CLASSES;
 use bachdist_core::corpus::audit::Seen;
@@ -14,6 +15,14 @@ use bachdist_core::random::{Purpose, Stream};
 use super::Trainer;
 use crate::model::LaneBatch;
 
+/// A rank's part of a batch.
+pub struct Loaded {
+    /// The rank's lanes as every member of the network gets them.
+    pub lanes: Vec<Vec<LaneBatch>>,
+    /// What was loaded for each lane.
+    pub seen: Vec<Seen>,
+}
+
 impl<'a> Trainer<'a> {
     /// The windows of a step's lane, as a person finds them: `piece.mid:17` begins with the piece's note 17, from 0.
     pub fn names_of_windows(&self, step: u64, lane: usize) -> Vec<String> {
@@ -21,12 +30,32 @@ impl<'a> Trainer<'a> {
         windows.iter().map(|window| format!("{}:{}", self.windows.piece(window).name, window.at)).collect()
     }
 
-    /// The rank's lanes of a batch as every member of the network gets them, and what was loaded for each lane.
-    pub fn load(&self, batch: &Batch) -> (Vec<Vec<LaneBatch>>, Vec<Seen>) {
+    /// The rank's part of a step, if it was not loaded before.
+    pub(super) fn take_loaded(&mut self, step: u64) -> Loaded {
+        match self.ahead.take() {
+            Some((of, loaded)) if of == step => loaded,
+            _ => self.load(&self.batches.batch(step)),
+        }
+    }
+
+    /// Loads a later step's part, where that costs nothing because a GPU is at work.
+    pub(super) fn load_ahead(&mut self, step: u64) -> Result<()> {
+        if self.engine.stages() {
+            let loaded = self.load(&self.batches.batch(step));
+            let dropout = self.dropout(step);
+            self.engine.stage(&loaded.lanes, &dropout)?;
+            self.ahead = Some((step, loaded));
+        }
+        Ok(())
+    }
+
+    /// The rank's part of a batch.
+    pub fn load(&self, batch: &Batch) -> Loaded {
         let (windows, seen): (Vec<_>, Vec<_>) =
             self.own_lanes().map(|lane| self.load_lane(batch, lane)).unzip();
         let members = 0..self.architecture.members as u64;
-        (members.map(|member| self.lanes_of_member(batch, &windows, member)).collect(), seen)
+        let lanes = members.map(|member| self.lanes_of_member(batch, &windows, member)).collect();
+        Loaded { lanes, seen }
     }
 
     /// The rank's lanes of a batch of other windows, in their order, of which the last note is predicted.

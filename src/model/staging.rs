@@ -1,0 +1,95 @@
+//! The way between the host's memory and a device's. What crosses lies in pinned memory, which a GPU reads and writes
+//! by itself, so that neither direction waits; only [`fetch`] waits, once for all that it brings.
+//!
+//! libtorch keeps the pinned memory that was given back, and hands it out again when the copies from it are done: a
+//! run pins what one step needs. On the CPU device, where tests run this, nothing is pinned and nothing waits.
+
+#![allow(unsafe_code)]
+
+use anyhow::Result;
+use tch::{Device, Kind, Tensor};
+
+use super::device::synchronize;
+
+/// Puts numbers on a device, without waiting for the copy.
+pub fn upload(numbers: &[i64], device: Device) -> Result<Tensor> {
+    Ok(pinned(Tensor::from_slice(numbers), device)?.f_to_device_(device, Kind::Int64, true, false)?)
+}
+
+/// The same for numbers of a network.
+pub fn upload_floats(numbers: &[f32], device: Device) -> Result<Tensor> {
+    Ok(pinned(Tensor::from_slice(numbers), device)?.f_to_device_(device, Kind::Float, true, false)?)
+}
+
+fn pinned(tensor: Tensor, device: Device) -> Result<Tensor> {
+    match device {
+        // Not `pin_memory`, which warns at each call of an argument that tch cannot leave out.
+        Device::Cuda(_) => Ok(tensor.f_internal_pin_memory(device)?),
+        _ => Ok(tensor),
+    }
+}
+
+/// Brings a report (f64) and, where there is one, a gradient (f32) to the host. Waits until the device has done all
+/// that it was given.
+pub fn fetch(
+    report: &Tensor,
+    gradient: Option<&Tensor>,
+    device: Device,
+) -> Result<(Vec<f64>, Option<HostBuffer>)> {
+    // Asked not to wait, libtorch copies into pinned memory.
+    let to_host = |tensor: &Tensor, kind| tensor.f_to_device_(Device::Cpu, kind, true, true);
+    let report = to_host(report, Kind::Double)?;
+    let gradient = gradient.map(|gradient| to_host(gradient, Kind::Float)).transpose()?;
+    synchronize(device);
+    let gradient = gradient.map(|gradient| HostBuffer::new(gradient.contiguous()));
+    Ok((Vec::try_from(&report)?, gradient))
+}
+
+/// Numbers of a network in the host's memory; pinned, if they come from a GPU.
+pub struct HostBuffer(Tensor);
+
+impl HostBuffer {
+    /// Of a tensor that nobody else has and no copy is being made of or to.
+    fn new(tensor: Tensor) -> Self {
+        assert_eq!((tensor.device(), tensor.kind()), (Device::Cpu, Kind::Float));
+        assert!(tensor.is_contiguous());
+        HostBuffer(tensor)
+    }
+
+    /// The numbers.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        if self.0.numel() == 0 {
+            return &mut [];
+        }
+        // SAFETY: the tensor is contiguous, of f32 and in the host's memory (asserted by `new`, and never changed), so
+        // `numel` initialized numbers lie at its address, which is not null because there are some. `self` is its only
+        // handle: `fetch` makes it of a copy of its own, which no graph holds. That copy was complete before `new`, and
+        // `send` takes `self` along, so while this borrow lives no device reads or writes there.
+        unsafe { std::slice::from_raw_parts_mut(self.0.data_ptr().cast::<f32>(), self.0.numel()) }
+    }
+
+    /// Puts them on a device, without waiting for the copy. The memory is not used again before that is done.
+    pub fn send(self, device: Device) -> Result<Tensor> {
+        Ok(self.0.f_to_device_(device, Kind::Float, true, false)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_fetched_is_a_copy_that_can_be_changed_and_sent_back() {
+        let gradient = Tensor::from_slice(&[1f32, 2.0, 3.0]);
+        let report = Tensor::from_slice(&[0.1, f64::NAN]);
+        let (words, host) = fetch(&report, Some(&gradient), Device::Cpu).unwrap();
+        assert_eq!(words[0], 0.1);
+        assert!(words[1].is_nan());
+        let mut host = host.unwrap();
+        assert_eq!(host.as_mut_slice(), [1.0, 2.0, 3.0]);
+        host.as_mut_slice()[1] = 5.0;
+        assert_eq!(Vec::<f32>::try_from(&gradient).unwrap(), [1.0, 2.0, 3.0]);
+        let back = host.send(Device::Cpu).unwrap();
+        assert_eq!(Vec::<f32>::try_from(&back).unwrap(), [1.0, 5.0, 3.0]);
+    }
+}
