@@ -8,7 +8,7 @@ use std::f32::consts::LOG2_E;
 const ROUND: f32 = 12_582_912.0;
 
 /// ln 2 in two parts, the first of so few bits that its multiples by small whole numbers are exact.
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = (std::f64::consts::LN_2 - LN_2_HIGH as f64) as f32;
 
 /// 2ⁿ and eʳ − 1, where x = n·ln 2 + r and |r| ≤ ½ ln 2, for |x| < 88. eʳ by its Taylor series, whose next term is

@@ -203,6 +203,10 @@ impl Products<'_> {
         for (out, input) in outs.iter().zip(self.inputs) {
             let out = &out[output..output + M];
             let mut of_outputs = [0.0; M];
+            #[expect(
+                clippy::manual_memcpy,
+                reason = "numbers that are loaded one by one are broadcast by the load"
+            )]
             for m in 0..M {
                 of_outputs[m] = out[m];
             }
