@@ -176,11 +176,9 @@ def run_ours(command, **variables):
 
 
 def peer_environment(threads):
-    """Ours without what would give peers another library, and with what makes PyTorch faster."""
+    """Ours without what would give peers another library."""
     keep = {k: v for k, v in os.environ.items() if k not in ("LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")}
-    # Memory that PyTorch frees after each step comes back with fresh pages otherwise: some 10% of a step.
-    freed = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
-    return {**keep, **freed, "OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**keep, "OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def cache():

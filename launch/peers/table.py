@@ -8,7 +8,7 @@ NOTES = [
     "Training: the article's network (3 LSTM of 256, dropout 0.3, RMSprop), windows of 20, warm-up left out. Each draws "
     "its dropout by its own generator. Ours: 8 lanes, one rank of one thread a core. PyTorch eager and Keras: one "
     "process, a thread a core; DDP: gloo, a process of one thread a core. PyTorch has its inputs one-hot before the "
-    "clock starts and an allocator that keeps freed memory; Keras' epoch is shortened to the measured steps.",
+    "clock starts; Keras' epoch is shortened to the measured steps.",
     "Sampling: ours is the whole process with its start, its certificate and the written MIDI file, drawing from a "
     "nucleus of 0.9; theirs is the loop alone, without start-up or file, taking the most probable note.",
     "Reading: path to notes, files in the page cache. Ours is `data inspect`, which also looks for problems, less its "
