@@ -11,8 +11,8 @@ NOTES = [
     "clock starts; Keras' epoch is shortened to the measured steps.",
     "Sampling: ours is the whole process with its start, its certificate and the written MIDI file, drawing from a "
     "nucleus of 0.9; theirs is the loop alone, without start-up or file, taking the most probable note.",
-    "Reading: path to notes, files in the page cache. Ours is `data inspect`, which also looks for problems, less its "
-    "start-up.",
+    "Reading: path to notes, files in the page cache. Ours is `data inspect`, which also looks for problems, by its "
+    "own clock.",
 ]
 
 

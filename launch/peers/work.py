@@ -89,14 +89,14 @@ class Work:
 
     def reading(self, cores):
         """The pieces, each under many names; pretty_midi, which takes its time, reads every piece once."""
-        few, many = self.aside / "few", self.aside / "many"
+        one, many = self.aside / "one", self.aside / "many"
         paths = [pathlib.Path(file["path"]) for file in self.inspected["files"]]
-        few.mkdir()
+        one.mkdir()
         many.mkdir()
         for number, path in enumerate(paths):
-            shutil.copyfile(self.midi / path, few / f"{number:03}.mid")
+            shutil.copyfile(self.midi / path, one / f"{number:03}.mid")
             for copy in range(COPIES):
-                os.link(few / f"{number:03}.mid", many / f"{copy:03}-{number:03}.mid")
+                os.link(one / f"{number:03}.mid", many / f"{copy:03}-{number:03}.mid")
         notes = sum(len(part["notes"]) for file in self.inspected["files"] for part in file["instruments"])
 
         def rate(work, answer):
@@ -110,7 +110,7 @@ class Work:
 
         peers = [peer("symusic"), peer("pretty_midi")]
         works = [{"files": files} for files in (COPIES * len(paths), COPIES * len(paths), len(paths))]
-        ours = Reading(self.bachdist, str(few), str(many), len(paths), notes / 1000, cores)
+        ours = Reading(self.bachdist, str(many), COPIES * notes / 1000, cores)
         with ended(peers):
             label = f"{len(paths)} files"
             yield "reading", label, len(cores), "1000 notes/s", [ours, *peers], works

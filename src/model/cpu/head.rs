@@ -141,7 +141,7 @@ impl Head {
         }
     }
 
-    /// ∂L/∂score, ∂L/∂dense, and from them ∂L/∂(what the top layer put out), which is added to `d_top`.
+    /// ∂L/∂score, ∂L/∂dense, and from them ∂L/∂(what the top layer put out), which goes into `d_top`.
     pub fn backward(
         &mut self,
         [first, second]: &[Dense; 2],
@@ -150,12 +150,11 @@ impl Head {
         d_top: RowsMut<'_>,
     ) {
         self.differentiate(lanes);
-        self.d_dense.clear();
-        second.kernel.add_backward(self.scores.all(), self.d_dense.all_mut());
+        second.kernel.set_backward(self.scores.all(), self.d_dense.all_mut());
         if let Some(mask) = mask {
             multiply(self.d_dense.all_mut(), mask.all());
         }
-        first.kernel.add_backward(self.d_dense.all(), d_top);
+        first.kernel.set_backward(self.d_dense.all(), d_top);
     }
 }
 

@@ -16,12 +16,18 @@ pub struct Kernel {
     forward: Packed,
     /// (4H, inputs).
     backward: Packed,
+    /// (1, inputs): what products backward begin with.
+    zeros: Matrix,
 }
 
 impl Kernel {
     /// Room for a kernel (outputs, inputs).
     pub fn zeros(outputs: usize, inputs: usize) -> Self {
-        Kernel { forward: Packed::zeros(inputs, outputs), backward: Packed::zeros(outputs, inputs) }
+        Kernel {
+            forward: Packed::zeros(inputs, outputs),
+            backward: Packed::zeros(outputs, inputs),
+            zeros: Matrix::zeros(1, inputs),
+        }
     }
 
     /// Takes the weights.
@@ -38,6 +44,11 @@ impl Kernel {
     /// out += inputs · Wᵀ.
     pub fn add_forward(&self, inputs: Rows<'_>, out: RowsMut<'_>) {
         self.forward.add_product(inputs, out);
+    }
+
+    /// ∂L/∂inputs = ∂L/∂out · W.
+    pub fn set_backward(&self, d_out: Rows<'_>, d_inputs: RowsMut<'_>) {
+        self.backward.set_product(d_out, self.zeros.all(), d_inputs);
     }
 
     /// ∂L/∂inputs += ∂L/∂out · W.

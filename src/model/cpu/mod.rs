@@ -17,7 +17,7 @@ use std::sync::Mutex;
 
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::compute::lanes::TreeSum;
-use bachdist_core::compute::matrix::{Matrix, RowsMut};
+use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut};
 use bachdist_core::compute::vectorized;
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::parallel::in_parallel;
@@ -200,11 +200,9 @@ impl Network {
                 Input::Lookup(kernel) => look_up(kernel, lstm.bias.row(0), shape, shown, time, gates),
                 Input::Units(kernel) => {
                     let rows = shape.moment(time);
-                    let mut input = inputs[index - 1].rows_mut(rows.clone());
-                    input.copy_from(below[index - 1].outputs.rows(rows.clone()));
-                    if let Some(mask) = masks.get(index - 1) {
-                        multiply(input, mask.rows(rows.clone()));
-                    }
+                    let input = inputs[index - 1].rows_mut(rows.clone());
+                    let seen = below[index - 1].outputs.rows(rows.clone());
+                    masked(seen, masks.get(index - 1).map(|mask| mask.rows(rows.clone())), input);
                     kernel.set_forward(inputs[index - 1].rows(rows), lstm.bias.all(), gates);
                 }
             });
@@ -238,11 +236,10 @@ impl Network {
         let Memory { shape, layers, d_outputs, masks, .. } = memory;
         let Lstm { input, recurrent, .. } = &self.layers[index];
         let [of_layer, below] = d_outputs;
-        below.clear();
         layers[index].backward(recurrent, of_layer, |time, d_gates| {
             let Input::Units(kernel) = input else { return };
             let rows = shape.moment(time);
-            kernel.add_backward(d_gates, below.rows_mut(rows.clone()));
+            kernel.set_backward(d_gates, below.rows_mut(rows.clone()));
             if let Some(mask) = masks.get(index - 1) {
                 multiply(below.rows_mut(rows.clone()), mask.rows(rows));
             }
@@ -281,6 +278,19 @@ fn look_up(
                     let weights = &kernel[interval * bias.len()..];
                     gates.iter_mut().zip(weights).for_each(|(gate, weight)| *gate += weight);
                 }
+            }
+        },
+    );
+}
+
+/// What a layer sees of the one below, by the mask if there is one.
+fn masked(outputs: Rows<'_>, mask: Option<Rows<'_>>, mut out: RowsMut<'_>) {
+    let Some(mask) = mask else { return out.copy_from(outputs) };
+    vectorized(
+        #[inline(always)]
+        || {
+            for (out, (outputs, mask)) in out.iter_mut().zip(outputs.iter().zip(mask.iter())) {
+                out.iter_mut().zip(outputs).zip(mask).for_each(|((out, x), mask)| *out = x * mask);
             }
         },
     );
