@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Ended, Place, installed, link_cello, peer_python, sample, trained_copy};
+use crate::harness::{Ended, Place, Running, installed, link_cello, peer_python, sample, trained_copy};
 use crate::inspect::{melody, pitches};
 
 /// The first windows that the trained run has learnt from, as the program itself tells them.
@@ -54,6 +54,23 @@ fn one_seed_gives_one_set_of_bytes_from_a_folder_or_a_file() {
     assert_eq!(names, ["11-1.mid", "11-1.png", "11-1.wav", "11-2.mid", "11-2.png", "11-2.wav"]);
     assert!(files(&place, "a") == files(&place, "b"), "another way to the same file gives other bytes");
     assert!(files(&place, "a") == files(&place, "c"), "bachdist sample gives other bytes");
+}
+
+/// More pieces than threads, and more than are reported at once; pieces that are limited take longer than others.
+#[test]
+fn threads_share_the_pieces_out_and_nothing_shows_it() {
+    let place = trained_copy();
+    let composed = |threads: &str, count: usize, folder: &str| {
+        let mut command = place.command(sample());
+        let arguments = format!("run --seed 3 -n {count} --notes 9 --max-copy 5 --only midi -o {folder}");
+        command.args(arguments.split_whitespace()).env("OMP_NUM_THREADS", threads);
+        Running::start(&mut command).end().ok().stdout.replace(folder, "out")
+    };
+    let alone = composed("1", 15, "alone");
+    assert_eq!(alone, composed("3", 15, "shared"));
+    assert!(files(&place, "alone") == files(&place, "shared"), "other bytes on three threads");
+    let few = composed("3", 2, "few");
+    assert!(alone.starts_with(&few), "{few}\n{alone}");
 }
 
 #[test]
