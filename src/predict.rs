@@ -9,8 +9,9 @@ use tch::Device;
 
 use crate::model::{LaneBatch, Model};
 
-/// Windows that are run together; a multiple of the rows that libtorch's products need (see `corpus::batches`).
+/// Windows that are run together, and those of each lane, of which a thread takes one after another.
 const BATCH: u64 = 256;
+const LANE: usize = 64;
 
 /// (windows, C) logarithmic probabilities after each window of `data.sequence_length` notes, read from a state that
 /// has seen nothing. Windows are those of [`Windows`], in their order.
@@ -23,8 +24,8 @@ pub fn predict(checkpoint: &Checkpoint, device: Device, pieces: &[Piece]) -> Res
     for first in (0..windows.len()).step_by(BATCH as usize) {
         let numbers = first..windows.len().min(first + BATCH);
         let batch: Vec<Window<'_>> = numbers.map(|number| windows.get(number)).collect();
-        let lane = LaneBatch::new(0, BATCH as usize, length, Objective::Last, &batch);
-        predictions.extend(model.predict(&[lane])?);
+        let lane = |windows| LaneBatch::new(0, LANE, length, Objective::Last, windows);
+        predictions.extend(model.predict(&batch.chunks(LANE).map(lane).collect::<Vec<_>>())?);
     }
     Ok(predictions)
 }

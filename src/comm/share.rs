@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use bachdist_core::compute::vectorized;
+use bachdist_core::compute::add;
 
 use super::Comm;
 
@@ -76,13 +76,6 @@ impl Share {
         let parts = receive.chunks_exact(part).zip(&self.lanes);
         parts.flat_map(|(part, lanes)| &part[..lanes.len() * words]).copied().collect()
     }
-}
-
-fn add(left: &mut [f32], right: &[f32]) {
-    vectorized(
-        #[inline(always)]
-        || left.iter_mut().zip(right).for_each(|(left, right)| *left += right),
-    );
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::matrix::Matrix;
+use super::matrix::{Matrix, transpose};
 use super::product::{Tile, add_outer, for_rows, most_rows, pair, set_pair};
-use super::{PANEL, vectorized};
+use super::{PANEL, add};
 
 /// A lane's rows of a matrix: in each of some moments, some neighbouring rows.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,6 @@ pub struct TreeSum {
 
 impl TreeSum {
     /// Adds the next leaf.
-    #[inline(always)]
     pub fn push(&mut self, leaf: Vec<f32>) {
         let mut level = 0;
         let mut right = leaf;
@@ -220,20 +219,13 @@ impl Products<'_> {
 
 /// The gradient of a bias: for each lane the sum of its rows.
 pub fn bias_gradient(lanes: &[LaneRows<'_>], gradient: &mut [f32]) {
-    vectorized(
-        #[inline(always)]
-        || {
-            let mut sum = TreeSum::default();
-            for lane in lanes {
-                let mut sums = vec![0.0; gradient.len()];
-                for row in lane.numbers() {
-                    add(&mut sums, lane.matrix.row(row));
-                }
-                sum.push(sums);
-            }
-            gradient.copy_from_slice(&sum.finish());
-        },
-    );
+    let mut sum = TreeSum::default();
+    for lane in lanes {
+        let mut sums = vec![0.0; gradient.len()];
+        lane.numbers().for_each(|row| add(&mut sums, lane.matrix.row(row)));
+        sum.push(sums);
+    }
+    gradient.copy_from_slice(&sum.finish());
 }
 
 /// The gradient of the first layer's input kernel, (outputs, features): for each lane, every feature's column is the
@@ -244,28 +236,16 @@ pub fn lookup_gradient(
     gradient: &mut [f32],
 ) {
     let outputs = gradient.len() / features;
-    let by_feature = vectorized(
-        #[inline(always)]
-        || {
-            let mut sum = TreeSum::default();
-            for (lane, shown) in lanes {
-                let mut sums = vec![0.0; gradient.len()];
-                for (row, shown) in lane.numbers().zip(*shown) {
-                    for feature in shown.iter().flatten() {
-                        add(&mut sums[feature * outputs..][..outputs], lane.matrix.row(row));
-                    }
-                }
-                sum.push(sums);
+    let mut sum = TreeSum::default();
+    for (lane, shown) in lanes {
+        // For each feature (outputs).
+        let mut sums = vec![0.0; gradient.len()];
+        for (row, shown) in lane.numbers().zip(*shown) {
+            for feature in shown.iter().flatten() {
+                add(&mut sums[feature * outputs..][..outputs], lane.matrix.row(row));
             }
-            sum.finish()
-        },
-    );
-    for (output, of_output) in gradient.chunks_exact_mut(features).enumerate() {
-        of_output.iter_mut().enumerate().for_each(|(feature, x)| *x = by_feature[feature * outputs + output]);
+        }
+        sum.push(sums);
     }
-}
-
-#[inline(always)]
-fn add(left: &mut [f32], right: &[f32]) {
-    left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
+    transpose(&sum.finish(), outputs, gradient);
 }

@@ -169,3 +169,11 @@ impl RowsMut<'_> {
         RowsMut { columns: self.columns, stride: self.stride, values: self.values }
     }
 }
+
+/// A matrix of so many columns, row by row, to column by column.
+pub fn transpose(matrix: &[f32], columns: usize, out: &mut [f32]) {
+    let rows = matrix.len() / columns;
+    for (row, values) in matrix.chunks_exact(columns).enumerate() {
+        values.iter().enumerate().for_each(|(column, value)| out[column * rows + row] = *value);
+    }
+}

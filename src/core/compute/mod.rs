@@ -19,6 +19,14 @@ use pulp::Arch;
 /// Columns that a tile of a product has at most, and to a multiple of which rows and weights are padded with zeros.
 pub const PANEL: usize = 32;
 
+/// left += right.
+pub fn add(left: &mut [f32], right: &[f32]) {
+    vectorized(
+        #[inline(always)]
+        || left.iter_mut().zip(right).for_each(|(left, right)| *left += right),
+    );
+}
+
 /// Runs loops over slices in the widest vectors that the processor has. The closure, and what it calls, must be
 /// inlined always: code that is called is compiled for the least processor, where a fused multiply-add is a function.
 pub fn vectorized<R>(loops: impl FnOnce() -> R) -> R {

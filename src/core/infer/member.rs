@@ -2,7 +2,7 @@
 
 use crate::compute::cell::Forward;
 use crate::compute::functions::softmax;
-use crate::compute::matrix::Matrix;
+use crate::compute::matrix::{Matrix, transpose};
 use crate::compute::product::Packed;
 use crate::compute::vectorized;
 use crate::network::{Architecture, Parameter};
@@ -71,7 +71,11 @@ impl Member {
             .map(|layer| {
                 let (input, recurrent, bias) = (next(), next(), next());
                 let input = match layer {
-                    0 => Input::OneHot(transpose(input, 4 * units, features)),
+                    0 => {
+                        let mut rows = vec![0.0; input.len()];
+                        transpose(input, features, &mut rows);
+                        Input::OneHot(rows)
+                    }
                     _ => Input::Units(packed(input, 4 * units, units)),
                 };
                 Lstm { input, recurrent: packed(recurrent, 4 * units, units), bias: bias.to_vec() }
@@ -191,9 +195,4 @@ fn packed(weight: &[f32], outputs: usize, inputs: usize) -> Packed {
     let mut packed = Packed::zeros(inputs, outputs);
     packed.set_transposed(weight);
     packed
-}
-
-/// (rows, columns) to (columns, rows).
-fn transpose(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|column| (0..rows).map(move |row| matrix[row * columns + column])).collect()
 }

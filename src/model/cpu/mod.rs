@@ -3,8 +3,8 @@
 //!
 //! A rank's lanes are computed in groups, nodes of the tree of lanes, which its threads take one after another. All lanes
 //! of a group share the products, whose rows are independent. Then weight gradients, which are sums over rows, are
-//! made for each lane and summed along the tree. One-hot inputs are looked up, and the product with the zero initial state is left out. Agrees with
-//! [`super::autograd`] to 1e-5 (`super::tests`, `tests/golden`).
+//! made for each lane and summed along the tree. One-hot inputs are looked up, and the product with the zero initial
+//! state is left out. Agrees with [`super::autograd`] to 1e-5 (`super::tests`, `tests/golden`).
 //!
 //! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane with padding, H units, F features.
 
@@ -17,7 +17,7 @@ use std::sync::Mutex;
 
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::compute::lanes::TreeSum;
-use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut};
+use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut, transpose};
 use bachdist_core::compute::vectorized;
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::parallel::in_parallel;
@@ -145,10 +145,7 @@ impl Network {
         let mut sums = Vec::new();
         for (of_group, gradient) in groups {
             sums.extend(of_group);
-            vectorized(
-                #[inline(always)]
-                || tree.push(gradient),
-            );
+            tree.push(gradient);
         }
         gradient.copy_from_slice(&tree.finish());
         sums
@@ -294,14 +291,6 @@ fn masked(outputs: Rows<'_>, mask: Option<Rows<'_>>, mut out: RowsMut<'_>) {
             }
         },
     );
-}
-
-/// A matrix of so many columns, row by row, to column by column.
-fn transpose(matrix: &[f32], columns: usize, out: &mut [f32]) {
-    let rows = matrix.len() / columns;
-    for (row, values) in matrix.chunks_exact(columns).enumerate() {
-        values.iter().enumerate().for_each(|(column, value)| out[column * rows + row] = *value);
-    }
 }
 
 impl Memory {
