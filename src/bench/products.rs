@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use bachdist_core::compute::lanes::{BLOCK, LaneRows, WeightGradient};
+use bachdist_core::compute::lanes::{LaneRows, Weight, weight_gradients};
 use bachdist_core::compute::matrix::Matrix;
 use bachdist_core::compute::product::Packed;
 use bachdist_core::network::Architecture;
@@ -150,13 +150,9 @@ impl Operand {
                 weight.add_product(x.all(), out.all_mut());
             }
             Operand::Gradient(out, input, gradient) => {
-                let (rows, outputs, inputs) = (out.all().len(), out.all().columns(), input.all().columns());
+                let rows = out.all().len();
                 let whole = |matrix| LaneRows { matrix, first: 0, moments: 1, step: rows, rows };
-                let lanes = [(whole(&*out), whole(&*input))];
-                for (block, gradient) in gradient.chunks_mut(BLOCK * inputs).enumerate() {
-                    let outputs = block * BLOCK..outputs.min((block + 1) * BLOCK);
-                    WeightGradient { lanes: &lanes, outputs, inputs }.write(gradient);
-                }
+                weight_gradients(&[whole(&*out)], &mut [Weight { inputs: vec![whole(&*input)], gradient }]);
             }
         }
     }

@@ -79,98 +79,120 @@ impl TreeSum {
 /// processor's first cache together.
 const GROUP: usize = 12;
 
-/// Outputs of a weight whose gradient is made at once, enough to use what is packed for them often.
-pub const BLOCK: usize = 16 * GROUP;
+/// Outputs whose gradient is made at once: what is packed for them, of all lanes, stays in the second cache.
+const BLOCK: usize = 8 * GROUP;
 
-/// Some rows of a weight's gradient: for each lane what came `out`, transposed, times what went in.
-pub struct WeightGradient<'a> {
-    /// For each lane its rows of ∂L/∂out and, as many, of the inputs.
-    pub lanes: &'a [(LaneRows<'a>, LaneRows<'a>)],
-    /// Which outputs; best [`BLOCK`].
-    pub outputs: Range<usize>,
-    /// Numbers of an input.
-    pub inputs: usize,
+/// A weight whose gradient is wanted.
+pub struct Weight<'a> {
+    /// What went in, for each lane. With fewer rows than came out it went into the last of these.
+    pub inputs: Vec<LaneRows<'a>>,
+    /// (outputs, inputs).
+    pub gradient: &'a mut [f32],
 }
 
-impl WeightGradient<'_> {
-    /// Writes it, (outputs, inputs).
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    pub fn write(&self, gradient: &mut [f32]) {
-        assert_eq!(gradient.len(), self.outputs.len() * self.inputs, "the gradient's shape");
-        let (rows, outs) =
-            self.lanes.first().map_or((0, 0), |(out, _)| (out.len(), out.matrix.all().columns()));
-        assert!(self.outputs.end <= outs, "outputs of the matrix");
-        for (out, input) in self.lanes {
-            assert_eq!((out.len(), input.len(), input.matrix.all().columns()), (rows, rows, self.inputs));
+/// Gradients of all weights that one ∂L/∂out came by: for each lane its rows, transposed, times the rows that went in.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn weight_gradients(outs: &[LaneRows<'_>], weights: &mut [Weight<'_>]) {
+    for Weight { inputs, gradient } in &mut *weights {
+        assert_eq!(inputs.len(), outs.len(), "as many lanes in as out");
+        for (out, input) in outs.iter().zip(&*inputs) {
+            assert!(input.len() <= out.len(), "no more rows in than out");
+            let shape = out.matrix.columns() * input.matrix.columns();
+            assert_eq!(gradient.len(), shape, "the gradient's shape");
         }
-        if rows == 0 {
-            gradient.fill(0.0);
-            return;
-        }
-        Arch::new().dispatch(Writing { of: self, gradient });
     }
+    Arch::new().dispatch(Writing { outs, weights });
 }
 
-/// For each N of these columns of a lane's rows (rows, N), the last filled up with zeros.
-#[inline(always)]
-fn pack<const N: usize>(lane: &LaneRows<'_>, columns: Range<usize>, packed: &mut Vec<[f32; N]>) {
-    packed.clear();
-    packed.resize(columns.len().div_ceil(N) * lane.len(), [0.0; N]);
-    let rows = lane.matrix.all();
-    for (row, number) in lane.numbers().enumerate() {
-        let mut from = &rows.row(number)[columns.clone()];
-        for to in packed[row..].iter_mut().step_by(lane.len()) {
-            match from.split_first_chunk() {
-                Some((whole, rest)) => (*to, from) = (*whole, rest),
-                None => to[..from.len()].copy_from_slice(from),
+/// Columns of a lane's rows in strips of N, each (rows, N), the last filled up with zeros.
+struct Strips<const N: usize> {
+    rows: usize,
+    values: Vec<[f32; N]>,
+}
+
+impl<const N: usize> Strips<N> {
+    fn new(lane: &LaneRows<'_>, columns: Range<usize>) -> Self {
+        let rows = lane.len();
+        let mut values = vec![[0.0; N]; columns.len().div_ceil(N) * rows];
+        for (row, number) in lane.numbers().enumerate() {
+            let mut from = &lane.matrix.row(number)[columns.clone()];
+            for to in values[row..].iter_mut().step_by(rows) {
+                match from.split_first_chunk() {
+                    Some((whole, rest)) => (*to, from) = (*whole, rest),
+                    None => to[..from.len()].copy_from_slice(from),
+                }
             }
         }
+        Strips { rows, values }
+    }
+
+    #[inline(always)]
+    fn strip(&self, index: usize) -> &[[f32; N]] {
+        &self.values[index * self.rows..][..self.rows]
     }
 }
 
-struct Writing<'a> {
-    of: &'a WeightGradient<'a>,
-    gradient: &'a mut [f32],
+struct Writing<'a, 'b> {
+    outs: &'a [LaneRows<'a>],
+    weights: &'a mut [Weight<'b>],
 }
 
-impl WithSimd for Writing<'_> {
+impl WithSimd for Writing<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let WeightGradient { lanes, outputs, inputs } = self.of;
-        let (panels, block) = (inputs.div_ceil(PANEL), outputs.len());
-        let (mut outs, mut ins) = (Vec::new(), Vec::new());
-        let mut sum = TreeSum::default();
-        for (out, input) in *lanes {
-            pack(out, outputs.clone(), &mut outs);
-            pack(input, 0..*inputs, &mut ins);
-            // For each panel of inputs (outputs, PANEL).
-            let mut sums = vec![0.0; panels * block * PANEL];
-            let of_panels = sums.chunks_exact_mut(block * PANEL).zip(ins.chunks_exact(input.len()));
-            for (sums, inputs) in of_panels {
-                for offset in (0..PANEL).step_by(2 * S::F32_LANES) {
-                    let products = Products { outs: &outs, inputs, offset };
-                    products.write(simd, sums.as_chunks_mut().0);
+        let Writing { outs, weights } = self;
+        let columns = |lanes: &[LaneRows<'_>]| lanes.first().map_or(0, |lane| lane.matrix.columns());
+        let ins = |weight: &Weight<'_>| {
+            let inputs = 0..columns(&weight.inputs);
+            weight.inputs.iter().map(|lane| Strips::new(lane, inputs.clone())).collect()
+        };
+        let ins: Vec<Vec<_>> = weights.iter().map(ins).collect();
+        let outputs = columns(outs);
+        for first in (0..outputs).step_by(BLOCK) {
+            let block = first..outputs.min(first + BLOCK);
+            let outs: Vec<_> = outs.iter().map(|lane| Strips::new(lane, block.clone())).collect();
+            for (Weight { inputs, gradient }, ins) in weights.iter_mut().zip(&ins) {
+                let inputs = columns(inputs);
+                let gradient = &mut gradient[block.start * inputs..block.end * inputs];
+                for (panel, first) in (0..inputs).step_by(PANEL).enumerate() {
+                    let sums = sum_panel(simd, &outs, ins, panel, block.len());
+                    for (sums, gradient) in sums.chunks_exact(PANEL).zip(gradient.chunks_exact_mut(inputs)) {
+                        let gradient = &mut gradient[first..inputs.min(first + PANEL)];
+                        gradient.copy_from_slice(&sums[..gradient.len()]);
+                    }
                 }
-            }
-            sum.push(sums);
-        }
-        let sum = sum.finish();
-        for (output, gradient) in self.gradient.chunks_exact_mut(*inputs).enumerate() {
-            for (panel, gradient) in gradient.chunks_mut(PANEL).enumerate() {
-                gradient.copy_from_slice(&sum[(panel * block + output) * PANEL..][..gradient.len()]);
             }
         }
     }
 }
 
-/// A lane's products of all outputs of a block with a panel of inputs.
+/// The gradient of some outputs by a panel of inputs, (outputs, PANEL), summed over lanes.
+#[inline(always)]
+fn sum_panel<S: Simd>(
+    simd: S,
+    outs: &[Strips<GROUP>],
+    ins: &[Strips<PANEL>],
+    panel: usize,
+    outputs: usize,
+) -> Vec<f32> {
+    let mut sum = TreeSum::default();
+    for (outs, ins) in outs.iter().zip(ins) {
+        let mut sums = vec![0.0; outputs * PANEL];
+        for offset in (0..PANEL).step_by(2 * S::F32_LANES) {
+            Products { outs, inputs: ins.strip(panel), offset }.write(simd, sums.as_chunks_mut().0);
+        }
+        sum.push(sums);
+    }
+    sum.finish()
+}
+
+/// A lane's products of outputs with a panel of inputs.
 struct Products<'a> {
-    /// For each group of outputs (rows, GROUP).
-    outs: &'a [[f32; GROUP]],
+    outs: &'a Strips<GROUP>,
     /// (rows, PANEL).
     inputs: &'a [[f32; PANEL]],
     /// The first of two vectors of inputs, in their panel.
@@ -182,8 +204,9 @@ impl Products<'_> {
     #[inline(always)]
     fn write<S: Simd>(&self, simd: S, sums: &mut [[f32; PANEL]]) {
         let most = most_rows::<S>();
-        let groups = self.outs.chunks_exact(self.inputs.len());
-        for (outs, sums) in groups.zip(sums.chunks_mut(GROUP)) {
+        let without_input = self.outs.rows - self.inputs.len();
+        for (group, sums) in sums.chunks_mut(GROUP).enumerate() {
+            let outs = &self.outs.strip(group)[without_input..];
             for (tile, sums) in sums.chunks_mut(most).enumerate() {
                 for_rows!(sums.len(), self.tile, simd, outs, tile * most, sums);
             }

@@ -40,7 +40,13 @@ impl Matrix {
         Matrix { columns, stride, values: vec![0.0; rows * stride] }
     }
 
+    /// Numbers in a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// One row.
+    #[inline(always)]
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.stride..][..self.columns]
     }

@@ -5,7 +5,7 @@ use pulp::{Scalar, Simd, WithSimd};
 
 use super::cell::{Backward, Forward};
 use super::functions::{exp, log_softmax, sigmoid, softmax, tanh};
-use super::lanes::{BLOCK, LaneRows, TreeSum, WeightGradient, bias_gradient, lookup_gradient};
+use super::lanes::{LaneRows, TreeSum, Weight, bias_gradient, lookup_gradient, weight_gradients};
 use super::matrix::Matrix;
 use super::product::{Packed, Product};
 use super::vectorized;
@@ -116,26 +116,32 @@ proptest! {
     ) {
         let lanes = 1 << log_lanes;
         let (out, input) = (matrix((moments + 1) * lanes * rows, outputs, seed), matrix((moments + 1) * lanes * rows, inputs, seed + 1));
-        // The outputs of each moment with the inputs of the one before.
+        // The outputs of each moment with the inputs of the same, and of the one before, where there is one.
         let step = lanes * rows;
-        let lane = |matrix, first: usize, lane: usize| LaneRows { matrix, first: first * step + lane * rows, moments, step, rows };
-        let all: Vec<_> = (0..lanes).map(|number| (lane(&out, 1, number), lane(&input, 0, number))).collect();
-        let mut gradient = vec![0.0; outputs * inputs];
-        for (block, gradient) in gradient.chunks_mut(BLOCK * inputs).enumerate() {
-            let outputs = block * BLOCK..outputs.min((block + 1) * BLOCK);
-            WeightGradient { lanes: &all, outputs, inputs }.write(gradient);
-        }
-        let mut tree = TreeSum::default();
-        for (of_out, of_input) in &all {
-            let mut sums = vec![0.0f32; outputs * inputs];
-            for (a, b) in of_out.numbers().zip(of_input.numbers()) {
-                for (index, sum) in sums.iter_mut().enumerate() {
-                    *sum = out.row(a)[index / inputs].mul_add(input.row(b)[index % inputs], *sum);
+        let lanes_of = |matrix, moments: usize| -> Vec<_> {
+            (0..lanes).map(|lane| LaneRows { matrix, first: lane * rows, moments, step, rows }).collect()
+        };
+        let outs = lanes_of(&out, moments + 1);
+        let (now, before) = (lanes_of(&input, moments + 1), lanes_of(&input, moments));
+        let mut gradients = [(); 2].map(|()| vec![0.0; outputs * inputs]);
+        let [of_now, of_before] = &mut gradients;
+        weight_gradients(&outs, &mut [
+            Weight { inputs: now.clone(), gradient: of_now },
+            Weight { inputs: before.clone(), gradient: of_before },
+        ]);
+        for (ins, gradient, skipped) in [(now, &gradients[0], 0), (before, &gradients[1], rows)] {
+            let mut tree = TreeSum::default();
+            for (of_out, of_input) in outs.iter().zip(&ins) {
+                let mut sums = vec![0.0f32; outputs * inputs];
+                for (a, b) in of_out.numbers().skip(skipped).zip(of_input.numbers()) {
+                    for (index, sum) in sums.iter_mut().enumerate() {
+                        *sum = out.row(a)[index / inputs].mul_add(input.row(b)[index % inputs], *sum);
+                    }
                 }
+                tree.push(sums);
             }
-            tree.push(sums);
+            prop_assert!(bits(std::iter::once(&gradient[..])) == bits(std::iter::once(&tree.finish()[..])));
         }
-        prop_assert!(bits(std::iter::once(&gradient[..])) == bits(std::iter::once(&tree.finish()[..])));
     }
 }
 

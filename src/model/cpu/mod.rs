@@ -211,12 +211,11 @@ impl Network {
     /// From logarithmic probabilities to the gradient of all parameters. Each layer's is summed up as soon as what flowed
     /// into it is known, while that is in cache.
     fn backward(&self, lanes: &[LaneBatch], memory: &mut Memory, gradient: &mut [f32]) {
-        let first_dense = 3 * self.layers.len();
         self.backward_head(lanes, memory);
-        self.sum_lanes(memory, first_dense..self.layout.len(), gradient);
+        self.head_gradient(memory, gradient);
         for layer in (0..self.layers.len()).rev() {
             self.backward_layer(layer, memory);
-            self.sum_lanes(memory, 3 * layer..3 * (layer + 1), gradient);
+            self.layer_gradient(layer, memory, gradient);
         }
     }
 
