@@ -2,6 +2,9 @@
 //!
 //! A name holds the hash of all weights and of the optimizer's state, so one different bit shows.
 
+use std::fs;
+use std::path::Path;
+
 use crate::harness::{Place, bachdist, ended, melody, open_mpi_5};
 
 /// A checkpoint after each of six steps, the fourth of which is ragged and ends an epoch.
@@ -195,4 +198,14 @@ fn a_loss_that_is_not_finite_ends_all_ranks() {
     let Some(ended) = place.on_ranks(3, &format!("{run} --set checkpoint.url=3-ranks")) else { return };
     assert_eq!(ended.with_code(6).error(), alone.error());
     assert_eq!(place.checkpoints("3-ranks"), place.checkpoints("run"));
+}
+
+#[test]
+fn the_network_inside_the_program_is_what_its_config_trains_on_any_processor() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (place, config) = (Place::new(), project.join("configs/prelude.toml"));
+    place.bachdist(&format!("train {} --set checkpoint.url=run", config.display())).ok();
+    let name = place.checkpoints("run").pop().expect("a checkpoint");
+    let inside = fs::read(project.join("data/prelude.safetensors")).expect("it is there");
+    assert!(place.read(&format!("run/{name}")) == inside, "data/README.md says how to make {name} the one inside");
 }
