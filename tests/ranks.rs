@@ -207,5 +207,8 @@ fn the_network_inside_the_program_is_what_its_config_trains_on_any_processor() {
     place.bachdist(&format!("train {} --set checkpoint.url=run", config.display())).ok();
     let name = place.checkpoints("run").pop().expect("a checkpoint");
     let inside = fs::read(project.join("data/prelude.safetensors")).expect("it is there");
-    assert!(place.read(&format!("run/{name}")) == inside, "data/README.md says how to make {name} the one inside");
+    assert!(
+        place.read(&format!("run/{name}")) == inside,
+        "data/README.md says how to make {name} the one inside"
+    );
 }
