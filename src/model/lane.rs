@@ -1,6 +1,7 @@
 //! The rows of a lane as the network gets them, and what its predictions of them score.
 
 use bachdist_core::checkpoint::EpochSums;
+use bachdist_core::compute::lookup::Shown;
 use bachdist_core::config::Objective;
 use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
@@ -61,7 +62,7 @@ impl LaneBatch {
 
     /// (T, R): what the first layer is shown of every note, its class and the interval to it, if the network knows
     /// intervals. The first note has no interval, and dropout leaves some out.
-    pub fn features(&self, architecture: Architecture, dropout: Option<&Dropout>) -> Vec<[Option<usize>; 2]> {
+    pub fn features(&self, architecture: Architecture, dropout: Option<&Dropout>) -> Vec<Shown> {
         let is_shown = |index: usize, feature: Feature| {
             let (time, row) = (index / self.rows, self.first_row + index % self.rows);
             dropout.is_none_or(|dropout| !dropout.drops_input(row, time, feature))

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::matrix::{Matrix, transpose};
+use super::matrix::Matrix;
 use super::product::{Tile, add_outer, for_rows, most_rows, pair, set_pair};
 use super::{PANEL, add};
 
@@ -249,26 +249,4 @@ pub fn bias_gradient(lanes: &[LaneRows<'_>], gradient: &mut [f32]) {
         sum.push(sums);
     }
     gradient.copy_from_slice(&sum.finish());
-}
-
-/// The gradient of the first layer's input kernel, (outputs, features): for each lane, every feature's column is the
-/// sum over the rows that it was shown in. `shown` gives those features for each row of each lane.
-pub fn lookup_gradient(
-    lanes: &[(LaneRows<'_>, &[[Option<usize>; 2]])],
-    features: usize,
-    gradient: &mut [f32],
-) {
-    let outputs = gradient.len() / features;
-    let mut sum = TreeSum::default();
-    for (lane, shown) in lanes {
-        // For each feature (outputs).
-        let mut sums = vec![0.0; gradient.len()];
-        for (row, shown) in lane.numbers().zip(*shown) {
-            for feature in shown.iter().flatten() {
-                add(&mut sums[feature * outputs..][..outputs], lane.matrix.row(row));
-            }
-        }
-        sum.push(sums);
-    }
-    transpose(&sum.finish(), outputs, gradient);
 }

@@ -9,6 +9,7 @@
 pub mod cell;
 pub mod functions;
 pub mod lanes;
+pub mod lookup;
 pub mod matrix;
 pub mod product;
 #[cfg(test)]

@@ -5,7 +5,8 @@ use pulp::{Scalar, Simd, WithSimd};
 
 use super::cell::{Backward, Forward};
 use super::functions::{exp, log_softmax, sigmoid, softmax, tanh};
-use super::lanes::{LaneRows, TreeSum, Weight, bias_gradient, lookup_gradient, weight_gradients};
+use super::lanes::{LaneRows, TreeSum, Weight, bias_gradient, weight_gradients};
+use super::lookup::lookup_gradient;
 use super::matrix::Matrix;
 use super::product::{Packed, Product};
 use super::vectorized;

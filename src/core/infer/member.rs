@@ -2,7 +2,8 @@
 
 use crate::compute::cell::Forward;
 use crate::compute::functions::softmax;
-use crate::compute::matrix::{Matrix, transpose};
+use crate::compute::lookup::{Lookup, Shown};
+use crate::compute::matrix::Matrix;
 use crate::compute::product::Packed;
 use crate::compute::vectorized;
 use crate::network::{Architecture, Parameter};
@@ -20,14 +21,15 @@ pub struct Member {
 struct Lstm {
     input: Input,
     recurrent: Packed,
-    bias: Vec<f32>,
+    /// (1, 4H).
+    bias: Matrix,
 }
 
 /// An LSTM layer's input kernel.
 #[derive(Debug, Clone)]
 enum Input {
-    /// The first layer's, (F, 4H): its input is one or two features, so the product is the sum of their rows.
-    OneHot(Vec<f32>),
+    /// The first layer's.
+    Lookup(Lookup),
     /// The others'.
     Units(Packed),
 }
@@ -35,7 +37,8 @@ enum Input {
 #[derive(Debug, Clone)]
 struct Linear {
     weight: Packed,
-    bias: Vec<f32>,
+    /// (1, outputs).
+    bias: Matrix,
 }
 
 /// LSTM states of some rows.
@@ -72,17 +75,17 @@ impl Member {
                 let (input, recurrent, bias) = (next(), next(), next());
                 let input = match layer {
                     0 => {
-                        let mut rows = vec![0.0; input.len()];
-                        transpose(input, features, &mut rows);
-                        Input::OneHot(rows)
+                        let mut kernel = Lookup::zeros(features, 4 * units);
+                        kernel.set(input);
+                        Input::Lookup(kernel)
                     }
                     _ => Input::Units(packed(input, 4 * units, units)),
                 };
-                Lstm { input, recurrent: packed(recurrent, 4 * units, units), bias: bias.to_vec() }
+                Lstm { input, recurrent: packed(recurrent, 4 * units, units), bias: one_row(bias) }
             })
             .collect();
-        let dense1 = Linear { weight: packed(next(), dense, units), bias: next().to_vec() };
-        let dense2 = Linear { weight: packed(next(), features, dense), bias: next().to_vec() };
+        let dense1 = Linear { weight: packed(next(), dense, units), bias: one_row(next()) };
+        let dense2 = Linear { weight: packed(next(), features, dense), bias: one_row(next()) };
         Member { architecture, layers, dense1, dense2 }
     }
 
@@ -104,17 +107,14 @@ impl Member {
         for (index, layer) in self.layers.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
             let State { hidden, cell, before } = &mut rest[0];
-            for (row, gates) in gates.all_mut().iter_mut().enumerate() {
-                gates.copy_from_slice(&layer.bias);
-                if let Input::OneHot(table) = &layer.input {
-                    for feature in self.features(last[row], classes[row]) {
-                        let kernel = &table[feature * gates.len()..][..gates.len()];
-                        gates.iter_mut().zip(kernel).for_each(|(gate, weight)| *gate += weight);
-                    }
+            match &layer.input {
+                Input::Lookup(kernel) => {
+                    let shown = last.iter().zip(classes).map(|(&last, &class)| self.shown(last, class));
+                    kernel.set_product(shown, layer.bias.row(0), gates.all_mut().iter_mut());
                 }
-            }
-            if let Input::Units(kernel) = &layer.input {
-                kernel.add_product(below[index - 1].hidden.all(), gates.all_mut());
+                Input::Units(kernel) => {
+                    kernel.set_product(below[index - 1].hidden.all(), layer.bias.all(), gates.all_mut());
+                }
             }
             layer.recurrent.add_product(hidden.all(), gates.all_mut());
             std::mem::swap(cell, before);
@@ -134,10 +134,9 @@ impl Member {
     }
 
     /// What a note is to the first layer: its class, and the interval to it.
-    fn features(&self, last: Option<u8>, class: u8) -> impl Iterator<Item = usize> {
+    fn shown(&self, last: Option<u8>, class: u8) -> Shown {
         let last = last.filter(|_| self.architecture.intervals);
-        let interval = last.map(|last| self.architecture.interval(last, class));
-        std::iter::once(usize::from(class)).chain(interval)
+        [Some(usize::from(class)), last.map(|last| self.architecture.interval(last, class))]
     }
 
     /// Probability of every class to come next in a row that has seen this one last: C numbers that add up to 1.
@@ -181,11 +180,8 @@ impl MemberStates {
 
 impl Linear {
     fn apply(&self, input: &[f32]) -> Vec<f32> {
-        let mut row = Matrix::zeros(1, input.len());
-        row.row_mut(0).copy_from_slice(input);
-        let mut output = Matrix::zeros(1, self.bias.len());
-        output.row_mut(0).copy_from_slice(&self.bias);
-        self.weight.add_product(row.all(), output.all_mut());
+        let mut output = self.bias.clone();
+        self.weight.add_product(one_row(input).all(), output.all_mut());
         output.row(0).to_vec()
     }
 }
@@ -195,4 +191,10 @@ fn packed(weight: &[f32], outputs: usize, inputs: usize) -> Packed {
     let mut packed = Packed::zeros(inputs, outputs);
     packed.set_transposed(weight);
     packed
+}
+
+fn one_row(values: &[f32]) -> Matrix {
+    let mut matrix = Matrix::zeros(1, values.len());
+    matrix.row_mut(0).copy_from_slice(values);
+    matrix
 }

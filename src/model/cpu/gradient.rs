@@ -1,7 +1,8 @@
 //! The gradient of every parameter, from what a group's ways forward and back left in memory: for each lane a sum over
 //! its rows, and the lanes' sums along the tree.
 
-use bachdist_core::compute::lanes::{LaneRows, Weight, bias_gradient, lookup_gradient, weight_gradients};
+use bachdist_core::compute::lanes::{LaneRows, Weight, bias_gradient, weight_gradients};
+use bachdist_core::compute::lookup::lookup_gradient;
 
 use super::{Memory, Network};
 

@@ -17,7 +17,8 @@ use std::sync::Mutex;
 
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::compute::lanes::TreeSum;
-use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut, transpose};
+use bachdist_core::compute::lookup::{Lookup, Shown};
+use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut};
 use bachdist_core::compute::vectorized;
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::parallel::in_parallel;
@@ -53,8 +54,8 @@ struct Lstm {
 
 /// An LSTM layer's input kernel.
 enum Input {
-    /// The first layer's, (F, 4H): a row for each feature, because its input is one or two of them.
-    Lookup(Vec<f32>),
+    /// The first layer's.
+    Lookup(Lookup),
     /// The others'.
     Units(Kernel),
 }
@@ -63,7 +64,7 @@ enum Input {
 struct Memory {
     shape: Shape,
     /// For each lane (T, P): what the first layer is shown of every note.
-    shown: Vec<Vec<[Option<usize>; 2]>>,
+    shown: Vec<Vec<Shown>>,
     layers: Vec<Layer>,
     /// For each layer but the first (T·L·P, H): what it sees of the one below, after dropout.
     inputs: Vec<Matrix>,
@@ -82,7 +83,7 @@ impl Network {
         let features = architecture.features();
         let layer = |index: usize| Lstm {
             input: match index {
-                0 => Input::Lookup(vec![0.0; features * 4 * units]),
+                0 => Input::Lookup(Lookup::zeros(features, 4 * units)),
                 _ => Input::Units(Kernel::zeros(4 * units, units)),
             },
             recurrent: Kernel::zeros(4 * units, units),
@@ -108,7 +109,7 @@ impl Network {
         for layer in &mut self.layers {
             let (input, recurrent, bias) = (next(), next(), next());
             match &mut layer.input {
-                Input::Lookup(rows) => transpose(input, self.architecture.features(), rows),
+                Input::Lookup(kernel) => kernel.set(input),
                 Input::Units(kernel) => kernel.load(input),
             }
             layer.recurrent.load(recurrent);
@@ -193,8 +194,12 @@ impl Network {
         let shape = *shape;
         for (index, lstm) in self.layers.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
-            rest[0].forward(&lstm.recurrent, |time, gates| match &lstm.input {
-                Input::Lookup(kernel) => look_up(kernel, lstm.bias.row(0), shape, shown, time, gates),
+            rest[0].forward(&lstm.recurrent, |time, mut gates| match &lstm.input {
+                Input::Lookup(kernel) => {
+                    let moment = time * shape.padded..(time + 1) * shape.padded;
+                    let shown = shown.iter().flat_map(|lane| &lane[moment.clone()]).copied();
+                    kernel.set_product(shown, lstm.bias.row(0), gates.iter_mut());
+                }
                 Input::Units(kernel) => {
                     let rows = shape.moment(time);
                     let input = inputs[index - 1].rows_mut(rows.clone());
@@ -247,36 +252,6 @@ impl Network {
 /// As many as libtorch may use.
 fn threads() -> usize {
     (tch::get_num_threads() as usize).max(1)
-}
-
-/// What flows into the first layer at a moment: the bias and the kernel's rows of what it is shown.
-fn look_up(
-    kernel: &[f32],
-    bias: &[f32],
-    shape: Shape,
-    shown: &[Vec<[Option<usize>; 2]>],
-    time: usize,
-    mut gates: RowsMut<'_>,
-) {
-    let of_moment = shown.iter().flat_map(|lane| &lane[time * shape.padded..(time + 1) * shape.padded]);
-    vectorized(
-        #[inline(always)]
-        || {
-            for (gates, shown) in gates.iter_mut().zip(of_moment) {
-                match shown[0] {
-                    Some(class) => {
-                        let sums = gates.iter_mut().zip(bias).zip(&kernel[class * bias.len()..]);
-                        sums.for_each(|((gate, bias), weight)| *gate = bias + weight);
-                    }
-                    None => gates.copy_from_slice(bias),
-                }
-                if let Some(interval) = shown[1] {
-                    let weights = &kernel[interval * bias.len()..];
-                    gates.iter_mut().zip(weights).for_each(|(gate, weight)| *gate += weight);
-                }
-            }
-        },
-    );
 }
 
 /// What a layer sees of the one below, by the mask if there is one.
