@@ -177,7 +177,11 @@ impl RowsMut<'_> {
 }
 
 /// A matrix of so many columns, row by row, to column by column.
+///
+/// # Panics
+/// If there is not as much room as there are numbers.
 pub fn transpose(matrix: &[f32], columns: usize, out: &mut [f32]) {
+    assert_eq!(matrix.len(), out.len(), "as many numbers");
     let rows = matrix.len() / columns;
     for (row, values) in matrix.chunks_exact(columns).enumerate() {
         values.iter().enumerate().for_each(|(column, value)| out[column * rows + row] = *value);

@@ -102,8 +102,13 @@ impl Member {
     }
 
     /// Shows every row its next class; `last` are those that they have seen last.
+    ///
+    /// # Panics
+    /// If there are not as many as rows.
     pub fn advance(&self, states: &mut MemberStates, last: &[Option<u8>], classes: &[u8]) {
         let MemberStates { layers, gates, tanh_cells } = states;
+        let rows = gates.all().len();
+        assert_eq!((last.len(), classes.len()), (rows, rows), "a note for every row");
         for (index, layer) in self.layers.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
             let State { hidden, cell, before } = &mut rest[0];
