@@ -41,6 +41,22 @@ pub enum Command {
     Bench(Bench),
 }
 
+impl Command {
+    /// Whether several ranks share the work. The others are for one process, and need no MPI.
+    pub fn uses_ranks(&self) -> bool {
+        matches!(self, Command::Train(_) | Command::Bench(_) | Command::Replay(_)) || self.cross_validates()
+    }
+
+    /// Whether it trains: then a signal asks it to save and stop, where others just end.
+    pub fn trains(&self) -> bool {
+        matches!(self, Command::Train(_)) || self.cross_validates()
+    }
+
+    fn cross_validates(&self) -> bool {
+        matches!(self, Command::Eval(arguments) if !arguments.cross_validate.is_empty())
+    }
+}
+
 /// `bachdist bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -1,15 +1,21 @@
-//! `bachdist`: join the other ranks, do what the command line says, report an error once, end with its code.
+//! `bachdist`: read the command line, join the other ranks if it is work for several, do it, report an error once, end
+//! with its code.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
 
 use anyhow::Error;
-use bachdist::cli::Cli;
-use bachdist::comm::agree::{Agreed, located, place};
-use bachdist::comm::{Comm, world};
+use bachdist::cli::{Cli, Command};
+use bachdist::comm::Comm;
+use bachdist::comm::agree::{Agreed, located};
+use bachdist::comm::solo::Solo;
+use bachdist::comm::world::{self, Launch};
+use bachdist::commands;
 use bachdist::model::device;
 use bachdist::phase::Phase;
+use bachdist::stop::StopFlag;
 use bachdist_core::failure::{Code, code_of};
 use bachdist_core::fault;
 use bachdist_core::print::tell;
@@ -23,36 +29,48 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let comm = match world::join() {
-        Ok(comm) => comm,
-        Err(error) => {
-            print_lines(&error.to_string());
-            return Code::Usage as u8;
-        }
-    };
-    let comm = &*comm;
-    report_panics(comm);
+    let launch = Launch::from_environment();
+    report_panics(launch.location());
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {
             // Every rank has the same command line: one says what is wrong with it.
-            if comm.rank() == 0 {
+            if launch.rank() == 0 {
                 let _ = message.print();
             }
             return message.exit_code() as u8;
         }
     };
-    if let Err(error) = fault::arm(comm.rank()) {
-        if comm.rank() == 0 {
-            print_lines(&error.to_string());
-        }
-        return Code::Usage as u8;
+    if let Err(error) = fault::arm(launch.rank()) {
+        return refuse(&launch, &error);
     }
-    match bachdist::commands::dispatch(cli, comm) {
-        Ok(code) => code,
-        Err(error) => report(&error, comm),
+    if !cli.command.uses_ranks() {
+        // Under a launcher one rank does it.
+        return if launch.rank() == 0 { dispatch(&cli.command, &Solo, &StopFlag::default()) } else { 0 };
+    }
+    // Before MPI is initialized, which may take a while: no signal may end a rank that could have saved.
+    let stop = match if cli.command.trains() { StopFlag::install() } else { Ok(StopFlag::default()) } {
+        Ok(stop) => stop,
+        Err(error) => return refuse(&launch, &format!("cannot handle signals: {error}")),
+    };
+    match world::join(&launch) {
+        Ok(comm) => dispatch(&cli.command, &*comm, &stop),
+        Err(error) => refuse(&launch, &error),
     }
     // MPI is finalized here, with all ranks present.
+}
+
+/// Does the work, and gives back the exit code.
+fn dispatch(command: &Command, comm: &dyn Comm, stop: &StopFlag) -> u8 {
+    commands::dispatch(command, comm, stop).unwrap_or_else(|error| report(&error, comm))
+}
+
+/// Ends a rank before it has joined the others, which all end alike: one of them says why.
+fn refuse(launch: &Launch, error: &dyn Display) -> u8 {
+    if launch.rank() == 0 {
+        print_lines(&error.to_string());
+    }
+    Code::Usage as u8
 }
 
 /// Says what went wrong, and gives back the exit code. If the other ranks do not know of it, it ends them too.
@@ -72,8 +90,7 @@ fn report(error: &Error, comm: &dyn Comm) -> u8 {
 }
 
 /// A panic on any thread is a line like every error; `RUST_BACKTRACE=1` adds where it came from.
-fn report_panics(comm: &dyn Comm) {
-    let place = place(comm);
+fn report_panics(location: String) {
     set_hook(Box::new(move |panic| {
         let payload = panic.payload();
         let text =
@@ -81,7 +98,7 @@ fn report_panics(comm: &dyn Comm) {
         let what = text.unwrap_or("it does not say why");
         let at = panic.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
         tell(format_args!(
-            "bachdist: {place}{}: panicked: {what}{at}; this is a mistake in bachdist",
+            "bachdist: {location}{}: panicked: {what}{at}; this is a mistake in bachdist",
             Phase::now()
         ));
         let trace = Backtrace::capture();

@@ -1,32 +1,64 @@
-//! Signals that ask a run to stop: they only set a flag, which the loop reads once a step.
+//! Signals that ask a run to stop: they set a flag, which the loop reads once a step.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use std::{fs, io};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::flag::{register, register_conditional_default};
+use signal_hook::iterator::Signals;
 
-/// Whether a signal came. Any of USR1, USR2, INT and TERM means: finish the step, save, end with exit code 75;
-/// INT or TERM after that ends at once.
-#[derive(Debug, Clone)]
+/// However many signals arrive within this time of the first, they are one request: a scheduler signals the launcher
+/// and its ranks at once, and the launcher signals the ranks again.
+const SAME_REQUEST: Duration = Duration::from_secs(2);
+
+/// Whether a signal came. Any of USR1, USR2, INT, TERM and HUP means: finish the step, save, end with exit code 75.
+/// An INT or TERM more than [`SAME_REQUEST`] after the first signal ends the process at once.
+#[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Catches the signals from here on.
-    pub fn install() -> std::io::Result<Self> {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGUSR1, SIGUSR2, SIGINT, SIGTERM] {
-            // Where it was asked before, a second INT or TERM is meant: it ends the process as it would any
-            // other. This must come first, so that the first of them still finds the flag clear.
-            if signal == SIGINT || signal == SIGTERM {
-                signal_hook::flag::register_conditional_default(signal, flag.clone())?;
-            }
-            signal_hook::flag::register(signal, flag.clone())?;
+    /// Catches the signals from here on, those too that were held back until now: `launch/job` starts ranks with them
+    /// blocked, so that none arrives before somebody listens.
+    pub fn install() -> io::Result<Self> {
+        let requested = Arc::new(AtomicBool::new(false));
+        let insists = Arc::new(AtomicBool::new(false));
+        let mut caught = vec![SIGUSR1, SIGUSR2, SIGINT, SIGTERM];
+        // `nohup` wants a run to outlive its terminal.
+        if !is_ignored(SIGHUP) {
+            caught.push(SIGHUP);
         }
-        Ok(StopFlag(flag))
+        for &signal in &caught {
+            if signal == SIGINT || signal == SIGTERM {
+                register_conditional_default(signal, insists.clone())?;
+            }
+            register(signal, requested.clone())?;
+        }
+        let mut first = Signals::new(&caught)?;
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            if first.forever().next().is_some() {
+                thread::sleep(SAME_REQUEST);
+                insists.store(true, Ordering::Relaxed);
+            }
+        })?;
+        let held_back: SigSet =
+            [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        held_back.thread_unblock()?;
+        Ok(StopFlag(requested))
     }
 
     /// Whether one came.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Whether this process was started with a signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

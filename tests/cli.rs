@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::{Ended, Place, TINY, link_cello, trained, trained_copy};
+use crate::harness::{Ended, Place, TINY, ended, link_cello, trained, trained_copy};
 
 const COMMANDS: [&str; 13] = [
     "",
@@ -225,4 +225,30 @@ fn without_reader(place: &Place, arguments: &str) -> Ended {
     let output = child.spawn().expect("it starts").wait_with_output().expect("it ends");
     let stderr = String::from_utf8(output.stderr).expect("text");
     Ended { code: output.status.code().unwrap_or(-1), stdout: String::new(), stderr }
+}
+
+/// Whether there are other ranks is judged before MPI is initialized, which without PMIx ends the process with lines
+/// of its own. The same under a real Slurm: tests/launch/slurm.
+#[test]
+fn a_slurm_step_without_pmix() {
+    let place = Place::with_tiny();
+    let step = |tasks: &str, rank: &str, arguments: &str| {
+        let mut task = place.alone(arguments);
+        ended(task.env("SLURM_STEP_NUM_TASKS", tasks).env("SLURM_PROCID", rank))
+    };
+    for arguments in ["--version", "data inspect embedded", "train tiny.toml --set train.max_steps=1"] {
+        step("1", "0", arguments).ok();
+    }
+    for arguments in ["train --help", "data inspect embedded", "checkpoint list run"] {
+        assert!(!step("4", "0", arguments).ok().stdout.is_empty(), "{arguments}");
+        assert_eq!(step("4", "3", arguments).ok().stdout, "", "{arguments}");
+    }
+    for arguments in ["train tiny.toml", "bench --rounds 1", "replay run/x", "eval --cross-validate tiny.toml"] {
+        let refused = step("4", "0", arguments).with_code(2);
+        assert!(refused.error().contains("srun --mpi=pmix") && refused.error().contains("mpirun"), "{arguments}");
+        assert_eq!(step("4", "3", arguments).with_code(2).stderr, "", "{arguments}");
+    }
+    // A mistake comes before the launcher's.
+    assert!(step("4", "0", "train").with_code(2).stderr.contains("Usage"));
+    assert_eq!(step("4", "3", "train").with_code(2).stderr, "");
 }

@@ -5,9 +5,12 @@
 //! some of them, and each of them with some phase and receiver. What passes through mpirun is done under Open MPI 4
 //! and 5. `resume` has signals at moments that nobody chose.
 
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
+use std::{fs, thread};
 
-use crate::harness::{OpenMpi, Place, ended, open_mpi, open_mpi_5};
+use crate::harness::{OpenMpi, Place, Running, bachdist, ended, installed, open_mpi, open_mpi_5, wait_until};
 
 /// A hundred steps, a save every ten and of the best, 25 validations: enough to be stopped in the middle of.
 const RUN: &str = "train tiny.toml --set train.epochs=25 --set checkpoint.every_steps=10";
@@ -95,10 +98,49 @@ fn one_rank_is_told_twice() {
     // The save that the first signal asks for comes after those of the steps before it.
     let saved = whole().0.iter().filter(|name| name.as_str() < "step-00000034").count();
     let last = format!("upload@0#{}", saved + 1);
-    // A scheduler that repeats itself, and one that has lost its patience: INT or TERM after any other ends at once.
+    // However often and whatever, within two seconds it is one request.
     stop_and_go_on(&open_mpi, &[&format!("step@0#34=term,{last}=usr1")], 75);
-    stop_and_go_on(&open_mpi, &["step@1#34=usr1,exchange@1#34=int"], 128 + 2);
-    stop_and_go_on(&open_mpi, &[&format!("step@0#34=usr1,{last}=term")], 128 + 15);
+    stop_and_go_on(&open_mpi, &["step@1#34=usr1,exchange@1#34=int,exchanged@1#34=term"], 75);
+    stop_and_go_on(&open_mpi, &[&format!("step@0#34=term,{last}=term")], 75);
+}
+
+#[test]
+fn who_insists_after_two_seconds_ends_a_rank_that_cannot_stop() {
+    let Some(open_mpi) = open_mpi() else { return };
+    let place = Place::with_holdout();
+    // Rank 0 waits for rank 1, which has halted, and for nothing else.
+    let mut launch = place.launch_under(&open_mpi, 2, RUN);
+    let run = Running::start(launch.env("BACHDIST_FAULT", "exchange@1#30=stop"));
+    wait_until("a rank that waits", || place.recorded_steps("run").len() == 29);
+    while place.processes().iter().any(|pid| is_bachdist(pid)) {
+        for pid in place.processes().iter().filter(|pid| is_bachdist(pid)) {
+            let _ = Command::new("kill").args(["-TERM", pid]).stderr(Stdio::null()).status();
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let ended = run.end();
+    assert_eq!(ended.code, 128 + 15, "{}{}", ended.stdout, ended.stderr);
+}
+
+fn is_bachdist(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "bachdist")
+}
+
+/// A signal that arrives before the program does is taken when it listens, where the launcher holds it back.
+#[test]
+fn a_signal_that_is_held_back_while_the_program_starts() {
+    const EARLY: &str = "kill -TERM $$; exec \"$@\"";
+    let place = Place::with_holdout();
+    let mut early = place.command("env");
+    early.args(["--block-signal=TERM", "sh", "-c", EARLY, "sh"]).arg(bachdist()).args(RUN.split_whitespace());
+    ended(&mut early).with_code(75);
+    assert_eq!(place.recorded_steps("run"), [1]);
+    let Some(mpirun) = installed("mpirun") else { return };
+    let place = Place::with_holdout();
+    let mut early = place.command(mpirun);
+    early.args(["--oversubscribe", "-n", "2", "env", "--block-signal=TERM", "sh", "-c", EARLY, "sh"]);
+    ended(early.arg(bachdist()).args(RUN.split_whitespace())).with_code(75);
+    assert_eq!(place.checkpoints("run").len(), 1);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub fn located(comm: &dyn Comm, error: &Error) -> String {
 }
 
 /// `rank 1 on host: `, to begin a line with; nothing in a world of one.
-pub fn place(comm: &dyn Comm) -> String {
+fn place(comm: &dyn Comm) -> String {
     match comm.size() {
         1 => String::new(),
         _ => format!("rank {} on {}: ", comm.rank(), comm.host()),

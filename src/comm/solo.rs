@@ -1,4 +1,4 @@
-//! A world of one.
+//! A single process.
 
 use std::time::Duration;
 
@@ -26,8 +26,7 @@ impl Comm for Solo {
     }
 
     fn host(&self) -> String {
-        std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .map_or("localhost".into(), |name| name.trim().into())
+        host_name()
     }
 
     fn set_patience(&self, _patience: Duration) {}
@@ -49,4 +48,9 @@ impl Comm for Solo {
     fn abort(&self, code: i32) -> ! {
         std::process::exit(code)
     }
+}
+
+/// This host's name.
+pub fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or("localhost".into(), |name| name.trim().into())
 }

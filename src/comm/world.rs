@@ -1,17 +1,39 @@
-//! Joining the world that the launcher made, if there was a launcher.
+//! How this process was launched, and joining the ranks that were launched with it.
 //!
-//! Whether there was one is judged by the variables that launchers set: a program started by hand must not
-//! need MPI, and one started by another MPI's mpirun, where every rank would think itself alone, must say so.
+//! Judged by the variables that launchers set, before MPI is initialized: a program started by hand, or as the only
+//! task of a Slurm step, must not need MPI, whose failure to initialize ends the process without a line of ours.
 
 use std::env;
 
 use super::Comm;
 #[cfg(feature = "mpi")]
 use super::launcher;
-use super::solo::Solo;
+use super::solo::{Solo, host_name};
 
-/// Why a rank cannot join.
-#[derive(Debug, thiserror::Error)]
+/// Variables by which launchers tell how many ranks there are, and which of them this is: Open MPI, MPICH and
+/// Intel MPI, MVAPICH2, and Slurm's srun. An inner launcher stands before the one that it runs under.
+const LAUNCHERS: [(&str, &str); 4] = [
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_SIZE", "PMI_RANK"),
+    ("MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+];
+
+/// Set by launchers that speak PMIx, by which Open MPI's ranks find each other; it comes without a number of ranks.
+const PMIX_RANK: &str = "PMIX_RANK";
+
+/// What the launcher's variables say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Launch {
+    /// How many ranks there are and the variable that says so.
+    ranks: Option<(usize, &'static str)>,
+    /// This one.
+    rank: usize,
+    has_pmix: bool,
+}
+
+/// Why a rank cannot join the others.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorldError {
     /// The launcher made several ranks, but this one sees only itself.
     #[error(
@@ -26,6 +48,15 @@ pub enum WorldError {
         /// The library in this program.
         built_with: String,
     },
+    /// Slurm made several ranks that Open MPI gives no way to find each other.
+    #[error(
+        "Slurm started {launched} tasks (SLURM_STEP_NUM_TASKS) without PMIx, which Open MPI needs to connect them; \
+         start them with srun --mpi=pmix, or with mpirun (launch/job does)"
+    )]
+    WithoutPmix {
+        /// Tasks of the Slurm step.
+        launched: usize,
+    },
     /// The launcher made several ranks, but this program cannot talk to others.
     #[error(
         "launched as one of {launched} ranks ({variable}), but built without MPI; build with the feature mpi, \
@@ -39,44 +70,135 @@ pub enum WorldError {
     },
 }
 
-/// Variables by which launchers tell how many ranks there are: Open MPI, MPICH and Intel MPI, MVAPICH2, and
-/// Slurm's srun, which without PMIx would start as many worlds of one.
-const SIZES: [&str; 4] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
+impl Launch {
+    /// How this process was launched.
+    pub fn from_environment() -> Self {
+        Launch::from_variables(|name| env::var(name).ok())
+    }
 
-/// Variables that a launcher sets without a size: PMIx, by which Slurm's srun starts ranks.
-const MARKS: [&str; 1] = ["PMIX_RANK"];
+    fn from_variables(value: impl Fn(&str) -> Option<String>) -> Self {
+        let number = |name: &str| value(name)?.trim().parse::<usize>().ok();
+        let launcher = LAUNCHERS.iter().find_map(|&(size, rank)| Some((number(size)?, size, number(rank))));
+        let pmix_rank = number(PMIX_RANK);
+        Launch {
+            ranks: launcher.map(|(ranks, variable, _)| (ranks, variable)),
+            rank: launcher.and_then(|(_, _, rank)| rank).or(pmix_rank).unwrap_or(0),
+            has_pmix: pmix_rank.is_some(),
+        }
+    }
 
-fn launched() -> Option<(&'static str, usize)> {
-    SIZES.iter().find_map(|&name| Some((name, env::var(name).ok()?.parse().ok()?)))
+    /// This rank, from 0.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// Whether there are no other ranks.
+    fn is_single(&self) -> bool {
+        self.ranks.map_or(!self.has_pmix, |(ranks, _)| ranks <= 1)
+    }
+
+    /// `rank 1 on host: `, to begin a line with; nothing in a single process.
+    pub fn location(&self) -> String {
+        if self.is_single() { String::new() } else { format!("rank {} on {}: ", self.rank, host_name()) }
+    }
+
+    /// Whether a process manager of Open MPI's, which ends with its ranks, is this process's parent.
+    #[cfg(feature = "mpi")]
+    fn has_mpirun(&self) -> bool {
+        self.ranks.is_some_and(|(_, variable)| variable == "OMPI_COMM_WORLD_SIZE")
+    }
 }
 
-/// This process's place among its ranks.
+/// Joins the ranks that were launched with this one.
 #[cfg(feature = "mpi")]
-pub fn join() -> Result<Box<dyn Comm>, WorldError> {
-    let launched = launched();
-    let marked = MARKS.iter().any(|name| env::var_os(name).is_some());
-    if launched.is_none() && !marked {
+pub fn join(launch: &Launch) -> Result<Box<dyn Comm>, WorldError> {
+    // First: a rank whose launcher is gone waits in MPI's initialization too.
+    if launch.has_mpirun() || !launch.is_single() {
+        launcher::end_with_launcher();
+    }
+    if launch.is_single() {
         return Ok(Box::new(Solo));
     }
-    // First: a rank whose launcher is gone waits in MPI's initialization too.
-    launcher::end_with_launcher();
-    let comm = super::mpi::Mpi::initialize().expect("joined once, at the start of main");
-    match launched {
-        Some((variable, launched)) if launched > 1 && comm.size() == 1 => {
-            let built_with = mpi::environment::library_version().unwrap_or_default();
-            let built_with = built_with.split(',').next().unwrap_or_default().trim().to_owned();
+    let library = mpi::environment::library_version().unwrap_or_default();
+    let in_slurm_step = env::var_os("SLURM_STEP_NUM_TASKS").is_some();
+    if let Some((launched, _)) = launch.ranks
+        && in_slurm_step
+        && !launch.has_mpirun()
+        && !launch.has_pmix
+        && library.starts_with("Open MPI")
+    {
+        return Err(WorldError::WithoutPmix { launched });
+    }
+    let comm = super::mpi::Mpi::initialize().expect("joined once, by main");
+    match launch.ranks {
+        Some((launched, variable)) if comm.size() == 1 => {
+            let built_with = library.split(',').next().unwrap_or_default().trim().to_owned();
             Err(WorldError::Alone { launched, variable, built_with })
         }
         _ => Ok(Box::new(comm)),
     }
 }
 
-/// This process's place among its ranks: built without MPI, it is alone.
+/// Joins the ranks that were launched with this one: built without MPI, there can be none.
 #[cfg(not(feature = "mpi"))]
-pub fn join() -> Result<Box<dyn Comm>, WorldError> {
-    let _ = MARKS;
-    match launched() {
-        Some((variable, launched)) if launched > 1 => Err(WorldError::WithoutMpi { launched, variable }),
+pub fn join(launch: &Launch) -> Result<Box<dyn Comm>, WorldError> {
+    match launch.ranks {
+        Some((launched, variable)) if launched > 1 => Err(WorldError::WithoutMpi { launched, variable }),
         _ => Ok(Box::new(Solo)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(variables: &[(&str, &str)]) -> Launch {
+        Launch::from_variables(|name| {
+            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_process_is_single_unless_its_launcher_made_several() {
+        for single in [
+            &[][..],
+            &[("OMPI_COMM_WORLD_SIZE", "1"), ("OMPI_COMM_WORLD_RANK", "0"), ("PMIX_RANK", "0")],
+            // `srun --pty bash`, without PMIx and with.
+            &[("SLURM_STEP_NUM_TASKS", "1"), ("SLURM_PROCID", "0")],
+            &[("SLURM_STEP_NUM_TASKS", "1"), ("SLURM_PROCID", "0"), ("PMIX_RANK", "0")],
+            &[("PMI_SIZE", "1"), ("PMI_RANK", "0"), ("SLURM_STEP_NUM_TASKS", "1")],
+            // A batch script outside of any step.
+            &[("SLURM_JOB_ID", "7"), ("SLURM_NTASKS", "4")],
+            &[("PMI_SIZE", "")],
+        ] {
+            let launch = launch(single);
+            assert!(launch.is_single(), "{single:?}");
+            assert_eq!((launch.rank(), launch.location().as_str()), (0, ""), "{single:?}");
+        }
+    }
+
+    #[test]
+    fn ranks_know_their_number_before_mpi_does() {
+        for (several, rank) in [
+            (&[("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_RANK", "3")][..], 3),
+            (&[("PMI_SIZE", "2"), ("PMI_RANK", "1")], 1),
+            (&[("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_PROCID", "1")], 1),
+            (&[("PMIX_RANK", "2")], 2),
+            // mpirun in the shell of a step: the step's task is not the rank.
+            (
+                &[
+                    ("OMPI_COMM_WORLD_SIZE", "4"),
+                    ("OMPI_COMM_WORLD_RANK", "2"),
+                    ("SLURM_STEP_NUM_TASKS", "1"),
+                    ("SLURM_PROCID", "0"),
+                ],
+                2,
+            ),
+        ] {
+            let launch = launch(several);
+            assert!(!launch.is_single(), "{several:?}");
+            assert_eq!(launch.rank(), rank, "{several:?}");
+            assert!(launch.location().starts_with(&format!("rank {rank} on ")), "{several:?}");
+        }
     }
 }

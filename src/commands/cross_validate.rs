@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bachdist_core::checkpoint::open::open;
 use bachdist_core::config::Config;
 use bachdist_core::evaluation::score::Three;
@@ -29,8 +29,7 @@ use crate::train::start::Resume;
 use crate::train::{self, Ended};
 
 /// Trains what is not trained yet, evaluates, and prints on rank 0; gives back the exit code.
-pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
-    let stop = StopFlag::install().context("cannot handle signals")?;
+pub fn run(arguments: &Eval, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
     let configs: Result<Vec<_>> = arguments
         .cross_validate
         .iter()
@@ -47,7 +46,7 @@ pub fn run(arguments: &Eval, comm: &dyn Comm) -> Result<u8> {
                 let (name, folds) = (&result.name, config.data.groups.len());
                 tell(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
             }
-            match train::run(comm, &plan, &stop, &Resume::Auto, progress)? {
+            match train::run(comm, &plan, stop, &Resume::Auto, progress)? {
                 Ended::Done | Ended::Early => {}
                 Ended::Stopped | Ended::Unsaved => return Ok(STOPPED),
             }

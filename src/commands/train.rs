@@ -1,6 +1,6 @@
 //! `bachdist train`: read, check, plan, run.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use bachdist_core::config::{Config, read};
 use bachdist_core::print::say;
 
@@ -13,9 +13,7 @@ use crate::train::plan::Plan;
 use crate::train::{self, Ended};
 
 /// Trains, and gives back the exit code.
-pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
-    // Before anything that takes long, so that a signal is never met with sudden death.
-    let stop = StopFlag::install().context("cannot handle signals")?;
+pub fn run(arguments: &Train, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
     let config = agree(comm, Config::load(&arguments.config, &arguments.set).map_err(Into::into))?;
     let plan = Plan::together(comm, &arguments.config, config)?;
     if arguments.dry_run {
@@ -24,7 +22,7 @@ pub fn run(arguments: &Train, comm: &dyn Comm) -> Result<u8> {
         }
         return Ok(0);
     }
-    Ok(match train::run(comm, &plan, &stop, &arguments.resume, arguments.progress)? {
+    Ok(match train::run(comm, &plan, stop, &arguments.resume, arguments.progress)? {
         Ended::Done | Ended::Early => 0,
         Ended::Stopped | Ended::Unsaved => STOPPED,
     })
