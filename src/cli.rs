@@ -127,7 +127,7 @@ pub struct Eval {
   mpirun -n 8 bachdist train configs/cello.toml --set train.epochs=100
   bachdist train configs/cello.toml --dry-run
 
-USR1, USR2, INT and TERM finish the step, save, and end with exit code 75; the same command goes on.")]
+USR1, USR2, INT, TERM and HUP finish the step, save, and end with exit code 75; the same command goes on.")]
 pub struct Train {
     /// The run's description, in TOML
     pub config: PathBuf,
