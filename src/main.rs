@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use bachdist::cli::Cli;
-use bachdist::comm::agree::{Agreed, located, place};
+use bachdist::comm::agree::{Agreed, agree, located, place};
 use bachdist::comm::{Comm, world};
 use bachdist::model::device;
 use bachdist::phase::Phase;
 use bachdist_core::failure::{Code, code_of};
 use bachdist_core::fault;
+use bachdist_core::parallel::check_threads;
 use bachdist_core::print::tell;
 use clap::Parser;
 
@@ -47,6 +48,12 @@ fn run() -> u8 {
             print_lines(&error.to_string());
         }
         return Code::Usage as u8;
+    }
+    // Each host has an environment of its own.
+    match agree(comm, check_threads().map_err(Into::into)) {
+        Ok(note) if comm.rank() == 0 => note.iter().for_each(|note| tell(format_args!("note: {note}"))),
+        Ok(_) => {}
+        Err(error) => return report(&error, comm),
     }
     match bachdist::commands::dispatch(cli, comm) {
         Ok(code) => code,
