@@ -254,13 +254,14 @@ fn places_that_are_not_where_one_thinks() {
         "eval $NO_SUCH_VARIABLE/run",
         "checkpoint list s3:bucket",
         "checkpoint verify gs://bucket/run",
-        "checkpoint diff run file:run",
+        "checkpoint diff file:run",
         "replay s3a://bucket/run",
         "train tiny.toml --resume s3//bucket/run",
         "data inspect s3://bucket/music",
     ] {
         let text = command.rsplit(' ').next().expect("a word");
-        let ended = place.bachdist(command).with_code(2);
+        let other = if command.starts_with("checkpoint diff") { " run" } else { "" };
+        let ended = place.bachdist(&format!("{command}{other}")).with_code(2);
         assert!(ended.error().contains(&format!("{text}: ")), "{command}: {}", ended.stderr);
     }
     let left: Vec<_> =

@@ -409,6 +409,8 @@ fn explain_foreign(answer: &Foreign, settings: &Settings) -> String {
             };
             format!("{server} sends to another address{to}, HTTP {status} ({remedy})")
         }
+        Foreign::Speaks("https") => format!("{server} speaks TLS (write https:// in {check})"),
+        Foreign::Speaks(_) => no_tls(settings),
         Foreign::Page { status, line } => {
             let says = if line.is_empty() { "nothing".to_owned() } else { format!("{line:?}") };
             format!("{server} is not an S3 server: it answered HTTP {status} and {says} (check {check})")
@@ -448,6 +450,14 @@ fn explain_line(error: &(dyn Error + 'static), settings: &Settings) -> (Kind, St
     (Kind::Unreachable, format!("cannot reach {server}: {reason} (check {check})"))
 }
 
+fn no_tls(settings: &Settings) -> String {
+    format!(
+        "{} does not speak TLS (check {}; without encryption it begins with http://, and AWS_ALLOW_HTTP=true allows that)",
+        settings.server(),
+        settings.address()
+    )
+}
+
 /// Why there is no TLS connection. What its handshake says is no matter of time.
 fn explain_tls(error: &rustls::Error, settings: &Settings) -> (Kind, String) {
     let (server, address) = (settings.server(), settings.address());
@@ -476,9 +486,7 @@ fn explain_tls(error: &rustls::Error, settings: &Settings) -> (Kind, String) {
             }
             _ => format!("the certificate of {server} cannot be trusted: {problem} (check {address})"),
         },
-        rustls::Error::InvalidMessage(_) => format!(
-            "{server} does not speak TLS (check {address}; without encryption it begins with http://, and              AWS_ALLOW_HTTP=true allows that)"
-        ),
+        rustls::Error::InvalidMessage(_) => no_tls(settings),
         rustls::Error::AlertReceived(
             AlertDescription::HandshakeFailure
             | AlertDescription::ProtocolVersion
@@ -500,7 +508,7 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
 }
 
 /// An error and its causes.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         // An `io::Error` steps over the error that it was made of.
         let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);

@@ -4,6 +4,7 @@
 //! whole listing for one key that it cannot express. Here an answer that no S3 server gives becomes a [`Foreign`] error,
 //! and a listing loses what is not ours.
 
+use super::error::chain;
 use async_trait::async_trait;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
@@ -13,6 +14,8 @@ use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, LOCATION};
 use reqwest::tls::Certificate;
 use reqwest::{Method, NoProxy, Proxy, redirect};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Between checkpoints nobody watches idle connections, and a server may have closed them.
@@ -20,6 +23,9 @@ const IDLE: Duration = Duration::from_secs(5);
 
 /// Amazon's machines answer at once when they are asked for credentials, and nobody else has that address.
 const METADATA: Duration = Duration::from_secs(1);
+
+/// A server that has just hung up answers as soon if it is asked as it wants to be.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// So long may the line of a foreign answer be that is quoted.
 const MAX_QUOTED_CHARS: usize = 100;
@@ -36,6 +42,9 @@ pub(super) enum Foreign {
         /// The region that Amazon says the bucket is in.
         region: Option<String>,
     },
+    /// There was none, but there is one to the other of `http` and `https`, which is this.
+    #[error("{0} is spoken there")]
+    Speaks(&'static str),
     /// It is something to read for people.
     #[error("HTTP {status}: {line}")]
     Page {
@@ -70,7 +79,7 @@ impl HttpConnector for Connector {
             .connect_timeout(connect)
             .pool_idle_timeout(IDLE)
             .https_only(!is(ClientConfigKey::AllowHttp))
-            .danger_accept_invalid_certs(is(ClientConfigKey::AllowInvalidCertificates))
+            .tls_danger_accept_invalid_certs(is(ClientConfigKey::AllowInvalidCertificates))
             .no_proxy();
         if let Some((proxy, certificate)) = &self.proxy {
             builder = builder.proxy(proxy.clone()).tls_certs_merge(certificate.clone());
@@ -82,7 +91,8 @@ impl HttpConnector for Connector {
             store: "HTTP client",
             source: Box::new(error),
         })?;
-        Ok(HttpClient::new(Checked(HttpClient::new(client))))
+        let settled = AtomicBool::new(self.proxy.is_some());
+        Ok(HttpClient::new(Checked { client: HttpClient::new(client), settled }))
     }
 }
 
@@ -93,7 +103,46 @@ pub(super) fn proxy(url: &str, excludes: Option<&str>) -> reqwest::Result<Proxy>
 
 /// A client whose answers are looked at.
 #[derive(Debug)]
-struct Checked(HttpClient);
+struct Checked {
+    client: HttpClient,
+    /// Nobody asks any more whether the other of `http` and `https` is meant: there was an answer, or it was asked, or
+    /// a proxy is between.
+    settled: AtomicBool,
+}
+
+impl Checked {
+    /// Of a server that hangs up before it has ever answered: the other scheme, if there is an answer to that. Many
+    /// servers say nothing to TLS where they speak none, or to HTTP where they speak TLS.
+    async fn other_scheme(&self, url: &str, error: &HttpError) -> Option<&'static str> {
+        if !is_hung_up(error) || self.settled.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let mut other = reqwest::Url::parse(url).ok()?;
+        let scheme = if other.scheme() == "http" { "https" } else { "http" };
+        let port = other.port_or_known_default();
+        other.set_scheme(scheme).and(other.set_port(port)).ok()?;
+        other.set_path("/");
+        other.set_query(None);
+        // Nothing of the request is in this one, so it does not matter who answers.
+        let builder = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none());
+        let client = builder.timeout(PROBE).tls_danger_accept_invalid_certs(true).build().ok()?;
+        client.head(other).send().await.ok().map(|_| scheme)
+    }
+}
+
+/// Whether a connection stood, and ended without an answer.
+fn is_hung_up(error: &HttpError) -> bool {
+    // One error of a connection is often wrapped in another of no kind.
+    chain(error).any(|cause| {
+        match (cause.downcast_ref::<io::Error>(), cause.downcast_ref::<hyper::Error>()) {
+            (Some(error), _) => {
+                matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
+            }
+            (_, Some(error)) => error.is_incomplete_message() || error.is_closed(),
+            _ => false,
+        }
+    })
+}
 
 #[async_trait]
 impl HttpService for Checked {
@@ -101,7 +150,15 @@ impl HttpService for Checked {
         let lists = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
         // The token of Amazon's machines is put too, and has none.
         let puts = request.method() == Method::PUT && !request.uri().path().ends_with("/api/token");
-        let (mut parts, body) = self.0.execute(request).await?.into_parts();
+        let url = request.uri().to_string();
+        let (mut parts, body) = match self.client.execute(request).await {
+            Ok(answer) => answer.into_parts(),
+            Err(error) => {
+                let other = self.other_scheme(&url, &error).await;
+                return Err(other.map_or(error, |scheme| foreign(Foreign::Speaks(scheme))));
+            }
+        };
+        self.settled.store(true, Ordering::Relaxed);
         let (status, headers) = (parts.status, &parts.headers);
         let is_page = text_of(headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
         if status.is_success() && !lists && !is_page && (!puts || headers.contains_key(ETAG)) {

@@ -304,6 +304,52 @@ fn no_tls_where_it_is_spoken() {
     every_call(&of_go, "http", &[], Kind::NotS3, &["speaks TLS (write https:// in AWS_ENDPOINT_URL)"]);
 }
 
+/// A server that hangs up on whatever does not begin as it should, and answers otherwise through the one behind it.
+fn curt(behind: &Server, first_byte: u8) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, behind) = (listener.local_addr().unwrap().port(), behind.port);
+    thread::spawn(move || {
+        for client in listener.incoming().filter_map(Result::ok) {
+            let mut first = [0];
+            if client.peek(&mut first).is_err() || first != [first_byte] {
+                continue;
+            }
+            let server = TcpStream::connect(("127.0.0.1", behind)).unwrap();
+            let [mut to, mut from] = [&server, &client].map(|side| side.try_clone().unwrap());
+            thread::spawn(move || drop(io::copy(&mut from, &mut to)));
+            thread::spawn(move || {
+                let (mut from, mut to) = (server, client);
+                let _ = io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    format!("localhost:{port}")
+}
+
+#[test]
+fn servers_that_hang_up_without_a_word() {
+    let plain = Server::saying(answer("200 OK", "", EMPTY_LISTING));
+    let at = curt(&plain, b'G');
+    // Asked by HEAD, it hangs up too.
+    let error =
+        Store::open_with("s3://music/run", hasty(), credentials(&format!("https://{at}"))).unwrap().list("");
+    expect_line(error.unwrap_err(), Kind::Unreachable, &["cannot reach"]);
+    let at = curt(&plain, b'H');
+    let says = ["does not speak TLS", "AWS_ALLOW_HTTP=true"];
+    expect_line(open(&format!("https://{at}"), &[]).list("").unwrap_err(), Kind::NotS3, &says);
+
+    let tls = issued("localhost", 2099).server();
+    let at = curt(&tls, 0x16);
+    let says = ["speaks TLS (write https:// in AWS_ENDPOINT_URL)"];
+    expect_line(open(&format!("http://{at}"), &[]).list("").unwrap_err(), Kind::NotS3, &says);
+    expect_line(
+        open(&format!("http://{at}"), &[]).put("x", vec![0; 300_000]).unwrap_err(),
+        Kind::NotS3,
+        &says,
+    );
+}
+
 #[test]
 fn bundles_that_are_none() {
     let mut empty = tempfile::NamedTempFile::new().unwrap();
