@@ -27,7 +27,9 @@ pub fn usable_cores() -> usize {
 pub fn check_threads() -> Result<Option<String>, BadVariable> {
     let usable = usable_cores();
     Ok(environment::threads()?.filter(|&asked| asked > usable).map(|asked| {
-        format!("{THREADS} asks for {asked} threads, but this process may use {usable} cores, and takes {usable} threads")
+        format!(
+            "{THREADS} asks for {asked} threads; this process takes {usable}, one for each core that it may use"
+        )
     }))
 }
 

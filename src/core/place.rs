@@ -102,7 +102,7 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<P
         _ => return Ok(Place::Local(expanded.into())),
     };
     match scheme.as_str() {
-        "s3" if rest.starts_with("//") => return bucket(text, &rest[2..]),
+        "s3" if rest.starts_with("//") => bucket(text, &rest[2..]),
         "s3" => refuse("a bucket is written s3://bucket/prefix"),
         // The path stands there as it is meant, nothing is put in.
         "file" => match Url::parse(text).ok().filter(|_| rest.starts_with('/')).map(|url| url.to_file_path())

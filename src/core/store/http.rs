@@ -81,12 +81,15 @@ impl HttpConnector for Connector {
             .https_only(!is(ClientConfigKey::AllowHttp))
             .tls_danger_accept_invalid_certs(is(ClientConfigKey::AllowInvalidCertificates))
             .no_proxy();
+        let mut more = Vec::new();
         if let Some((proxy, certificate)) = &self.proxy {
-            builder = builder.proxy(proxy.clone()).tls_certs_merge(certificate.clone());
+            builder = builder.proxy(proxy.clone());
+            more.extend(certificate.clone());
         }
-        if let Some(roots) = &self.roots {
-            builder = builder.tls_certs_only(roots.iter().cloned());
-        }
+        builder = match &self.roots {
+            Some(roots) => builder.tls_certs_only(roots.iter().cloned().chain(more)),
+            None => builder.tls_certs_merge(more),
+        };
         let client = builder.build().map_err(|error| object_store::Error::Generic {
             store: "HTTP client",
             source: Box::new(error),
