@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use bachdist::cli::{Cli, Command};
 use bachdist::comm::Comm;
-use bachdist::comm::agree::{Agreed, located};
+use bachdist::comm::agree::{Agreed, agree, located};
 use bachdist::comm::solo::Solo;
 use bachdist::comm::world::{self, Launch};
 use bachdist::commands;
@@ -18,6 +18,7 @@ use bachdist::phase::Phase;
 use bachdist::stop::StopFlag;
 use bachdist_core::failure::{Code, code_of};
 use bachdist_core::fault;
+use bachdist_core::parallel::check_threads;
 use bachdist_core::print::tell;
 use clap::Parser;
 
@@ -62,6 +63,12 @@ fn run() -> u8 {
 
 /// Does the work, and gives back the exit code.
 fn dispatch(command: &Command, comm: &dyn Comm, stop: &StopFlag) -> u8 {
+    // Each host has an environment of its own.
+    match agree(comm, check_threads().map_err(Into::into)) {
+        Ok(note) if comm.rank() == 0 => note.iter().for_each(|note| tell(format_args!("note: {note}"))),
+        Ok(_) => {}
+        Err(error) => return report(&error, comm),
+    }
     commands::dispatch(command, comm, stop).unwrap_or_else(|error| report(&error, comm))
 }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::harness::{Ended, Place, TINY, ended, link_cello, trained, trained_copy};
+use crate::harness::{
+    Ended, Place, Running, TINY, ended, link_cello, sample, trained, trained_copy, wait_until,
+};
 
 const COMMANDS: [&str; 13] = [
     "",
@@ -251,4 +253,121 @@ fn a_slurm_step_without_pmix() {
     // A mistake comes before the launcher's.
     assert!(step("4", "0", "train").with_code(2).stderr.contains("Usage"));
     assert_eq!(step("4", "3", "train").with_code(2).stderr, "");
+}
+
+/// Near misses of a place, each of which would make a folder of a strange name, or find none.
+#[test]
+fn places_that_are_not_where_one_thinks() {
+    let place = Place::with_tiny();
+    for (key, text, says) in [
+        ("checkpoint.url", "s3:/bucket/run", "s3://bucket/prefix"),
+        ("checkpoint.url", "s3:bucket", "s3://bucket/prefix"),
+        ("checkpoint.url", "s3//bucket", "s3://bucket/prefix"),
+        ("checkpoint.url", "file:relative", "file:///absolute/folder"),
+        ("checkpoint.url", "$NO_SUCH_VARIABLE/x", "the variable NO_SUCH_VARIABLE is not set"),
+        ("checkpoint.url", "~nobody/x", "another user's folder"),
+        ("checkpoint.fallback", "s3://bucket/run", "a folder of this host"),
+        ("checkpoint.fallback", "gs:bucket", "not supported"),
+        ("data.midi", "s3://bucket/music", "aws s3 cp --recursive s3://bucket/music music"),
+        ("data.midi", "http://host/music", "AWS_ENDPOINT_URL"),
+    ] {
+        let ended = place.bachdist(&format!("train tiny.toml --set {key}={text}")).with_code(2);
+        let error = ended.error();
+        assert!(error.starts_with(&format!("--set {key}: {text}: ")) && error.contains(says), "{error}");
+    }
+    for command in [
+        "sample s3:/bucket/run",
+        "eval $NO_SUCH_VARIABLE/run",
+        "checkpoint list s3:bucket",
+        "checkpoint verify gs://bucket/run",
+        "checkpoint diff file:run",
+        "replay s3a://bucket/run",
+        "train tiny.toml --resume s3//bucket/run",
+        "data inspect s3://bucket/music",
+    ] {
+        let text = command.rsplit(' ').next().expect("a word");
+        let other = if command.starts_with("checkpoint diff") { " run" } else { "" };
+        let ended = place.bachdist(&format!("{command}{other}")).with_code(2);
+        assert!(ended.error().contains(&format!("{text}: ")), "{command}: {}", ended.stderr);
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(place.path("")).expect("a folder").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["tiny.toml"], "nothing was made");
+}
+
+#[test]
+fn home_and_variables_are_put_in_as_a_shell_does() {
+    let place = Place::with_tiny();
+    place.write("home/music/a.mid", crate::harness::melody(150, 7));
+    let with = |command: &str| {
+        let mut command = place.alone(command);
+        ended(command.env("HOME", place.path("home")).env("RUNS", place.path("runs"))).ok()
+    };
+    with("train tiny.toml --set data.midi=~/music --set checkpoint.url=~/run --set train.max_steps=5");
+    assert_eq!(place.checkpoints("home/run").len(), 1);
+    with(
+        "train tiny.toml --set data.midi=${HOME}/music --set checkpoint.url=$RUNS/x --set train.max_steps=5",
+    );
+    assert_eq!(place.checkpoints("runs/x"), place.checkpoints("home/run"));
+    let name = &place.checkpoints("runs/x")[0];
+    let listed = with("checkpoint list ~/run").stdout;
+    assert!(listed.starts_with(name.as_str()), "{listed}");
+    with(&format!("checkpoint diff ~/run/{name} $RUNS/x"));
+    let inspected = with("data inspect ~/music --json").json();
+    assert_eq!(inspected["pieces"], 1);
+}
+
+#[test]
+fn threads_as_openmp_writes_them_and_no_more_than_cores() {
+    let place = Place::with_tiny();
+    let train = |threads: &str| {
+        let mut command = place.alone("train tiny.toml --set train.max_steps=5 --resume never");
+        ended(command.env("OMP_NUM_THREADS", threads))
+    };
+    for threads in ["0", "abc", "-1", "2,x", "1.5"] {
+        let ended = train(threads).with_code(2);
+        // libgomp has lines of its own about some of them.
+        assert!(
+            ended.error().starts_with(&format!("OMP_NUM_THREADS is {threads:?}, where ")),
+            "{}",
+            ended.stderr
+        );
+        let ended =
+            crate::harness::ended(place.command(sample()).env("OMP_NUM_THREADS", threads)).with_code(2);
+        assert!(ended.stderr.contains("sample: OMP_NUM_THREADS is "), "{}", ended.stderr);
+    }
+    for threads in ["1", "1,2", " 1 ,1"] {
+        let ended = train(threads).ok();
+        assert!(ended.stdout.contains("cpu with 1 thread a rank"), "{threads}: {}", ended.stdout);
+        assert!(!ended.stderr.contains("note: "), "{}", ended.stderr);
+    }
+    for threads in ["", "99999", "99999999999999999999999", "4000,2"] {
+        let ended = train(threads).ok();
+        let cores = std::thread::available_parallelism().expect("Linux").get().min(8);
+        assert!(ended.stdout.contains(&format!("cpu with {cores} thread")), "{threads}: {}", ended.stdout);
+        assert_eq!(
+            ended.stderr.contains("note: OMP_NUM_THREADS asks for "),
+            !threads.is_empty(),
+            "{}",
+            ended.stderr
+        );
+    }
+    assert_eq!(place.checkpoints("run").len(), 1, "the same bits on any number of threads");
+}
+
+#[test]
+fn many_threads_asked_for_are_not_started() {
+    let place = Place::with_tiny();
+    let mut command = place.alone("train tiny.toml --set train.lanes=1024 --set train.batch_size=1024");
+    command.env("OMP_NUM_THREADS", "99999").env("BACHDIST_FAULT", "step#2=stop");
+    let running = Running::start(&mut command);
+    let status = || std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
+    wait_until("a halted process", || status().contains("State:\tT"));
+    let threads =
+        status().lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse::<usize>().ok());
+    let cores = std::thread::available_parallelism().expect("Linux").get();
+    // Those of a step, of libtorch and OpenMP, of saving and of signals.
+    assert!(threads.is_some_and(|threads| threads <= 4 * cores + 8), "{threads:?} threads on {cores} cores");
+    running.signal("KILL");
+    running.end();
 }

@@ -159,3 +159,81 @@ fn straight(place: &Place, name: &str) -> String {
         .ok();
     place.checkpoints("straight").pop().unwrap()
 }
+
+#[test]
+fn what_others_put_beside_a_run_is_passed_over_in_mid_run_too() {
+    let Some(server) = server() else { return };
+    let place = Place::with_tiny();
+    let proxy = Proxy::before(server.endpoint());
+    let url = "s3://bachdist/storage/foreign";
+    let put_foreign =
+        |names: &[&str]| names.iter().for_each(|name| server.put_foreign(&format!("storage/foreign/{name}")));
+    put_foreign(&["step-%0A", "a//b"]);
+    // Halted between two checkpoints, while somebody else is busy there.
+    let mut command = place.command(bachdist());
+    command.args(
+        format!("train tiny.toml --set checkpoint.url={url} --set checkpoint.keep=1 {SCALED}")
+            .split_whitespace(),
+    );
+    command.env("BACHDIST_FAULT", "step#7=stop");
+    let running = Running::start(through(&proxy, server, &mut command));
+    let status = || std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
+    wait_until("a halted process", || status().contains("State:\tT"));
+    put_foreign(&["/c", "new%0Aline", "attempt-%01", "step-00000001-0123456789abcdef.safetensors/x"]);
+    running.signal("CONT");
+    let ended = running.end().ok();
+    assert!(!ended.stdout.contains("note: "), "{}", ended.stdout);
+
+    let on_server = |arguments: &str| {
+        let mut command = place.command(bachdist());
+        crate::harness::ended(
+            command.args(arguments.split_whitespace()).envs(server.variables(server.endpoint())),
+        )
+        .ok()
+    };
+    let listed = on_server(&format!("checkpoint list {url} --json")).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "one is kept: {listed}");
+    let verified = on_server(&format!("checkpoint verify {url} --json")).json();
+    assert_eq!(verified[0]["ok"], true, "{verified}");
+    on_server(&format!("sample {url} --only midi"));
+    // The same command goes on there.
+    on_server(&format!("train tiny.toml --set checkpoint.url={url} --set train.epochs=4"));
+}
+
+#[test]
+fn wrong_settings_are_told_before_anything_is_asked() {
+    let place = Place::with_tiny();
+    for (name, value, says) in [
+        ("AWS_SECRET_ACCESS_KEY", "hidden\nhidden", "AWS_SECRET_ACCESS_KEY has a line break inside"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:99999", "AWS_ENDPOINT_URL is \"http://127.0.0.1:99999\""),
+        ("AWS_CA_BUNDLE", "nowhere.pem", "AWS_CA_BUNDLE is nowhere.pem, and there is no such file"),
+    ] {
+        let mut command = place.alone("train tiny.toml --set checkpoint.url=s3://bucket/run");
+        command.envs([("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", "secret"), (name, value)]);
+        let ended = ended(&mut command).with_code(2);
+        let error = ended.error();
+        assert!(error.contains(says) && !error.contains("hidden"), "{error}");
+    }
+}
+
+#[test]
+fn files_of_any_kind_beside_a_run_are_passed_over() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::with_tiny();
+    place.bachdist("train tiny.toml --set train.epochs=2").ok();
+    let path = |name: &str| place.path("run").join(name);
+    let checkpoint = |step: u64| format!("step-{step:08}-0123456789abcdef.safetensors");
+    std::fs::create_dir(path(&checkpoint(99))).unwrap();
+    std::os::unix::fs::symlink("nowhere", path(&checkpoint(98))).unwrap();
+    assert!(Command::new("mkfifo").arg(path(&checkpoint(97))).status().unwrap().success());
+    std::fs::create_dir(path("attempt-000002")).unwrap();
+    let no_text = [b"step-\xFF".as_slice(), b"step-\n"].map(std::ffi::OsStr::from_bytes);
+    no_text.iter().for_each(|name| std::fs::write(place.path("run").join(name), "x").unwrap());
+    let ended = place.bachdist("train tiny.toml").ok();
+    assert!(ended.stdout.contains("going on after 8 steps"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("note: "), "{}", ended.stdout);
+    place.bachdist("checkpoint verify run").ok();
+    place.sample("run --only midi").ok();
+    let of_pipe = place.sample(&format!("run/{}", checkpoint(97))).with_code(4);
+    assert!(of_pipe.stderr.contains("it is no file"), "{}", of_pipe.stderr);
+}

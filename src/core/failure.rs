@@ -3,7 +3,9 @@
 use crate::config::ConfigError;
 use crate::corpus::CorpusError;
 use crate::corpus::fetch::FetchError;
-use crate::store::StoreError;
+use crate::environment::BadVariable;
+use crate::place::NoPlace;
+use crate::store::{Kind, StoreError};
 
 /// Why a program ended, as its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +53,15 @@ pub fn code_of(error: &anyhow::Error) -> Code {
             Some(Code::Usage)
         } else if matches!(cause.downcast_ref(), Some(FetchError::Folder { .. })) {
             Some(Code::Storage)
+        } else if matches!(cause.downcast_ref(), Some(CorpusError::Place(_))) {
+            Some(Code::Usage)
         } else if cause.is::<CorpusError>() || cause.is::<FetchError>() {
             Some(Code::Data)
-        } else if cause.is::<StoreError>() {
-            Some(Code::Storage)
+        } else if let Some(error) = cause.downcast_ref::<StoreError>() {
+            // Where it was looked for was wrong, and nothing was asked of a storage yet.
+            Some(if error.kind == Kind::BadUrl { Code::Usage } else { Code::Storage })
+        } else if cause.is::<BadVariable>() || cause.is::<NoPlace>() {
+            Some(Code::Usage)
         } else {
             None
         }

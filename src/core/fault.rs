@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
+use crate::environment;
 use crate::print::tell;
 
 /// The variable that asks for faults.
@@ -80,7 +81,8 @@ static ARMED: OnceLock<Armed> = OnceLock::new();
 
 /// Takes the faults of this rank from the environment. Calls after the first change nothing.
 pub fn arm(rank: usize) -> Result<(), FaultError> {
-    let Ok(text) = std::env::var(VARIABLE) else { return Ok(()) };
+    let text = environment::variable(VARIABLE).map_err(|error| FaultError(String::new(), error.reason))?;
+    let Some(text) = text else { return Ok(()) };
     let faults: Vec<Fault> = text
         .split(',')
         .map(str::trim)

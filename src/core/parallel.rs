@@ -6,11 +6,31 @@ use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::thread;
 
-/// The threads that this process may use: `OMP_NUM_THREADS` where set, otherwise as many as cores that it may run on.
+use crate::environment::{self, BadVariable, THREADS};
+
+/// The threads that this process may use: as many as cores that it may run on, or fewer where `OMP_NUM_THREADS` says so.
+/// More would only wait for each other. What it says was checked at the start.
 pub fn cores() -> usize {
-    let asked = std::env::var("OMP_NUM_THREADS").ok().and_then(|text| text.parse().ok());
-    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-    asked.filter(|&threads| threads > 0).unwrap_or_else(cores)
+    let usable = usable_cores();
+    environment::threads().ok().flatten().map_or(usable, |asked| asked.min(usable))
+}
+
+/// The cores that this process may run on.
+pub fn usable_cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// What a user should know where `OMP_NUM_THREADS` asks for more threads than there are cores.
+///
+/// # Errors
+/// It asks for no number of threads.
+pub fn check_threads() -> Result<Option<String>, BadVariable> {
+    let usable = usable_cores();
+    Ok(environment::threads()?.filter(|&asked| asked > usable).map(|asked| {
+        format!(
+            "{THREADS} asks for {asked} threads; this process takes {usable}, one for each core that it may use"
+        )
+    }))
 }
 
 /// What `work` makes of each item, in their order, by up to so many threads, this one among them.

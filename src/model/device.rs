@@ -1,9 +1,10 @@
 //! Where a rank computes: its own accelerator, or the cores that it may use.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::num::NonZero;
 
 use anyhow::{Result, bail};
+use bachdist_core::environment;
+use bachdist_core::parallel::usable_cores;
 use tch::{Cuda, Device};
 
 use crate::comm::Comm;
@@ -61,13 +62,13 @@ fn load_cuda() {
     }
 }
 
-/// How many threads libtorch may use in this rank: `OMP_NUM_THREADS` where set, otherwise its share of the
-/// cores that it may run on. All ranks must call this together.
+/// How many threads libtorch may use in this rank: its share of the cores that it may run on, or what
+/// `OMP_NUM_THREADS` asks for, up to all of them. All ranks must call this together.
 pub fn set_threads(comm: &dyn Comm) -> usize {
     // Asked of all ranks, whatever each one's environment says: it is a collective.
     let share = own_cores(comm);
-    let asked = std::env::var("OMP_NUM_THREADS").ok().and_then(|text| text.parse::<usize>().ok());
-    let threads = asked.filter(|&threads| threads > 0).unwrap_or(share);
+    let asked = environment::threads().ok().flatten();
+    let threads = asked.map_or(share, |asked| asked.min(usable_cores()));
     tch::set_num_threads(threads as i32);
     threads
 }
@@ -75,7 +76,7 @@ pub fn set_threads(comm: &dyn Comm) -> usize {
 /// This rank's share of the cores that it may run on: all of them, if its launcher gave it some of its own,
 /// otherwise its part of those that it shares with other ranks.
 fn own_cores(comm: &dyn Comm) -> usize {
-    let usable = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let usable = usable_cores();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find(|line| line.starts_with("Cpus_allowed_list"));
     let mut hash = DefaultHasher::new();

@@ -74,6 +74,8 @@ impl Plan {
         let place = agree(comm, place(comm, &config.train).map_err(Into::into))?;
         let threads = device::set_threads(comm);
         let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
+        // A step has no work for more than one a lane.
+        let threads = threads.min(place.0.of(comm.rank()).len());
         let plan = Plan::new(place, threads, corpus, path, config);
         plan.agree(comm)?;
         Ok(plan)

@@ -128,6 +128,7 @@ fn read(plan: &Plan, resume: &Resume) -> Result<(Read, Option<Run>)> {
     // Last, because it takes the run from whoever has it.
     fault::at("claim");
     let run = Run::claim(store, origin, &recovery)?;
+    found.notes.extend(run.note());
     if let Some((name, bytes)) = unsaved {
         // Where it is missed, before anything else.
         run.put(&name, bytes.clone())?;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bachdist_core::failure::{code_of, line_of};
+use bachdist_core::parallel::check_threads;
 use bachdist_core::print::tell;
 use bachdist_core::sample::{Arguments, run};
 use clap::Parser;
@@ -16,7 +17,12 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse().arguments) {
+    let Cli { arguments } = Cli::parse();
+    let done = check_threads().map_err(Into::into).and_then(|note| {
+        note.iter().for_each(|note| tell(format_args!("note: {note}")));
+        run(&arguments)
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(format_args!("sample: {}", line_of(&error)));

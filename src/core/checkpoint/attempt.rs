@@ -28,14 +28,19 @@ impl Attempt {
         Attempt { host: host.trim().into(), pid: std::process::id(), run: origin.digest() }
     }
 
-    /// Makes the object of the next attempt, and gives back its number.
-    pub(super) fn claim(&self, store: &Store) -> Result<u64, StoreError> {
+    /// Makes the object of the next attempt, and gives back its number, and whether no other launch can have claimed it
+    /// too: a server without create-only writes cannot say.
+    pub(super) fn claim(&self, store: &Store) -> Result<(u64, bool), StoreError> {
         let contents = serde_json::to_vec(self).expect("plain data becomes JSON");
+        let mut number = 0;
         loop {
-            let number = latest(store)? + 1;
-            // Another launch may claim the same number first: then the next one is ours.
-            if store.create(&name(number), contents.clone())? == Creation::Created {
-                return Ok(number);
+            // Another launch may claim the same number first, or something that is no file have its name: then the next
+            // one is ours.
+            number = latest(store)?.max(number) + 1;
+            match store.create(&name(number), contents.clone())? {
+                Creation::Created => return Ok((number, true)),
+                Creation::Unguarded => return Ok((number, false)),
+                Creation::Exists => {}
             }
         }
     }

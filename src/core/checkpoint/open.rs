@@ -8,6 +8,7 @@ use super::recover::{Good, read, recover};
 use super::validations::{METRICS, Validations};
 use super::{Checkpoint, Name};
 use crate::failure::{Code, Failure};
+use crate::place::{self, Place};
 use crate::store::{Store, StoreError};
 
 /// A checkpoint and where it came from.
@@ -25,7 +26,11 @@ pub struct Opened {
 
 /// Opens one checkpoint by its file or object, or the newest good one in a folder or under a URL.
 pub fn open(location: &str) -> anyhow::Result<Opened> {
-    let is_object = location.ends_with(".safetensors") || Path::new(location).is_file();
+    let is_object = match place::parse(location)? {
+        Place::Local(path) => path.is_file() || is_named_so(&path.to_string_lossy()),
+        Place::S3 { prefix, .. } => is_named_so(&prefix),
+        Place::Memory => false,
+    };
     if is_object { open_object(location) } else { open_newest(location) }
 }
 
@@ -53,11 +58,27 @@ fn open_best(location: &str) -> anyhow::Result<Opened> {
     }
 }
 
+fn is_named_so(name: &str) -> bool {
+    name.ends_with(".safetensors")
+}
+
 /// The store that a file or object lies in, and its name there.
-pub fn place_of(location: &str) -> Result<(Store, &str), StoreError> {
-    let (parent, name) = location.rsplit_once('/').unwrap_or((".", location));
-    let parent = if parent.is_empty() { "/" } else { parent };
-    Ok((Store::open(parent)?, name))
+pub fn place_of(location: &str) -> Result<(Store, String), StoreError> {
+    let (parent, name) = match place::parse(location) {
+        // As a path, because a variable may stand for both.
+        Ok(Place::Local(path)) => match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => {
+                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                (parent.to_string_lossy().into_owned(), name.to_string_lossy().into_owned())
+            }
+            _ => (location.to_owned(), String::new()),
+        },
+        _ => {
+            let (parent, name) = location.rsplit_once('/').unwrap_or((location, ""));
+            (parent.to_owned(), name.to_owned())
+        }
+    };
+    Ok((Store::open(&parent)?, name))
 }
 
 fn open_object(location: &str) -> anyhow::Result<Opened> {
@@ -67,7 +88,7 @@ fn open_object(location: &str) -> anyhow::Result<Opened> {
         Ok(name) => (read(&store, &name)?.map_err(|problem| fail(problem.to_string()))?, Vec::new()),
         Err(_) => {
             let note = format!("{location} has no hash in its name, so its bytes are not verified");
-            let bytes = store.get(name)?;
+            let bytes = store.get(&name)?;
             let decoded = Checkpoint::decode(&bytes);
             let checkpoint = decoded.map_err(|error| fail(format!("is no checkpoint: {error}")))?;
             (Good { bytes, checkpoint }, vec![note])

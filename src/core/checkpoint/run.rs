@@ -27,6 +27,8 @@ pub struct Run {
     store: Store,
     origin: Origin,
     attempt: u64,
+    /// No other launch can have claimed the same attempt.
+    guarded: bool,
     known: Arc<Known>,
 }
 
@@ -42,13 +44,24 @@ pub struct Saved {
 impl Run {
     /// Claims the next attempt at a run, of which this was found.
     pub fn claim(store: Store, origin: Origin, found: &Recovery) -> Result<Run, StoreError> {
-        let attempt = Attempt::here(&origin).claim(&store)?;
-        Ok(Run { store, origin, attempt, known: Arc::new(Known::from(found)) })
+        let (attempt, guarded) = Attempt::here(&origin).claim(&store)?;
+        Ok(Run { store, origin, attempt, guarded, known: Arc::new(Known::from(found)) })
     }
 
     /// Which launch of the run this is, from 1.
     pub fn attempt(&self) -> u64 {
         self.attempt
+    }
+
+    /// What the user should know of the storage.
+    pub fn note(&self) -> Option<String> {
+        let url = self.store.url();
+        (!self.guarded).then(|| {
+            format!(
+                "the server of {url} knows no create-only writes; of two launches in the same moment the one that wrote last \
+                 goes on"
+            )
+        })
     }
 
     /// Where the run is kept.
@@ -125,7 +138,12 @@ impl Run {
     /// An error if another launch has taken over.
     fn still_latest(&self) -> anyhow::Result<()> {
         let latest = attempt::latest(&self.store)?;
-        if latest <= self.attempt {
+        // Of two that claimed the same number the last one's name stays there.
+        let is_own = || -> Result<bool, StoreError> {
+            let said = Attempt::read(&self.store, latest)?;
+            Ok(said.is_none_or(|said| said == Attempt::here(&self.origin)))
+        };
+        if latest < self.attempt || latest == self.attempt && (self.guarded || is_own()?) {
             return Ok(());
         }
         // Whose it is helps, but is no condition.

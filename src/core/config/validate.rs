@@ -1,5 +1,7 @@
 //! What cannot work in a configuration, found before anything starts, all of it together.
 
+use crate::place::{self, NoPlace};
+
 use super::{Checkpoint, Config, Data, Model, Objective, Optimizer, Problem, Train};
 
 /// The largest value a size or count may have. It keeps every product of two of them far from overflow, and a
@@ -70,10 +72,16 @@ impl Checks {
         self.check(holds, key, format!("{value} is not more than 0 and at most {LONGEST}, a week"));
     }
 
+    fn place<T>(&mut self, key: &str, place: Result<T, NoPlace>) {
+        if let Err(error) = place {
+            self.0.push(Problem::new(key, error.to_string()));
+        }
+    }
+
     fn data(&mut self, data: &Data) {
         self.size("data.max_notes", data.max_notes);
         self.size("data.sequence_length", data.sequence_length);
-        self.check(!data.midi.is_empty(), "data.midi", "names no file or folder");
+        self.place("data.midi", place::music(&data.midi));
         for (key, patterns) in [("data.holdout", &data.holdout), ("data.groups", &data.groups)] {
             for pattern in patterns {
                 let parsed = globset::Glob::new(pattern);
@@ -142,18 +150,14 @@ impl Checks {
 
     fn checkpoint(&mut self, checkpoint: &Checkpoint) {
         if let Some(url) = &checkpoint.url {
-            let known = ["s3://", "file://", "memory:"].iter().any(|scheme| url.starts_with(scheme));
-            let holds = known || !url.is_empty() && !url.contains("://");
-            let message = format!("{url:?} is neither a folder nor s3://bucket/prefix");
-            self.check(holds, "checkpoint.url", message);
+            self.place("checkpoint.url", place::parse(url));
         }
         self.count("checkpoint.every_steps", checkpoint.every_steps);
         self.size("checkpoint.keep", checkpoint.keep);
         self.count("checkpoint.keep_every", checkpoint.keep_every);
         self.count("checkpoint.max_unsaved_steps", checkpoint.max_unsaved_steps);
         if let Some(folder) = &checkpoint.fallback {
-            let holds = !folder.is_empty() && !folder.contains("://");
-            self.check(holds, "checkpoint.fallback", format!("{folder:?} is not a folder"));
+            self.place("checkpoint.fallback", place::folder(folder));
         }
         self.seconds("checkpoint.timeout_seconds", checkpoint.timeout_seconds);
         self.seconds("checkpoint.retry_seconds", checkpoint.retry_seconds);

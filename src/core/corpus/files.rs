@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CorpusError, notation};
 use crate::midi::{self, Instrument};
+use crate::place;
 
 /// `data.midi` of the Prelude that comes with the program.
 pub const EMBEDDED: &str = "embedded";
@@ -43,12 +44,13 @@ pub fn list(root: &str) -> Result<Vec<Source>, CorpusError> {
         return Ok(vec![Source { name: PRELUDE.0.into(), bytes: PRELUDE.1.len() as u64, path: None }]);
     }
     let fail = |reason: String| CorpusError::Path { path: root.to_owned(), reason };
-    let path = Path::new(root);
+    let path = &place::music(root)?;
     let found = std::fs::metadata(path).map_err(|error| {
         fail(match error.kind() {
             std::io::ErrorKind::NotFound => format!(
-                "no such file or folder (bachdist data fetch {root} gets the article's files; \
-                 --set data.midi={EMBEDDED} needs none)"
+                "no such file or folder (bachdist data fetch {} gets the article's files; --set data.midi={EMBEDDED} needs \
+                 none)",
+                path.display()
             ),
             _ => error.to_string(),
         })

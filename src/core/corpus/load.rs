@@ -9,6 +9,7 @@ use super::{CLASSES, FIRST_PITCH, Piece, class_of};
 use crate::config::{Data, OutOfRange};
 use crate::midi::{Instrument, first_voice};
 use crate::parallel::{cores, in_parallel};
+use crate::place::NoPlace;
 
 /// The pieces that are trained on, and those held out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub enum CorpusError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// It names no place that music is read from.
+    #[error(transparent)]
+    Place(#[from] NoPlace),
     /// Some of its files cannot be used.
     #[error("{}", .0.join("\n"))]
     Files(Vec<String>),

@@ -3,6 +3,8 @@
 //! `object_store` reports a file error, or a server's answer with its XML, under several layers of its own
 //! words. Here the layers are searched for what a person can act on.
 
+use super::http::{Foreign, between, first_line};
+use rustls::{AlertDescription, CertificateError};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -21,8 +23,11 @@ pub enum Kind {
     /// A write in place of a version found another one. [`Store::replace`](super::Store::replace) answers with
     /// `false` instead.
     Changed,
-    /// The server does not know such a request.
+    /// The server does not know such a request, such as a write under a condition.
     Unsupported,
+    /// What answers there is not the S3 server that was meant, or cannot be spoken to in safety: a web page, another
+    /// address, a certificate that does not fit, or no host has the name. Where an S3 server has answered before, it is [`Kind::Unreachable`].
+    NotS3,
     /// No such bucket.
     NoBucket,
     /// Wrong, expired or insufficient credentials; no permission in a file system.
@@ -78,9 +83,44 @@ pub(super) enum Place {
     Folder,
     S3 {
         bucket: String,
-        /// `AWS_ENDPOINT_URL`, where it is set.
-        endpoint: Option<String>,
+        /// What the variables say that a mistake may lie in.
+        settings: Settings,
     },
+}
+
+/// What an error names of the variables for storage.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    /// The address of the server, where it is not Amazon's.
+    pub(super) endpoint: Option<String>,
+    /// The variable that says so.
+    pub(super) endpoint_variable: &'static str,
+    /// `AWS_CA_BUNDLE`.
+    pub(super) ca_bundle: Option<String>,
+    /// `AWS_VIRTUAL_HOSTED_STYLE_REQUEST` is on.
+    pub(super) virtual_hosted: bool,
+    /// `AWS_PROXY_URL` is set.
+    pub(super) proxy: bool,
+}
+
+impl Settings {
+    /// The server, as messages name it.
+    fn server(&self) -> &str {
+        self.endpoint.as_deref().unwrap_or("Amazon S3")
+    }
+
+    /// What to look at when the wrong one answers, or none.
+    fn address(&self) -> String {
+        let mut variables =
+            vec![if self.endpoint.is_some() { self.endpoint_variable } else { "AWS_ENDPOINT_URL" }];
+        if self.virtual_hosted {
+            variables.push("AWS_VIRTUAL_HOSTED_STYLE_REQUEST");
+        }
+        if self.proxy {
+            variables.push("AWS_PROXY_URL");
+        }
+        variables.join(" and ")
+    }
 }
 
 impl Place {
@@ -111,8 +151,8 @@ impl StoreError {
         error: Box<dyn Error + Send + Sync>,
     ) -> Self {
         let (kind, advice) = match place {
-            Place::S3 { bucket, endpoint } => {
-                Answer::from_error(&*error).explain(action, &*error, bucket, endpoint.as_deref())
+            Place::S3 { bucket, settings } => {
+                Answer::from_error(&*error).explain(action, &*error, bucket, settings)
             }
             Place::Folder | Place::Memory => explain_file(&*error),
         };
@@ -161,16 +201,27 @@ struct Answer {
     code: Option<String>,
     /// Its `Message`.
     message: Option<String>,
+    /// The region that Amazon says the bucket is in.
+    region: Option<String>,
+    /// What the answer begins with; empty where there is nothing.
+    line: String,
 }
 
 impl Answer {
     /// `object_store` keeps the type that holds the answer to itself, but prints all of it.
     fn from_error(error: &(dyn Error + 'static)) -> Self {
         let text = error.to_string();
-        let status = between(&text, "status code: ", " ").and_then(|status| status.parse().ok());
-        let code = between(&text, "<Code>", "</Code>").map(str::to_owned);
-        let message = between(&text, "<Message>", "</Message>").map(str::to_owned);
-        Self { status, code, message }
+        let Some((_, answer)) = text.split_once("status code: ") else { return Self::default() };
+        let (head, body) = answer.split_once(':').unwrap_or((answer, ""));
+        let status = head.split(' ').next().and_then(|status| status.parse().ok());
+        let part = |before, after| between(body, before, after).map(str::to_owned);
+        Self {
+            status,
+            code: part("<Code>", "</Code>"),
+            message: part("<Message>", "</Message>"),
+            region: part("<Region>", "</Region>"),
+            line: first_line(body),
+        }
     }
 
     /// Whether the server says that the same request may succeed in a moment.
@@ -197,7 +248,7 @@ impl Answer {
         action: Action,
         error: &(dyn Error + 'static),
         bucket: &str,
-        endpoint: Option<&str>,
+        settings: &Settings,
     ) -> (Kind, String) {
         match error.downcast_ref() {
             Some(object_store::Error::AlreadyExists { .. }) if !self.is_passing() => {
@@ -207,7 +258,14 @@ impl Answer {
                 return (Kind::Changed, CHANGED.into());
             }
             Some(object_store::Error::InvalidPath { .. }) => return (Kind::Other, innermost(error)),
+            // AWS_CONDITIONAL_PUT=disabled.
+            Some(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
+                return (Kind::Unsupported, innermost(error));
+            }
             _ => {}
+        }
+        if let Some(answer) = find::<Foreign>(error) {
+            return (Kind::NotS3, explain_foreign(answer, settings));
         }
         let text = error.to_string();
         // Amazon's machines have their credentials from there, and nobody else has that address.
@@ -216,40 +274,28 @@ impl Answer {
             let advice = "no credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)";
             return (Kind::Denied, advice.into());
         }
-        if let Some(known) = self.explain_code(bucket, endpoint) {
+        if let Some(known) = self.explain_code(bucket, settings) {
             return known;
         }
-        if let Some(known) = self.explain_status(action, endpoint) {
+        if let Some(known) = self.explain_status(action, settings) {
             return known;
         }
-        let server = server(endpoint);
-        if text.contains("redirect") {
-            let advice = format!("{server} sends to another address (set AWS_REGION to the bucket's region)");
-            return (Kind::Other, advice);
-        }
-        let refused = find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
-        let reason = if refused {
-            "connection refused".to_owned()
-        } else if let Some(error) = find::<rustls::Error>(error) {
-            format!("no TLS connection, {error}")
-        } else {
-            innermost(error)
-        };
-        let check = match endpoint {
-            Some(_) => "AWS_ENDPOINT_URL, and that the server runs",
-            None => "the network, AWS_REGION, and AWS_ENDPOINT_URL for servers other than Amazon's",
-        };
-        (Kind::Unreachable, format!("cannot reach {server}: {reason} (check {check})"))
+        explain_line(error, settings)
     }
 
     /// Codes from <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, which other
     /// servers use too.
-    fn explain_code(&self, bucket: &str, endpoint: Option<&str>) -> Option<(Kind, String)> {
+    fn explain_code(&self, bucket: &str, settings: &Settings) -> Option<(Kind, String)> {
+        let server = settings.server();
         let advice = match self.code.as_deref()? {
             "NoSuchBucket" => {
-                let server = server(endpoint);
-                let advice =
+                let mut advice =
                     format!("{server} has no bucket {bucket} (create it, or check the bucket's name)");
+                if settings.virtual_hosted {
+                    advice.push_str(
+                        "; AWS_VIRTUAL_HOSTED_STYLE_REQUEST is on: the server has to know it by its host",
+                    );
+                }
                 return Some((Kind::NoBucket, advice));
             }
             "NoSuchKey" => return Some((Kind::NotFound, "no such object".into())),
@@ -265,14 +311,18 @@ impl Answer {
             "RequestTimeTooSkewed" => {
                 "access denied: this machine's clock differs from the server's (set it)"
             }
-            "AuthorizationHeaderMalformed" | "IncorrectEndpoint" | "IllegalLocationConstraintException" => {
-                "wrong region (set AWS_REGION to the bucket's region)"
+            "AuthorizationHeaderMalformed"
+            | "IncorrectEndpoint"
+            | "IllegalLocationConstraintException"
+            | "PermanentRedirect"
+            | "TemporaryRedirect" => {
+                return Some((Kind::Denied, wrong_region(self.region.as_deref())));
             }
             "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => {
                 "access denied (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and what they may do in this bucket)"
             }
             "NotImplemented" => {
-                let advice = format!("{} does not know such a request", server(endpoint));
+                let advice = format!("{server} does not know such a request");
                 return Some((Kind::Unsupported, advice));
             }
             "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => {
@@ -283,15 +333,39 @@ impl Answer {
         Some((Kind::Denied, advice.into()))
     }
 
-    fn explain_status(&self, action: Action, endpoint: Option<&str>) -> Option<(Kind, String)> {
-        let said = self.message.as_deref().or(self.code.as_deref()).unwrap_or("no more details");
+    fn explain_status(&self, action: Action, settings: &Settings) -> Option<(Kind, String)> {
+        let server = settings.server();
+        let said = match (&self.message, &self.code) {
+            (Some(message), Some(code)) if !self.is_passing() => format!("{message} ({code})"),
+            (Some(message), Some(_)) => message.clone(),
+            (Some(said), None) | (None, Some(said)) => said.clone(),
+            (None, None) if self.line.is_empty() => "no more details".to_owned(),
+            (None, None) => self.line.clone(),
+        };
         if self.is_passing() {
             let answer = self.status.map_or_else(String::new, |status| format!("HTTP {status}; "));
-            let advice = format!("{} cannot serve now: {said} ({answer}try again later)", server(endpoint));
+            let advice = format!("{server} cannot serve now: {said} ({answer}try again later)");
             return Some((Kind::Unreachable, advice));
         }
         let status = self.status?;
+        // Of S3's answers only those without a body have no code.
+        let is_s3 = self.code.is_some() || self.line.is_empty();
         Some(match status {
+            // As Go's and nginx's servers say it.
+            400 if ["HTTPS server", "HTTPS port"].iter().any(|says| self.line.contains(says)) => {
+                (Kind::NotS3, format!("{server} speaks TLS (write https:// in {})", settings.address()))
+            }
+            407 => (
+                Kind::NotS3,
+                "the proxy wants a user and a password (AWS_PROXY_URL=http://user:password@...)".into(),
+            ),
+            401 | 403 | 404 if !is_s3 => {
+                let check = settings.address();
+                (
+                    Kind::NotS3,
+                    format!("{server} answered HTTP {status}, but not as S3 does: {said} (check {check})"),
+                )
+            }
             401 | 403 => {
                 let advice = "(check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)";
                 (Kind::Denied, format!("access denied {advice}"))
@@ -301,22 +375,126 @@ impl Answer {
             }
             // S3 would have said that the bucket is absent.
             404 => {
-                let advice = "answered HTTP 404; is it an S3 server? (check AWS_ENDPOINT_URL)";
-                (Kind::Other, format!("{} {advice}", server(endpoint)))
+                let check = settings.address();
+                (Kind::NotS3, format!("{server} answered HTTP 404; is it an S3 server? (check {check})"))
+            }
+            400 | 405 | 501 if matches!(action, Action::Write) => {
+                (Kind::Unsupported, format!("{server} answered HTTP {status}: {said}"))
             }
             507 => (Kind::Full, "the server has no space left".into()),
-            _ => (Kind::Other, format!("{} answered HTTP {status}: {said}", server(endpoint))),
+            _ => (Kind::Other, format!("{server} answered HTTP {status}: {said}")),
         })
     }
 }
 
-fn server(endpoint: Option<&str>) -> &str {
-    endpoint.unwrap_or("Amazon S3")
+fn wrong_region(region: Option<&str>) -> String {
+    match region {
+        Some(region) => format!("wrong region: the bucket is in {region} (set AWS_REGION={region})"),
+        None => "wrong region (set AWS_REGION to the bucket's region)".to_owned(),
+    }
 }
 
-fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
-    let rest = &text[text.find(before)? + before.len()..];
-    Some(&rest[..rest.find(after)?])
+fn explain_foreign(answer: &Foreign, settings: &Settings) -> String {
+    let (server, check) = (settings.server(), settings.address());
+    match answer {
+        Foreign::Redirect { region: Some(region), .. } => wrong_region(Some(region)),
+        Foreign::Redirect { status, to, .. } => {
+            let amazon =
+                settings.endpoint.is_none() || to.as_ref().is_some_and(|to| to.contains(".amazonaws.com"));
+            let to = to.as_ref().map_or_else(String::new, |to| format!(" {to}"));
+            let remedy = if amazon {
+                "set AWS_REGION to the bucket's region".to_owned()
+            } else {
+                format!("set {check} to the address where the S3 server itself answers")
+            };
+            format!("{server} sends to another address{to}, HTTP {status} ({remedy})")
+        }
+        Foreign::Speaks("https") => format!("{server} speaks TLS (write https:// in {check})"),
+        Foreign::Speaks(_) => no_tls(settings),
+        Foreign::Page { status, line } => {
+            let says = if line.is_empty() { "nothing".to_owned() } else { format!("{line:?}") };
+            format!("{server} is not an S3 server: it answered HTTP {status} and {says} (check {check})")
+        }
+    }
+}
+
+/// What kept a request from an answer.
+fn explain_line(error: &(dyn Error + 'static), settings: &Settings) -> (Kind, String) {
+    let (server, address) = (settings.server(), settings.address());
+    if let Some(error) = find::<rustls::Error>(error) {
+        return explain_tls(error, settings);
+    }
+    if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        let advice = format!(
+            "{server} does not answer in HTTP; is it TLS? (write https:// in {address}, or check it)"
+        );
+        return (Kind::NotS3, advice);
+    }
+    let reason = innermost(error);
+    // As the C libraries of Linux say that there is none, not that nobody knows at the moment.
+    if ["Name or service not known", "No address associated with hostname", "Name does not resolve"]
+        .iter()
+        .any(|says| reason.contains(says))
+    {
+        return (
+            Kind::NotS3,
+            format!("there is no host of the name in {server}: {reason} (check {address})"),
+        );
+    }
+    let refused = find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+    let reason = if refused { "connection refused".to_owned() } else { reason };
+    let check = match settings.endpoint {
+        Some(_) => format!("{address}, and that the server runs"),
+        None => "the network, AWS_REGION, and AWS_ENDPOINT_URL for servers other than Amazon's".to_owned(),
+    };
+    (Kind::Unreachable, format!("cannot reach {server}: {reason} (check {check})"))
+}
+
+fn no_tls(settings: &Settings) -> String {
+    format!(
+        "{} does not speak TLS (check {}; without encryption it begins with http://, and AWS_ALLOW_HTTP=true allows that)",
+        settings.server(),
+        settings.address()
+    )
+}
+
+/// Why there is no TLS connection. What its handshake says is no matter of time.
+fn explain_tls(error: &rustls::Error, settings: &Settings) -> (Kind, String) {
+    let (server, address) = (settings.server(), settings.address());
+    let advice = match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => match &settings.ca_bundle {
+                Some(bundle) => {
+                    format!("the certificate of {server} is issued by nobody in AWS_CA_BUNDLE ({bundle})")
+                }
+                None => format!(
+                    "the certificate of {server} is issued by nobody that this machine trusts (set AWS_CA_BUNDLE to a PEM                      file with the issuer's certificate)"
+                ),
+            },
+            CertificateError::NotValidForName => {
+                format!("the certificate of {server} is for another host (check the host in {address})")
+            }
+            CertificateError::NotValidForNameContext { presented, .. } => format!(
+                "the certificate of {server} is for another host: {} (check the host in {address})",
+                presented.join(", ")
+            ),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                format!("the certificate of {server} has expired, or this machine's clock is wrong")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                format!("the certificate of {server} is not valid yet, or this machine's clock is wrong")
+            }
+            _ => format!("the certificate of {server} cannot be trusted: {problem} (check {address})"),
+        },
+        rustls::Error::InvalidMessage(_) => no_tls(settings),
+        rustls::Error::AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::UnrecognisedName,
+        ) => format!("{server} refuses the TLS connection: {error} (check {address})"),
+        _ => format!("no TLS connection to {server}: {error} (check {address})"),
+    };
+    (Kind::NotS3, advice)
 }
 
 /// The first error of a type among an error and its causes.
@@ -330,7 +508,7 @@ pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
 }
 
 /// An error and its causes.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         // An `io::Error` steps over the error that it was made of.
         let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);

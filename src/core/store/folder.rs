@@ -1,9 +1,10 @@
 //! What a store in a folder needs beside `object_store`'s `LocalFileSystem`, which writes aside (as
 //! `NAME#1`), fsyncs, renames or hard-links, and fsyncs the folder: the folder's real path before it
-//! exists, an error for a file in its place, and the removal of what a crash left half-written.
+//! exists, a listing of files among whatever else lies there, and the removal of what a crash left half-written.
 
 use super::Entry;
-use std::ffi::OsString;
+use object_store::path::Path as ObjectPath;
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, SystemTime};
@@ -29,27 +30,48 @@ impl Folder {
         &self.path
     }
 
-    /// An absent folder is an empty one, but a file is no folder, which `LocalFileSystem` does not mind.
-    pub(super) fn check_listable(&self) -> io::Result<()> {
-        match fs::metadata(&self.path) {
-            Ok(found) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+    /// The files, without those that are still being written. An absent folder is an empty one, but a file is no
+    /// folder. Whatever else lies there is passed over: folders, pipes, links to nothing, names that are no text.
+    pub(super) fn files(&self) -> io::Result<Vec<Entry>> {
+        let mut files = Vec::new();
+        for entry in self.entries()? {
+            let name = entry.file_name();
+            let Some(text) = name.to_str().filter(|text| ObjectPath::parse(text).is_ok()) else { continue };
+            // Through links. One that is gone by now was deleted.
+            if !is_aside(&name)
+                && let Ok(found) = fs::metadata(entry.path())
+                && found.is_file()
+            {
+                files.push(Entry { name: text.to_owned(), size: found.len() });
+            }
+        }
+        Ok(files)
+    }
+
+    /// An error for what is there but is no file: a pipe would be waited for.
+    pub(super) fn check_readable(&self, name: &str) -> io::Result<()> {
+        match fs::metadata(self.path.join(name)) {
+            Ok(found) if !found.is_file() => Err(io::Error::other("it is no file (move it away)")),
             _ => Ok(()),
+        }
+    }
+
+    fn entries(&self) -> io::Result<Vec<fs::DirEntry>> {
+        match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries?.collect(),
         }
     }
 
     /// Aside files, by name.
     pub(super) fn unfinished(&self) -> io::Result<Vec<Entry>> {
-        let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
         let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry?;
+        for entry in self.entries()? {
             let name = entry.file_name();
             // One that is gone by now was a write under way.
-            if let (true, Ok(metadata)) = (is_aside(&name), entry.metadata()) {
+            if let (true, Ok(metadata)) = (is_aside(&name), entry.metadata())
+                && metadata.is_file()
+            {
                 found.push(Entry { name: name.to_string_lossy().into_owned(), size: metadata.len() });
             }
         }
@@ -66,8 +88,7 @@ impl Folder {
     }
 
     fn sweep(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
+        for entry in self.entries()? {
             let Ok(modified) = entry.metadata().and_then(|found| found.modified()) else { continue };
             let age = SystemTime::now().duration_since(modified).unwrap_or_default();
             if is_aside(&entry.file_name()) && age > ABANDONED {
@@ -78,10 +99,12 @@ impl Folder {
     }
 }
 
-/// Whether `LocalFileSystem` gives such names to files that it has not finished.
-fn is_aside(name: &OsString) -> bool {
-    let Some((_, suffix)) = name.to_str().and_then(|name| name.split_once('#')) else { return false };
-    !suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_digit())
+/// Whether `LocalFileSystem` gives such names to files that it has not finished, of the objects that a run writes:
+/// somebody's `draft#2` is somebody's.
+fn is_aside(name: &OsStr) -> bool {
+    let Some((object, suffix)) = name.to_str().and_then(|name| name.split_once('#')) else { return false };
+    let is_ours = ["step-", "attempt-", "metrics.jsonl"].iter().any(|ours| object.starts_with(ours));
+    is_ours && !suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The real path of what exists, then the names that do not exist yet; a `..` among those takes one away.
@@ -137,6 +160,7 @@ mod tests {
             ("step-1#2", SystemTime::now()),
             ("step-2", old),
             ("notes#mine", old),
+            ("draft#2", old),
             ("odd#", old),
         ] {
             let file = fs::File::create(temporary.path().join(name)).unwrap();
@@ -147,6 +171,6 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        assert_eq!(left, ["notes#mine", "odd#", "step-1#2", "step-2"]);
+        assert_eq!(left, ["draft#2", "notes#mine", "odd#", "step-1#2", "step-2"]);
     }
 }

@@ -12,6 +12,7 @@
 
 mod error;
 mod folder;
+mod http;
 pub(crate) mod net;
 mod open;
 mod patience;
@@ -25,12 +26,13 @@ use bytes::Bytes;
 use error::{Action, Place};
 use folder::Folder;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 use patience::{Account, Tries, failure};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Runtime;
 
 /// One object in a listing.
@@ -51,6 +53,9 @@ pub struct Version(UpdateVersion);
 pub enum Creation {
     /// The object was absent and now has the given contents.
     Created,
+    /// The same, as far as one can see on a server that knows no create-only writes: of several writers at one moment the
+    /// last one's contents stay, and the others may have seen theirs before.
+    Unguarded,
     /// Somebody's object is there and was left alone.
     Exists,
 }
@@ -71,6 +76,8 @@ struct Inner {
     folder: Option<Folder>,
     patience: Patience,
     retries: Account,
+    /// An S3 server has answered, so the address was right: what else answers later will pass.
+    answered: AtomicBool,
     runtime: Runtime,
 }
 
@@ -92,23 +99,21 @@ impl Store {
     /// # Errors
     /// As for [`Store::open`].
     pub fn open_patiently(url: &str, patience: Patience) -> Result<Self, StoreError> {
-        let text =
-            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Self::open_with(url, patience, std::env::vars_os().filter_map(text))
+        Self::open_with(url, patience, std::env::vars_os())
     }
 
-    /// Like [`Store::open_patiently`], with these variables in place of the environment. Only those that begin
-    /// with `AWS_` are looked at.
+    /// Like [`Store::open_patiently`], with these variables in place of the environment, of which only those for
+    /// storage are looked at.
     ///
     /// # Errors
     /// As for [`Store::open`].
     pub fn open_with(
         url: &str,
         patience: Patience,
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     ) -> Result<Self, StoreError> {
-        let aws = variables.into_iter().filter(|(name, _)| name.starts_with("AWS_")).collect();
-        open::open(url, patience, aws).map(|inner| Self(Arc::new(inner)))
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        open::open(url, patience, variables).map(|inner| Self(Arc::new(inner)))
     }
 
     /// The URL of the whole store, as messages should name it.
@@ -141,9 +146,19 @@ impl Store {
     /// # Errors
     /// [`Kind::NotFound`] where it is absent, and whatever keeps the store from answering.
     pub fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
-        let patience = self.0.patience;
+        if let Some(folder) = &self.0.folder {
+            folder.check_readable(name).map_err(|error| self.explain(Action::Read, name, error.into()))?;
+        }
+        let (patience, is_remote) = (self.0.patience, self.0.place.is_remote());
         self.call(Action::Read, name, |objects, path| async move {
             let found = patience.limited(0, objects.get(&path)).await?;
+            if is_remote && found.meta.e_tag.is_none() {
+                // Every S3 server sends one. Its contents are no object's, whatever they are.
+                let begin = found.bytes().await.unwrap_or_default();
+                let line = http::first_line(&String::from_utf8_lossy(&begin));
+                let source = Box::new(http::Foreign::Page { status: 200, line });
+                return Err(object_store::Error::Generic { store: "S3", source });
+            }
             let size = found.meta.size as usize;
             let bytes = patience.limited(size, found.bytes()).await?;
             if bytes.len() < size {
@@ -171,11 +186,20 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from holding it.
     pub fn create(&self, name: &str, contents: impl Into<Bytes>) -> Result<Creation, StoreError> {
-        match self.write(name, contents.into(), PutMode::Create) {
-            Ok(()) => Ok(Creation::Created),
-            Err(error) if error.kind == Kind::Exists => Ok(Creation::Exists),
-            Err(error) => Err(error),
+        let contents = contents.into();
+        match self.write(name, contents.clone(), PutMode::Create) {
+            Ok(()) => return Ok(Creation::Created),
+            Err(error) if error.kind == Kind::Exists => return Ok(Creation::Exists),
+            // A server without such writes says so, each in its own way. If it is something else that it does not like,
+            // the plain write that follows fails too.
+            Err(error) if error.kind == Kind::Unsupported => {}
+            Err(error) => return Err(error),
         }
+        if self.version(name)?.is_some() {
+            return Ok(Creation::Exists);
+        }
+        self.put(name, contents.clone())?;
+        Ok(if self.get(name)? == contents { Creation::Unguarded } else { Creation::Exists })
     }
 
     /// The version of an object; `None` where it is absent.
@@ -231,24 +255,27 @@ impl Store {
     }
 
     /// The objects whose names begin with `prefix`, by name. Only those directly under the URL, and no
-    /// file that is still being written. A folder that does not exist is empty.
+    /// file that is still being written. A folder that does not exist is empty. What has no name that could be asked
+    /// for, and what is no file (a folder, a pipe, a link to nothing), is not listed.
     ///
     /// # Errors
     /// Whatever keeps the store from answering.
     pub fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        if let Some(folder) = &self.0.folder {
-            folder.check_listable().map_err(|error| self.explain(Action::List, "", error.into()))?;
-        }
-        let patience = self.0.patience;
-        let found = self.call(Action::List, "", |objects, path| async move {
-            patience.limited(0, objects.list_with_delimiter(Some(&path))).await
-        })?;
-        let mut entries: Vec<Entry> = (found.objects.into_iter())
-            .filter_map(|object| {
-                let name = object.location.filename()?.to_owned();
-                name.starts_with(prefix).then_some(Entry { name, size: object.size })
-            })
-            .collect();
+        let mut entries = match &self.0.folder {
+            // object_store's own listing of a folder fails as a whole for one name that is not UTF-8.
+            Some(folder) => folder.files().map_err(|error| self.explain(Action::List, "", error.into()))?,
+            None => {
+                let patience = self.0.patience;
+                let found = self.call(Action::List, "", |objects, path| async move {
+                    patience.limited(0, objects.list_with_delimiter(Some(&path))).await
+                })?;
+                let entry = |object: ObjectMeta| {
+                    Some(Entry { name: object.location.filename()?.to_owned(), size: object.size })
+                };
+                found.objects.into_iter().filter_map(entry).collect()
+            }
+        };
+        entries.retain(|entry| entry.name.starts_with(prefix));
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -301,7 +328,20 @@ impl Store {
             path.map_err(|error| self.explain(action, name, Box::new(object_store::Error::from(error))))?;
         let one_try = || async {
             let done = operation(Arc::clone(&inner.objects), path.clone()).await;
-            done.map_err(|error| self.explain(action, name, Box::new(error)))
+            let done = done.map_err(|error| self.explain(action, name, Box::new(error)));
+            match done {
+                Err(mut error) if error.kind == Kind::NotS3 && inner.answered.load(Ordering::Relaxed) => {
+                    error.kind = Kind::Unreachable;
+                    Err(error)
+                }
+                Err(error) if ![Kind::NotFound, Kind::Exists, Kind::Changed].contains(&error.kind) => {
+                    Err(error)
+                }
+                done => {
+                    inner.answered.store(true, Ordering::Relaxed);
+                    done
+                }
+            }
         };
         if !inner.place.is_remote() {
             return inner.runtime.block_on(one_try());

@@ -1,38 +1,48 @@
 //! From a URL and `AWS_*` to a store, without touching what is there.
 
-use super::error::{Action, Kind, Place, StoreError};
+use super::error::{Action, Kind, Place, Settings, StoreError};
 use super::folder::Folder;
+use super::http::{self, Connector};
 use super::patience::{Account, Patience};
 use super::{Inner, net};
+use crate::environment::{self, BadVariable};
+use crate::place;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
+use object_store::{ObjectStore, RetryConfig};
+use reqwest::Url;
+use reqwest::tls::Certificate;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-/// `AWS_*` variables.
-type Variables = BTreeMap<String, String>;
+/// The variables for storage, checked.
+type Variables = BTreeMap<&'static str, String>;
 
-pub(super) fn open(url: &str, patience: Patience, aws: Variables) -> Result<Inner, StoreError> {
+pub(super) fn open(
+    url: &str,
+    patience: Patience,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Inner, StoreError> {
     let bad = |advice: String| StoreError::new(Kind::BadUrl, Action::Open, url.to_owned(), advice);
-    if let Some(rest) = url.strip_prefix("s3://") {
-        if let Some((_, bucket)) = rest.split_once('@') {
-            let advice = "keys belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, not in the URL";
-            let shown = format!("s3://...@{bucket}");
-            return Err(StoreError::new(Kind::BadUrl, Action::Open, shown, advice.to_owned()));
+    match place::parse(url) {
+        Ok(place::Place::Local(path)) => open_folder(&path).map_err(bad),
+        Ok(place::Place::S3 { bucket, prefix }) => {
+            let variables = environment::storage(variables).map_err(|variable| bad(variable.to_string()))?;
+            open_s3(&bucket, &prefix, patience, &variables).map_err(bad)
         }
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        return open_s3(bucket, prefix, patience, &aws).map_err(bad);
+        Ok(place::Place::Memory) => {
+            let memory = Arc::new(InMemory::new());
+            inner(url.to_owned(), memory, ObjectPath::default(), Place::Memory, None, patience).map_err(bad)
+        }
+        Err(place::NoPlace { shown, advice }) => {
+            Err(StoreError::new(Kind::BadUrl, Action::Open, shown, advice))
+        }
     }
-    if url == "memory:" {
-        let memory = Arc::new(InMemory::new());
-        let inner = inner(url.to_owned(), memory, ObjectPath::default(), Place::Memory, None, patience);
-        return inner.map_err(bad);
-    }
-    open_folder(url).map_err(bad)
 }
 
 fn inner(
@@ -44,21 +54,12 @@ fn inner(
     patience: Patience,
 ) -> Result<Inner, String> {
     let runtime = net::runtime().map_err(|error| error.to_string())?;
-    Ok(Inner { url, objects, prefix, place, folder, patience, retries: Account::default(), runtime })
+    let (retries, answered) = (Account::default(), AtomicBool::new(false));
+    Ok(Inner { url, objects, prefix, place, folder, patience, retries, answered, runtime })
 }
 
-fn open_folder(url: &str) -> Result<Inner, String> {
-    let path = if url.starts_with("file:") {
-        let parsed = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
-        parsed.to_file_path().map_err(|()| "a file URL is file:///absolute/folder".to_owned())?
-    } else if url.contains("://") {
-        return Err("storage is a folder or s3://bucket/prefix".to_owned());
-    } else if url.is_empty() {
-        return Err("the name of the folder is empty".to_owned());
-    } else {
-        PathBuf::from(url)
-    };
-    let folder = Folder::new(&path).map_err(|error| error.to_string())?;
+fn open_folder(path: &Path) -> Result<Inner, String> {
+    let folder = Folder::new(path).map_err(|error| error.to_string())?;
     let prefix = ObjectPath::from_absolute_path(folder.path()).map_err(|error| error.to_string())?;
     let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
     let shown = path.display().to_string();
@@ -67,79 +68,147 @@ fn open_folder(url: &str) -> Result<Inner, String> {
     inner(shown, objects, prefix, Place::Folder, Some(folder), Patience::default())
 }
 
-fn open_s3(bucket: &str, prefix: &str, patience: Patience, aws: &Variables) -> Result<Inner, String> {
-    let proper = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    if bucket.is_empty() || !bucket.bytes().all(proper) {
-        return Err("the bucket's name is missing or odd; the form is s3://bucket/prefix".to_owned());
-    }
-    let prefix = ObjectPath::parse(prefix.trim_matches('/'))
-        .map_err(|_| "a part of the prefix is empty, or is . or ..".to_owned())?;
-    let (builder, endpoint) = builder(bucket, patience, aws)?;
-    let objects = Arc::new(builder.build().map_err(|error| missing_half(aws, &error))?);
+fn open_s3(bucket: &str, prefix: &str, patience: Patience, variables: &Variables) -> Result<Inner, String> {
+    let prefix = ObjectPath::parse(prefix).map_err(|error| error.to_string())?;
+    let (builder, settings) =
+        builder(bucket, patience, variables).map_err(|variable| variable.to_string())?;
+    let objects = Arc::new(builder.build().map_err(|error| not_built(variables, &error))?);
     let url = format!("s3://{bucket}/{prefix}");
     let url = url.trim_end_matches('/').to_owned();
-    inner(url, objects, prefix, Place::S3 { bucket: bucket.to_owned(), endpoint }, None, patience)
+    inner(url, objects, prefix, Place::S3 { bucket: bucket.to_owned(), settings }, None, patience)
 }
 
-/// The client as `AWS_*` describe it, and the address that it will speak to.
+/// The client as the variables describe it, and what messages name of them.
 fn builder(
     bucket: &str,
     patience: Patience,
-    aws: &Variables,
-) -> Result<(AmazonS3Builder, Option<String>), String> {
+    variables: &Variables,
+) -> Result<(AmazonS3Builder, Settings), BadVariable> {
     net::choose_tls();
-    let client = |key| AmazonS3ConfigKey::Client(key);
+    let value = |name: &str| variables.get(name).map(String::as_str);
+    let is = |name: &str| value(name) == Some("true");
     let mut builder = AmazonS3Builder::new();
-    for (name, value) in aws {
-        // AWS's tools have variables that object_store does not know, such as AWS_PAGER.
+    for (name, value) in variables {
+        // The connector has what is the HTTP client's.
         if let Ok(key) = name.to_ascii_lowercase().parse() {
             builder = builder.with_config(key, value);
         }
     }
-    let builder = builder
+    builder = builder
         .with_bucket_name(bucket)
         // The store itself tries again, so that every try is seen, and limits each by its size.
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-        .with_config(client(ClientConfigKey::ConnectTimeout), format!("{}ms", patience.connect.as_millis()))
-        .with_config(client(ClientConfigKey::Timeout), "1d")
-        // Between checkpoints nobody watches idle connections, and a server may have closed them.
-        .with_config(client(ClientConfigKey::PoolIdleTimeout), "5s")
         // One object at a time by a plain DELETE, which every server knows and which may be repeated.
-        .with_disable_bulk_delete(true);
-    let builder = without_the_systems_proxy(builder);
-    let value = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
-    let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
-    // As object_store reads a yes.
-    let yes = |value: String| ["1", "true", "on", "yes", "y"].contains(&value.to_ascii_lowercase().as_str());
-    let allowed = value(client(ClientConfigKey::AllowHttp)).is_some_and(yes);
-    match &endpoint {
-        Some(url) if url.starts_with("http://") && !allowed => Err(format!(
-            "AWS_ENDPOINT_URL is {url}, without encryption; set AWS_ALLOW_HTTP=true to allow that"
-        )),
-        Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
-            Err(format!("AWS_ENDPOINT_URL is {url:?}; it begins with https:// or http://"))
+        .with_disable_bulk_delete(true)
+        .with_http_connector(connector(patience, variables)?);
+
+    // In the order in which object_store prefers them.
+    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
+        .into_iter()
+        .find_map(|name| Some((name, value(name)?.to_owned())));
+    let virtual_hosted = is("AWS_VIRTUAL_HOSTED_STYLE_REQUEST");
+    let mut settings = Settings {
+        ca_bundle: value("AWS_CA_BUNDLE").map(str::to_owned),
+        virtual_hosted,
+        proxy: value("AWS_PROXY_URL").is_some(),
+        ..Settings::default()
+    };
+    if let Some((name, mut url)) = endpoint {
+        if url.starts_with("http://") && !is("AWS_ALLOW_HTTP") {
+            let reason = format!("is {url}, without encryption; set AWS_ALLOW_HTTP=true to allow that");
+            return Err(BadVariable::new(name, reason));
         }
-        _ => Ok((builder, endpoint)),
+        if virtual_hosted {
+            url = with_bucket(&url, bucket).ok_or_else(|| {
+                let reason = format!(
+                    "is {url}, where no bucket can stand before the host, as AWS_VIRTUAL_HOSTED_STYLE_REQUEST asks for (unset \
+                     that, or give the host by its name)"
+                );
+                BadVariable::new(name, reason)
+            })?;
+        }
+        let key = AmazonS3ConfigKey::S3Endpoint;
+        builder = builder.with_config(key, &url);
+        (settings.endpoint, settings.endpoint_variable) = (Some(url), name);
     }
+    Ok((builder, settings))
 }
 
-/// Without a proxy in `AWS_*` there is none: a client that has no proxy at all would take `HTTP_PROXY` and its
-/// like from the environment, but one whose every host is an exception asks no further.
-fn without_the_systems_proxy(builder: AmazonS3Builder) -> AmazonS3Builder {
-    let client = |key| AmazonS3ConfigKey::Client(key);
-    if builder.get_config_value(&client(ClientConfigKey::ProxyUrl)).is_some() {
-        return builder;
-    }
-    builder
-        .with_config(client(ClientConfigKey::ProxyUrl), "http://127.0.0.1")
-        .with_config(client(ClientConfigKey::ProxyExcludes), "*,0.0.0.0/0,::/0")
+/// What the HTTP client takes from the variables.
+fn connector(patience: Patience, variables: &Variables) -> Result<Connector, BadVariable> {
+    let value = |name: &str| variables.get(name).map(String::as_str);
+    let proxy_certificate = "AWS_PROXY_CA_CERTIFICATE";
+    let certificate = value(proxy_certificate).map(|pem| Certificate::from_pem(pem.as_bytes())).transpose();
+    let certificate =
+        certificate.map_err(|_| BadVariable::new(proxy_certificate, "is not a certificate in PEM"))?;
+    let proxy = match value("AWS_PROXY_URL") {
+        Some(url) => {
+            let proxy = http::proxy(url, value("AWS_PROXY_EXCLUDES"));
+            let proxy =
+                proxy.map_err(|_| BadVariable::new("AWS_PROXY_URL", "is not the address of a proxy"))?;
+            Some((proxy, certificate))
+        }
+        None => None,
+    };
+    let roots = value("AWS_CA_BUNDLE").map(roots).transpose()?;
+    Ok(Connector { roots, proxy, connect: patience.connect })
 }
 
-/// The builder's complaint, which for the likely case names no variable.
-fn missing_half(aws: &Variables, error: &object_store::Error) -> String {
-    match (aws.contains_key("AWS_ACCESS_KEY_ID"), aws.contains_key("AWS_SECRET_ACCESS_KEY")) {
-        (true, false) => "AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not".to_owned(),
-        (false, true) => "AWS_SECRET_ACCESS_KEY is set but AWS_ACCESS_KEY_ID is not".to_owned(),
-        _ => error.to_string(),
+/// The certificates in a PEM file. They take the place of the system's, as in AWS's own tools.
+fn roots(path: &str) -> Result<Vec<Certificate>, BadVariable> {
+    let wrong = |why: String| BadVariable::new("AWS_CA_BUNDLE", format!("is {path}, {why}"));
+    let bytes = std::fs::read(path).map_err(|error| wrong(format!("which cannot be read: {error}")))?;
+    let roots = Certificate::from_pem_bundle(&bytes).unwrap_or_default();
+    // A damaged one shows only when all are put together.
+    let works = reqwest::Client::builder().tls_certs_only(roots.iter().cloned()).build().is_ok();
+    if roots.is_empty() || !works {
+        return Err(wrong("which is not a PEM file of root certificates".to_owned()));
+    }
+    Ok(roots)
+}
+
+/// An address with the bucket before its host, unless it stands there.
+fn with_bucket(endpoint: &str, bucket: &str) -> Option<String> {
+    let mut url = Url::parse(endpoint).ok()?;
+    let host = url.domain()?;
+    if !host.starts_with(&format!("{bucket}.")) {
+        let host = format!("{bucket}.{host}");
+        url.set_host(Some(&host)).ok()?;
+    }
+    Some(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// The builder's complaint, which for the likely cases names no variable.
+fn not_built(variables: &Variables, error: &object_store::Error) -> String {
+    let is_set = |name: &str| variables.contains_key(name);
+    match (is_set("AWS_ACCESS_KEY_ID"), is_set("AWS_SECRET_ACCESS_KEY")) {
+        (true, false) => return "AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not".to_owned(),
+        (false, true) => return "AWS_SECRET_ACCESS_KEY is set but AWS_ACCESS_KEY_ID is not".to_owned(),
+        _ => {}
+    }
+    let reason = super::innermost(error);
+    if reason.contains("No CA certificates") {
+        return format!(
+            "{reason} (set AWS_CA_BUNDLE to a PEM file with root certificates, or install ca-certificates)"
+        );
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_stands_before_the_host_once() {
+        for (endpoint, expected) in [
+            ("https://s3.example.org", Some("https://music.s3.example.org")),
+            ("http://music.localhost:9000", Some("http://music.localhost:9000")),
+            ("http://localhost:9000", Some("http://music.localhost:9000")),
+            ("http://127.0.0.1:9000", None),
+            ("https://[::1]:9000", None),
+        ] {
+            assert_eq!(with_bucket(endpoint, "music").as_deref(), expected, "{endpoint}");
+        }
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)] // the faults are others' business
+mod s3_proxy;
+mod s3_server;
 mod scene;
 
 use bachdist_core::checkpoint::Name;
@@ -10,7 +13,9 @@ use bachdist_core::checkpoint::recover::Recovery;
 use bachdist_core::checkpoint::retention::Retention;
 use bachdist_core::checkpoint::run::Run;
 use bachdist_core::failure::{Code, code_of};
-use bachdist_core::store::Store;
+use bachdist_core::store::{Patience, Store};
+use s3_proxy::Proxy;
+use s3_server::server;
 use scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
 use serde_json::Value;
 
@@ -113,4 +118,26 @@ fn a_launch_that_was_replaced_writes_nothing() {
     let _other = Run::claim(scene.store.clone(), origin(2), &Recovery::default()).unwrap();
     let line = later.save(&checkpoint(1, 8), KEEP_ALL).unwrap_err().to_string();
     assert!(line.starts_with("attempt 4 of another run (host "), "{line}");
+}
+
+#[test]
+fn without_create_only_writes_the_last_to_write_has_the_attempt() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::before(server.endpoint());
+    proxy.without_conditions("501 Not Implemented");
+    let variables = server.variables(&proxy.endpoint());
+    let store = Store::open_with("s3://bachdist/run/unguarded", Patience::default(), variables).unwrap();
+    let run = Run::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
+    assert!(run.note().unwrap().contains("knows no create-only writes"));
+    run.save(&checkpoint(1, 2), KEEP_ALL).unwrap();
+    // Another launch has seen no attempt either, a moment ago.
+    let other = serde_json::json!({ "host": "elsewhere", "pid": 7, "run": origin(1).digest() });
+    store.put("attempt-000001", other.to_string()).unwrap();
+    let line = run.save(&checkpoint(1, 4), KEEP_ALL).unwrap_err().to_string();
+    assert!(line.starts_with("attempt 1 of this run (host elsewhere, process 7) has taken over"), "{line}");
+    assert_eq!(names(&store), own(&[2]));
+    // On a server that knows them there is nothing to tell.
+    let variables = server.variables(server.endpoint());
+    let store = Store::open_with("s3://bachdist/run/guarded", Patience::default(), variables).unwrap();
+    assert_eq!(Run::claim(store, origin(1), &Recovery::default()).unwrap().note(), None);
 }

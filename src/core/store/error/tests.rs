@@ -5,7 +5,12 @@ use super::*;
 fn said_by_server(status: &str, document: &str) -> (Kind, String) {
     let text = format!("Server returned non-2xx status code: {status}: {document}");
     let error = object_store::Error::Generic { store: "S3", source: text.into() };
-    Answer::from_error(&error).explain(Action::Write, &error, "music", Some("http://here"))
+    Answer::from_error(&error).explain(Action::Write, &error, "music", &here())
+}
+
+fn here() -> Settings {
+    let endpoint = Some("http://here".to_owned());
+    Settings { endpoint, endpoint_variable: "AWS_ENDPOINT_URL", ..Settings::default() }
 }
 
 #[test]
@@ -31,8 +36,60 @@ fn codes_of_servers_that_the_tests_do_not_run() {
     let (kind, advice) = said_by_server("501 Not Implemented", document);
     assert_eq!((kind, advice.as_str()), (Kind::Unsupported, "http://here does not know such a request"));
 
-    let (kind, advice) = said_by_server("418 I'm a teapot", "not XML");
-    assert_eq!((kind, advice.as_str()), (Kind::Other, "http://here answered HTTP 418: no more details"));
+    // Codes that nobody here knows: what the server says is passed on.
+    let document = "<Error><Code>InvalidStorageClass</Code><Message>Not this one.</Message></Error>";
+    let (kind, advice) = said_by_server("400 Bad Request", document);
+    assert_eq!(kind, Kind::Unsupported, "a condition may be meant");
+    assert_eq!(advice, "http://here answered HTTP 400: Not this one. (InvalidStorageClass)");
+    let (kind, advice) = said_by_server("418 I'm a teapot", "short\nand stout");
+    assert_eq!((kind, advice.as_str()), (Kind::Other, "http://here answered HTTP 418: short"));
+    assert_eq!(said_by_server("418 I'm a teapot", "").1, "http://here answered HTTP 418: no more details");
+
+    // Pages of somebody between here and there.
+    let page = "<html><head><title>Blocked by Example Inc.</title></head></html>";
+    for status in ["403 Forbidden", "401 Unauthorized", "404 Not Found"] {
+        let (kind, advice) = said_by_server(status, page);
+        assert_eq!(kind, Kind::NotS3, "{advice}");
+        assert!(advice.contains("Blocked by Example Inc. (check AWS_ENDPOINT_URL)"), "{advice}");
+    }
+    let (kind, advice) = said_by_server("502 Bad Gateway", "<html><h1>502 Bad Gateway</h1></html>");
+    assert_eq!(kind, Kind::Unreachable);
+    assert!(advice.contains("502 Bad Gateway (HTTP 502; try again later)"), "{advice}");
+    let (kind, advice) = said_by_server("400 Bad Request", "The plain HTTP request was sent to HTTPS port");
+    assert_eq!(kind, Kind::NotS3);
+    assert!(advice.contains("write https:// in AWS_ENDPOINT_URL"), "{advice}");
+    assert_eq!(said_by_server("403 Forbidden", "").0, Kind::Denied);
+
+    let document = "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-3</Region></Error>";
+    assert!(said_by_server("400 Bad Request", document).1.contains("set AWS_REGION=eu-west-3"));
+}
+
+#[test]
+fn where_another_address_is_meant() {
+    let explain = |to: Option<&str>, region: Option<&str>, settings: &Settings| {
+        let [to, region] = [to, region].map(|text| text.map(str::to_owned));
+        let answer = Foreign::Redirect { status: 307, to, region };
+        let source = Box::new(answer);
+        let error = object_store::Error::Generic { store: "S3", source };
+        let (kind, advice) = Answer::from_error(&error).explain(Action::Write, &error, "music", settings);
+        assert_eq!(kind, Kind::NotS3);
+        advice
+    };
+    let amazon = Settings::default();
+    assert!(explain(None, Some("eu-west-1"), &amazon).contains("set AWS_REGION=eu-west-1"));
+    assert!(explain(None, None, &amazon).contains("set AWS_REGION to"));
+    let elsewhere = explain(Some("https://there/x"), None, &here());
+    assert!(
+        elsewhere.contains("http://here sends to another address https://there/x, HTTP 307"),
+        "{elsewhere}"
+    );
+    assert!(elsewhere.contains("set AWS_ENDPOINT_URL to the address"), "{elsewhere}");
+    let virtual_hosted = Settings { virtual_hosted: true, proxy: true, ..here() };
+    let both = explain(Some("/login"), None, &virtual_hosted);
+    assert!(
+        both.contains("AWS_ENDPOINT_URL and AWS_VIRTUAL_HOSTED_STYLE_REQUEST and AWS_PROXY_URL"),
+        "{both}"
+    );
 }
 
 #[test]
@@ -40,7 +97,7 @@ fn a_write_beside_another_is_not_an_object_that_exists() {
     let conflict = |code: &str| {
         let text = format!("non-2xx status code: 409 Conflict: <Error><Code>{code}</Code></Error>");
         let error = object_store::Error::AlreadyExists { path: "x".into(), source: text.into() };
-        Answer::from_error(&error).explain(Action::Write, &error, "music", None).0
+        Answer::from_error(&error).explain(Action::Write, &error, "music", &Settings::default()).0
     };
     assert_eq!(conflict("ConditionalRequestConflict"), Kind::Unreachable);
     assert_eq!(conflict("SomethingElse"), Kind::Exists);
@@ -51,7 +108,7 @@ fn credentials_of_the_machine() {
     let kind = |reason: &str| {
         let text = format!("Error performing PUT http://169.254.169.254/latest/api/token in 1s - {reason}");
         let error = object_store::Error::Generic { store: "S3", source: text.into() };
-        Answer::from_error(&error).explain(Action::List, &error, "music", None).0
+        Answer::from_error(&error).explain(Action::List, &error, "music", &Settings::default()).0
     };
     assert_eq!(kind("connection timed out"), Kind::Denied, "no such service: set the keys");
     assert_eq!(kind("status code: 503 Service Unavailable: "), Kind::Unreachable);

@@ -59,6 +59,8 @@ struct Plan {
     /// Met by the next requests, one each.
     next: VecDeque<Fault>,
     outage: bool,
+    /// The status that answers requests with a condition, of a server that does not know any.
+    unconditional: Option<&'static str>,
     /// An outage begins with the n-th request from now of a method whose path has this part.
     outage_at: Option<(usize, String, String)>,
     requests: u64,
@@ -112,6 +114,12 @@ impl Proxy {
     pub fn outage_at(&self, n: usize, method: &str, part: &str) {
         assert!(n > 0, "counted from 1");
         self.plan(|plan| plan.outage_at = Some((n, method.to_owned(), part.to_owned())));
+    }
+
+    /// From now on requests with a condition (`If-None-Match`, `If-Match`) are answered with this status and an error
+    /// document, such as `501 Not Implemented`, and the server does not see them.
+    pub fn without_conditions(&self, status: &'static str) {
+        self.plan(|plan| plan.unconditional = Some(status));
     }
 
     /// Requests so far.
@@ -183,8 +191,19 @@ impl Line {
     /// One request of a client, then the end of its connection.
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         let request = read_request(&mut client)?;
-        let fault = self.plan.lock().unwrap().meet(&request.head);
+        let (fault, unconditional) = {
+            let mut plan = self.plan.lock().unwrap();
+            (plan.meet(&request.head), plan.unconditional)
+        };
         self.seen.notify_all();
+        let has_condition =
+            ["if-none-match", "if-match"].iter().any(|name| header(&request.head, name).is_some());
+        if let Some(status) = unconditional.filter(|_| has_condition) {
+            client.read_exact(&mut [0])?;
+            let body = "<Error><Code>InvalidArgument</Code><Message>Unknown header</Message></Error>";
+            client.write_all(answer(status, body).as_bytes())?;
+            return client.shutdown(Shutdown::Both);
+        }
         match fault {
             // A connection that is closed while something that came was not taken is a reset one.
             Some(Fault::ResetBefore | Fault::Outage) => return Ok(()),
@@ -264,6 +283,10 @@ fn cut(answer: &[u8]) -> usize {
 fn slow_down() -> String {
     let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code>\
                 <Message>Please reduce your request rate.</Message></Error>";
-    let head = "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close";
+    answer("503 Slow Down", body)
+}
+
+fn answer(status: &str, body: &str) -> String {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nConnection: close");
     format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }

@@ -29,6 +29,31 @@ impl Server {
         variables.insert("AWS_ENDPOINT_URL".to_owned(), endpoint.to_owned());
         variables
     }
+
+    /// Puts an object whose key, given as in a URL, the store itself would never write.
+    #[allow(dead_code)] // not every test program has foreign objects
+    pub fn put_foreign(&self, key: &str) {
+        let value = |name: &str| &self.variables[name];
+        let user = format!("{}:{}", value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"));
+        // This server's key is worth nothing, and may stand among the arguments.
+        let put = Command::new("curl")
+            .args([
+                "--silent",
+                "--show-error",
+                "--fail",
+                "--path-as-is",
+                "--request",
+                "PUT",
+                "--data-binary",
+                "foreign",
+            ])
+            .args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", &user])
+            .args(["--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"])
+            .arg(format!("{}/bachdist/{key}", self.endpoint()))
+            .output()
+            .unwrap();
+        assert!(put.status.success(), "{key}: {}", String::from_utf8_lossy(&put.stderr));
+    }
 }
 
 /// The server, or `None` and a printed line where it is not installed.
