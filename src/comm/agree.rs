@@ -3,9 +3,9 @@
 use std::fmt;
 
 use anyhow::{Error, Result};
-use bachdist_core::failure::{code_of, line_of};
 
 use super::Comm;
+use crate::failure::{code_of, line_of};
 
 /// An error that every rank knows of; MPI can be finalized.
 #[derive(Debug)]
