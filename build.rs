@@ -9,6 +9,13 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     name_commit();
     let Some(libtorch) = env::var_os("LIBTORCH") else { return };
+    // `launch/setup` writes this file when it makes the link lead elsewhere, which cargo does not see: the link has the
+    // same name, and what it leads to may be older than the last build.
+    let mut place = libtorch.clone();
+    place.push(".place");
+    if fs::exists(&place).unwrap_or(false) {
+        println!("cargo:rerun-if-changed={}", place.display());
+    }
     // The link that `launch/setup` makes may go away with the checkout; the cache folder stays.
     if let Ok(lib) = fs::canonicalize(std::path::Path::new(&libtorch).join("lib")) {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());

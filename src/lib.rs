@@ -32,6 +32,7 @@ pub mod cli;
 pub mod comm;
 pub mod commands;
 pub mod evaluate;
+pub mod failure;
 pub mod model;
 pub mod optim;
 pub mod phase;

@@ -43,6 +43,18 @@ fn an_error() {
     assert_goes_on(&place);
 }
 
+/// libtorch's frames stay out of it.
+#[test]
+fn an_error_of_libtorch() {
+    let place = Place::with_tiny();
+    let Some(ended) = with_fault(&place, "device@1#3=fail") else { return };
+    let ended = ended.with_code(1);
+    let says = "step 3: libtorch: mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)";
+    assert_eq!(ended.error(), format!("rank 1 on {}: {says}", host()));
+    assert!(!ended.stderr.contains("frame #"), "{}", ended.stderr);
+    assert_goes_on(&place);
+}
+
 #[test]
 fn a_kill() {
     let place = Place::with_tiny();

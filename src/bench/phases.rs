@@ -16,7 +16,7 @@ use super::together::barrier;
 use crate::comm::Comm;
 use crate::comm::share::Share;
 use crate::comm::solo::Solo;
-use crate::model::device::synchronize;
+use crate::model::device::wait;
 use crate::model::{Model, init};
 use crate::phase::Phase;
 use crate::train::plan::Plan;
@@ -130,15 +130,15 @@ struct Clock {
 }
 
 impl Clock {
-    fn begin(device: Device) -> Self {
-        synchronize(device);
-        Clock { device, last: Instant::now() }
+    fn begin(device: Device) -> Result<Self> {
+        wait(device)?;
+        Ok(Clock { device, last: Instant::now() })
     }
 
-    fn lap(&mut self) -> f64 {
-        synchronize(self.device);
+    fn lap(&mut self) -> Result<f64> {
+        wait(self.device)?;
         let now = Instant::now();
-        (now - std::mem::replace(&mut self.last, now)).as_secs_f64()
+        Ok((now - std::mem::replace(&mut self.last, now)).as_secs_f64())
     }
 }
 
@@ -155,20 +155,20 @@ impl Part<'_> {
         Phase::Step(step + 1).enter();
 
         let begin = Instant::now();
-        let mut clock = Clock::begin(device);
+        let mut clock = Clock::begin(device)?;
         trainer.load_weights(step)?;
-        let weights = clock.lap();
+        let weights = clock.lap()?;
         let Loaded { lanes, seen } = trainer.load(&batch);
-        let data = clock.lap();
+        let data = clock.lap()?;
         trainer.begin(step, &lanes)?;
         let sums = trainer.finish()?;
-        let of_gradient = clock.lap();
+        let of_gradient = clock.lap()?;
         let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, asked: 0 });
         let reports = trainer.gather(own);
         trainer.exchange(batch.windows * lanes[0][0].predictions)?;
-        let exchange = clock.lap();
+        let exchange = clock.lap()?;
         let updated = trainer.update(step)?;
-        let update = clock.lap();
+        let update = clock.lap()?;
         let whole = begin.elapsed().as_secs_f64();
 
         if !updated || reports.iter().any(|report| !report.sums.loss.is_finite()) {
@@ -181,9 +181,9 @@ impl Part<'_> {
     /// The seconds of a pass forward on the windows of the last step.
     fn forward(&mut self, device: Device) -> Result<f64> {
         let Loaded { lanes, .. } = self.trainer.load(&self.trainer.batches().batch(self.next - 1));
-        let mut clock = Clock::begin(device);
+        let mut clock = Clock::begin(device)?;
         self.trainer.predict(&lanes[0])?;
-        Ok(clock.lap())
+        clock.lap()
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use anyhow::Result;
 use bachdist_core::compute::lanes::{LaneRows, Weight, weight_gradients};
 use bachdist_core::compute::matrix::Matrix;
 use bachdist_core::compute::product::Packed;
@@ -12,7 +13,7 @@ use bachdist_core::network::Architecture;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::model::device::synchronize;
+use crate::model::device::wait;
 
 /// What a product is for, which decides how its operands lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -128,22 +129,23 @@ impl Operand {
         Operand::Rows(matrix(rows, inner), weight, matrix(rows, columns))
     }
 
-    fn of_libtorch(product: &Product, device: Device) -> Self {
-        let random =
-            |rows: usize, columns: usize| Tensor::rand([rows as i64, columns as i64], (Kind::Float, device));
+    fn of_libtorch(product: &Product, device: Device) -> Result<Self> {
+        let random = |rows: usize, columns: usize| {
+            Tensor::f_rand([rows as i64, columns as i64], (Kind::Float, device))
+        };
         let Product { way, rows, inner, columns, .. } = *product;
         let (a, b) = match way {
-            Way::Forward => (random(rows, inner), random(columns, inner).tr()),
-            Way::Backward => (random(rows, inner), random(inner, columns)),
-            Way::Weights => (random(inner, rows).tr(), random(inner, columns)),
+            Way::Forward => (random(rows, inner)?, random(columns, inner)?.f_tr()?),
+            Way::Backward => (random(rows, inner)?, random(inner, columns)?),
+            Way::Weights => (random(inner, rows)?.f_tr()?, random(inner, columns)?),
         };
-        Operand::Tensors(a, b, random(rows, columns))
+        Ok(Operand::Tensors(a, b, random(rows, columns)?))
     }
 
-    fn multiply(&mut self) {
+    fn multiply(&mut self) -> Result<()> {
         match self {
             Operand::Tensors(a, b, out) => {
-                let _ = a.mm_out(out, b);
+                let _ = a.f_mm_out(out, b)?;
             }
             Operand::Rows(x, weight, out) => {
                 out.clear();
@@ -155,28 +157,29 @@ impl Operand {
                 weight_gradients(&[whole(&*out)], &mut [Weight { inputs: vec![whole(&*input)], gradient }]);
             }
         }
+        Ok(())
     }
 }
 
 impl Operands {
     /// Operands that lie as in a step.
-    pub fn new(products: &[Product], library: Library, device: Device) -> Self {
+    pub fn new(products: &[Product], library: Library, device: Device) -> Result<Self> {
         let operand = |product: &Product| match library {
-            Library::Own => Operand::own(product),
-            Library::Libtorch => Operand::of_libtorch(product, device),
+            Library::Own => Ok((Operand::own(product), product.count)),
+            Library::Libtorch => Ok((Operand::of_libtorch(product, device)?, product.count)),
         };
-        Operands { device, products: products.iter().map(|p| (operand(p), p.count)).collect() }
+        Ok(Operands { device, products: products.iter().map(operand).collect::<Result<_>>()? })
     }
 
     /// Makes all products of a step, and gives back the seconds that they took.
-    pub fn multiply_all(&mut self) -> f64 {
-        synchronize(self.device);
+    pub fn multiply_all(&mut self) -> Result<f64> {
+        wait(self.device)?;
         let begin = Instant::now();
         for (operand, count) in &mut self.products {
-            (0..*count).for_each(|_| operand.multiply());
+            (0..*count).try_for_each(|_| operand.multiply())?;
         }
-        synchronize(self.device);
-        begin.elapsed().as_secs_f64()
+        wait(self.device)?;
+        Ok(begin.elapsed().as_secs_f64())
     }
 }
 
@@ -224,9 +227,9 @@ mod tests {
         let small =
             Architecture { classes: 9, intervals: false, layers: 2, units: 16, dense: 17, members: 1 };
         let list = step_products(small, &[3, 4], 5, 1);
-        let mut libtorch = Operands::new(&list, Library::Libtorch, Device::Cpu);
-        let mut own = Operands::new(&list, Library::Own, Device::Cpu);
-        assert!(libtorch.multiply_all() > 0.0 && own.multiply_all() > 0.0);
+        let mut libtorch = Operands::new(&list, Library::Libtorch, Device::Cpu).unwrap();
+        let mut own = Operands::new(&list, Library::Own, Device::Cpu).unwrap();
+        assert!(libtorch.multiply_all().unwrap() > 0.0 && own.multiply_all().unwrap() > 0.0);
         for (product, ((ours, _), (theirs, _))) in
             list.iter().zip(own.products.iter().zip(&libtorch.products))
         {

@@ -102,8 +102,8 @@ impl Run {
 /// What the machine could do, with all ranks at work at once.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ceilings {
-    /// Of one core.
-    pub multiply_add: Peak,
+    /// Of one core; `None` where a GPU trains.
+    pub multiply_add: Option<Peak>,
     /// The products of a step and nothing else.
     pub products: Products,
     /// Copies.
@@ -136,8 +136,8 @@ pub struct Step {
     pub seconds: f64,
     /// Of all ranks.
     pub windows_per_second: f64,
-    /// What the products alone take of it.
-    pub percent_of_ceiling: f64,
+    /// What the products alone take of it; `None` where a GPU trains, whose layers do not multiply in f32.
+    pub percent_of_ceiling: Option<f64>,
     /// Its parts on rank 0, over the same steps.
     pub phases: Phases,
     /// What a checkpoint holds training for, once in `checkpoint.every_steps` steps.

@@ -46,14 +46,18 @@ impl Report {
     fn ceilings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ceilings { multiply_add, products, memory_copy } = &self.ceilings;
         writeln!(f, "\nceilings, on all ranks at once")?;
-        let Peak { instructions, flops_per_second } = multiply_add;
-        line(f, "multiply-add", &rate(*flops_per_second, "FLOP"), &format!("one core, {instructions}"))?;
+        if let Some(Peak { instructions, flops_per_second }) = multiply_add {
+            line(f, "multiply-add", &rate(*flops_per_second, "FLOP"), &format!("one core, {instructions}"))?;
+        }
         let Products { flops, seconds, flops_per_second, windows_per_second, .. } = products;
         let libtorch = products.libtorch_flops_per_second;
         let windows = thousands(windows_per_second.round() as u64);
         let work = format!("{:.2} GFLOP a step: {}, {windows} windows/s", flops / 1e9, time(*seconds));
         line(f, "products", &rate(*flops_per_second, "FLOP"), &work)?;
-        line(f, "by libtorch", &rate(libtorch, "FLOP"), "the same products")?;
+        // On a GPU the line above is libtorch's.
+        let note =
+            if multiply_add.is_some() { "the same products" } else { "in f32; the step's layers take TF32" };
+        line(f, "by libtorch", &rate(libtorch, "FLOP"), note)?;
         for Copy { bytes, seconds, bytes_per_second } in [&memory_copy.large, &memory_copy.parameters] {
             let what = format!("{}: {}", size(*bytes), time(*seconds));
             line(f, "memory copy", &rate(*bytes_per_second, "B"), &what)?;
@@ -85,7 +89,9 @@ impl Report {
         part(f, "exchange", *exchange, "with the wait for the slowest rank")?;
         part(f, "update", *update, "")?;
         let windows = thousands(windows_per_second.round() as u64);
-        let speed = format!("{windows} windows/s, {percent_of_ceiling:.0}% of the products' ceiling");
+        let of_ceiling =
+            percent_of_ceiling.map(|percent| format!(", {percent:.0}% of the products' ceiling"));
+        let speed = format!("{windows} windows/s{}", of_ceiling.unwrap_or_default());
         part(f, "in all", *seconds, &speed)?;
         writeln!(f)?;
         if let Some(Exchange { seconds, percent_of_step, .. }) = &self.exchange {

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use anyhow::{Error, Result};
-use bachdist_core::failure::{code_of, line_of};
 
 use super::Comm;
+use crate::failure::{code_of, line_of};
 
 /// An error that every rank knows of; MPI can be finalized.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub fn located(comm: &dyn Comm, error: &Error) -> String {
 }
 
 /// `rank 1 on host: `, to begin a line with; nothing in a world of one.
-fn place(comm: &dyn Comm) -> String {
+pub fn place(comm: &dyn Comm) -> String {
     match comm.size() {
         1 => String::new(),
         _ => format!("rank {} on {}: ", comm.rank(), comm.host()),

@@ -17,11 +17,12 @@ use crate::print::tell;
 pub const VARIABLE: &str = "BACHDIST_FAULT";
 
 /// Points that a run passes, in the order of a step.
-pub const POINTS: [&str; 16] = [
+pub const POINTS: [&str; 17] = [
     "start",     // before storage is read
     "claim",     // rank 0, before the attempt is claimed
     "step",      // before a step; `fail` is an error of this rank
     "load",      // before a lane's windows are loaded; `fail` loads one of them twice
+    "device",    // before the gradients are waited for; `fail` is an error of libtorch's
     "loss",      // after a lane's loss is known; `fail` makes it no number
     "exchange",  // before the gradients are exchanged
     "exchanged", // after it, before the update

@@ -68,7 +68,7 @@ impl Network {
         let features = Tensor::f_arange(architecture.features() as i64, (Kind::Int64, device))?;
         let network = Network { architecture, device, layers, dense1, dense2, features };
         for leaf in network.leaves() {
-            let _ = leaf.set_requires_grad(true);
+            let _ = leaf.f_set_requires_grad(true)?;
         }
         Ok(network)
     }
@@ -122,11 +122,11 @@ impl Network {
     fn begin_lane(&self, lane: &Staged, scores: &mut Scores) -> Result<Tensor> {
         let log_probabilities = self.run(lane)?;
         let loss = lane.loss(&log_probabilities)?;
-        let correct = lane.correct(&log_probabilities.detach())?;
+        let correct = lane.correct(&log_probabilities.f_detach()?)?;
         let gradients = Tensor::f_run_backward(&[&loss], &self.leaves(), false, false)?;
         let flat = |gradient: &Tensor| gradient.f_reshape([-1]);
         let parts = gradients.iter().map(flat).collect::<Result<Vec<_>, _>>()?;
-        scores.extend([loss.detach(), correct]);
+        scores.extend([loss.f_detach()?, correct]);
         Ok(Tensor::f_cat(&parts, 0)?)
     }
 
@@ -140,7 +140,7 @@ impl Network {
         let staged = lanes.iter().map(|lane| self.stage(lane, Some(dropout))).collect::<Result<Vec<_>>>()?;
         let mut scores = Scores::new();
         let sum = self.begin(&staged, &mut scores)?;
-        let (scores, host) = fetch(&Tensor::f_stack(&scores, 0)?, Some(&sum), self.device)?;
+        let (scores, host) = fetch(&Tensor::f_stack(&scores, 0)?, Some(&sum))?;
         gradient.copy_from_slice(host.expect("was asked for").as_mut_slice());
         Ok(staged.iter().zip(scores.as_chunks().0).map(|(lane, scores)| lane.sums(scores)).collect())
     }
@@ -180,8 +180,9 @@ impl Network {
         let classes = self.architecture.classes as i64;
         let Some(last) = &lane.last_notes else { return Ok(scores) };
         let unison = self.architecture.interval(0, 0) as i64;
-        let interval = self.features.f_narrow(0, 0, classes)? + unison - last.f_unsqueeze(1)?;
-        Ok(scores.f_narrow(1, 0, classes)? + scores.f_gather(1, &interval, false)?)
+        let interval =
+            self.features.f_narrow(0, 0, classes)?.f_add_scalar(unison)?.f_sub(&last.f_unsqueeze(1)?)?;
+        Ok(scores.f_narrow(1, 0, classes)?.f_add(&scores.f_gather(1, &interval, false)?)?)
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Table {
 /// What is added to a stream's key for the words of these many indices, from 0.
 pub fn counters(count: i64, device: Device) -> Result<Tensor> {
     let indices = Tensor::f_arange_start(1, count + 1, (Kind::Int64, device))?;
-    Ok(indices * GOLDEN.cast_signed())
+    Ok(indices.f_mul_scalar(GOLDEN.cast_signed())?)
 }
 
 /// One stream for a whole table.
@@ -43,7 +43,7 @@ pub fn masks(tables: &[Table], rate: f64, device: Device) -> Result<Vec<Tensor>>
     mix(&mut words)?;
     let _ = words.f_bitwise_xor_(i64::MIN)?;
     let is_kept = words.f_ge(threshold.cast_signed() ^ i64::MIN)?;
-    let parts = (is_kept * f64::from(kept)).f_split_with_sizes(&sizes[..], 0)?;
+    let parts = is_kept.f_mul_scalar(f64::from(kept))?.f_split_with_sizes(&sizes[..], 0)?;
     tables.iter().zip(parts).map(|(table, part)| Ok(part.f_view(&table.shape[..])?)).collect()
 }
 

@@ -1,5 +1,6 @@
 //! The way between the host's memory and a device's. What crosses lies in pinned memory, which a GPU reads and writes
-//! by itself, so that neither direction waits; only [`fetch`] waits, once for all that it brings.
+//! by itself, so that neither direction waits; only [`fetch`] waits, once for all that it brings. Errors of earlier work on
+//! the device come out there.
 //!
 //! libtorch keeps the pinned memory that was given back, and hands it out again when the copies from it are done: a
 //! run pins what one step needs. On the CPU device, where tests run this, nothing is pinned and nothing waits.
@@ -9,16 +10,14 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
-use super::device::synchronize;
-
 /// Puts numbers on a device, without waiting for the copy.
 pub fn upload(numbers: &[i64], device: Device) -> Result<Tensor> {
-    Ok(pinned(Tensor::from_slice(numbers), device)?.f_to_device_(device, Kind::Int64, true, false)?)
+    Ok(pinned(Tensor::f_from_slice(numbers)?, device)?.f_to_device_(device, Kind::Int64, true, false)?)
 }
 
 /// The same for numbers of a network.
 pub fn upload_floats(numbers: &[f32], device: Device) -> Result<Tensor> {
-    Ok(pinned(Tensor::from_slice(numbers), device)?.f_to_device_(device, Kind::Float, true, false)?)
+    Ok(pinned(Tensor::f_from_slice(numbers)?, device)?.f_to_device_(device, Kind::Float, true, false)?)
 }
 
 fn pinned(tensor: Tensor, device: Device) -> Result<Tensor> {
@@ -31,18 +30,14 @@ fn pinned(tensor: Tensor, device: Device) -> Result<Tensor> {
 
 /// Brings a report (f64) and, where there is one, a gradient (f32) to the host. Waits until the device has done all
 /// that it was given.
-pub fn fetch(
-    report: &Tensor,
-    gradient: Option<&Tensor>,
-    device: Device,
-) -> Result<(Vec<f64>, Option<HostBuffer>)> {
-    // Asked not to wait, libtorch copies into pinned memory.
-    let to_host = |tensor: &Tensor, kind| tensor.f_to_device_(Device::Cpu, kind, true, true);
-    let report = to_host(report, Kind::Double)?;
-    let gradient = gradient.map(|gradient| to_host(gradient, Kind::Float)).transpose()?;
-    synchronize(device);
-    let gradient = gradient.map(|gradient| HostBuffer::new(gradient.contiguous()));
-    Ok((Vec::try_from(&report)?, gradient))
+pub fn fetch(report: &Tensor, gradient: Option<&Tensor>) -> Result<(Vec<f64>, Option<HostBuffer>)> {
+    // Asked not to wait, libtorch copies into pinned memory. The report's copy, which comes after it in the same queue,
+    // waits, so that both are there; waiting for the device itself panics in tch, should its work have failed.
+    let gradient =
+        gradient.map(|gradient| gradient.f_to_device_(Device::Cpu, Kind::Float, true, true)).transpose()?;
+    let report = report.f_to_device_(Device::Cpu, Kind::Double, false, true)?;
+    let gradient = gradient.map(|gradient| gradient.f_contiguous()).transpose()?;
+    Ok((Vec::try_from(&report)?, gradient.map(HostBuffer::new)))
 }
 
 /// Numbers of a network in the host's memory; pinned, if they come from a GPU.
@@ -82,7 +77,7 @@ mod tests {
     fn what_was_fetched_is_a_copy_that_can_be_changed_and_sent_back() {
         let gradient = Tensor::from_slice(&[1f32, 2.0, 3.0]);
         let report = Tensor::from_slice(&[0.1, f64::NAN]);
-        let (words, host) = fetch(&report, Some(&gradient), Device::Cpu).unwrap();
+        let (words, host) = fetch(&report, Some(&gradient)).unwrap();
         assert_eq!(words[0], 0.1);
         assert!(words[1].is_nan());
         let mut host = host.unwrap();

@@ -28,7 +28,7 @@ pub fn update(
 /// Scales a gradient down to this length, if it is longer. What it is multiplied by is found on the device.
 fn clip(gradient: &mut Tensor, longest: f64) -> Result<()> {
     let length = gradient.f_to_kind(Kind::Double)?.f_square()?.f_sum(Kind::Double)?.f_sqrt()?;
-    let scale = (length.f_reciprocal()? * longest).f_clamp_max(1.0)?.f_to_kind(Kind::Float)?;
+    let scale = length.f_reciprocal()?.f_mul_scalar(longest)?.f_clamp_max(1.0)?.f_to_kind(Kind::Float)?;
     let _ = gradient.f_mul_(&scale)?;
     Ok(())
 }

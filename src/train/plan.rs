@@ -47,7 +47,13 @@ pub struct Plan {
 }
 
 /// Which lanes a rank owns, and where it computes them.
+///
+/// # Collective
+///
+/// All ranks call this together.
 pub fn place(comm: &dyn Comm, train: &Train) -> Result<(Share, Device), Failure> {
+    // First, whatever is wrong with the lanes: the ranks do it together.
+    let device = device::choose(&train.device, comm);
     let (lanes, ranks) = (train.lanes, comm.size());
     let share = Share::new(lanes, ranks).ok_or_else(|| {
         let message = format!(
@@ -56,8 +62,7 @@ pub fn place(comm: &dyn Comm, train: &Train) -> Result<(Share, Device), Failure>
         );
         Failure::new(Code::Usage, message)
     })?;
-    let device =
-        device::choose(&train.device, comm).map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+    let device = device.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
     Ok((share, device))
 }
 

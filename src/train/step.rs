@@ -16,6 +16,7 @@ use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::windows::Windows;
 use bachdist_core::fault;
 use bachdist_core::network::Architecture;
+use tch::{Device, Kind, Tensor};
 
 use super::engine::{Engine, State};
 use crate::comm::Comm;
@@ -108,6 +109,11 @@ impl<'a> Trainer<'a> {
         let Loaded { lanes, seen } = self.take_loaded(step);
         self.begin(step, &lanes)?;
         self.load_ahead(step + 1)?;
+        if fault::at("device") {
+            // An error such as a GPU's, which comes out here: these two cannot be multiplied.
+            let [a, b] = [[1, 2], [3, 4]].map(|shape| Tensor::f_zeros(shape, (Kind::Float, Device::Cpu)));
+            let _ = a?.f_mm(&b?)?;
+        }
         let mut sums = self.finish()?;
         if fault::at("loss") {
             sums[0].loss = f64::NAN;

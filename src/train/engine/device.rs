@@ -138,7 +138,7 @@ impl Engine {
         // The largest is no number, or infinite, if any is.
         scores.push(gradient.f_abs()?.f_max()?.f_to_kind(Kind::Double)?);
         let report = Tensor::f_stack(&scores, 0)?;
-        let (report, host) = fetch(&report, (!alone).then_some(&gradient), self.device)?;
+        let (report, host) = fetch(&report, (!alone).then_some(&gradient))?;
         self.gradient = match host {
             Some(host) => Gradient::Host(host),
             None => Gradient::Device(gradient, report.last().is_some_and(|largest| largest.is_finite())),
