@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use bachdist_core::failure::{code_of, line_of};
 use bachdist_core::print::tell;
 use bachdist_core::sample::{Arguments, run};
+use bachdist_core::write::outlive_size_limits;
 use clap::Parser;
 
 /// Composes music from a checkpoint.
@@ -16,6 +17,8 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    // Where that fails, such a limit ends the process as it would any other.
+    let _ = outlive_size_limits();
     match run(&Cli::parse().arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
