@@ -59,7 +59,8 @@ fn soundfont(presets: &[(&str, u16, Vec<Vec<(u16, u16)>>)], samples: &[Sample]) 
     inst.push([name_of_20("EOI"), shorts(&[ibag.len() as u16])].concat());
     pbag.push(shorts(&[pgen.len() as u16, 0]));
     ibag.push(shorts(&[igen.len() as u16, 0]));
-    [&mut pgen, &mut igen].map(|generators| generators.push(shorts(&[0, 0])));
+    pgen.push(shorts(&[0, 0]));
+    igen.push(shorts(&[0, 0]));
     let header = |Sample(name, places, kind): &Sample| {
         let longs = places.iter().chain([&RATE]).flat_map(|value| value.to_le_bytes()).collect();
         [name_of_20(name), longs, vec![69, 0], shorts(&[0, *kind])].concat()
@@ -222,7 +223,7 @@ fn a_preset_that_cannot_play_is_named() {
 #[test]
 fn a_loop_shorter_than_a_step_is_repeated() {
     let short = Sample("short", [0, 4, 0, 4], 1);
-    for (sample, tune) in [(SINE, 60), (short, 24), (short, 120)] {
+    for (sample, tune) in [(SINE, 60), (short, 24), (short, 100)] {
         let zone = vec![(COARSE_TUNE, tune), (LOOP, 1), (SAMPLE, 0)];
         let font = soundfont(&[("high", 42, vec![zone])], &[sample]);
         let samples = synthesize_soundfont(&[note(127, 0.0, 0.5)], 42, &font, RATE).unwrap();
@@ -312,7 +313,7 @@ fn damaged_bytes_never_panic() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Any generators, of any values, and several changed bytes in the tables.
     #[test]
