@@ -175,7 +175,11 @@ fn a_picture_that_cannot_be_written_leaves_what_was_there() {
     let ended = ended(&mut command).with_code(4);
     assert!(ended.error().starts_with("cannot write roll.png: File too large"), "{}", ended.stderr);
     assert_eq!(place.read("roll.png"), b"mine");
-    assert_eq!(std::fs::read_dir(place.path("")).expect("a folder").count(), 1, "something is left beside it");
+    assert_eq!(
+        std::fs::read_dir(place.path("")).expect("a folder").count(),
+        1,
+        "something is left beside it"
+    );
 
     let ended = place.bachdist("data inspect embedded --plot /dev/full").with_code(4);
     assert!(ended.error().starts_with("cannot write /dev/full: No space left"), "{}", ended.stderr);

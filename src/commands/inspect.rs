@@ -34,28 +34,32 @@ pub fn run(arguments: &Inspect) -> Result<()> {
     let keeps_notes = arguments.notes || arguments.plot.is_some();
     let (mut totals, mut listing, mut plotted) = (Totals::default(), None, false);
     let (begin, mut printing) = (Instant::now(), Duration::ZERO);
-    survey_each(&data, |content| Found::of(content, keeps_notes), |file| -> Result<()> {
-        let begin = Instant::now();
-        if let (Some(path), Ok(found), false) = (&arguments.plot, &file.content, plotted) {
-            plot(&file.name, found, path)?;
-            plotted = true;
-        }
-        if arguments.json {
-            let listing = match &mut listing {
-                Some(listing) => listing,
-                None => listing.insert(Listing::begin(&json!({}), "files")?),
-            };
-            listing.add(&Described::of(&file, length, arguments.notes))?;
-        } else {
-            if totals.files == 0 {
-                say(HEADING)?;
+    survey_each(
+        &data,
+        |content| Found::of(content, keeps_notes),
+        |file| -> Result<()> {
+            let begin = Instant::now();
+            if let (Some(path), Ok(found), false) = (&arguments.plot, &file.content, plotted) {
+                plot(&file.name, found, path)?;
+                plotted = true;
             }
-            say(rows(&file, length))?;
-        }
-        totals.add(&file, length);
-        printing += begin.elapsed();
-        Ok(())
-    })?;
+            if arguments.json {
+                let listing = match &mut listing {
+                    Some(listing) => listing,
+                    None => listing.insert(Listing::begin(&json!({}), "files")?),
+                };
+                listing.add(&Described::of(&file, length, arguments.notes))?;
+            } else {
+                if totals.files == 0 {
+                    say(HEADING)?;
+                }
+                say(rows(&file, length))?;
+            }
+            totals.add(&file, length);
+            printing += begin.elapsed();
+            Ok(())
+        },
+    )?;
     totals.seconds = (begin.elapsed() - printing).as_secs_f64();
     match listing {
         Some(listing) => listing.end(&totals.json())?,

@@ -23,7 +23,10 @@ pub fn outlive_size_limits() -> io::Result<()> {
 }
 
 /// Writes a file, which replaces what had its name before. A device or pipe is written to as it is.
-pub fn write_whole(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+pub fn write_whole(
+    path: &Path,
+    contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
     replace(path, contents).map_err(|error| unwritable(path, &error))
 }
 
@@ -105,7 +108,9 @@ impl Aside {
     pub fn persist_new(self, path: &Path) -> io::Result<Option<Self>> {
         match self.file.persist_noclobber(path) {
             Ok(_) => Ok(None),
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(Some(Aside { file: error.file })),
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
+                Ok(Some(Aside { file: error.file }))
+            }
             Err(error) => Err(error.error),
         }
     }
@@ -146,7 +151,8 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -170,7 +176,10 @@ mod tests {
 
         write_whole(&path, |out| out.write_all(b"whole")).unwrap();
         write_whole(&path, half).unwrap_err();
-        assert_eq!((fs::read(&path).unwrap(), names(folder.path())), (b"whole".to_vec(), vec!["a.mid".into()]));
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(folder.path())),
+            (b"whole".to_vec(), vec!["a.mid".into()])
+        );
     }
 
     #[test]

@@ -38,17 +38,34 @@ pub(super) fn shared_endings<S: IntoIterator<Item = Symbol>>(
 ) -> Vec<Shared> {
     let mut automaton = Automaton::new(melody);
     let table = Table::of(&automaton.states);
+    // Apart from the states, so that what is looked at for every note of the corpus lies close together.
+    let mut seen = vec![Seen { any: NOTHING.end, longest: NOTHING }; automaton.states.len()];
     for (number, sequence) in corpus.into_iter().enumerate() {
         let (mut state, mut length) = (ROOT, 0);
         for (index, symbol) in sequence.into_iter().enumerate() {
             (state, length) = table.step(state, length, symbol);
-            if length > 0 {
+            let seen = &mut seen[state as usize];
+            // Ends come in their order: of equal lengths the first stays.
+            if length > seen.longest.length {
                 let end = End { sequence: number as u32, last: index as u32 };
-                automaton.states[state as usize].found.add(Shared { length, end });
+                if seen.longest.length == 0 {
+                    seen.any = end;
+                }
+                seen.longest = Shared { length, end };
             }
         }
     }
+    for (state, seen) in automaton.states.iter_mut().zip(seen).filter(|(_, seen)| seen.longest.length > 0) {
+        state.found = Found { any: Some(seen.any), longest: Some(seen.longest) };
+    }
     automaton.answers()
+}
+
+/// What was seen of a state's stretches so far; nothing if the longest has no length.
+#[derive(Clone, Copy)]
+struct Seen {
+    any: End,
+    longest: Shared,
 }
 
 const ROOT: u32 = 0;
@@ -233,7 +250,12 @@ impl Table {
                     (MANY, begin as u32)
                 }
             };
-            table.push(Row { only, to, shorter: state.shorter, length: states[state.shorter as usize].length });
+            table.push(Row {
+                only,
+                to,
+                shorter: state.shorter,
+                length: states[state.shorter as usize].length,
+            });
         }
         Table { states: table, rows, places, lowest }
     }

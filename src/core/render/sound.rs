@@ -135,7 +135,9 @@ impl<'a> Sines<'a> {
     fn render(&mut self, block: &mut [f32]) {
         block.fill(0.0);
         let (from, to) = (self.done, self.done + block.len());
-        while let Some(note) = self.waiting.pop_if(|note| ((self.rate * self.notes[*note].start) as usize) < to) {
+        while let Some(note) =
+            self.waiting.pop_if(|note| ((self.rate * self.notes[*note].start) as usize) < to)
+        {
             let place = self.sounding.partition_point(|other| other.note < note);
             self.sounding.insert(place, Sounding::new(note, &self.notes[note], self.rate));
         }

@@ -57,7 +57,14 @@ impl<'a> Limit<'a> {
     /// No run as long as these stretches.
     pub fn new(stretches: &'a Stretches) -> Self {
         let report = Report { notes: stretches.notes() - 1, avoided: 0, steps_back: 0 };
-        Limit { stretches, report, composed: Vec::new(), dead_ends: vec![Vec::new()], furthest: 0, redrawn: 0 }
+        Limit {
+            stretches,
+            report,
+            composed: Vec::new(),
+            dead_ends: vec![Vec::new()],
+            furthest: 0,
+            redrawn: 0,
+        }
     }
 
     /// The next note, by its number in the stream; none if every note that is possible at all is ruled out.

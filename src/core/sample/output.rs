@@ -95,7 +95,8 @@ impl Output {
                 Kind::Midi => self.aside(|out| out.write_all(&bytes)),
                 Kind::Wav => self.sound(&bytes)?,
                 Kind::Png => {
-                    let title = format!("Predicted probabilities and chosen notes, seed {seed}, piece {number}");
+                    let title =
+                        format!("Predicted probabilities and chosen notes, seed {seed}, piece {number}");
                     let Composition { classes, probabilities, .. } = composition;
                     let picture = render::probabilities(probabilities, classes, FIRST_PITCH, &title);
                     self.aside(|out| out.write_all(&picture.png))
@@ -132,7 +133,8 @@ impl Output {
         let mut files = Files::default();
         for (kind, aside) in made {
             let path = self.path(seed, number, copy, kind);
-            if !aside.equals(&path) && aside.persist_new(&path).map_err(|error| self.unwritable(&path, &error))?.is_some()
+            if !aside.equals(&path)
+                && aside.persist_new(&path).map_err(|error| self.unwritable(&path, &error))?.is_some()
             {
                 return Err(self.unwritable(&path, &io::ErrorKind::AlreadyExists.into()).into());
             }
@@ -158,7 +160,9 @@ impl Output {
         let notes = first_voice(&song.instruments);
         let sound = match &self.soundfont {
             None => Sound::sines(notes, RATE),
-            Some((path, font)) => Sound::recorded(notes, font, RATE).map_err(|error| unusable(path, &error))?,
+            Some((path, font)) => {
+                Sound::recorded(notes, font, RATE).map_err(|error| unusable(path, &error))?
+            }
         };
         let peak = sound.peak();
         if let Some((path, font)) = self.soundfont.as_ref().filter(|_| peak == 0.0 && !notes.is_empty()) {

@@ -211,5 +211,7 @@ fn losses_of_runs() {
     }
     // Nothing to draw is no reason to panic.
     decode(&losses("Loss", &[], &[]).png);
-    decode(&losses("Loss", &[RunLosses { name: String::new(), training: vec![], held_out: vec![] }], &[]).png);
+    decode(
+        &losses("Loss", &[RunLosses { name: String::new(), training: vec![], held_out: vec![] }], &[]).png,
+    );
 }

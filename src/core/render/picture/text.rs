@@ -124,7 +124,8 @@ impl Words {
         };
         let mut parts = Vec::new();
         if !self.missing.is_empty() {
-            let letters: Vec<String> = self.missing.iter().take(MAX_LISTED).map(|letter| format!("{letter:?}")).collect();
+            let letters: Vec<String> =
+                self.missing.iter().take(MAX_LISTED).map(|letter| format!("{letter:?}")).collect();
             let letters = list(self.missing.len(), letters.join(", "));
             parts.push(format!("boxes stand for letters that its font lacks ({letters})"));
         }
@@ -241,7 +242,10 @@ mod tests {
         let (shown, note) = fitted("音楽 🎵 ab\u{7}c x\u{302}", 500.0);
         assert_eq!(shown, "\u{fffd}\u{fffd} \u{fffd} ab\u{fffd}c x\u{fffd}");
         let listed = "'\\u{7}', '\\u{302}', '楽', '音', '🎵'";
-        assert_eq!(note, Some(format!("in the picture boxes stand for letters that its font lacks ({listed})")));
+        assert_eq!(
+            note,
+            Some(format!("in the picture boxes stand for letters that its font lacks ({listed})"))
+        );
         let glyphs = |text: &str| STYLE.glyphs(text, 0.0, 0.0).count();
         assert_eq!((glyphs("\u{fffd}"), glyphs(" ")), (1, 0), "the box is drawn");
         let many: String = ('\u{4e00}'..'\u{4e10}').collect();

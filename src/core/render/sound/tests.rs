@@ -119,7 +119,8 @@ fn blocks_do_not_show() {
     let at = |sample: usize| sample as f64 / f64::from(rate) + 1e-9;
     let notes = |from: usize| {
         let long = Note { pitch: 50, velocity: 90, start: at(from), end: at(from + 5 * BLOCK) };
-        let short = (0..20).map(move |i| note(60 + i as u8, 10 + i as u8, at(from + 90 + i), at(from + 110 + 3 * i)));
+        let short =
+            (0..20).map(move |i| note(60 + i as u8, 10 + i as u8, at(from + 90 + i), at(from + 110 + 3 * i)));
         std::iter::once(long).chain(short).collect::<Vec<_>>()
     };
     let (early, late) = (synthesize(&notes(0), rate), synthesize(&notes(begin), rate));

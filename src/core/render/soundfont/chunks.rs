@@ -47,16 +47,20 @@ impl<'a> Chunks<'a> {
         let lacks = |what: &str| SoundFontError::Unusable(format!("it has no {what}"));
         let samples = samples.ok_or_else(|| lacks("samples (the chunk 'smpl')"))?;
         if samples.starts_with(b"OggS") {
-            return Err(SoundFontError::Other("an SF3 font, with compressed samples; Polyphone converts it to .sf2"));
+            return Err(SoundFontError::Other(
+                "an SF3 font, with compressed samples; Polyphone converts it to .sf2",
+            ));
         }
         Ok(Chunks { samples, tables })
     }
 
     /// The records of a table, the last of which only says where the others end.
-    pub(super) fn table<const SIZE: usize>(&self, name: &[u8; 4]) -> Result<&'a [[u8; SIZE]], SoundFontError> {
-        let unusable = |what: &str| {
-            SoundFontError::Unusable(format!("its table '{}' {what}", name.escape_ascii()))
-        };
+    pub(super) fn table<const SIZE: usize>(
+        &self,
+        name: &[u8; 4],
+    ) -> Result<&'a [[u8; SIZE]], SoundFontError> {
+        let unusable =
+            |what: &str| SoundFontError::Unusable(format!("its table '{}' {what}", name.escape_ascii()));
         let table = self.tables.get(name).ok_or_else(|| unusable("is missing"))?;
         match table.as_chunks() {
             ([], []) => Err(unusable("is empty")),
@@ -76,7 +80,8 @@ struct Chunk<'a> {
 impl<'a> Chunk<'a> {
     /// The chunk whose header is at `offset`; none where the file has no room for a header.
     fn at(bytes: &'a [u8], offset: usize) -> Result<Option<Self>, SoundFontError> {
-        let Some((header, rest)) = bytes.get(offset..).and_then(|rest| rest.split_first_chunk::<CHUNK_HEADER>())
+        let Some((header, rest)) =
+            bytes.get(offset..).and_then(|rest| rest.split_first_chunk::<CHUNK_HEADER>())
         else {
             return Ok(None);
         };

@@ -66,11 +66,15 @@ pub(super) fn only_playable<'a>(
         }
         let (preset_name, mut notes) = (name(preset), Vec::new());
         if (u16_at(preset, 20), u16_at(preset, 22)) != (u16::from(program), 0) {
-            notes.push(format!("the SoundFont has no program {program}; its preset {preset_name} plays instead"));
+            notes.push(format!(
+                "the SoundFont has no program {program}; its preset {preset_name} plays instead"
+            ));
         }
         if let Some((skipped, reason)) = problem {
             let s = if skipped == 1 { "" } else { "s" };
-            notes.push(format!("left out {skipped} part{s} of the SoundFont's preset {preset_name}: {reason}"));
+            notes.push(format!(
+                "left out {skipped} part{s} of the SoundFont's preset {preset_name}: {reason}"
+            ));
         }
         return Ok((font.write(program)?, notes));
     }
@@ -104,7 +108,8 @@ impl<'a> Tables<'a> {
 
     /// The preset for a program, which is that of the first bank; where there is none, all others, from the lowest.
     fn choose(&self, program: u8) -> Vec<usize> {
-        let bank_and_program = |&number: &usize| (u16_at(&self.presets[number], 22), u16_at(&self.presets[number], 20));
+        let bank_and_program =
+            |&number: &usize| (u16_at(&self.presets[number], 22), u16_at(&self.presets[number], 20));
         let mut presets: Vec<usize> = (0..self.presets.len() - 1).collect();
         // Of several the last counts.
         let wanted = presets.iter().rfind(|number| bank_and_program(number) == (0, u16::from(program)));
@@ -315,7 +320,8 @@ impl<'a> Font<'a> {
         // One with a loop that does not exist plays once.
         let has_loop = loop_start >= 0 && loop_start < loop_end && loop_end <= length;
         let (loop_start, loop_end) = if has_loop { (loop_start, loop_end) } else { (0, 0) };
-        let [start, end, loop_start, loop_end] = [start, end, loop_start, loop_end].map(|place| place as usize);
+        let [start, end, loop_start, loop_end] =
+            [start, end, loop_start, loop_end].map(|place| place as usize);
         let places = Places { start, end, loop_start, loop_end };
 
         generators.entry(SCALE_TUNING).or_insert(100);
@@ -392,10 +398,12 @@ impl<'a> Font<'a> {
         let sample = |region: &&Region| {
             let Places { start, end, loop_start, loop_end } = region.places;
             let longs = [start, end, loop_start, loop_end].map(|place| place as u32);
-            let longs: Vec<u8> = longs.iter().chain([&region.rate]).flat_map(|long| long.to_le_bytes()).collect();
+            let longs: Vec<u8> =
+                longs.iter().chain([&region.rate]).flat_map(|long| long.to_le_bytes()).collect();
             [vec![0; 20], longs, vec![region.root, region.correction, 0, 0, 1, 0]].concat()
         };
-        let instruments: Result<Vec<_>, SoundFontError> = inst.iter().chain([&ibag.len()]).map(instrument).collect();
+        let instruments: Result<Vec<_>, SoundFontError> =
+            inst.iter().chain([&ibag.len()]).map(instrument).collect();
         let tables = [
             chunk(b"phdr", &[preset(program, 0)?, preset(0, pbag.len())?].concat()),
             chunk(b"pbag", &bags(&pbag, pgen.len())?),
@@ -438,8 +446,9 @@ fn generators_of(generators: &[(u16, i16)]) -> Vec<u8> {
 fn shorts(values: &[usize]) -> Result<Vec<u8>, SoundFontError> {
     let mut bytes = Vec::new();
     for &value in values {
-        let value = u16::try_from(value)
-            .map_err(|_| SoundFontError::Unusable("its preset has more parts than the player can count".into()))?;
+        let value = u16::try_from(value).map_err(|_| {
+            SoundFontError::Unusable("its preset has more parts than the player can count".into())
+        })?;
         bytes.extend(value.to_le_bytes());
     }
     Ok(bytes)

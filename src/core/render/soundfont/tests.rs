@@ -201,7 +201,8 @@ fn parts_that_cannot_be_played_are_left_out_and_told() {
         let part = soundfont(&[("sine", 42, vec![zone(1, ALL), zone(0, ALL), zone(9, ALL)])], &samples);
         assert!(play(&part) == whole, "{}", sample.0);
         let told = notes_of(&part).join("\n");
-        let expected = format!("left out 2 parts of the SoundFont's preset \"sine\": the sample \"{}\" ", sample.0);
+        let expected =
+            format!("left out 2 parts of the SoundFont's preset \"sine\": the sample \"{}\" ", sample.0);
         assert!(told.starts_with(&expected), "{told}");
     }
 }
@@ -245,7 +246,10 @@ fn errors_say_what_is_wrong() {
         (b"RIFF\0\0\0\0WAVEfmt ", "a WAV file"),
         (b"\x1f\x8b\x08", "a gzip archive; unpack it first"),
         (b"OggS\0", "an Ogg file"),
-        (b"// a piano\n<Region> sample=a.wav", "an SFZ file, text about other sound files; Polyphone converts it"),
+        (
+            b"// a piano\n<Region> sample=a.wav",
+            "an SFZ file, text about other sound files; Polyphone converts it",
+        ),
         (b"words", "a text file"),
         (&[0; 99], "a file of another kind"),
     ] {
