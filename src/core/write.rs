@@ -106,13 +106,16 @@ impl Aside {
 
     /// Gives it a name that nothing has; itself again where something has it.
     pub fn persist_new(self, path: &Path) -> io::Result<Option<Self>> {
-        match self.file.persist_noclobber(path) {
-            Ok(_) => Ok(None),
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
-                Ok(Some(Aside { file: error.file }))
-            }
-            Err(error) => Err(error.error),
+        let error = match self.file.persist_noclobber(path) {
+            Ok(_) => return Ok(None),
+            Err(error) => error,
+        };
+        if path.symlink_metadata().is_ok() {
+            return Ok(Some(Aside { file: error.file }));
         }
+        // Some network file systems know neither links nor a rename that replaces nothing.
+        error.file.persist(path)?;
+        Ok(None)
     }
 }
 

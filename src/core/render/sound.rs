@@ -79,7 +79,7 @@ impl<'a> Sound<'a> {
     pub fn blocks<E>(&self, mut take: impl FnMut(&[f32]) -> Result<(), E>) -> Result<(), E> {
         let mut voice = match self.font {
             None => Voice::Sines(Sines::new(self.notes, f64::from(self.rate))),
-            Some(font) => Voice::Recorded(font.player(self.notes, self.rate)),
+            Some(font) => Voice::Recorded(Box::new(font.player(self.notes, self.rate))),
         };
         let (mut done, samples) = (0, self.samples());
         let mut block = vec![0.0; BLOCK.min(samples)];
@@ -99,7 +99,7 @@ impl<'a> Sound<'a> {
 /// What makes the samples, from the first on.
 enum Voice<'a> {
     Sines(Sines<'a>),
-    Recorded(super::soundfont::Player),
+    Recorded(Box<super::soundfont::Player>),
 }
 
 struct Sines<'a> {

@@ -124,7 +124,7 @@ fn runs_that_lie_over_each_other_cost_what_is_seen() {
     let run = |first: usize| SharedRun {
         first,
         notes: notes / 2,
-        transposed: first % 2 == 0,
+        transposed: first.is_multiple_of(2),
         pale: false,
         name: "a.mid".into(),
     };

@@ -274,16 +274,19 @@ impl<'a> Font<'a> {
                 }
             };
             let instrument = zone[&INSTRUMENT];
-            if !instruments.contains_key(&instrument) {
-                let first = font.regions.len();
-                for region in tables.instrument_zones(instrument) {
-                    if let Err(problem) = region.and_then(|region| font.add(region, bend)) {
-                        problems.push(problem);
+            let (first, count) = match instruments.get(&instrument) {
+                Some(&known) => known,
+                None => {
+                    let first = font.regions.len();
+                    for region in tables.instrument_zones(instrument) {
+                        if let Err(problem) = region.and_then(|region| font.add(region, bend)) {
+                            problems.push(problem);
+                        }
                     }
+                    (first, font.regions.len() - first)
                 }
-                instruments.insert(instrument, (first, font.regions.len() - first));
-            }
-            let (first, count) = instruments[&instrument];
+            };
+            instruments.insert(instrument, (first, count));
             if count > 0 {
                 font.parts.push((zone, first, count));
             }

@@ -28,10 +28,13 @@ struct Sample(&'static str, [u32; 4], u16);
 const SINE: Sample = Sample("sine", [0, END, PERIOD as u32, END], 1);
 const IN_ROM: Sample = Sample("rom", [430_271, 430_410, 430_340, 430_406], 0x8001);
 
+/// A name, a program, and the generators of each of its instruments.
+type Preset<'a> = (&'a str, u16, Vec<Vec<(u16, u16)>>);
+
 /// A whole SoundFont. Each preset has a name, a program and as many instruments as lists of generators; each of these
 /// is an instrument's only zone. The wave is a sine of 441 Hz (100 samples) recorded at key 69.
 /// Layout: SoundFont 2.04 specification, chapter 4 to 7.
-fn soundfont(presets: &[(&str, u16, Vec<Vec<(u16, u16)>>)], samples: &[Sample]) -> Vec<u8> {
+fn soundfont(presets: &[Preset<'_>], samples: &[Sample]) -> Vec<u8> {
     let wave: Vec<u8> = (0..PERIOD * PERIODS + 46)
         .map(|n| if n < PERIOD * PERIODS { n } else { 0 })
         .flat_map(|n| {
