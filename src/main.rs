@@ -21,10 +21,13 @@ use bachdist_core::failure::Code;
 use bachdist_core::fault;
 use bachdist_core::parallel::check_threads;
 use bachdist_core::print::tell;
+use bachdist_core::write::outlive_size_limits;
 use clap::Parser;
 
 fn main() -> ExitCode {
     device::ask_for_equal_bits();
+    // Where that fails, such a limit ends the process as it would any other.
+    let _ = outlive_size_limits();
     // A panic has said its line by then, and ended the other ranks.
     let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Code::Internal as u8);
     ExitCode::from(code)

@@ -3,7 +3,7 @@
 use bachdist_core::midi::{Instrument, Note, write};
 use serde_json::{Value, json};
 
-use crate::harness::{Place, link_cello};
+use crate::harness::{Place, bachdist, ended, link_cello};
 
 /// A MIDI file of these pitches, one after another.
 pub fn melody(pitches: impl IntoIterator<Item = u8>) -> Vec<u8> {
@@ -162,4 +162,36 @@ fn pitches_outside_the_range_are_refused_dropped_or_transposed() {
     assert_eq!(begin("transpose", 0), [60, 60, 60, 60, 60, 60, 60, 68]);
     assert_eq!(begin("transpose", 22), [60, 60, 60, 12, 60, 60, 60, 60]);
     assert_eq!(begin("drop", 0), [60; 8]);
+}
+
+/// What has another name until it is whole is never half there.
+#[test]
+fn a_picture_that_cannot_be_written_leaves_what_was_there() {
+    let place = Place::new();
+    place.write("roll.png", "mine");
+    let mut command = place.command("sh");
+    let bachdist = bachdist().display().to_string();
+    command.args(["-c", &format!("ulimit -f 1; exec {bachdist} data inspect embedded --plot roll.png")]);
+    let ended = ended(&mut command).with_code(4);
+    assert!(ended.error().starts_with("cannot write roll.png: File too large"), "{}", ended.stderr);
+    assert_eq!(place.read("roll.png"), b"mine");
+    assert_eq!(
+        std::fs::read_dir(place.path("")).expect("a folder").count(),
+        1,
+        "something is left beside it"
+    );
+
+    let ended = place.bachdist("data inspect embedded --plot /dev/full").with_code(4);
+    assert!(ended.error().starts_with("cannot write /dev/full: No space left"), "{}", ended.stderr);
+    place.bachdist("data inspect embedded --plot roll.png").ok();
+    assert_eq!(&place.read("roll.png")[..8], b"\x89PNG\r\n\x1a\n");
+}
+
+#[test]
+fn a_title_that_the_font_lacks_is_told() {
+    let place = Place::new();
+    place.write("音楽.mid", melody(40..60));
+    let ended = place.bachdist("data inspect 音楽.mid --plot roll.png").ok();
+    let note = "note: in the picture boxes stand for letters that its font lacks ('楽', '音')";
+    assert_eq!(ended.stderr.lines().last(), Some(note));
 }

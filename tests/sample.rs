@@ -267,6 +267,20 @@ fn damaged_checkpoints_are_refused_or_passed_over() {
 }
 
 #[test]
+fn a_piece_of_another_checkpoint_stays() {
+    let place = trained_copy();
+    place.sample("--seed 7 --notes 9 -o out").ok();
+    let built_in = files(&place, "out");
+    let ended = place.sample("run --seed 7 --notes 9 -o out").ok();
+    assert!(
+        ended.stderr.starts_with("note: out/7-1.") && ended.stdout.contains("out/7-1-2.mid"),
+        "{ended:?}"
+    );
+    let both = files(&place, "out");
+    assert!(both.len() == 6 && built_in.iter().all(|file| both.contains(file)), "a file was overwritten");
+}
+
+#[test]
 fn the_built_in_checkpoint_composes() {
     let place = Place::new();
     let ended = place.sample("--notes 5").ok();

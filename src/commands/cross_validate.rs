@@ -13,6 +13,7 @@ use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::{say, tell};
 use bachdist_core::render::losses;
 use bachdist_core::store::Store;
+use bachdist_core::write::write_whole;
 use serde_json::{Value, json};
 
 use super::STOPPED;
@@ -147,9 +148,9 @@ fn plot(results: &[Pooled], path: &Path) -> Result<()> {
     let best = nats.min_by(|(_, a), (_, b)| a.total_cmp(b));
     let marks: Vec<_> = best.map(|(name, nats)| (format!("{name} {nats:.2}"), nats)).into_iter().collect();
     let picture = losses("Loss of training and on held-out pieces", &curves, &marks);
-    std::fs::write(path, picture).map_err(|error| {
-        Failure::new(Code::Storage, format!("cannot write {}: {error}", path.display())).into()
-    })
+    write_whole(path, |out| out.write_all(&picture.png))?;
+    picture.note.iter().for_each(|note| tell(format_args!("note: {note}")));
+    Ok(())
 }
 
 fn print(results: &[Pooled], as_json: bool) -> Result<()> {

@@ -1,52 +1,79 @@
 //! `bachdist data inspect`: what is in music files, what is wrong with them, and how fast they are read.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bachdist_core::config::{self, OutOfRange};
-use bachdist_core::corpus::load::{Content, FileSurvey, survey};
+use bachdist_core::corpus::load::{Content, FileSurvey, survey_each};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::{Instrument, Note, first_voice};
 use bachdist_core::parallel::cores;
-use bachdist_core::print::{say, tell};
+use bachdist_core::print::{Listing, say, tell};
 use bachdist_core::render;
-use serde_json::{Value, json};
+use bachdist_core::write::write_whole;
+use serde::{Serialize, Serializer};
+use serde_json::json;
 
 use crate::cli::Inspect;
 use crate::report::layers::{count, thousands};
 
-/// Reads, and prints.
+/// Reads, and prints each file as soon as it is read.
 pub fn run(arguments: &Inspect) -> Result<()> {
+    let length = arguments.sequence_length;
     let data = config::Data {
         midi: arguments.path.clone(),
         max_notes: arguments.max_notes,
-        sequence_length: arguments.sequence_length,
+        sequence_length: length,
         out_of_range: OutOfRange::Refuse,
         ..config::Data::default()
     };
     let keeps_notes = arguments.notes || arguments.plot.is_some();
-    let begin = Instant::now();
-    let files = survey(&data, |content| Found::of(content, keeps_notes))?;
-    let seconds = begin.elapsed().as_secs_f64();
-    if let Some(path) = &arguments.plot {
-        plot(&files, path)?;
+    let (mut totals, mut listing, mut plotted) = (Totals::default(), None, false);
+    let (begin, mut printing) = (Instant::now(), Duration::ZERO);
+    survey_each(
+        &data,
+        |content| Found::of(content, keeps_notes),
+        |file| -> Result<()> {
+            let begin = Instant::now();
+            if let (Some(path), Ok(found), false) = (&arguments.plot, &file.content, plotted) {
+                plot(&file.name, found, path)?;
+                plotted = true;
+            }
+            if arguments.json {
+                let listing = match &mut listing {
+                    Some(listing) => listing,
+                    None => listing.insert(Listing::begin(&json!({}), "files")?),
+                };
+                listing.add(&Described::of(&file, length, arguments.notes))?;
+            } else {
+                if totals.files == 0 {
+                    say(HEADING)?;
+                }
+                say(rows(&file, length))?;
+            }
+            totals.add(&file, length);
+            printing += begin.elapsed();
+            Ok(())
+        },
+    )?;
+    totals.seconds = (begin.elapsed() - printing).as_secs_f64();
+    match listing {
+        Some(listing) => listing.end(&totals.json())?,
+        None => say(totals.lines(length))?,
     }
-    let totals = Totals { seconds, ..Totals::of(&files, data.sequence_length) };
-    if arguments.json {
-        say(json(&files, &totals, data.sequence_length, arguments.notes))?;
-    } else {
-        say(table(&files, &totals, data.sequence_length))?;
+    if arguments.plot.is_some() && !plotted {
+        let reason = "no file could be read, so there is nothing to plot";
+        return Err(CorpusError::Files(vec![reason.into()]).into());
     }
     match totals.unreadable {
         0 => Ok(()),
         n => Err(Failure::new(
             Code::Data,
-            format!("{}: {n} of {} files cannot be read", data.midi, files.len()),
+            format!("{}: {n} of {} files cannot be read", data.midi, totals.files),
         )
         .into()),
     }
@@ -88,6 +115,7 @@ impl Found {
 /// Figures of a whole corpus.
 #[derive(Default)]
 struct Totals {
+    files: usize,
     unreadable: usize,
     notes: usize,
     notes_used: usize,
@@ -101,130 +129,138 @@ struct Totals {
 }
 
 impl Totals {
-    fn of(files: &[FileSurvey<Found>], sequence_length: usize) -> Self {
-        let mut totals = Totals::default();
-        for file in files {
-            totals.bytes += file.bytes;
-            let Ok(content) = &file.content else {
-                totals.unreadable += 1;
-                continue;
-            };
-            totals.notes += content.notes;
-            totals.notes_used += content.classes.len();
-            totals.windows += windows_of(content.classes.len(), sequence_length);
-            totals.pitches.extend(content.classes.iter().map(|&class| pitch_of(class)));
-        }
-        totals
+    fn add(&mut self, file: &FileSurvey<Found>, sequence_length: usize) {
+        self.files += 1;
+        self.bytes += file.bytes;
+        let Ok(content) = &file.content else {
+            self.unreadable += 1;
+            return;
+        };
+        self.notes += content.notes;
+        self.notes_used += content.classes.len();
+        self.windows += windows_of(content.classes.len(), sequence_length);
+        self.pitches.extend(content.classes.iter().map(|&class| pitch_of(class)));
     }
 
-    /// How fast the files were read.
-    fn speed(&self, files: usize) -> String {
-        let megabytes = self.bytes as f64 / 1e6;
-        format!(
+    /// In the JSON, beside the files.
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "pieces": self.files - self.unreadable,
+            "notes": self.notes,
+            "notes_used": self.notes_used,
+            "windows": self.windows,
+            "distinct_pitches": self.pitches.len(),
+            "pitch_min": self.pitches.first(),
+            "pitch_max": self.pitches.last(),
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "threads": cores(),
+        })
+    }
+
+    /// Below the table.
+    fn lines(&self, sequence_length: usize) -> String {
+        let mut lines = vec![format!(
+            "\n{}, {}, {} used, {} of {sequence_length}",
+            count((self.files - self.unreadable) as u64, "piece"),
+            count(self.notes as u64, "note"),
+            thousands(self.notes_used as u64),
+            count(self.windows as u64, "window"),
+        )];
+        if let (Some(lowest), Some(highest)) = (self.pitches.first(), self.pitches.last()) {
+            lines.push(format!("{} distinct pitches from {lowest} to {highest}", self.pitches.len()));
+        }
+        lines.push(format!(
             "read in {:.3} s by {}: {:.0} files and {:.1} MB a second",
             self.seconds,
             count(cores() as u64, "thread"),
-            files as f64 / self.seconds,
-            megabytes / self.seconds
-        )
+            self.files as f64 / self.seconds,
+            self.bytes as f64 / 1e6 / self.seconds
+        ));
+        lines.join("\n")
     }
 }
 
-fn json(files: &[FileSurvey<Found>], totals: &Totals, sequence_length: usize, notes: bool) -> Value {
-    let file = |file: &FileSurvey<Found>| {
-        let mut object =
-            json!({ "path": file.name, "notes": 0, "windows": 0, "error": null, "problems": [] });
+/// A file in the JSON.
+#[derive(Serialize)]
+struct Described<'a> {
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instruments: Option<Vec<DescribedInstrument<'a>>>,
+    notes: usize,
+    path: &'a str,
+    problems: &'a [String],
+    windows: usize,
+}
+
+#[derive(Serialize)]
+struct DescribedInstrument<'a> {
+    is_drum: bool,
+    name: &'a str,
+    #[serde(serialize_with = "as_lists")]
+    notes: &'a [Note],
+    program: u8,
+}
+
+impl<'a> Described<'a> {
+    fn of(file: &'a FileSurvey<Found>, sequence_length: usize, notes: bool) -> Self {
+        let path = &file.name;
         match &file.content {
-            Err(error) => object["error"] = json!(error),
-            Ok(content) => {
-                object["notes"] = json!(content.notes);
-                object["windows"] = json!(windows_of(content.classes.len(), sequence_length));
-                object["problems"] = json!(content.problems);
-                if let Some(kept) = content.kept.as_ref().filter(|_| notes) {
-                    object["instruments"] = kept.iter().map(instrument).collect();
-                }
+            Err(error) => {
+                Described { error: Some(error), instruments: None, notes: 0, path, problems: &[], windows: 0 }
             }
+            Ok(content) => Described {
+                error: None,
+                instruments: content.kept.as_deref().filter(|_| notes).map(|kept| {
+                    let described = |Instrument { program, is_drum, name, notes }: &'a Instrument| {
+                        DescribedInstrument { is_drum: *is_drum, name, notes, program: *program }
+                    };
+                    kept.iter().map(described).collect()
+                }),
+                notes: content.notes,
+                path,
+                problems: &content.problems,
+                windows: windows_of(content.classes.len(), sequence_length),
+            },
         }
-        object
+    }
+}
+
+fn as_lists<S: Serializer>(notes: &[Note], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(notes.iter().map(|note| (note.pitch, note.start, note.end, note.velocity)))
+}
+
+const HEADING: &str = "piece                          notes instruments   pitches   seconds  windows";
+
+/// A file's line in the table, and one for each problem.
+fn rows(file: &FileSurvey<Found>, sequence_length: usize) -> String {
+    let name = &file.name;
+    let content = match &file.content {
+        Ok(content) => content,
+        Err(error) => return format!("{name:<28} cannot be read: {error}"),
     };
-    json!({
-        "pieces": files.len() - totals.unreadable,
-        "notes": totals.notes,
-        "notes_used": totals.notes_used,
-        "windows": totals.windows,
-        "distinct_pitches": totals.pitches.len(),
-        "pitch_min": totals.pitches.first(),
-        "pitch_max": totals.pitches.last(),
-        "bytes": totals.bytes,
-        "seconds": totals.seconds,
-        "threads": cores(),
-        "files": files.iter().map(file).collect::<Vec<_>>(),
-    })
-}
-
-fn instrument(instrument: &Instrument) -> Value {
-    let note = |note: &Note| json!([note.pitch, note.start, note.end, note.velocity]);
-    json!({
-        "program": instrument.program,
-        "is_drum": instrument.is_drum,
-        "name": instrument.name,
-        "notes": instrument.notes.iter().map(note).collect::<Vec<_>>(),
-    })
-}
-
-fn table(files: &[FileSurvey<Found>], totals: &Totals, sequence_length: usize) -> String {
-    let mut lines = vec![format!(
-        "{:<28} {:>7} {:>11} {:>9} {:>9} {:>8}",
-        "piece", "notes", "instruments", "pitches", "seconds", "windows"
-    )];
-    for file in files {
-        match &file.content {
-            Err(error) => lines.push(format!("{:<28} cannot be read: {error}", file.name)),
-            Ok(content) => lines.extend(row(&file.name, content, sequence_length)),
-        }
-    }
-    lines.push(format!(
-        "\n{}, {}, {} used, {} of {sequence_length}",
-        count((files.len() - totals.unreadable) as u64, "piece"),
-        count(totals.notes as u64, "note"),
-        thousands(totals.notes_used as u64),
-        count(totals.windows as u64, "window"),
-    ));
-    if let (Some(lowest), Some(highest)) = (totals.pitches.first(), totals.pitches.last()) {
-        lines.push(format!("{} distinct pitches from {lowest} to {highest}", totals.pitches.len()));
-    }
-    lines.push(totals.speed(files.len()));
-    lines.join("\n")
-}
-
-/// The line of a readable file, and one for each problem.
-fn row(name: &str, content: &Found, sequence_length: usize) -> Vec<String> {
     let range = match content.range {
         Some((lowest, highest)) => format!("{lowest}..{highest}"),
         None => "none".into(),
     };
-    let line = format!(
+    let mut rows = format!(
         "{name:<28} {:>7} {:>11} {range:>9} {:>9.1} {:>8}",
         content.notes,
         content.instruments,
         content.seconds,
         windows_of(content.classes.len(), sequence_length)
     );
-    let problems = content.problems.iter().map(|problem| format!("  {problem}"));
-    std::iter::once(line).chain(problems).collect()
+    for problem in &content.problems {
+        rows.push_str(&format!("\n  {problem}"));
+    }
+    rows
 }
 
-/// Draws the first readable piece.
-fn plot(files: &[FileSurvey<Found>], path: &Path) -> Result<()> {
-    let notes_of = |found: &Found| found.kept.as_deref().map(|kept| first_voice(kept).to_vec());
-    let piece = files.iter().find_map(|file| Some((&file.name, notes_of(file.content.as_ref().ok()?)?)));
-    let Some((name, notes)) = piece else {
-        return Err(
-            CorpusError::Files(vec!["no file could be read, so there is nothing to plot".into()]).into()
-        );
-    };
-    fs::write(path, render::piano_roll(&notes, name))
-        .map_err(|error| Failure::new(Code::Storage, format!("cannot write {}: {error}", path.display())))?;
+fn plot(name: &str, found: &Found, path: &Path) -> Result<()> {
+    let notes = first_voice(found.kept.as_deref().unwrap_or_default());
+    let picture = render::piano_roll(notes, name);
+    write_whole(path, |out| out.write_all(&picture.png))?;
     tell(format_args!("wrote {}: {name}", path.display()));
+    picture.note.iter().for_each(|note| tell(format_args!("note: {note}")));
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! `bachdist data synthesize`: a folder of made-up music, to try out with how a machine copes with much of it.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use anyhow::Result;
@@ -9,6 +8,7 @@ use bachdist_core::corpus::synthesize::midi_file;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::parallel::{cores, in_parallel};
 use bachdist_core::print::say;
+use bachdist_core::write::{unwritable, write_whole};
 
 use crate::cli::Synthesize;
 use crate::report::layers::count;
@@ -20,8 +20,7 @@ pub fn run(arguments: &Synthesize) -> Result<()> {
     let numbers: Vec<u64> = (1..=*files).collect();
     let written = in_parallel(cores(), &numbers, |number| {
         let path = folder.join(format!("made-up-{number:05}.mid"));
-        fs::write(&path, midi_file(usize::from(*notes), *seed, *number))
-            .map_err(|error| unwritable(&path, &error))
+        write_whole(&path, |out| out.write_all(&midi_file(usize::from(*notes), *seed, *number)))
     });
     written.into_iter().collect::<Result<(), _>>()?;
     let (files, notes) = (count(*files, "file"), count(u64::from(*notes), "note"));
@@ -39,8 +38,4 @@ fn make_empty(folder: &Path) -> Result<(), Failure> {
             Err(Failure::new(Code::Usage, message))
         }
     }
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(Code::Storage, format!("cannot write {}: {error}", path.display()))
 }

@@ -1,17 +1,57 @@
 //! Printing results, which are for other programs too, and notes for people.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write, stderr, stdout};
+use std::io::{self, BufWriter, ErrorKind, Stdout, Write, stderr, stdout};
+
+use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 
 /// Prints a line; a reader that has gone away, like `head`, is no error.
 pub fn say(text: impl Display) -> Result<(), Failure> {
-    match writeln!(stdout(), "{text}") {
+    printed(writeln!(stdout(), "{text}"))
+}
+
+fn printed(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::new(Code::Storage, format!("cannot print: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// A JSON object with a list that is printed as it comes about, so that it never is in memory as a whole.
+pub struct Listing {
+    out: BufWriter<Stdout>,
+    items: usize,
+}
+
+impl Listing {
+    /// Begins an object with these members, which is open, and a list of this name.
+    pub fn begin(members: &serde_json::Value, list: &str) -> Result<Self, Failure> {
+        let mut out = BufWriter::with_capacity(1 << 16, stdout());
+        let members = members.to_string();
+        let members = members.trim_end_matches('}');
+        let comma = if members == "{" { "" } else { "," };
+        printed(write!(out, "{members}{comma}{}:[", serde_json::Value::from(list)))?;
+        Ok(Listing { out, items: 0 })
+    }
+
+    /// Adds an item.
+    pub fn add(&mut self, item: &impl Serialize) -> Result<(), Failure> {
+        let comma = if self.items == 0 { "" } else { "," };
+        self.items += 1;
+        printed(self.out.write_all(comma.as_bytes()))?;
+        printed(serde_json::to_writer(&mut self.out, item).map_err(io::Error::from))
+    }
+
+    /// Ends the list and the object, with more members.
+    pub fn end(mut self, members: &serde_json::Value) -> Result<(), Failure> {
+        let members = members.to_string();
+        let comma = if members == "{}" { "" } else { "," };
+        let members = members.strip_prefix('{').expect("an object");
+        printed(writeln!(self.out, "]{comma}{members}").and_then(|()| self.out.flush()))
     }
 }
 

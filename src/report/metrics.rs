@@ -68,8 +68,14 @@ impl Metrics {
     }
 }
 
+/// The file did not take a line: a full disk, mostly, which is trouble with the storage like any other.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {METRICS}: {0}")]
+pub struct Unwritten(String);
+
 fn unwritten(error: std::io::Error) -> anyhow::Error {
-    Failure::new(Code::Storage, format!("cannot write {METRICS}: {error}")).into()
+    let unwritten = Unwritten(error.to_string());
+    anyhow::Error::new(Failure::new(Code::Storage, unwritten.to_string())).context(unwritten)
 }
 
 /// The lines about steps up to this one. A line cut short by a crash is dropped with what follows it, and the

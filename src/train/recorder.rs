@@ -23,7 +23,7 @@ use super::start::Start;
 use super::{Ended, asked};
 use crate::comm::Comm;
 use crate::report::layers::count;
-use crate::report::metrics::Metrics;
+use crate::report::metrics::{Metrics, Unwritten};
 use crate::report::{Progress, Report, Standing};
 
 /// Rank 0's reporter and saver.
@@ -263,5 +263,5 @@ impl Recorder {
 
 /// Whether an error is the storage's. Another launch that took over the run is none: it has what it needs.
 fn may_fall_back(error: &Error) -> bool {
-    error.is::<StoreError>()
+    error.is::<StoreError>() || error.is::<Unwritten>()
 }

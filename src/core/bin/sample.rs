@@ -6,6 +6,7 @@ use bachdist_core::failure::{code_of, line_of};
 use bachdist_core::parallel::check_threads;
 use bachdist_core::print::tell;
 use bachdist_core::sample::{Arguments, run};
+use bachdist_core::write::outlive_size_limits;
 use clap::Parser;
 
 /// Composes music from a checkpoint.
@@ -17,6 +18,8 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    // Where that fails, such a limit ends the process as it would any other.
+    let _ = outlive_size_limits();
     let Cli { arguments } = Cli::parse();
     let done = check_threads().map_err(Into::into).and_then(|note| {
         note.iter().for_each(|note| tell(format_args!("note: {note}")));

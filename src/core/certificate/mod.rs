@@ -2,16 +2,20 @@
 //!
 //! A network that was trained too long writes its training music down again, and sounds all the better for it.
 //! `automaton` finds stretches, `runs` says which ones a melody shares with a corpus, exactly or transposed;
-//! here they become a verdict, and `text` says it in words. Only the composed notes count, as the files hold
+//! here they become a verdict, and `text` says it in words. `stretches` is for composing without long ones. Only the composed notes count, as the files hold
 //! them: the notes that a piece began from are given, not composed. Nothing here knows how a melody was made.
 
 mod automaton;
 mod runs;
+mod stretches;
 mod text;
 
 use serde::Serialize;
 
-pub use runs::{Ending, Index, Run, Runs};
+use crate::corpus::Piece;
+
+pub use runs::{Run, Runs};
+pub use stretches::Stretches;
 
 /// Notes of the longest run that two different movements of the cello suites share, note for note: so much is
 /// shared by chance and by style. Measured on the first 1,000 notes of the 36 files; the median movement shares
@@ -73,22 +77,19 @@ pub enum Verdict {
 }
 
 impl Certificate {
-    /// The certificate of a melody's classes.
-    pub fn new(index: &Index<'_>, melody: &[u8]) -> Self {
+    /// The certificate of a melody's classes, beside the music that its composer was trained on. It takes the time
+    /// to read that music twice, a few nanoseconds a note, and memory for the melody alone.
+    pub fn new(pieces: &[Piece], melody: &[u8]) -> Self {
         let chance = Chance { exact: CHANCE_EXACT, transposed: CHANCE_TRANSPOSED };
-        let (exact, transposed) = (index.exact(melody), index.transposed(melody));
+        let (exact, transposed) = (Runs::exact(pieces, melody), Runs::transposed(pieces, melody));
         let exact_runs = exact.longer_than(chance.exact);
         let transposed_runs = transposed.longer_than(chance.transposed);
         let (longest_exact, longest_transposed) = (exact.longest(), transposed.longest());
         // Where it first stands may be a transposed place; the one with the same notes says more.
         let unchanged = longest_transposed.length <= longest_exact.length;
 
-        let lies_in = |run: &Run, other: &Run| {
-            other.sample_at <= run.sample_at && run.sample_at + run.length <= other.sample_at + other.length
-        };
         let mut runs = exact_runs.clone();
-        let others = transposed_runs.iter().filter(|run| !exact_runs.iter().any(|other| lies_in(run, other)));
-        runs.extend(others.cloned());
+        runs.extend(transposed_runs.iter().filter(|run| !lies_in_one_of(&exact_runs, run)).cloned());
         runs.sort_by_key(|run| run.sample_at);
         let copied = share(&runs, melody.len());
 
@@ -111,11 +112,24 @@ impl Certificate {
     }
 }
 
-/// Share of a melody's notes that lie in one of these runs.
+/// Whether a run lies in one of these, of which a later one also ends later.
+fn lies_in_one_of(runs: &[Run], run: &Run) -> bool {
+    let begun = runs.partition_point(|other| other.sample_at <= run.sample_at);
+    begun.checked_sub(1).is_some_and(|last| end(run) <= end(&runs[last]))
+}
+
+fn end(run: &Run) -> usize {
+    run.sample_at + run.length
+}
+
+/// Share of a melody's notes that lie in one of these runs, which are in the order in which they begin.
 fn share(runs: &[Run], notes: usize) -> f64 {
-    let mut inside = vec![false; notes];
-    runs.iter().for_each(|run| inside[run.sample_at..][..run.length].fill(true));
-    inside.iter().filter(|&&inside| inside).count() as f64 / notes.max(1) as f64
+    let (mut inside, mut counted) = (0, 0);
+    for run in runs {
+        inside += end(run).saturating_sub(counted.max(run.sample_at));
+        counted = counted.max(end(run));
+    }
+    inside as f64 / notes.max(1) as f64
 }
 
 #[cfg(test)]

@@ -5,16 +5,8 @@
 
 use serde::Serialize;
 
-use super::automaton::{Automaton, Place, Symbol};
+use super::automaton::{Shared, Symbol, shared_endings};
 use crate::corpus::Piece;
-
-/// A corpus in which runs are found in the time that it takes to read a melody.
-#[derive(Debug, Clone)]
-pub struct Index<'a> {
-    pieces: &'a [Piece],
-    classes: Automaton,
-    intervals: Automaton,
-}
 
 /// A stretch of a melody that a piece has too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,13 +21,6 @@ pub struct Run {
     pub at: Option<usize>,
     /// How many semitones higher than in the piece it is in the melody.
     pub semitones: i16,
-}
-
-/// How long a melody's last notes, transposed, have been shared with the corpus.
-#[derive(Debug, Clone, Copy)]
-pub struct Ending {
-    class: u8,
-    intervals: Place,
 }
 
 /// For every note of a melody, the longest run that ends with it.
@@ -55,61 +40,40 @@ struct Found {
     last: usize,
 }
 
-impl Ending {
-    /// The last note.
-    pub fn class(&self) -> u8 {
-        self.class
-    }
-
-    /// Notes of the longest run that ends here.
-    pub fn length(&self) -> usize {
-        self.intervals.length as usize + 1
-    }
-}
-
-impl<'a> Index<'a> {
-    /// The index of these pieces, in their order.
-    pub fn new(pieces: &'a [Piece]) -> Self {
-        let classes = pieces.iter().map(|piece| piece.classes.iter().map(|&class| Symbol::from(class)));
-        let intervals =
-            pieces.iter().map(|piece| piece.classes.windows(2).map(|two| interval(two[0], two[1])));
-        Index { pieces, classes: Automaton::new(classes), intervals: Automaton::new(intervals) }
-    }
-
-    /// The ending of a melody that goes on by one note after `before`, or begins with it.
-    pub fn follow(&self, before: Option<Ending>, class: u8) -> Ending {
-        let step = |before: Ending| self.intervals.step(before.intervals, interval(before.class, class));
-        Ending { class, intervals: before.map_or(Place::BEGIN, step) }
-    }
-
-    /// The runs of a melody's classes that the corpus has as they are.
-    pub fn exact(&'a self, melody: &'a [u8]) -> Runs<'a> {
-        let mut place = Place::BEGIN;
-        let found = |&class: &u8| {
-            place = self.classes.step(place, Symbol::from(class));
-            let end = self.classes.first(place);
-            Found { length: place.length as usize, piece: end.sequence as usize, last: end.last as usize }
+impl<'a> Runs<'a> {
+    /// The runs of a melody's classes that the pieces have as they are.
+    pub fn exact(pieces: &'a [Piece], melody: &'a [u8]) -> Self {
+        let corpus = pieces.iter().map(|piece| piece.classes.iter().map(|&class| Symbol::from(class)));
+        let shared = shared_endings(melody.iter().map(|&class| Symbol::from(class)), corpus);
+        let found = |Shared { length, end }| Found {
+            length: length as usize,
+            piece: end.sequence as usize,
+            last: end.last as usize,
         };
-        Runs { pieces: self.pieces, melody, endings: melody.iter().map(found).collect() }
+        Runs { pieces, melody, endings: shared.into_iter().map(found).collect() }
     }
 
-    /// The runs that the corpus has transposed by any number of semitones, 0 included.
-    pub fn transposed(&'a self, melody: &'a [u8]) -> Runs<'a> {
+    /// The runs that they have transposed by any number of semitones, 0 included.
+    pub fn transposed(pieces: &'a [Piece], melody: &'a [u8]) -> Self {
+        let intervals = |classes: &'a [u8]| classes.windows(2).map(|two| interval(two[0], two[1]));
+        let corpus = pieces.iter().map(|piece| intervals(&piece.classes));
+        let shared = shared_endings(intervals(melody), corpus);
         // A single note is everywhere; it is said to be a corpus's first.
-        let note = self.pieces.iter().position(|piece| !piece.classes.is_empty());
-        let mut ending = None;
-        let found = |&class: &u8| {
-            let here = self.follow(ending, class);
-            ending = Some(here);
-            let end = self.intervals.first(here.intervals);
-            match (here.length(), note) {
-                (_, None) => Found { length: 0, piece: 0, last: 0 },
-                (1, Some(piece)) => Found { length: 1, piece, last: 0 },
-                // The last interval of a stretch leads to the note after its own index.
-                (length, _) => Found { length, piece: end.sequence as usize, last: end.last as usize + 1 },
-            }
+        let single = match pieces.iter().position(|piece| !piece.classes.is_empty()) {
+            Some(piece) => Found { length: 1, piece, last: 0 },
+            None => Found { length: 0, piece: 0, last: 0 },
         };
-        Runs { pieces: self.pieces, melody, endings: melody.iter().map(found).collect() }
+        let found = |Shared { length, end }| match length {
+            0 => single,
+            // The last interval of a stretch leads to the note after its own index.
+            _ => Found {
+                length: length as usize + 1,
+                piece: end.sequence as usize,
+                last: end.last as usize + 1,
+            },
+        };
+        let first = (!melody.is_empty()).then_some(single);
+        Runs { pieces, melody, endings: first.into_iter().chain(shared.into_iter().map(found)).collect() }
     }
 }
 
@@ -231,10 +195,9 @@ mod tests {
 
         #[test]
         fn runs_are_those_that_a_search_finds((pieces, melody) in pieces_and_melody()) {
-            let index = Index::new(&pieces);
-            check(&index.exact(&melody), &pieces, &melody, &[0])?;
+            check(&Runs::exact(&pieces, &melody), &pieces, &melody, &[0])?;
             let any: Vec<i16> = (-3..=3).collect();
-            check(&index.transposed(&melody), &pieces, &melody, &any)?;
+            check(&Runs::transposed(&pieces, &melody), &pieces, &melody, &any)?;
         }
     }
 
@@ -242,10 +205,9 @@ mod tests {
     fn a_single_note_is_shared_transposed_with_any_note() {
         let pieces =
             [Piece { name: "empty".into(), classes: vec![] }, Piece { name: "a".into(), classes: vec![7] }];
-        let index = Index::new(&pieces);
-        let run = index.transposed(&[9]).longest();
+        let run = Runs::transposed(&pieces, &[9]).longest();
         assert_eq!((run.length, run.piece.as_deref(), run.at, run.semitones), (1, Some("a"), Some(0), 2));
-        assert_eq!(index.exact(&[9]).longest().length, 0);
-        assert_eq!(Index::new(&[]).transposed(&[9]).longest().length, 0);
+        assert_eq!(Runs::exact(&pieces, &[9]).longest().length, 0);
+        assert_eq!(Runs::transposed(&[], &[9]).longest().length, 0);
     }
 }

@@ -60,7 +60,7 @@ impl Display for Run {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Chance, Index};
+    use super::super::Chance;
     use super::*;
     use crate::corpus::Piece;
 
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn it_can_say_that_nothing_is_shared() {
         let pieces = [Piece { name: "a".into(), classes: vec![3, 4] }];
-        let certificate = Certificate::new(&Index::new(&pieces), &[9]);
+        let certificate = Certificate::new(&pieces, &[9]);
         let expected = [
             "novel: shares no run longer than chance with the training music",
             "longest exact run: 0 notes",

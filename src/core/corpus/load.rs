@@ -149,11 +149,32 @@ pub fn survey<T: Send>(
     data: &Data,
     keep: impl Fn(Content) -> T + Sync,
 ) -> Result<Vec<FileSurvey<T>>, CorpusError> {
-    let sources = files::list(&data.midi)?;
+    let mut files = Vec::new();
+    survey_each(data, keep, |file| -> Result<(), CorpusError> {
+        files.push(file);
+        Ok(())
+    })?;
+    Ok(files)
+}
+
+/// The same, but each goes to `each` as soon as it and all before it are read, so that few are in memory at once.
+pub fn survey_each<T: Send, E: From<CorpusError>>(
+    data: &Data,
+    keep: impl Fn(Content) -> T + Sync,
+    mut each: impl FnMut(FileSurvey<T>) -> Result<(), E>,
+) -> Result<(), E> {
+    /// Files that a thread reads before they are handed on: some are longer than others.
+    const FILES_A_THREAD: usize = 64;
     let read = |source: &Source| source.read().map(|instruments| keep(encode(instruments, data)));
-    let kept = in_parallel(cores(), &sources, read);
-    let survey = |(Source { name, bytes, .. }, content)| FileSurvey { name, bytes, content };
-    Ok(sources.into_iter().zip(kept).map(survey).collect())
+    let mut sources = files::list(&data.midi)?.into_iter().peekable();
+    while sources.peek().is_some() {
+        let sources: Vec<Source> = sources.by_ref().take(FILES_A_THREAD * cores()).collect();
+        let kept = in_parallel(cores(), &sources, read);
+        for (Source { name, bytes, .. }, content) in sources.into_iter().zip(kept) {
+            each(FileSurvey { name, bytes, content })?;
+        }
+    }
+    Ok(())
 }
 
 /// A file's classes alone, or what is wrong with it: as many lines as are ever shown, and one that is not.

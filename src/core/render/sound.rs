@@ -1,72 +1,182 @@
-//! Notes as sine waves: what `pretty_midi.PrettyMIDI.synthesize()` makes of them.
+//! Notes as sound: sine waves, which is what `pretty_midi.PrettyMIDI.synthesize()` makes of them, or a SoundFont.
 //!
-//! The sound of pretty_midi 0.2.11 with its defaults, to a millionth of full scale at every sample, so that a
-//! WAV file of ours can be compared with one of the article's. The invariant: the samples depend on the notes
-//! and the rate alone, and the loudest one is exactly full scale.
+//! The sines are those of pretty_midi 0.2.11 with its defaults, to a millionth of full scale at every sample, so that
+//! a WAV file of ours can be compared with one of the article's. The invariant: the samples depend on the notes,
+//! the rate and the SoundFont alone. They are made a block at a time and never held together, as often as they are
+//! asked for: first to find the loudest, then to be written.
 
+use std::convert::Infallible;
 use std::f64::consts::TAU;
 
+use super::soundfont::{SoundFont, SoundFontError};
 use crate::midi::Note;
 
 /// Length of the fade at a note's end, in seconds; a shorter note fades over its whole length.
 const FADE: f64 = 0.1;
 
 /// Silence after the last note, in seconds.
-pub(super) const TAIL: f64 = 1.0;
+const TAIL: f64 = 1.0;
 
-/// The sound of `notes` as one voice, in −1 to 1, at `rate` samples a second.
-///
-/// Each note is a sine of its pitch (A4, key 69, is 440 Hz) times its velocity, which dies away as e^−t (t in
-/// seconds) and fades to zero over its last 0.1 s; the sum is scaled so that its peak is 1, and one second of
-/// silence follows the last note. Samples of start and end are cut down to whole numbers, as pretty_midi does,
-/// so compare with notes whose times went through a MIDI file only after reading that file back.
-///
-/// Where pretty_midi divides by zero (no note at all, or notes too short to be heard) the result is silence.
-///
-/// Source: pretty_midi 0.2.11, `Instrument.synthesize` and `PrettyMIDI.synthesize`.
-pub fn synthesize(notes: &[Note], rate: u32) -> Vec<f32> {
-    let rate = f64::from(rate);
-    let mut sum = silence(notes, rate);
-    for note in notes {
-        add_note(&mut sum, note, rate);
-    }
-    normalize(&mut sum);
-    sum
+/// After so many seconds e^−t times any velocity is 0 in 32 bits, so that a longer note costs no more.
+const HEARD: f64 = 110.0;
+
+/// Samples that are made at a time.
+const BLOCK: usize = 1 << 16;
+
+/// The sound of some notes.
+pub struct Sound<'a> {
+    notes: &'a [Note],
+    rate: u32,
+    font: Option<&'a SoundFont>,
 }
 
-/// Zeros from time 0 to [`TAIL`] after the last note.
-pub(super) fn silence(notes: &[Note], rate: f64) -> Vec<f32> {
-    let end = notes.iter().map(|note| note.end).fold(0.0, f64::max);
-    vec![0.0; (rate * (end + TAIL)) as usize]
+impl<'a> Sound<'a> {
+    /// Notes as sines, at `rate` samples a second.
+    ///
+    /// Each note is a sine of its pitch (A4, key 69, is 440 Hz) times its velocity, which dies away as e^−t (t in
+    /// seconds) and fades to zero over its last 0.1 s; one second of silence follows the last note. Samples of start
+    /// and end are cut down to whole numbers, as pretty_midi does, so compare with notes whose times went through
+    /// a MIDI file only after reading that file back.
+    ///
+    /// Source: pretty_midi 0.2.11, `Instrument.synthesize` and `PrettyMIDI.synthesize`.
+    pub fn sines(notes: &'a [Note], rate: u32) -> Self {
+        Sound { notes, rate, font: None }
+    }
+
+    /// Notes on a recorded instrument, at `rate` samples a second: left and right mixed, with the player's reverb,
+    /// ending one second after the last note. Notes begin and end at the player's blocks of 64 samples (1.5 ms at
+    /// 44.1 kHz).
+    ///
+    /// # Errors
+    /// A rate that the player does not do.
+    pub fn recorded(notes: &'a [Note], font: &'a SoundFont, rate: u32) -> Result<Self, SoundFontError> {
+        font.check_rate(rate)?;
+        Ok(Sound { notes, rate, font: Some(font) })
+    }
+
+    /// Samples a second.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// How many samples it has.
+    pub fn samples(&self) -> usize {
+        let end = self.notes.iter().map(|note| note.end).fold(0.0, f64::max);
+        (f64::from(self.rate) * (end + TAIL)) as usize
+    }
+
+    /// The loudest sample's distance from 0; 0 where all is silence.
+    pub fn peak(&self) -> f32 {
+        let mut peak = 0.0f32;
+        let Ok(()) = self.blocks(|block| -> Result<(), Infallible> {
+            peak = block.iter().fold(peak, |peak, sample| peak.max(sample.abs()));
+            Ok(())
+        });
+        peak
+    }
+
+    /// Gives all samples to `take`, some at a time, in any scale, until it fails.
+    pub fn blocks<E>(&self, mut take: impl FnMut(&[f32]) -> Result<(), E>) -> Result<(), E> {
+        let mut voice = match self.font {
+            None => Voice::Sines(Sines::new(self.notes, f64::from(self.rate))),
+            Some(font) => Voice::Recorded(Box::new(font.player(self.notes, self.rate))),
+        };
+        let (mut done, samples) = (0, self.samples());
+        let mut block = vec![0.0; BLOCK.min(samples)];
+        while done < samples {
+            let block = &mut block[..BLOCK.min(samples - done)];
+            match &mut voice {
+                Voice::Sines(sines) => sines.render(block),
+                Voice::Recorded(player) => player.render(block),
+            }
+            take(block)?;
+            done += block.len();
+        }
+        Ok(())
+    }
 }
 
-/// Scales samples so that the peak is 1; leaves silence alone. Returns the peak as it was.
-pub(super) fn normalize(samples: &mut [f32]) -> f32 {
-    let peak = samples.iter().fold(0.0, |peak: f32, sample| peak.max(sample.abs()));
-    if peak > 0.0 {
-        samples.iter_mut().for_each(|sample| *sample /= peak);
-    }
-    peak
+/// What makes the samples, from the first on.
+enum Voice<'a> {
+    Sines(Sines<'a>),
+    Recorded(Box<super::soundfont::Player>),
 }
 
-/// Adds velocity · e^−t · sin(2πft), faded at its end.
-fn add_note(sum: &mut [f32], note: &Note, rate: f64) {
-    let end = ((rate * note.end) as usize).min(sum.len());
-    let start = ((rate * note.start) as usize).min(end);
-    let samples = &mut sum[start..end];
+struct Sines<'a> {
+    notes: &'a [Note],
+    rate: f64,
+    /// Samples made.
+    done: usize,
+    /// Notes that are still to begin, the first of them last.
+    waiting: Vec<usize>,
+    /// Notes that have begun, in the order of the notes, in which they are added up.
+    sounding: Vec<Sounding>,
+}
 
-    let frequency = 440.0 * ((f64::from(note.pitch) - 69.0) / 12.0).exp2();
-    let mut wave = DyingSine::new(frequency, f64::from(note.velocity), rate);
+/// A note under way.
+struct Sounding {
+    note: usize,
+    /// Its next sample.
+    at: usize,
+    /// Where it fades from, where the fade ends, and where there is nothing more to hear.
+    fades: usize,
+    end: usize,
+    heard: usize,
+    wave: DyingSine,
+}
 
-    let fading = samples.len().min((FADE * rate) as usize);
-    let (steady, faded) = samples.split_at_mut(samples.len() - fading);
-    for sample in steady {
-        *sample += wave.next_sample() as f32;
+impl<'a> Sines<'a> {
+    fn new(notes: &'a [Note], rate: f64) -> Self {
+        let mut waiting: Vec<usize> = (0..notes.len()).collect();
+        waiting.sort_by_key(|&note| std::cmp::Reverse((rate * notes[note].start) as usize));
+        Sines { notes, rate, done: 0, waiting, sounding: Vec::new() }
     }
-    // numpy.linspace(1, 0, fading): the last sample is zero, and a fade of one sample is 1.
-    let slope = 1.0 / fading.saturating_sub(1).max(1) as f64;
-    for (i, sample) in faded.iter_mut().enumerate() {
-        *sample += ((1.0 - i as f64 * slope) * wave.next_sample()) as f32;
+
+    fn render(&mut self, block: &mut [f32]) {
+        block.fill(0.0);
+        let (from, to) = (self.done, self.done + block.len());
+        while let Some(note) =
+            self.waiting.pop_if(|note| ((self.rate * self.notes[*note].start) as usize) < to)
+        {
+            let place = self.sounding.partition_point(|other| other.note < note);
+            self.sounding.insert(place, Sounding::new(note, &self.notes[note], self.rate));
+        }
+        for sounding in &mut self.sounding {
+            sounding.add_to(block, from);
+        }
+        self.sounding.retain(|sounding| sounding.heard > to);
+        self.done = to;
+    }
+}
+
+impl Sounding {
+    fn new(number: usize, note: &Note, rate: f64) -> Self {
+        let end = (rate * note.end) as usize;
+        let start = ((rate * note.start) as usize).min(end);
+        let frequency = 440.0 * ((f64::from(note.pitch) - 69.0) / 12.0).exp2();
+        Sounding {
+            note: number,
+            at: start,
+            fades: end - (end - start).min((FADE * rate) as usize),
+            end,
+            heard: end.min(start + (HEARD * rate) as usize),
+            wave: DyingSine::new(frequency, f64::from(note.velocity), rate),
+        }
+    }
+
+    /// Adds its part of a block that begins with the sample `from`.
+    fn add_to(&mut self, block: &mut [f32], from: usize) {
+        // numpy.linspace(1, 0, n): the last sample is zero, and a fade of one sample is 1.
+        let slope = 1.0 / (self.end - self.fades).saturating_sub(1).max(1) as f64;
+        let to = self.heard.min(from + block.len());
+        while self.at < to {
+            let mut sample = self.wave.next_sample();
+            if self.at >= self.fades {
+                sample *= 1.0 - (self.at - self.fades) as f64 * slope;
+            }
+            block[self.at - from] += sample as f32;
+            self.at += 1;
+        }
     }
 }
 

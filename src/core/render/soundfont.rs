@@ -1,23 +1,21 @@
-//! Notes on a recorded instrument: a SoundFont (`.sf2`) played by rustysynth.
+//! A recorded instrument: one preset of a SoundFont (`.sf2`), played by rustysynth.
 //!
-//! The file comes from the user and may be anything. rustysynth checks most of it and indexes out of bounds on
-//! some of the rest, so this module first compares the sizes the file claims with the bytes there are, and
-//! turns a panic of the player into an error. The invariant: whatever the bytes, the caller gets sound or an
-//! error that says what is wrong, and memory stays a small multiple of the file and the sound.
+//! The file comes from the user and may be anything. The player refuses a font for one odd sample, even where nobody
+//! plays it, and indexes out of bounds on some others. So it never sees the file: `chunks` finds the tables in
+//! it, and `preset` makes a font of the one preset that is wanted and of the parts of it that can be played. The
+//! invariant: whatever the bytes, the caller gets an instrument, with a note of what is left out, or an error that
+//! says what is wrong, and memory stays a small multiple of the file.
 
-use std::cmp::Ordering;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use rustysynth::{SoundFont, Synthesizer, SynthesizerSettings};
+use rustysynth::{Synthesizer, SynthesizerSettings};
 
-use super::sound::{normalize, silence};
 use crate::midi::Note;
 
 mod chunks;
-mod quiet;
+mod preset;
 
-/// Why a SoundFont could not be played.
+/// Why a SoundFont cannot be played.
 #[derive(Debug, thiserror::Error)]
 pub enum SoundFontError {
     /// A chunk is longer than the rest of the file: typically a download that was cut short.
@@ -35,12 +33,25 @@ pub enum SoundFontError {
         /// What the file still holds after its header, in bytes.
         left: usize,
     },
-    /// Not a SoundFont 2 file, or one that contradicts itself.
+    /// Another kind of file.
+    #[error("it is not a SoundFont (.sf2) but {0}")]
+    Other(&'static str),
+    /// A SoundFont that lacks something, or contradicts itself.
     #[error("not a usable SoundFont: {0}")]
     Unusable(String),
+    /// Nothing of the preset that is wanted can be played.
+    #[error("the SoundFont's preset {name} (program {program}) cannot play: {reason}")]
+    Preset {
+        /// Its name, in quotes.
+        name: String,
+        /// Its MIDI program.
+        program: u16,
+        /// What is wrong with the first of its parts.
+        reason: String,
+    },
     /// The player works between 16,000 and 192,000 samples a second.
-    #[error("the SoundFont cannot be played at this rate: {0}")]
-    Rate(String),
+    #[error("the SoundFont cannot be played at {0} samples a second, only at 16,000 to 192,000")]
+    Rate(u32),
     /// There are notes, and none of them sounded.
     #[error("the SoundFont has no sound for program {program} in the range of these notes")]
     Silent {
@@ -49,58 +60,102 @@ pub enum SoundFontError {
     },
 }
 
-/// The sound of `notes` on the SoundFont's instrument `program` (42 is a cello), in −1 to 1, at `rate` samples
-/// a second: left and right mixed, with the player's reverb, scaled so that the peak is 1, ending one second
-/// after the last note like [`synthesize`](super::synthesize).
-///
-/// `soundfont` is the content of an `.sf2` file. Where it lacks the program, the player takes its first one.
-/// Notes begin and end at the player's blocks of 64 samples (1.5 ms at 44.1 kHz).
-///
-/// # Errors
-/// Bytes that are no sound SoundFont, a rate the player cannot do, or notes out of the instrument's range.
-pub fn synthesize_soundfont(
-    notes: &[Note],
+/// An instrument, ready to be played.
+pub struct SoundFont {
+    font: Arc<rustysynth::SoundFont>,
     program: u8,
-    soundfont: &[u8],
-    rate: u32,
-) -> Result<Vec<f32>, SoundFontError> {
-    chunks::check_sizes(soundfont)?;
-    let play = AssertUnwindSafe(|| play(notes, program, soundfont, rate));
-    let mut samples = quiet::catch_panic(play)
-        .unwrap_or_else(|| Err(SoundFontError::Unusable("it contradicts itself".into())))?;
-    if normalize(&mut samples) == 0.0 && !notes.is_empty() {
-        return Err(SoundFontError::Silent { program });
-    }
-    Ok(samples)
+    notes: Vec<String>,
 }
 
-fn play(notes: &[Note], program: u8, soundfont: &[u8], rate: u32) -> Result<Vec<f32>, SoundFontError> {
-    const CHANNEL: i32 = 0;
-    const PROGRAM_CHANGE: i32 = 0xC0;
-
-    let soundfont =
-        SoundFont::new(&mut &soundfont[..]).map_err(|error| SoundFontError::Unusable(error.to_string()))?;
-    let settings = SynthesizerSettings::new(i32::try_from(rate).unwrap_or(i32::MAX));
-    let mut player = Synthesizer::new(&Arc::new(soundfont), &settings)
-        .map_err(|error| SoundFontError::Rate(error.to_string()))?;
-    player.process_midi_message(CHANNEL, PROGRAM_CHANGE, i32::from(program), 0);
-
-    let mut left = silence(notes, f64::from(rate));
-    let mut right = left.clone();
-    let mut done = 0;
-    for event in events(notes, rate) {
-        let until = event.sample.clamp(done, left.len());
-        player.render(&mut left[done..until], &mut right[done..until]);
-        done = until;
-        match event.velocity {
-            0 => player.note_off(CHANNEL, event.pitch),
-            velocity => player.note_on(CHANNEL, event.pitch, velocity),
+impl SoundFont {
+    /// Whether a file that begins so may be a SoundFont.
+    ///
+    /// # Errors
+    /// What it is else.
+    pub fn recognize(bytes: &[u8]) -> Result<(), SoundFontError> {
+        match chunks::other_kind(bytes) {
+            Some(other) => Err(SoundFontError::Other(other)),
+            None => Ok(()),
         }
     }
-    player.render(&mut left[done..], &mut right[done..]);
 
-    left.iter_mut().zip(right).for_each(|(left, right)| *left = (*left + right) / 2.0);
-    Ok(left)
+    /// The instrument `program` (42 is a cello) of a SoundFont file's content; where the file lacks it, its first.
+    ///
+    /// # Errors
+    /// Bytes that are no SoundFont, or one in which nothing of that instrument can be played.
+    pub fn read(bytes: &[u8], program: u8) -> Result<Self, SoundFontError> {
+        Self::recognize(bytes)?;
+        let chunks = chunks::Chunks::find(bytes)?;
+        let (mut font, notes) = preset::only_playable(&chunks, program)?;
+        let font = rustysynth::SoundFont::new(&mut font)
+            .map_err(|error| SoundFontError::Unusable(error.to_string()))?;
+        Ok(SoundFont { font: Arc::new(font), program, notes })
+    }
+
+    /// What the user should know: another instrument than asked for, parts that are left out.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The MIDI program that was asked for.
+    pub fn program(&self) -> u8 {
+        self.program
+    }
+
+    pub(super) fn check_rate(&self, rate: u32) -> Result<(), SoundFontError> {
+        if (16_000..=192_000).contains(&rate) { Ok(()) } else { Err(SoundFontError::Rate(rate)) }
+    }
+
+    /// A player at the beginning of these notes, at a rate that was checked.
+    pub(super) fn player(&self, notes: &[Note], rate: u32) -> Player {
+        const PROGRAM_CHANGE: i32 = 0xC0;
+        let settings = SynthesizerSettings::new(i32::try_from(rate).expect("the rate was checked"));
+        let mut synthesizer = Synthesizer::new(&self.font, &settings).expect("the rate was checked");
+        synthesizer.process_midi_message(CHANNEL, PROGRAM_CHANGE, i32::from(self.program), 0);
+        Player { synthesizer, events: events(notes, rate), next: 0, done: 0, right: Vec::new() }
+    }
+}
+
+/// The player's channel for all notes.
+const CHANNEL: i32 = 0;
+
+/// Plays notes from their beginning, some samples at a time.
+pub(super) struct Player {
+    synthesizer: Synthesizer,
+    events: Vec<Event>,
+    /// The next event.
+    next: usize,
+    /// Samples made.
+    done: usize,
+    /// Room for the right channel.
+    right: Vec<f32>,
+}
+
+impl Player {
+    pub(super) fn render(&mut self, block: &mut [f32]) {
+        self.right.resize(block.len(), 0.0);
+        let mut made = 0;
+        while made < block.len() {
+            let until = match self.events.get(self.next) {
+                Some(event) => (event.sample - self.done).clamp(made, block.len()),
+                None => block.len(),
+            };
+            self.synthesizer.render(&mut block[made..until], &mut self.right[made..until]);
+            made = until;
+            while let Some(event) = self.events.get(self.next)
+                && event.sample <= self.done + made
+                && made < block.len()
+            {
+                match event.velocity {
+                    0 => self.synthesizer.note_off(CHANNEL, event.pitch),
+                    velocity => self.synthesizer.note_on(CHANNEL, event.pitch, velocity),
+                }
+                self.next += 1;
+            }
+        }
+        self.done += block.len();
+        block.iter_mut().zip(&self.right).for_each(|(left, right)| *left = (*left + right) / 2.0);
+    }
 }
 
 /// A key goes down, or up where the velocity is 0.
@@ -121,10 +176,7 @@ fn events(notes: &[Note], rate: u32) -> Vec<Event> {
         .iter()
         .flat_map(|note| [event(note.start, note.pitch, note.velocity), event(note.end, note.pitch, 0)])
         .collect();
-    events.sort_by(|a, b| match a.sample.cmp(&b.sample) {
-        Ordering::Equal => (a.velocity > 0).cmp(&(b.velocity > 0)),
-        order => order,
-    });
+    events.sort_by_key(|event| (event.sample, event.velocity > 0));
     events
 }
 

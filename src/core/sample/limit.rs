@@ -11,7 +11,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::choose::Choice;
-use crate::certificate::{Ending, Index};
+use crate::certificate::Stretches;
 use crate::failure::{Code, Failure};
 use crate::random::Stream;
 
@@ -20,10 +20,11 @@ const MOST_STEPS_BACK: usize = 1000;
 
 /// The promise, and how it was kept for the notes of a piece so far.
 pub struct Limit<'a> {
-    index: &'a Index<'a>,
+    /// Those of one note more than is allowed.
+    stretches: &'a Stretches,
     report: Report,
-    /// One for each note.
-    endings: Vec<Ending>,
+    /// The notes so far.
+    composed: Vec<u8>,
     /// For each note, and the one to be chosen: the classes from which there was no way on.
     dead_ends: Vec<Vec<u8>>,
     /// The most notes there have been.
@@ -53,10 +54,17 @@ impl Display for Report {
 }
 
 impl<'a> Limit<'a> {
-    /// Runs of at most so many notes, 1 or more.
-    pub fn new(index: &'a Index<'a>, notes: usize) -> Self {
-        let report = Report { notes, avoided: 0, steps_back: 0 };
-        Limit { index, report, endings: Vec::new(), dead_ends: vec![Vec::new()], furthest: 0, redrawn: 0 }
+    /// No run as long as these stretches.
+    pub fn new(stretches: &'a Stretches) -> Self {
+        let report = Report { notes: stretches.notes() - 1, avoided: 0, steps_back: 0 };
+        Limit {
+            stretches,
+            report,
+            composed: Vec::new(),
+            dead_ends: vec![Vec::new()],
+            furthest: 0,
+            redrawn: 0,
+        }
     }
 
     /// The next note, by its number in the stream; none if every note that is possible at all is ruled out.
@@ -78,9 +86,9 @@ impl<'a> Limit<'a> {
             self.redrawn += 1;
             class = choice.choose(&rest, stream.of(self.redrawn).uniform(number));
         }
-        self.endings.push(self.ending(class));
+        self.composed.push(class);
         self.dead_ends.push(Vec::new());
-        self.furthest = self.furthest.max(self.endings.len());
+        self.furthest = self.furthest.max(self.composed.len());
         Some(class)
     }
 
@@ -91,7 +99,7 @@ impl<'a> Limit<'a> {
             let line = format!("--max-copy {notes}: {reason}; choose a larger number");
             Err(Failure::new(Code::Usage, line))
         };
-        let Some(last) = self.endings.pop() else {
+        let Some(last) = self.composed.pop() else {
             return fail("every way to go on shares a longer run with the training music".into());
         };
         if steps_back == MOST_STEPS_BACK {
@@ -103,7 +111,7 @@ impl<'a> Limit<'a> {
         }
         self.dead_ends.pop();
         let here = self.dead_ends.last_mut().expect("one for each note and the next");
-        here.push(last.class());
+        here.push(last);
         self.report.steps_back += 1;
         Ok(())
     }
@@ -113,12 +121,11 @@ impl<'a> Limit<'a> {
         self.report
     }
 
-    fn ending(&self, class: u8) -> Ending {
-        self.index.follow(self.endings.last().copied(), class)
-    }
-
+    /// Whether this note would end a run that is too long. All shorter ones were none.
     fn is_too_long(&self, class: u8) -> bool {
-        self.ending(class).length() > self.report.notes
+        let Some(first) = self.composed.len().checked_sub(self.report.notes) else { return false };
+        let stretch = [&self.composed[first..], &[class]].concat();
+        self.stretches.contains(&stretch)
     }
 
     fn allows(&self, class: u8) -> bool {
@@ -162,8 +169,8 @@ mod tests {
         limit: Option<(&[Piece], usize)>,
     ) -> Result<Composition, Failure> {
         let stream = Stream::new(seed, Purpose::Sampling, &[]);
-        let index = limit.map(|(pieces, _)| Index::new(pieces));
-        let limit = index.as_ref().zip(limit).map(|(index, (_, notes))| Limit::new(index, notes));
+        let stretches = limit.map(|(pieces, notes)| Stretches::new(pieces, notes + 1));
+        let limit = stretches.as_ref().map(Limit::new);
         compose(network, &[0, 1, 1, 0], 30, choice, stream, limit)
     }
 

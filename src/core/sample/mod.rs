@@ -15,14 +15,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 
-use crate::certificate::{Certificate, Index};
+use crate::certificate::{Certificate, Stretches};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::open::{Opened, open_one};
 use crate::infer::Network;
 use crate::parallel::{cores, in_parallel};
-use crate::print::{say, tell};
+use crate::print::{Listing, say, tell};
 use crate::random::{Purpose, Stream};
 pub use choose::Choice;
 pub use compose::{Composition, compose};
@@ -77,7 +78,7 @@ pub struct Arguments {
     /// The same seed gives the same pieces; without it a new one is drawn
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Play by a real instrument
+    /// Play by a real instrument: program 42, a cello, of a SoundFont
     #[arg(long, value_name = "FILE.sf2")]
     pub soundfont: Option<PathBuf>,
     /// Which files to write
@@ -86,7 +87,7 @@ pub struct Arguments {
     /// Print notes, probabilities and certificates as JSON
     #[arg(long)]
     pub json: bool,
-    /// Where to write
+    /// Where to write. A file of another piece is kept: the new piece then has one more number in its name
     #[arg(short, long, default_value = "composed", value_name = "FOLDER")]
     pub output: PathBuf,
 }
@@ -120,39 +121,49 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.json {
         say(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
     }
-    let index = Index::new(&checkpoint.corpus.pieces);
+    let pieces = &checkpoint.corpus.pieces;
+    let stretches = arguments.max_copy.map(|notes| Stretches::new(pieces, notes as usize + 1));
     let compose_piece = |number: u64| -> Result<Piece> {
         let stream = Stream::new(seed, Purpose::Sampling, &[number]);
         let begin = source.begin(stream)?;
-        let limit = arguments.max_copy.map(|notes| Limit::new(&index, notes as usize));
+        let limit = stretches.as_ref().map(Limit::new);
         let composition =
             compose(&network, &begin.classes, arguments.notes as usize, &choice, stream, limit)?;
-        let certificate = Certificate::new(&index, &composition.classes);
+        let certificate = Certificate::new(pieces, &composition.classes);
         let files = output.write(seed, number, &composition, &certificate)?;
         Ok(Piece { begin, composition, certificate, files })
     };
     let threads = cores();
     let numbers: Vec<u64> = (1..=u64::from(arguments.count)).collect();
-    let mut described = Vec::new();
+    let mut listing = None;
     // Some at a time, so that what is done is said, and its probabilities need not be kept.
-    for numbers in numbers.chunks(PIECES_A_THREAD * threads) {
+    let together = (NOTES_TOGETHER / arguments.notes as usize).clamp(1, PIECES_A_THREAD) * threads;
+    for numbers in numbers.chunks(together) {
         for piece in in_parallel(threads, numbers.iter().copied(), compose_piece) {
             let piece = piece?;
-            if arguments.json {
-                described.push(piece.describe());
-            } else {
+            if !arguments.json {
                 say(piece.lines())?;
+                continue;
             }
+            // Not before there is a piece: until then an error leaves nothing on stdout.
+            let listing = match &mut listing {
+                Some(listing) => listing,
+                None => listing.insert(Listing::begin(&json!({ "checkpoint": location }), "pieces")?),
+            };
+            listing.add(&piece.describe())?;
         }
     }
-    if arguments.json {
-        say(json!({ "checkpoint": location, "seed": seed, "pieces": described }))?;
+    if let Some(listing) = listing {
+        listing.end(&json!({ "seed": seed }))?;
     }
     Ok(())
 }
 
 /// Pieces that a thread composes before all that were composed meanwhile are reported.
 const PIECES_A_THREAD: usize = 4;
+
+/// So many notes of each thread's pieces, with their probabilities, wait to be reported: 33 MB.
+const NOTES_TOGETHER: usize = 100_000;
 
 /// A piece that was composed and written.
 struct Piece {
@@ -181,22 +192,49 @@ impl Piece {
         parts.join("\n")
     }
 
-    fn describe(&self) -> serde_json::Value {
+    fn describe(&self) -> Described<'_> {
         let Piece { begin, composition, certificate, files } = self;
-        json!({
-            "midi": files.midi,
-            "wav": files.wav,
-            "png": files.png,
-            "certificate_png": files.certificate,
-            "start": begin.window,
-            "start_description": begin.description,
-            "start_classes": begin.classes,
-            "pitches": composition.pitches(),
-            "classes": composition.classes,
-            "probabilities": composition.probabilities,
-            "max_copy": composition.max_copy,
-            "certificate": certificate,
-        })
+        Described {
+            certificate,
+            certificate_png: &files.certificate,
+            classes: &composition.classes,
+            max_copy: composition.max_copy,
+            midi: &files.midi,
+            pitches: composition.pitches(),
+            png: &files.png,
+            probabilities: Probabilities(&composition.probabilities),
+            start: begin.window,
+            start_classes: &begin.classes,
+            start_description: &begin.description,
+            wav: &files.wav,
+        }
+    }
+}
+
+/// A piece in the JSON.
+#[derive(Serialize)]
+struct Described<'a> {
+    certificate: &'a Certificate,
+    certificate_png: &'a Option<PathBuf>,
+    classes: &'a [u8],
+    max_copy: Option<limit::Report>,
+    midi: &'a Option<PathBuf>,
+    pitches: Vec<u8>,
+    png: &'a Option<PathBuf>,
+    probabilities: Probabilities<'a>,
+    start: Option<u64>,
+    start_classes: &'a [u8],
+    start_description: &'a str,
+    wav: &'a Option<PathBuf>,
+}
+
+/// All figures of the network's numbers, as programs that read them into 64 bits expect.
+struct Probabilities<'a>(&'a [Vec<f32>]);
+
+impl Serialize for Probabilities<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let row = |row: &Vec<f32>| row.iter().copied().map(f64::from).collect::<Vec<_>>();
+        serializer.collect_seq(self.0.iter().map(row))
     }
 }
 

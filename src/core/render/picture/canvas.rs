@@ -3,6 +3,8 @@
 //! Coordinates are pixels from the upper left corner, x to the right, y down. What lies outside is cut off, so
 //! that callers need not check.
 
+use super::text::Words;
+
 /// Red, green, blue, as sRGB bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Colour(pub u8, pub u8, pub u8);
@@ -22,18 +24,30 @@ impl Area {
     }
 }
 
+/// A picture that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// A PNG file.
+    pub png: Vec<u8>,
+    /// What of its words could not be shown as it is.
+    pub note: Option<String>,
+}
+
 /// A picture under way.
 pub(super) struct Canvas {
     width: i32,
     height: i32,
     /// Rows from the top, three bytes a pixel.
     pixels: Vec<u8>,
+    /// What became of the words written so far that are not the program's own.
+    pub words: Words,
 }
 
 impl Canvas {
     pub(super) fn new(width: i32, height: i32, background: Colour) -> Self {
         let Colour(r, g, b) = background;
-        Self { width, height, pixels: [r, g, b].repeat(width as usize * height as usize) }
+        let pixels = [r, g, b].repeat(width as usize * height as usize);
+        Self { width, height, pixels, words: Words::default() }
     }
 
     pub(super) fn width(&self) -> i32 {
@@ -42,9 +56,18 @@ impl Canvas {
 
     /// Fills the area, `opacity` from 0 (nothing) to 1 (covers what was there).
     pub(super) fn fill(&mut self, area: Area, colour: Colour, opacity: f32) {
+        let (left, right) = (area.left.max(0), area.right.min(self.width));
+        if left >= right {
+            return;
+        }
+        let Colour(r, g, b) = colour;
         for y in area.top.max(0)..area.bottom.min(self.height) {
-            for x in area.left.max(0)..area.right.min(self.width) {
-                self.blend(x, y, colour, opacity);
+            if opacity >= 1.0 {
+                let row = 3 * y as usize * self.width as usize;
+                let pixels = &mut self.pixels[row + 3 * left as usize..row + 3 * right as usize];
+                pixels.as_chunks_mut().0.fill([r, g, b]);
+            } else {
+                (left..right).for_each(|x| self.blend(x, y, colour, opacity));
             }
         }
     }
@@ -63,7 +86,7 @@ impl Canvas {
     }
 
     /// The picture as a PNG file, without any metadata.
-    pub(super) fn png(self) -> Vec<u8> {
+    pub(super) fn done(self) -> Picture {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
         encoder.set_color(png::ColorType::Rgb);
@@ -75,7 +98,7 @@ impl Canvas {
             .write_header()
             .and_then(|mut writer| writer.write_image_data(&self.pixels))
             .expect("memory takes every write, and there are as many bytes as pixels");
-        bytes
+        Picture { png: bytes, note: self.words.note() }
     }
 }
 
@@ -100,7 +123,7 @@ pub(super) mod tests {
         let mut canvas = Canvas::new(4, 3, WHITE);
         canvas.fill(Area { left: 1, top: 1, right: 3, bottom: 2 }, BLACK, 1.0);
         canvas.fill(Area { left: 3, top: -5, right: 99, bottom: 1 }, Colour(255, 0, 0), 0.5);
-        let (width, height, pixels) = decode(&canvas.png());
+        let (width, height, pixels) = decode(&canvas.done().png);
         let reds: Vec<u8> = pixels.iter().skip(1).step_by(3).copied().collect();
         assert_eq!((width, height), (4, 3));
         assert_eq!(reds, [255, 255, 255, 128, 255, 0, 0, 255, 255, 255, 255, 255]);

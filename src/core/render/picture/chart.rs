@@ -7,7 +7,7 @@
 use super::canvas::{Area, Canvas, Colour};
 use super::colours::{INK, MUTED, PAPER, RULE};
 use super::pitches::{Pitches, labelled_keys, pitch_name};
-use super::text::{Align, CAPITAL, Style, Weight, shorten, write, write_upwards};
+use super::text::{Align, CAPITAL, Style, Weight, write, write_upwards};
 
 /// The plot's width, in pixels, at which lengths below are pixels and letters have their nominal size.
 pub(super) const USUAL_WIDTH: i32 = 1400;
@@ -83,7 +83,8 @@ impl Chart {
         let style = self.style(TITLE);
         let room = (self.canvas.width() - self.plot.left - self.px(RIGHT)) as f32;
         let at = (self.plot.left as f32, self.px(50.0) as f32);
-        write(&mut self.canvas, at, &shorten(title, style, room), style);
+        let title = self.canvas.words.fit(title, style, room);
+        write(&mut self.canvas, at, &title, style);
     }
 
     /// A nominal length in this chart's pixels.
@@ -131,10 +132,17 @@ impl Chart {
         let (thin, length, style) = (self.px(1.0), self.px(TICK), self.style(LABEL));
         let top = self.plot.bottom + thin;
         let baseline = ((top + length + self.px(GAP)) as f32 + CAPITAL * style.size).round();
+        let mut free = f32::MIN;
         for (x, label) in ticks {
             let left = self.plot.left + x - thin / 2;
             self.canvas.fill(Area { left, top, right: left + thin, bottom: top + length }, RULE, 1.0);
-            write(&mut self.canvas, (left as f32 + thin as f32 / 2.0, baseline), label, style);
+            let half = style.width(label) / 2.0;
+            // Long numbers stay in the picture, and out of each other.
+            let middle = (left as f32 + thin as f32 / 2.0).min(self.canvas.width() as f32 - half - GAP);
+            if middle - half > free {
+                write(&mut self.canvas, (middle, baseline), label, style);
+                free = middle + half;
+            }
         }
         let middle = (self.plot.left + self.plot.right) as f32 / 2.0;
         let y = (self.plot.bottom + self.px(BOTTOM - 20.0)) as f32;

@@ -1,6 +1,6 @@
 //! Losses of runs by step: a panel for each run, side by side over one axis of nats, each with its own steps.
 
-use super::canvas::{Area, Canvas, Colour};
+use super::canvas::{Area, Canvas, Colour, Picture};
 use super::chart::tick_step;
 use super::colours::{EXACT, GRID, INK, MUTED, PAPER, RULE, ramp};
 use super::text::{Align, CAPITAL, Style, Weight, write, write_upwards};
@@ -37,11 +37,12 @@ fn training_colour() -> Colour {
 const HELD_OUT: Colour = EXACT;
 
 /// Draws them. `marks` are levels to compare with, each with its name: dashed lines through all panels.
-pub fn losses(title: &str, runs: &[RunLosses], marks: &[(String, f64)]) -> Vec<u8> {
+pub fn losses(title: &str, runs: &[RunLosses], marks: &[(String, f64)]) -> Picture {
     let panels = runs.len().max(1) as i32;
     let width = LEFT + panels * PANEL.0 + (panels - 1) * BETWEEN + RIGHT;
     let mut canvas = Canvas::new(width, TOP + PANEL.1 + BOTTOM, PAPER);
-    write(&mut canvas, (LEFT as f32, 50.0), title, TITLE);
+    let title = canvas.words.fit(title, TITLE, (width - LEFT - RIGHT) as f32);
+    write(&mut canvas, (LEFT as f32, 50.0), &title, TITLE);
     let highest = runs
         .iter()
         .flat_map(|run| run.training.iter().chain(&run.held_out).map(|&(_, nats)| nats))
@@ -54,7 +55,7 @@ pub fn losses(title: &str, runs: &[RunLosses], marks: &[(String, f64)]) -> Vec<u
         let plot = Area { left, top: TOP, right: left + PANEL.0, bottom: TOP + PANEL.1 };
         Panel { canvas: &mut canvas, plot, scale: &scale }.draw(run, marks, index == 0);
     }
-    canvas.png()
+    canvas.done()
 }
 
 /// The axis of nats, from 0.
@@ -125,6 +126,7 @@ impl Panel<'_> {
         let plot = self.plot;
         let step = tick_step(last, 6);
         let width = f64::from(plot.right - plot.left);
+        let mut free = f32::MIN;
         for at in (0..).map(|i| f64::from(i) * step).take_while(|&at| at <= last + 1e-9) {
             let x = plot.left + (width * at / last).round() as i32;
             self.canvas.fill(
@@ -132,7 +134,14 @@ impl Panel<'_> {
                 RULE,
                 1.0,
             );
-            write(self.canvas, (x as f32, plot.bottom as f32 + 30.0), &format!("{at:.0}"), LABEL);
+            let label = format!("{at:.0}");
+            let half = LABEL.width(&label) / 2.0;
+            // Long numbers stay in the picture, and out of each other.
+            let middle = (x as f32).min(self.canvas.width() as f32 - half - 4.0);
+            if middle - half > free {
+                write(self.canvas, (middle, plot.bottom as f32 + 30.0), &label, LABEL);
+                free = middle + half;
+            }
         }
         let middle = (plot.left + plot.right) as f32 / 2.0;
         write(self.canvas, (middle, plot.bottom as f32 + 66.0), "steps", NAME);
@@ -146,13 +155,13 @@ impl Panel<'_> {
             self.canvas.fill(Area { left, top: y - 1, right, bottom: y + 1 }, MUTED, 1.0);
         }
         let style = Style { align: Align::End, size: 18.0, ..LABEL };
-        write(self.canvas, (self.plot.right as f32 - 8.0, y as f32 - 8.0), name, style);
+        let name = self.canvas.words.fit(name, style, PANEL.0 as f32 - 16.0);
+        write(self.canvas, (self.plot.right as f32 - 8.0, y as f32 - 8.0), &name, style);
     }
 
     /// The run's name, and what each line is, with where it ends.
     fn heading(&mut self, run: &RunLosses) {
         let Area { left, right, top, .. } = self.plot;
-        write(self.canvas, (left as f32, top as f32 - 20.0), &run.name, PANEL_NAME);
         let style = Style { align: Align::End, ..LABEL };
         let mut end = right as f32;
         let lines = [("held out", &run.held_out, HELD_OUT), ("training", &run.training, training_colour())];
@@ -165,6 +174,8 @@ impl Panel<'_> {
             self.canvas.fill(line, colour, 1.0);
             end -= 28.0 + 24.0;
         }
+        let name = self.canvas.words.fit(&run.name, PANEL_NAME, end - left as f32);
+        write(self.canvas, (left as f32, top as f32 - 20.0), &name, PANEL_NAME);
     }
 
     /// A straight line with soft edges.

@@ -1,8 +1,11 @@
 //! Notes as bars: time across, key up.
 
-use super::canvas::{Area, Colour};
+use std::collections::BTreeMap;
+
+use super::canvas::{Area, Colour, Picture};
 use super::chart::{Chart, USUAL_WIDTH, WIDEST, tick_step};
 use super::colours::{BLACK_KEY, GRID, PAPER, ramp};
+use super::layers::Layers;
 use super::pitches::{Pitches, is_black_key};
 use crate::midi::Note;
 
@@ -11,7 +14,7 @@ use crate::midi::Note;
 ///
 /// The picture grows with the number of notes, until its time axis is 2,800 pixels long; beyond that bars
 /// get narrower, but none vanishes.
-pub fn piano_roll(notes: &[Note], title: &str) -> Vec<u8> {
+pub fn piano_roll(notes: &[Note], title: &str) -> Picture {
     let width = i32::try_from(3 * notes.len()).unwrap_or(i32::MAX).clamp(USUAL_WIDTH, WIDEST);
     let pitches = Pitches::around(notes.iter().map(|note| note.pitch), 0..=127);
     let loudness = Loudness::of(notes);
@@ -27,9 +30,7 @@ pub fn piano_roll(notes: &[Note], title: &str) -> Vec<u8> {
         let line = Area { left, right: left + chart.px(1.0), ..chart.plot };
         chart.canvas.fill(line, GRID, 0.7);
     }
-    for note in notes {
-        draw_note(&mut chart, note, &scale, &loudness);
-    }
+    draw_notes(&mut chart, notes, &scale, &loudness);
     chart.pitch_axis();
     chart.time_axis("time (s)", &ticks);
     if loudness.differs() {
@@ -38,7 +39,7 @@ pub fn piano_roll(notes: &[Note], title: &str) -> Vec<u8> {
     if notes.is_empty() {
         chart.say_empty("no notes");
     }
-    chart.canvas.png()
+    chart.canvas.done()
 }
 
 /// The keyboard behind the notes: shaded rows for black keys, a line below each C.
@@ -53,15 +54,32 @@ pub(super) fn draw_keys(chart: &mut Chart) {
     }
 }
 
-fn draw_note(chart: &mut Chart, note: &Note, scale: &Scale, loudness: &Loudness) {
-    let row = chart.row(note.pitch);
-    let left = chart.plot.left + scale.pixel(note.start);
-    let end = chart.plot.left + scale.pixel(note.end);
-    // A gap keeps repeated notes apart where there is room for one, and no note is too thin to see.
-    let gap = if end - left >= chart.px(4.0) { chart.px(1.0) } else { 0 };
-    let right = (end - gap).max(left + chart.px(1.5)).min(chart.plot.right);
-    let bar = Area { left, top: row.top + 1, right, bottom: row.bottom - 1 };
-    chart.canvas.fill(bar, loudness.colour(note.velocity), 1.0);
+/// Later notes lie over earlier ones. Each pixel is drawn once, however many notes lie there.
+fn draw_notes(chart: &mut Chart, notes: &[Note], scale: &Scale, loudness: &Loudness) {
+    let width = scale.pixels as usize;
+    let mut rows: BTreeMap<u8, (Layers, Vec<Option<Colour>>)> = BTreeMap::new();
+    for note in notes.iter().rev() {
+        let (left, end) = (scale.pixel(note.start), scale.pixel(note.end));
+        // A gap keeps repeated notes apart where there is room for one, and no note is too thin to see.
+        let gap = if end - left >= chart.px(4.0) { chart.px(1.0) } else { 0 };
+        let right = (end - gap).max(left + chart.px(1.5));
+        let new_row = || (Layers::new(width, 1), vec![None; width]);
+        let (layers, colours) = rows.entry(note.pitch).or_insert_with(new_row);
+        let colour = loudness.colour(note.velocity);
+        layers.cover(left.max(0) as usize, right.max(0) as usize, |x| colours[x] = Some(colour));
+    }
+    for (pitch, (_, colours)) in rows {
+        let row = chart.row(pitch);
+        let mut x = row.left;
+        for alike in colours.chunk_by(|a, b| a == b) {
+            let right = x + alike.len() as i32;
+            if let Some(colour) = alike[0] {
+                let bar = Area { left: x, top: row.top + 1, right, bottom: row.bottom - 1 };
+                chart.canvas.fill(bar, colour, 1.0);
+            }
+            x = right;
+        }
+    }
 }
 
 /// Seconds to pixels.

@@ -1,6 +1,6 @@
 //! Predicted probabilities over time, with the notes that were chosen drawn on them.
 
-use super::canvas::Area;
+use super::canvas::{Area, Picture};
 use super::chart::{Chart, USUAL_WIDTH};
 use super::colours::{CHOSEN, INK, ramp};
 use super::columns::Columns;
@@ -19,7 +19,7 @@ const VISIBLE: f32 = 0.01;
 ///
 /// The picture grows with the number of notes until its data are 2,800 pixels wide; where several notes share
 /// a pixel it shows the largest probability.
-pub fn probabilities(probabilities: &[Vec<f32>], chosen: &[u8], first_pitch: u8, title: &str) -> Vec<u8> {
+pub fn probabilities(probabilities: &[Vec<f32>], chosen: &[u8], first_pitch: u8, title: &str) -> Picture {
     let columns = Columns::new(probabilities.len());
     let pitches = visible_pitches(probabilities, chosen, first_pitch);
     let mut chart = Chart::new(title, pitches, columns.width.max(USUAL_WIDTH / 2), true);
@@ -43,7 +43,7 @@ pub fn probabilities(probabilities: &[Vec<f32>], chosen: &[u8], first_pitch: u8,
     if columns.notes == 0 {
         chart.say_empty("no notes");
     }
-    chart.canvas.png()
+    chart.canvas.done()
 }
 
 const BAR_TICKS: [(f32, &str); 7] =

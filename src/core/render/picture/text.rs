@@ -1,9 +1,13 @@
 //! Words on a canvas, in the embedded font (Inter, see `fonts/README.md`).
 //!
-//! Letters are placed at fractions of a pixel and blended by coverage. Characters the font lacks show as its
-//! empty box; control characters as spaces.
+//! Letters are placed at fractions of a pixel and blended by coverage. Words that are not the program's own, titles
+//! and names of files, come through [`Words`], which makes them such as the font has and the picture has room for,
+//! and remembers what that changed.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
 
 use ab_glyph::{Font, FontRef, Glyph, OutlinedGlyph, PxScaleFont, ScaleFont, point};
 
@@ -66,26 +70,98 @@ pub(super) fn write_upwards(canvas: &mut Canvas, (x, y): (i32, i32), text: &str,
     }
 }
 
-/// The text if it is at most `width` pixels long, else as much of its beginning as fits, and an ellipsis.
-pub(super) fn shorten(text: &str, style: Style, width: f32) -> String {
-    if style.width(text) <= width {
-        return text.to_owned();
-    }
-    let mut kept: Vec<char> = text.chars().collect();
-    loop {
-        kept.pop();
-        let shortened = format!("{}…", kept.iter().collect::<String>().trim_end());
-        if kept.is_empty() || style.width(&shortened) <= width {
-            return shortened;
+/// What could not be shown as it is.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    /// Letters that the font lacks.
+    missing: BTreeSet<char>,
+    /// What is left of texts that were too long.
+    shortened: BTreeSet<String>,
+}
+
+/// Shows as the font's empty box, which the font has for what it lacks.
+const BOX: char = char::REPLACEMENT_CHARACTER;
+
+impl Words {
+    /// A text as it can be shown in `width` pixels: on one line, with boxes for what the font lacks; where it is too
+    /// long as much of its beginning as fits, and an ellipsis.
+    pub(super) fn fit(&mut self, text: &str, style: Style, width: f32) -> String {
+        let font = style.font();
+        let mut shown = String::new();
+        // Accents that come after their letter become one with it, as the font has them: names of files on a
+        // Macintosh are written so.
+        for letter in ComposingNormalizerBorrowed::new_nfc().normalize(text).chars() {
+            match letter {
+                '\t' | '\n' | '\r' => shown.push(' '),
+                _ if is_invisible(letter) => {}
+                _ if letter != BOX && font.glyph_id(letter).0 == 0 => {
+                    self.missing.insert(letter);
+                    shown.push(BOX);
+                }
+                _ => shown.push(letter),
+            }
         }
+        if style.width(&shown) <= width {
+            return shown;
+        }
+        let shown = shorten(&shown, style, width);
+        self.shortened.insert(shown.clone());
+        shown
     }
+
+    /// The same of other words of the picture.
+    pub(super) fn add(&mut self, other: Words) {
+        self.missing.extend(other.missing);
+        self.shortened.extend(other.shortened);
+    }
+
+    /// A line about what was changed.
+    pub(super) fn note(&self) -> Option<String> {
+        const MAX_LISTED: usize = 8;
+        let list = |all: usize, listed: String| match all.checked_sub(MAX_LISTED) {
+            None | Some(0) => listed,
+            Some(more) => format!("{listed} and {more} more"),
+        };
+        let mut parts = Vec::new();
+        if !self.missing.is_empty() {
+            let letters: Vec<String> =
+                self.missing.iter().take(MAX_LISTED).map(|letter| format!("{letter:?}")).collect();
+            let letters = list(self.missing.len(), letters.join(", "));
+            parts.push(format!("boxes stand for letters that its font lacks ({letters})"));
+        }
+        if !self.shortened.is_empty() {
+            let texts: Vec<String> = self.shortened.iter().take(2).map(|text| format!("{text:?}")).collect();
+            parts.push(format!("names too long for it are shortened ({})", texts.join(", ")));
+        }
+        (!parts.is_empty()).then(|| format!("in the picture {}", parts.join("; ")))
+    }
+}
+
+/// Characters that only tell how others are to be joined or which way they run.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e01ef}')
+}
+
+/// As much of the beginning of a text as fits into `width` pixels with an ellipsis.
+fn shorten(text: &str, style: Style, width: f32) -> String {
+    let ellipsis = style.width("…");
+    let (mut kept, mut length) = (0, 0.0);
+    for (at, letter) in text.char_indices() {
+        length += style.width(letter.encode_utf8(&mut [0; 4]));
+        if length + ellipsis > width {
+            break;
+        }
+        kept = at + letter.len_utf8();
+    }
+    format!("{}…", text[..kept].trim_end())
 }
 
 impl Style {
     /// The length of a text in pixels.
     pub(super) fn width(self, text: &str) -> f32 {
         let font = self.font();
-        text.chars().map(|letter| font.h_advance(font.glyph_id(printable(letter)))).sum()
+        text.chars().map(|letter| font.h_advance(font.glyph_id(letter))).sum()
     }
 
     fn offset(self, text: &str) -> f32 {
@@ -99,7 +175,7 @@ impl Style {
     fn glyphs(self, text: &str, mut x: f32, y: f32) -> impl Iterator<Item = OutlinedGlyph> {
         let font = self.font();
         text.chars().filter_map(move |letter| {
-            let mut glyph: Glyph = font.scaled_glyph(printable(letter));
+            let mut glyph: Glyph = font.scaled_glyph(letter);
             glyph.position = point(x, y);
             x += font.h_advance(glyph.id);
             font.outline_glyph(glyph)
@@ -115,10 +191,6 @@ impl Style {
         let ems = font.height_unscaled() / font.units_per_em().expect("the embedded font has an em");
         font.as_scaled(self.size * ems)
     }
-}
-
-fn printable(letter: char) -> char {
-    if letter.is_control() { ' ' } else { letter }
 }
 
 #[cfg(test)]
@@ -148,20 +220,40 @@ mod tests {
         assert_eq!(h.max.y, 0.0);
     }
 
+    fn fitted(text: &str, width: f32) -> (String, Option<String>) {
+        let mut words = Words::default();
+        (words.fit(text, STYLE, width), words.note())
+    }
+
     #[test]
     fn long_titles_are_shortened_to_fit() {
-        let title = "a title ".repeat(50);
-        let short = shorten(&title, STYLE, 200.0);
+        let (short, note) = fitted(&"a title ".repeat(50_000), 200.0);
         assert!(
             short.ends_with('…') && STYLE.width(&short) <= 200.0 && STYLE.width(&short) > 150.0,
             "{short}"
         );
-        assert_eq!(shorten("a title", STYLE, 200.0), "a title");
-        assert_eq!(shorten("a title", STYLE, 1.0), "…");
+        assert_eq!(note, Some(format!("in the picture names too long for it are shortened ({short:?})")));
+        assert_eq!(fitted("a title", 200.0), ("a title".into(), None));
+        assert_eq!(fitted("a title", 1.0).0, "…");
     }
 
     #[test]
-    fn control_characters_are_as_wide_as_spaces() {
-        assert_eq!(STYLE.width("a\nb\tc"), STYLE.width("a b c"));
+    fn what_the_font_lacks_is_a_box_and_is_named() {
+        let (shown, note) = fitted("音楽 🎵 ab\u{7}c x\u{302}", 500.0);
+        assert_eq!(shown, "\u{fffd}\u{fffd} \u{fffd} ab\u{fffd}c x\u{fffd}");
+        let listed = "'\\u{7}', '\\u{302}', '楽', '音', '🎵'";
+        assert_eq!(
+            note,
+            Some(format!("in the picture boxes stand for letters that its font lacks ({listed})"))
+        );
+        let glyphs = |text: &str| STYLE.glyphs(text, 0.0, 0.0).count();
+        assert_eq!((glyphs("\u{fffd}"), glyphs(" ")), (1, 0), "the box is drawn");
+        let many: String = ('\u{4e00}'..'\u{4e10}').collect();
+        assert!(fitted(&many, 500.0).1.unwrap().ends_with("and 8 more)"));
+    }
+
+    #[test]
+    fn accents_join_their_letters_and_nothing_breaks_a_line() {
+        assert_eq!(fitted("Pre\u{301}lude\nin\tG\u{200d}\u{fe0f}", 500.0), ("Prélude in G".into(), None));
     }
 }

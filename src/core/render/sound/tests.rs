@@ -5,6 +5,18 @@ use std::process::{Command, Stdio};
 use super::*;
 use crate::render::test_tools::test_tools;
 
+/// All samples, scaled as in a file.
+fn synthesize(notes: &[Note], rate: u32) -> Vec<f32> {
+    let sound = Sound::sines(notes, rate);
+    let (peak, mut all) = (sound.peak(), Vec::new());
+    let Ok(()) = sound.blocks(|block| -> Result<(), Infallible> {
+        all.extend(block.iter().map(|sample| if peak > 0.0 { sample / peak } else { 0.0 }));
+        Ok(())
+    });
+    assert_eq!(all.len(), sound.samples());
+    all
+}
+
 fn note(pitch: u8, velocity: u8, start: f64, end: f64) -> Note {
     Note { pitch, velocity, start, end }
 }
@@ -97,4 +109,31 @@ sys.stdout.buffer.write(midi.synthesize(fs=int(sys.argv[1])).astype('<f8').tobyt
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "the script failed");
     output.stdout.chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+/// Where a block ends does not show: the same notes, later by all but a block, give the same samples later.
+#[test]
+fn blocks_do_not_show() {
+    let rate = 44_100;
+    let begin = 3 * BLOCK - 100;
+    let at = |sample: usize| sample as f64 / f64::from(rate) + 1e-9;
+    let notes = |from: usize| {
+        let long = Note { pitch: 50, velocity: 90, start: at(from), end: at(from + 5 * BLOCK) };
+        let short =
+            (0..20).map(move |i| note(60 + i as u8, 10 + i as u8, at(from + 90 + i), at(from + 110 + 3 * i)));
+        std::iter::once(long).chain(short).collect::<Vec<_>>()
+    };
+    let (early, late) = (synthesize(&notes(0), rate), synthesize(&notes(begin), rate));
+    assert_eq!(late[begin..], early[..]);
+}
+
+/// A note of ten hours makes no sound after two minutes, and costs none.
+#[test]
+fn a_note_costs_what_is_heard_of_it() {
+    let notes = vec![note(69, 127, 0.0, 36_000.0); 2_000];
+    let mut sines = Sines::new(&notes, 100.0);
+    let mut block = vec![0.0; 12_000];
+    sines.render(&mut block);
+    assert!(block[10_990] == 0.0 && block[5_001] != 0.0, "{} {}", block[10_990], block[5_001]);
+    assert_eq!(sines.sounding.len(), 0);
 }

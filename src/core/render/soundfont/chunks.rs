@@ -1,63 +1,148 @@
-//! Do the sizes in a SoundFont fit into the file?
+//! What a file that was given as a SoundFont is, and where its samples and tables lie.
 //!
-//! The player believes every size and reserves that much memory before it reads. This walk takes the chunks as
-//! the player does (three lists one after the other, no padding), so that it refuses nothing the player could
-//! read; what the chunks mean is left to the player.
+//! A SoundFont is RIFF: chunks with four letters and a size, some of them lists of chunks. Sizes are compared with
+//! what is there before anything is reserved or read.
+
+use std::collections::HashMap;
 
 use super::SoundFontError;
 
-/// `RIFF`, the size, `sfbk`; then the lists: information, samples, instruments.
+/// `RIFF`, the size, `sfbk`.
 const RIFF_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 8;
 const LIST_TYPE: usize = 4;
-const LISTS: usize = 3;
 
-/// Refuses a file with a chunk that is longer than what is left of the file.
-pub(super) fn check_sizes(bytes: &[u8]) -> Result<(), SoundFontError> {
-    let mut offset = RIFF_HEADER;
-    for _ in 0..LISTS {
-        let Some(list) = chunk_at(bytes, offset) else { return Ok(()) };
-        list.check()?;
-        let end = list.data + list.claimed;
-        offset = list.data + LIST_TYPE;
-        while offset < end {
-            let Some(chunk) = chunk_at(bytes, offset) else { return Ok(()) };
-            chunk.check()?;
-            offset = chunk.data + chunk.claimed;
+/// The parts of a SoundFont file.
+pub(super) struct Chunks<'a> {
+    /// The samples, two bytes each.
+    pub samples: &'a [u8],
+    tables: HashMap<[u8; 4], &'a [u8]>,
+}
+
+impl<'a> Chunks<'a> {
+    /// Finds them in a file of the right kind; unknown chunks are passed over.
+    pub(super) fn find(bytes: &'a [u8]) -> Result<Self, SoundFontError> {
+        let (mut samples, mut tables) = (None, HashMap::new());
+        let mut offset = RIFF_HEADER;
+        // The tables come last; what stands after them is nobody's.
+        while tables.is_empty()
+            && let Some(list) = Chunk::at(bytes, offset)?
+        {
+            let kind = list.data.first_chunk::<LIST_TYPE>();
+            if list.name == *b"LIST" && (kind == Some(b"sdta") || kind == Some(b"pdta")) {
+                let mut inner = offset + CHUNK_HEADER + LIST_TYPE;
+                while inner < list.end
+                    && let Some(chunk) = Chunk::at(bytes, inner)?
+                {
+                    match (kind, &chunk.name) {
+                        (Some(b"sdta"), b"smpl") => samples = samples.or(Some(chunk.data)),
+                        (Some(b"pdta"), name) => drop(tables.entry(*name).or_insert(chunk.data)),
+                        _ => {}
+                    }
+                    inner = chunk.end;
+                }
+            }
+            offset = list.end;
+        }
+        let lacks = |what: &str| SoundFontError::Unusable(format!("it has no {what}"));
+        let samples = samples.ok_or_else(|| lacks("samples (the chunk 'smpl')"))?;
+        if samples.starts_with(b"OggS") {
+            return Err(SoundFontError::Other(
+                "an SF3 font, with compressed samples; Polyphone converts it to .sf2",
+            ));
+        }
+        Ok(Chunks { samples, tables })
+    }
+
+    /// The records of a table, the last of which only says where the others end.
+    pub(super) fn table<const SIZE: usize>(
+        &self,
+        name: &[u8; 4],
+    ) -> Result<&'a [[u8; SIZE]], SoundFontError> {
+        let unusable =
+            |what: &str| SoundFontError::Unusable(format!("its table '{}' {what}", name.escape_ascii()));
+        let table = self.tables.get(name).ok_or_else(|| unusable("is missing"))?;
+        match table.as_chunks() {
+            ([], []) => Err(unusable("is empty")),
+            (records, []) => Ok(records),
+            _ => Err(unusable(&format!("has {} bytes, not a multiple of {SIZE}", table.len()))),
         }
     }
-    Ok(())
 }
 
-struct Chunk {
-    name: String,
-    offset: usize,
-    data: usize,
-    claimed: usize,
-    left: usize,
+struct Chunk<'a> {
+    name: [u8; 4],
+    data: &'a [u8],
+    /// Where the next one begins.
+    end: usize,
 }
 
-impl Chunk {
-    fn check(self: &Chunk) -> Result<(), SoundFontError> {
-        if self.claimed <= self.left {
-            return Ok(());
-        }
-        let (chunk, offset, claimed, left) = (self.name.clone(), self.offset, self.claimed, self.left);
-        Err(SoundFontError::CutShort { chunk, offset, claimed, left })
+impl<'a> Chunk<'a> {
+    /// The chunk whose header is at `offset`; none where the file has no room for a header.
+    fn at(bytes: &'a [u8], offset: usize) -> Result<Option<Self>, SoundFontError> {
+        let Some((header, rest)) =
+            bytes.get(offset..).and_then(|rest| rest.split_first_chunk::<CHUNK_HEADER>())
+        else {
+            return Ok(None);
+        };
+        let &[a, b, c, d, size @ ..] = header;
+        let (name, claimed) = ([a, b, c, d], u32::from_le_bytes(size) as usize);
+        let Some((data, after)) = rest.split_at_checked(claimed) else {
+            let (chunk, left) = (name.escape_ascii().to_string(), rest.len());
+            return Err(SoundFontError::CutShort { chunk, offset, claimed, left });
+        };
+        // A byte fills odd sizes up. Some programs forget it; no chunk's name begins with 0.
+        let padding = usize::from(claimed % 2 == 1 && after.first() == Some(&0));
+        Ok(Some(Chunk { name, data, end: offset + CHUNK_HEADER + claimed + padding }))
     }
 }
 
-/// The chunk whose header is at `offset`; `None` where the file has no room for a header, which the player
-/// reports itself.
-fn chunk_at(bytes: &[u8], offset: usize) -> Option<Chunk> {
-    let header = bytes.get(offset..)?.first_chunk::<CHUNK_HEADER>()?;
-    let (name, size) = header.split_at(4);
-    let data = offset + CHUNK_HEADER;
-    Some(Chunk {
-        name: name.escape_ascii().to_string(),
-        offset,
-        data,
-        claimed: u32::from_le_bytes(size.try_into().expect("four bytes")) as usize,
-        left: bytes.len() - data,
+/// What else a file is than a SoundFont, by how it begins.
+pub(super) fn other_kind(bytes: &[u8]) -> Option<&'static str> {
+    let kind: Option<&[u8; 4]> = bytes.get(8..).and_then(|rest| rest.first_chunk());
+    match bytes {
+        [] => return Some("an empty file"),
+        [b'R', b'I', b'F', b'F', ..] => match kind {
+            Some(b"sfbk") => return None,
+            Some(b"WAVE") => return Some("a WAV file"),
+            Some(b"RMID") => return Some("a MIDI file"),
+            Some(b"DLS ") => return Some("a DLS file; Polyphone converts it"),
+            Some(_) => return Some("another kind of RIFF file"),
+            None => return Some("the first bytes of one"),
+        },
+        _ => {}
+    }
+    const KINDS: [(&[u8], &str); 19] = [
+        (b"MThd", "a MIDI file"),
+        (b"OggS", "an Ogg file"),
+        (b"fLaC", "a FLAC file"),
+        (b"ID3", "an MP3 file"),
+        (b"FORM", "an AIFF file"),
+        (b"RIFX", "a big-endian RIFF file"),
+        (b"RF64", "a WAV file"),
+        (b"sfArk", "an sfArk archive; unpack it first"),
+        (b"\x1f\x8b", "a gzip archive; unpack it first"),
+        (b"PK\x03\x04", "a ZIP archive; unpack it first"),
+        (b"\xfd7zXZ\0", "an xz archive; unpack it first"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
+        (b"Rar!", "a RAR archive; unpack it first"),
+        (b"BZh", "a bzip2 archive; unpack it first"),
+        (b"\x28\xb5\x2f\xfd", "a zstd archive; unpack it first"),
+        (b"\x89PNG", "a PNG picture"),
+        (b"<!DOCTYPE", "a web page"),
+        (b"<html", "a web page"),
+        (b"version https://git-lfs", "a Git LFS pointer; git lfs pull gets the file itself"),
+    ];
+    if let Some((_, what)) = KINDS.iter().find(|(begin, _)| bytes.starts_with(begin)) {
+        return Some(what);
+    }
+    // SFZ is text that names sound files.
+    let text = bytes[..bytes.len().min(1 << 16)].to_ascii_lowercase();
+    let has = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
+    let is_sfz = [&b"<region>"[..], b"<group>", b"<global>", b"<control>"].into_iter().any(has);
+    Some(match (is_sfz, text.is_ascii()) {
+        (true, _) => "an SFZ file, text about other sound files; Polyphone converts it",
+        (false, true) if !text.contains(&0) => "a text file",
+        _ => "a file of another kind",
     })
 }

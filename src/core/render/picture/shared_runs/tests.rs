@@ -38,7 +38,7 @@ const ABOVE: std::ops::Range<i32> = 0..120;
 #[test]
 fn the_notes_of_runs_have_their_colour_and_a_mark_above() {
     let runs = [run(10, 20, false), run(70, 5, true)];
-    let png = shared_runs(&melody(), &runs, &NOTHING, "title");
+    let png = shared_runs(&melody(), &runs, &NOTHING, "title").png;
     for (colour, expected) in [(EXACT, 10..30), (TRANSPOSED, 70..75)] {
         let expected: Vec<i32> = expected.collect();
         assert_eq!(notes_with(&png, colour, ROLL), expected);
@@ -50,7 +50,7 @@ fn the_notes_of_runs_have_their_colour_and_a_mark_above() {
 
 #[test]
 fn where_runs_overlap_note_for_note_goes_before_transposed() {
-    let png = shared_runs(&melody(), &[run(10, 20, false), run(20, 60, true)], &NOTHING, "title");
+    let png = shared_runs(&melody(), &[run(10, 20, false), run(20, 60, true)], &NOTHING, "title").png;
     let below_the_names = 160..810;
     assert_eq!(notes_with(&png, EXACT, below_the_names.clone()), (10..30).collect::<Vec<_>>());
     assert_eq!(notes_with(&png, TRANSPOSED, below_the_names), (30..80).collect::<Vec<_>>());
@@ -59,7 +59,7 @@ fn where_runs_overlap_note_for_note_goes_before_transposed() {
 #[test]
 fn a_run_that_means_little_is_pale() {
     let pale = SharedRun { pale: true, ..run(40, 6, false) };
-    let png = shared_runs(&melody(), std::slice::from_ref(&pale), &NOTHING, "title");
+    let png = shared_runs(&melody(), std::slice::from_ref(&pale), &NOTHING, "title").png;
     assert_eq!(notes_with(&png, colour(&pale), ROLL), (40..46).collect::<Vec<_>>());
     assert!(notes_with(&png, EXACT, ROLL).is_empty());
 }
@@ -83,7 +83,7 @@ fn names_stand_apart_inside_the_picture_until_lines_are_full() {
 #[test]
 fn the_curves_are_as_high_as_the_shares() {
     let novelty = Novelty { exact: &[0.0, 0.5, 1.0, 1.0], transposed: &[0.0, 0.0, 0.25, 0.25] };
-    let png = shared_runs(&melody(), &[], &novelty, "title");
+    let png = shared_runs(&melody(), &[], &novelty, "title").png;
     let (_, height, _) = decode(&png);
     // 350 pixels for each of four lengths; the panel's 190 pixels end 88 above the picture's end.
     let bottom = height as i32 - 88;
@@ -105,7 +105,7 @@ fn odd_input_is_drawn_as_well_as_it_can_be() {
     for notes in [0, 1, 2, 3000] {
         let melody: Vec<u8> = (0..notes).map(|i| (i % 200) as u8).collect();
         let novelty = Novelty { exact: &share, transposed: &[] };
-        let png = shared_runs(&melody, &[far.clone(), long.clone()], &novelty, "\u{0}");
+        let png = shared_runs(&melody, &[far.clone(), long.clone()], &novelty, "\u{0}").png;
         let (width, height, _) = decode(&png);
         assert!(width <= 3500 && height <= 3500, "{notes} notes: {width} by {height}");
     }
