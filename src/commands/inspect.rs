@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bachdist_core::config::{self, OutOfRange};
-use bachdist_core::corpus::load::{Content, FileSurvey, survey};
+use bachdist_core::corpus::load::{Content, FileSurvey, Survey, survey};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
@@ -31,16 +31,17 @@ pub fn run(arguments: &Inspect) -> Result<()> {
     };
     let keeps_notes = arguments.notes || arguments.plot.is_some();
     let begin = Instant::now();
-    let files = survey(&data, |content| Found::of(content, keeps_notes))?;
+    let survey = survey(&data, |content| Found::of(content, keeps_notes))?;
     let seconds = begin.elapsed().as_secs_f64();
+    let files = &survey.files;
     if let Some(path) = &arguments.plot {
-        plot(&files, path)?;
+        plot(files, path)?;
     }
-    let totals = Totals { seconds, ..Totals::of(&files, data.sequence_length) };
+    let totals = Totals { seconds, ..Totals::of(files, data.sequence_length) };
     if arguments.json {
-        say(json(&files, &totals, data.sequence_length, arguments.notes))?;
+        say(json(&survey, &totals, data.sequence_length, arguments.notes))?;
     } else {
-        say(table(&files, &totals, data.sequence_length))?;
+        say(table(&survey, &totals, data.sequence_length))?;
     }
     match totals.unreadable {
         0 => Ok(()),
@@ -64,13 +65,14 @@ struct Found {
     instruments: usize,
     classes: Vec<u8>,
     problems: Vec<String>,
+    remarks: Vec<String>,
     /// All notes, where they are asked for.
     kept: Option<Vec<Instrument>>,
 }
 
 impl Found {
     fn of(content: Content, keeps_notes: bool) -> Self {
-        let Content { instruments, classes, problems } = content;
+        let Content { instruments, classes, problems, remarks } = content;
         let notes = first_voice(&instruments);
         let pitches = notes.iter().map(|note| note.pitch);
         Found {
@@ -80,6 +82,7 @@ impl Found {
             instruments: instruments.len(),
             classes,
             problems,
+            remarks,
             kept: keeps_notes.then_some(instruments),
         }
     }
@@ -130,7 +133,8 @@ impl Totals {
     }
 }
 
-fn json(files: &[FileSurvey<Found>], totals: &Totals, sequence_length: usize, notes: bool) -> Value {
+fn json(survey: &Survey<Found>, totals: &Totals, sequence_length: usize, notes: bool) -> Value {
+    let Survey { files, passed_over, remarks } = survey;
     let file = |file: &FileSurvey<Found>| {
         let mut object =
             json!({ "path": file.name, "notes": 0, "windows": 0, "error": null, "problems": [] });
@@ -140,6 +144,9 @@ fn json(files: &[FileSurvey<Found>], totals: &Totals, sequence_length: usize, no
                 object["notes"] = json!(content.notes);
                 object["windows"] = json!(windows_of(content.classes.len(), sequence_length));
                 object["problems"] = json!(content.problems);
+                if !content.remarks.is_empty() {
+                    object["remarks"] = json!(content.remarks);
+                }
                 if let Some(kept) = content.kept.as_ref().filter(|_| notes) {
                     object["instruments"] = kept.iter().map(instrument).collect();
                 }
@@ -158,6 +165,8 @@ fn json(files: &[FileSurvey<Found>], totals: &Totals, sequence_length: usize, no
         "bytes": totals.bytes,
         "seconds": totals.seconds,
         "threads": cores(),
+        "passed_over": passed_over,
+        "remarks": remarks,
         "files": files.iter().map(file).collect::<Vec<_>>(),
     })
 }
@@ -172,7 +181,8 @@ fn instrument(instrument: &Instrument) -> Value {
     })
 }
 
-fn table(files: &[FileSurvey<Found>], totals: &Totals, sequence_length: usize) -> String {
+fn table(survey: &Survey<Found>, totals: &Totals, sequence_length: usize) -> String {
+    let Survey { files, passed_over, remarks } = survey;
     let mut lines = vec![format!(
         "{:<28} {:>7} {:>11} {:>9} {:>9} {:>8}",
         "piece", "notes", "instruments", "pitches", "seconds", "windows"
@@ -193,11 +203,15 @@ fn table(files: &[FileSurvey<Found>], totals: &Totals, sequence_length: usize) -
     if let (Some(lowest), Some(highest)) = (totals.pitches.first(), totals.pitches.last()) {
         lines.push(format!("{} distinct pitches from {lowest} to {highest}", totals.pitches.len()));
     }
+    if !passed_over.is_empty() {
+        lines.push(passed_over.to_string());
+    }
+    lines.extend(remarks.iter().cloned());
     lines.push(totals.speed(files.len()));
     lines.join("\n")
 }
 
-/// The line of a readable file, and one for each problem.
+/// The line of a readable file, and one for each problem and remark.
 fn row(name: &str, content: &Found, sequence_length: usize) -> Vec<String> {
     let range = match content.range {
         Some((lowest, highest)) => format!("{lowest}..{highest}"),
@@ -210,8 +224,8 @@ fn row(name: &str, content: &Found, sequence_length: usize) -> Vec<String> {
         content.seconds,
         windows_of(content.classes.len(), sequence_length)
     );
-    let problems = content.problems.iter().map(|problem| format!("  {problem}"));
-    std::iter::once(line).chain(problems).collect()
+    let below = content.problems.iter().chain(&content.remarks).map(|text| format!("  {text}"));
+    std::iter::once(line).chain(below).collect()
 }
 
 /// Draws the first readable piece.

@@ -25,6 +25,7 @@ pub mod store;
 pub mod style;
 #[cfg(test)]
 mod test_tools;
+mod text;
 
 /// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {

@@ -35,7 +35,9 @@ pub fn in_parallel<T: Send, R: Send>(
         done
     };
     let mut all = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+        // Where the system gives no more threads, those that there are do the work.
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, worker).ok();
+        let others: Vec<_> = (1..threads).map_while(spawn).collect();
         let mut all = worker();
         for other in others {
             all.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));

@@ -13,7 +13,7 @@ use bachdist_core::network::Architecture;
 use sha2::{Digest, Sha256};
 use tch::Device;
 
-use super::music;
+use super::{memory, music, settings};
 use crate::comm::Comm;
 use crate::comm::agree::agree;
 use crate::comm::share::Share;
@@ -44,6 +44,8 @@ pub struct Plan {
     pub steps_per_epoch: u64,
     /// The step after which the run is done.
     pub last_step: u64,
+    /// What the user should know of music and settings before the run, one line each.
+    pub notes: Vec<String>,
 }
 
 /// Which lanes a rank owns, and where it computes them.
@@ -74,8 +76,11 @@ impl Plan {
         let place = agree(comm, place(comm, &config.train).map_err(Into::into))?;
         let threads = device::set_threads(comm);
         let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
-        let plan = Plan::new(place, threads, corpus, path, config);
+        let mut plan = Plan::new(place, threads, corpus, path, config);
         plan.agree(comm)?;
+        let memory = agree(comm, memory::judge(comm, &plan, plan.batches()).map_err(Into::into))?;
+        let of_settings = agree(comm, settings::judge(comm, &plan).map_err(Into::into))?;
+        plan.notes.extend(of_settings.into_iter().chain(memory));
         Ok(plan)
     }
 
@@ -100,6 +105,7 @@ impl Plan {
             threads,
             steps_per_epoch: 0,
             last_step: 0,
+            notes: corpus.remarks,
             config,
         };
         plan.steps_per_epoch = plan.batches().steps_per_epoch();
@@ -144,11 +150,15 @@ impl Plan {
         Windows::new(&self.held_out, self.config.data.sequence_length)
     }
 
+    /// Steps from one validation to the next.
+    pub fn validates_every(&self) -> u64 {
+        let Train { validate_every, validate_every_steps, .. } = self.config.train;
+        validate_every_steps.unwrap_or(self.steps_per_epoch.saturating_mul(validate_every))
+    }
+
     /// Whether the held-out pieces are validated on after so many steps: every so often, and at the end.
     pub fn validates_after(&self, step: u64) -> bool {
-        let Train { validate_every, validate_every_steps, .. } = self.config.train;
-        let every = validate_every_steps.unwrap_or(self.steps_per_epoch.saturating_mul(validate_every));
-        let due = step.is_multiple_of(every) || step == self.last_step;
+        let due = step.is_multiple_of(self.validates_every()) || step == self.last_step;
         // Asked at every step: of a large corpus the windows are not counted for it.
         let length = self.config.data.sequence_length;
         let has_windows = |piece: &Piece| windows_of(piece.classes.len(), length) > 0;
