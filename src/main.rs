@@ -1,5 +1,6 @@
 //! `bachdist`: join the other ranks, do what the command line says, report an error once, end with its code.
 
+use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use bachdist::comm::agree::{Agreed, located, place};
 use bachdist::comm::{Comm, world};
 use bachdist::model::device;
 use bachdist::phase::Phase;
-use bachdist_core::failure::{Code, code_of};
+use bachdist_core::failure::{Code, code_of, failure_of_panic};
 use bachdist_core::fault;
 use bachdist_core::print::tell;
 use clap::Parser;
@@ -18,8 +19,15 @@ use clap::Parser;
 fn main() -> ExitCode {
     device::ask_for_equal_bits();
     // A panic has said its line by then, and ended the other ranks.
-    let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Code::Internal as u8);
+    let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        failure_of_panic(text_of(&*panic)).map_or(Code::Internal, |failure| failure.code) as u8
+    });
     ExitCode::from(code)
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it does not say why")
 }
 
 fn run() -> u8 {
@@ -75,10 +83,10 @@ fn report(error: &Error, comm: &dyn Comm) -> u8 {
 fn report_panics(comm: &dyn Comm) {
     let place = place(comm);
     set_hook(Box::new(move |panic| {
-        let payload = panic.payload();
-        let text =
-            payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-        let what = text.unwrap_or("it does not say why");
+        let what = text_of(panic.payload());
+        if let Some(failure) = failure_of_panic(what) {
+            return tell(format_args!("bachdist: {place}{}: {failure}", Phase::now()));
+        }
         let at = panic.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
         tell(format_args!(
             "bachdist: {place}{}: panicked: {what}{at}; this is a mistake in bachdist",

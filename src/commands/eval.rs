@@ -4,8 +4,8 @@
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::open::{Opened, open_one};
-use bachdist_core::config::compare::compare;
 use bachdist_core::config::Data;
+use bachdist_core::config::compare::compare;
 use bachdist_core::corpus::load::{Content, named, survey};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{Corpus, CorpusError, Piece};
@@ -87,12 +87,17 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
                 samples.push(pitches);
             }
             Ok(pitches) => {
-                left_out.push((file.name, format!("has {} notes; statistics need {}", pitches.len(), style::SHORTEST)));
+                left_out.push((
+                    file.name,
+                    format!("has {} notes; statistics need {}", pitches.len(), style::SHORTEST),
+                ));
             }
             Err(reason) => left_out.push((file.name, reason)),
         }
     }
-    if samples.is_empty() && let Some((name, reason)) = left_out.first() {
+    if samples.is_empty()
+        && let Some((name, reason)) = left_out.first()
+    {
         let message = format!("{folder}: no sample can be compared; the first, {name}: {reason}");
         return Err(Failure::new(Code::Data, message).into());
     }

@@ -72,7 +72,7 @@ struct Found {
 
 impl Found {
     fn of(content: Content, keeps_notes: bool) -> Self {
-        let Content { instruments, classes, problems, remarks } = content;
+        let Content { instruments, classes, problems, remarks, outside: _ } = content;
         let notes = first_voice(&instruments);
         let pitches = notes.iter().map(|note| note.pitch);
         Found {

@@ -83,7 +83,9 @@ mod tests {
     #[test]
     fn what_is_no_text() {
         // Zeros, UTF-32, a program.
-        for bytes in [&[0; 100][..], b"\xff\xfe\0\0a\0\0\0b\0\0\0", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0"] {
+        for bytes in
+            [&[0; 100][..], b"\xff\xfe\0\0a\0\0\0b\0\0\0", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0"]
+        {
             assert_eq!(decode(bytes), None, "{bytes:x?}");
         }
         assert_eq!(decode(b""), Some((String::new(), Encoding::Utf8)));

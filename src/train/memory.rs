@@ -31,7 +31,9 @@ pub fn judge(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Result<Option<St
     let (parameters, batch) = needed(comm, plan, batches);
     let needed = parameters + batch;
     let limits = [of_machine(), of_group(), of_process()].into_iter().flatten();
-    if let Some(limit) = limits.min_by(|a, b| a.bytes.total_cmp(&b.bytes)).filter(|limit| limit.bytes < needed) {
+    if let Some(limit) =
+        limits.min_by(|a, b| a.bytes.total_cmp(&b.bytes)).filter(|limit| limit.bytes < needed)
+    {
         let key = match batch > parameters {
             true => format!("train.batch_size = {}", plan.config.train.batch_size),
             false => format!("model.units = {}", plan.config.model.units),
@@ -45,7 +47,9 @@ pub fn judge(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Result<Option<St
         return Err(Failure::new(Code::Usage, message));
     }
     let free = meminfo(&["MemAvailable", "SwapFree"]).filter(|&free| free < needed);
-    Ok(free.map(|free| format!("training needs at least {} of memory, of which {} is free", size(needed), size(free))))
+    Ok(free.map(|free| {
+        format!("training needs at least {} of memory, of which {} is free", size(needed), size(free))
+    }))
 }
 
 /// Bytes for the parameters and for a batch, of all ranks on this host. In floating point: the declared numbers may be
@@ -107,7 +111,10 @@ fn of_group() -> Option<Limit> {
         };
         // In a container the group's own path may be that of the host, and the root is the container's.
         let group = group.trim_end_matches('/');
-        [read(format!("{root}{group}/{file}")), read(format!("{root}/{file}"))].into_iter().flatten().reduce(f64::min)
+        [read(format!("{root}{group}/{file}")), read(format!("{root}/{file}"))]
+            .into_iter()
+            .flatten()
+            .reduce(f64::min)
     });
     Some(Limit { bytes: limits.reduce(f64::min)?, what: "the limit of its control group is" })
 }
@@ -133,7 +140,10 @@ mod tests {
 
     #[test]
     fn sizes_are_told_in_units_that_fit() {
-        assert_eq!([0.0, 2.5e6, 24e9, 3.84e14, 1e30].map(size), ["0.0 MB", "2.5 MB", "24.0 GB", "384.0 TB", "1000000000000000.0 PB"]);
+        assert_eq!(
+            [0.0, 2.5e6, 24e9, 3.84e14, 1e30].map(size),
+            ["0.0 MB", "2.5 MB", "24.0 GB", "384.0 TB", "1000000000000000.0 PB"]
+        );
     }
 
     #[test]

@@ -71,7 +71,10 @@ const DRUMS: u8 = 2;
 
 fn packed(read: Result<Classes, String>) -> Vec<u8> {
     let (mut bytes, how) = match read {
-        Ok(Classes { classes, are_drums }) => (classes, if are_drums { DRUMS } else { READ }),
+        Ok(Classes { mut classes, are_drums, outside }) => {
+            classes.extend((outside as u64).to_le_bytes());
+            (classes, if are_drums { DRUMS } else { READ })
+        }
         Err(reason) => (reason.into_bytes(), NOT_READ),
     };
     bytes.push(how);
@@ -80,7 +83,11 @@ fn packed(read: Result<Classes, String>) -> Vec<u8> {
 
 fn unpacked(mut bytes: Vec<u8>) -> Result<Classes, String> {
     match bytes.pop() {
-        Some(how @ (READ | DRUMS)) => Ok(Classes { classes: bytes, are_drums: how == DRUMS }),
+        Some(how @ (READ | DRUMS)) => {
+            let (classes, outside) = bytes.split_last_chunk().expect("a number after the classes");
+            let outside = u64::from_le_bytes(*outside) as usize;
+            Ok(Classes { classes: classes.to_vec(), are_drums: how == DRUMS, outside })
+        }
         _ => Err(String::from_utf8_lossy(&bytes).into_owned()),
     }
 }
@@ -91,7 +98,8 @@ mod tests {
 
     #[test]
     fn classes_and_reasons_survive_the_way() {
-        let classes = |classes: &[u8], are_drums| Ok(Classes { classes: classes.to_vec(), are_drums });
+        let classes =
+            |classes: &[u8], are_drums| Ok(Classes { classes: classes.to_vec(), are_drums, outside: 300 });
         let all = [classes(&[], false), classes(&[0, 1, 78], true), Err(String::new()), Err("b: é".into())];
         for read in all {
             assert_eq!(unpacked(packed(read.clone())), read);

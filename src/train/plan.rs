@@ -8,8 +8,9 @@ use bachdist_core::config::{Config, Train};
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::corpus::windows::{Windows, windows_of};
 use bachdist_core::corpus::{CLASSES, Corpus, Piece, fingerprint};
-use bachdist_core::failure::{Code, Failure};
+use bachdist_core::failure::{Code, Failure, out_of_threads};
 use bachdist_core::network::Architecture;
+use bachdist_core::parallel::{cores, try_threads};
 use sha2::{Digest, Sha256};
 use tch::Device;
 
@@ -74,6 +75,7 @@ impl Plan {
         // Some host may read its music slowly, or its first step take long.
         comm.set_patience(config.train.patience(None));
         let place = agree(comm, place(comm, &config.train).map_err(Into::into))?;
+        agree(comm, try_threads(1 + 2 * cores()).map_err(|error| out_of_threads(&error).into()))?;
         let threads = device::set_threads(comm);
         let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
         let mut plan = Plan::new(place, threads, corpus, path, config);

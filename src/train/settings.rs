@@ -57,7 +57,8 @@ fn of_data(plan: &Plan, data: &Data, notes: &mut Vec<String>) {
 }
 
 fn of_optimizer(plan: &Plan, optimizer: &Optimizer, notes: &mut Vec<String>) {
-    let Optimizer { learning_rate: _, rho: _, epsilon: _, clip_norm: _, warmup_steps, decay_steps } = optimizer;
+    let Optimizer { learning_rate: _, rho: _, epsilon: _, clip_norm: _, warmup_steps, decay_steps } =
+        optimizer;
     let steps = plan.last_step;
     if *warmup_steps >= steps {
         notes.push(format!(
@@ -154,7 +155,8 @@ fn of_checkpoint(plan: &Plan, checkpoint: &Checkpoint, notes: &mut Vec<String>) 
     if plan.fallback == plan.url {
         notes.push("checkpoint.fallback is where the checkpoints go anyway".into());
     }
-    let comes = |kept: u64| (1..=plan.last_step / every_steps).any(|n| (n * every_steps).is_multiple_of(kept));
+    let comes =
+        |kept: u64| (1..=plan.last_step / every_steps).any(|n| (n * every_steps).is_multiple_of(kept));
     let is_last = |kept: u64| plan.last_step.is_multiple_of(kept);
     if let Some(kept) = keep_every.filter(|&kept| !comes(kept) && !is_last(kept)) {
         notes.push(format!(
@@ -173,6 +175,9 @@ fn of_checkpoint(plan: &Plan, checkpoint: &Checkpoint, notes: &mut Vec<String>) 
     if !plan.url.starts_with("s3://")
         && (*timeout_seconds, *retry_seconds) != (defaults.timeout_seconds, defaults.retry_seconds)
     {
-        notes.push("checkpoint.timeout_seconds and retry_seconds take part only where the storage is a server".into());
+        notes.push(
+            "checkpoint.timeout_seconds and retry_seconds take part only where the storage is a server"
+                .into(),
+        );
     }
 }

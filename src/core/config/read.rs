@@ -101,7 +101,9 @@ impl Config {
             Some((_, Encoding::Latin1)) => {
                 let valid = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
                 let line = 1 + bytes[..valid].iter().filter(|&&byte| byte == b'\n').count();
-                return Err(fail(format!("line {line} is not UTF-8, but Latin-1 or the like; save it as UTF-8")));
+                return Err(fail(format!(
+                    "line {line} is not UTF-8, but Latin-1 or the like; save it as UTF-8"
+                )));
             }
             None => return Err(fail("is no text: it has NUL characters".into())),
         };
@@ -382,7 +384,10 @@ mod tests {
         let text = "# é\n[train]\nepochs = 3\n";
         let utf16 = |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
         assert_eq!(load(&[b"\xef\xbb\xbf", text.as_bytes()].concat()), None);
-        assert_eq!(load(&[b"\xff\xfe", &utf16(u16::to_le_bytes)[..]].concat()), said("is in UTF-16; save it as UTF-8"));
+        assert_eq!(
+            load(&[b"\xff\xfe", &utf16(u16::to_le_bytes)[..]].concat()),
+            said("is in UTF-16; save it as UTF-8")
+        );
         assert_eq!(load(&utf16(u16::to_be_bytes)), said("is in UTF-16; save it as UTF-8"));
         let latin1 = said("line 2 is not UTF-8, but Latin-1 or the like; save it as UTF-8");
         assert_eq!(load(b"[train]\nepochs = 3 # \xe9\n"), latin1);

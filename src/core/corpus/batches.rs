@@ -82,7 +82,10 @@ mod tests {
         let batches = |windows, batch_size| Batches { windows, batch_size, lanes: 2 };
         // As declared, where there are so many.
         assert_eq!((batches(1000, 64).padded_rows(), batches(40, 64).padded_rows()), (32, 32));
-        assert_eq!((batches(636, 1_000_000).padded_rows(), batches(636, 1_000_000).most_windows()), (636, 636));
+        assert_eq!(
+            (batches(636, 1_000_000).padded_rows(), batches(636, 1_000_000).most_windows()),
+            (636, 636)
+        );
         // How lanes are cut stays: it decides bits.
         assert_eq!(batches(636, 1_000_000).rows(1), 500_000..1_000_000);
     }

@@ -37,7 +37,9 @@ pub enum CorpusError {
     #[error("{}", .0.join("\n"))]
     Files(Vec<String>),
     /// No piece is long enough for a window.
-    #[error("{path}: no piece{which} has more than {length} notes, so there is no window to {purpose} on")]
+    #[error(
+        "{path}: no piece{which} has more than {length} notes that can be used, so there is no window to {purpose} on"
+    )]
     Empty {
         /// `data.midi`.
         path: String,
@@ -81,6 +83,8 @@ pub struct Content {
     pub classes: Vec<u8>,
     /// Notes that have no class, each with its number (from 0) and pitch.
     pub problems: Vec<String>,
+    /// Notes outside the range that were dropped or moved.
+    pub outside: usize,
     /// What its reader should know.
     pub remarks: Vec<String>,
 }
@@ -92,6 +96,8 @@ pub struct Classes {
     pub classes: Vec<u8>,
     /// Whether they are keys of a drum track.
     pub are_drums: bool,
+    /// Notes outside the range, which `data.out_of_range` drops or moves.
+    pub outside: usize,
 }
 
 /// What was found in a folder.
@@ -128,10 +134,15 @@ impl Corpus {
         data: &Data,
     ) -> Result<Corpus, CorpusError> {
         let Listing { sources, passed_over, mut remarks } = listing;
-        let (mut wrong, mut pieces, mut drums) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut wrong, mut pieces) = (Vec::new(), Vec::new());
+        let (mut drums, mut beyond, mut outside_in_all) = (Vec::new(), Vec::new(), 0);
         for (Source { name, .. }, read) in sources.into_iter().zip(read) {
             match read {
-                Ok(Classes { classes, are_drums }) => {
+                Ok(Classes { classes, are_drums, outside }) => {
+                    if outside > 0 {
+                        beyond.push(name.clone());
+                        outside_in_all += outside;
+                    }
                     if are_drums {
                         drums.push(name.clone());
                     }
@@ -147,7 +158,20 @@ impl Corpus {
             remarks.insert(0, passed_over.to_string());
         }
         if !drums.is_empty() {
-            remarks.push(format!("drums are taken for a melody in {}: it is the first track with notes", named(&drums)));
+            remarks.push(format!(
+                "drums are taken for a melody in {}: it is the first track with notes",
+                named(&drums)
+            ));
+        }
+        if outside_in_all > 0 {
+            let what = match data.out_of_range {
+                OutOfRange::Transpose => "moves by octaves",
+                OutOfRange::Drop | OutOfRange::Refuse => "leaves out",
+            };
+            remarks.push(format!(
+                "data.out_of_range {what} notes outside {FIRST_PITCH}..={CLASSES}: {outside_in_all}, of {}",
+                named(&beyond)
+            ));
         }
         let (held_out, training) = split(pieces, &data.holdout)?;
         Ok(Corpus { training, held_out, remarks })
@@ -216,10 +240,7 @@ fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<(Vec<Piece>, Vec<Piec
 }
 
 /// Reads every file under `data.midi`, sorted by name, and keeps of each what `keep` makes of it.
-pub fn survey<T: Send>(
-    data: &Data,
-    keep: impl Fn(Content) -> T + Sync,
-) -> Result<Survey<T>, CorpusError> {
+pub fn survey<T: Send>(data: &Data, keep: impl Fn(Content) -> T + Sync) -> Result<Survey<T>, CorpusError> {
     let Listing { sources, passed_over, remarks } = files::list(&data.midi)?;
     let read = |source: &Source| source.read().map(|music| keep(encode(music, data)));
     let kept = in_parallel(cores(), &sources, read);
@@ -232,9 +253,9 @@ pub fn survey<T: Send>(
 pub fn read_classes(source: &Source, data: &Data) -> Result<Classes, String> {
     let line = |reason: &String| format!("{}: {reason}", source.name);
     let music = source.read().map_err(|reason| line(&reason))?;
-    let Content { instruments, classes, problems, .. } = encode(music, data);
+    let Content { instruments, classes, problems, outside, .. } = encode(music, data);
     if problems.is_empty() {
-        return Ok(Classes { classes, are_drums: are_drums(&instruments) });
+        return Ok(Classes { classes, are_drums: are_drums(&instruments), outside });
     }
     Err(problems.iter().take(SHOWN + 1).map(line).collect::<Vec<_>>().join("\n"))
 }
@@ -247,6 +268,7 @@ fn encode(music: Music, data: &Data) -> Content {
     }
     let mut classes = Vec::new();
     let mut problems = Vec::new();
+    let mut outside = 0;
     let notes = first_voice(&instruments);
     for (number, note) in notes.iter().enumerate() {
         if classes.len() + problems.len() == data.max_notes {
@@ -254,8 +276,11 @@ fn encode(music: Music, data: &Data) -> Content {
         }
         match (class_of(note.pitch), data.out_of_range) {
             (Some(class), _) => classes.push(class),
-            (None, OutOfRange::Drop) => {}
-            (None, OutOfRange::Transpose) => classes.push(transposed(note.pitch)),
+            (None, OutOfRange::Drop) => outside += 1,
+            (None, OutOfRange::Transpose) => {
+                outside += 1;
+                classes.push(transposed(note.pitch));
+            }
             (None, OutOfRange::Refuse) => problems.push(format!(
                 "note {number}: pitch {} is outside {FIRST_PITCH}..={} (data.out_of_range = \"drop\" or \
                  \"transpose\" accepts it)",
@@ -263,7 +288,7 @@ fn encode(music: Music, data: &Data) -> Content {
             )),
         }
     }
-    Content { instruments, classes, problems, remarks }
+    Content { instruments, classes, problems, outside, remarks }
 }
 
 /// Whether what is learnt from are the keys of drums.
@@ -311,7 +336,8 @@ mod tests {
         assert_eq!(refused.classes, [0, 78]);
         assert_eq!(refused.problems.len(), 3);
         assert!(refused.problems[1].starts_with("note 3: pitch 80 is outside 1..=79"));
-        assert_eq!(encoded(&pitches, OutOfRange::Drop, 10).classes, [0, 78]);
+        let dropped = encoded(&pitches, OutOfRange::Drop, 10);
+        assert_eq!((&dropped.classes[..], dropped.outside), (&[0, 78][..], 3));
         assert_eq!(encoded(&pitches, OutOfRange::Transpose, 10).classes, [11, 0, 78, 67, 78]);
     }
 

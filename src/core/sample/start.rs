@@ -118,7 +118,9 @@ fn primer(path: &Path, sequence_length: usize) -> Result<Begin> {
     let instruments = files::read(path).map_err(fail)?.instruments;
     let Some(number) = instruments.iter().position(|instrument| !instrument.is_drum) else {
         let reason = if instruments.is_empty() { "it has no note" } else { "all its notes are drums" };
-        return Err(fail(format!("{reason}, and a primer needs at least {sequence_length} of a melody")).into());
+        return Err(
+            fail(format!("{reason}, and a primer needs at least {sequence_length} of a melody")).into()
+        );
     };
     let notes = &instruments[number].notes;
     let Some(first) = notes.len().checked_sub(sequence_length) else {
@@ -133,7 +135,11 @@ fn primer(path: &Path, sequence_length: usize) -> Result<Begin> {
         .map(|note| format!("note {note}: pitch {} is outside {FIRST_PITCH}..={CLASSES}", notes[note].pitch))
         .collect();
     if let [shown, more @ ..] = &outside[..] {
-        let more = if more.is_empty() { String::new() } else { format!(", and {} more of its last notes", more.len()) };
+        let more = if more.is_empty() {
+            String::new()
+        } else {
+            format!(", and {} more of its last notes", more.len())
+        };
         let hint = format!("transpose it, or cut it to end with {sequence_length} notes inside");
         return Err(fail(format!("{shown}{more}; {hint}")).into());
     }

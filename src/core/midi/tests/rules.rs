@@ -189,7 +189,8 @@ fn rule_9_a_file_wrapped_in_riff_is_read_and_says_so() {
         let padding = vec![0; body.len() % 2];
         [name, &(body.len() as u32).to_le_bytes()[..], body, &padding].concat()
     };
-    let body = [b"RMID", &chunk(b"INFO", b"odd")[..], &chunk(b"data", &whole), &chunk(b"DISP", b"x")].concat();
+    let body =
+        [b"RMID", &chunk(b"INFO", b"odd")[..], &chunk(b"data", &whole), &chunk(b"DISP", b"x")].concat();
     let song = read(&chunk(b"RIFF", &body)).unwrap();
     assert_eq!(song.refused_by_pretty_midi, Some("it is wrapped in RIFF"));
     assert_eq!(song.instruments, read(&whole).unwrap().instruments);
