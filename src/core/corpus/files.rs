@@ -4,10 +4,10 @@
 //! Nothing but plain files is ever opened, and of a file that does not begin like music no more than its beginning is
 //! read. What is found depends on names and kinds alone, not on the order in which a folder is listed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, FileType, Metadata};
+use std::fs::{self, DirEntry, File, FileType, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -142,13 +142,23 @@ impl fmt::Display for PassedOver {
             let mut details: Vec<_> = group.details.iter().collect();
             details.sort_by_key(|&(_, &times)| std::cmp::Reverse(times));
             let more = if details.len() > SHOWN { ", ..." } else { "" };
-            let details: Vec<_> =
-                details.iter().take(SHOWN).map(|(detail, _)| detail.escape_debug().to_string()).collect();
+            let details: Vec<_> = details.iter().take(SHOWN).map(|(detail, _)| printable(detail)).collect();
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{} {reason} ({}{more})", group.files + group.folders, details.join(", "))?;
         }
         Ok(())
     }
+}
+
+/// A name or reason as it is printed: on one line, and not too long for it.
+fn printable(text: &str) -> String {
+    const END: usize = 60;
+    let letters: Vec<char> = text.escape_debug().collect();
+    if letters.len() <= 2 * END {
+        return letters.into_iter().collect();
+    }
+    let end = |letters: &[char]| letters.iter().collect::<String>();
+    format!("{}...{}", end(&letters[..END]), end(&letters[letters.len() - END..]))
 }
 
 impl Source {
@@ -203,7 +213,7 @@ struct Walk {
     /// Still to be looked through, with the beginning of their files' names.
     folders: Vec<(PathBuf, String)>,
     /// Still to be followed, by name.
-    links: BTreeMap<String, PathBuf>,
+    links: BTreeSet<(String, PathBuf)>,
     /// Devices and inodes of folders.
     seen: HashSet<(u64, u64)>,
     /// Names of music files by device and inode.
@@ -217,7 +227,7 @@ impl Walk {
     fn new(root: &Path) -> io::Result<Self> {
         let mut walk = Walk {
             folders: Vec::new(),
-            links: BTreeMap::new(),
+            links: BTreeSet::new(),
             seen: HashSet::from([id(&fs::metadata(root)?)]),
             names: HashMap::new(),
             listing: Listing::default(),
@@ -253,16 +263,18 @@ impl Walk {
     }
 
     fn folder(&mut self, folder: &Path, prefix: &str) -> io::Result<()> {
-        let mut names = fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.file_name()))
-            .collect::<io::Result<Vec<OsString>>>()?;
-        names.sort();
-        for file_name in names {
+        // The kind that the folder itself gives is all that is known of what may not be looked at.
+        let described = |entry: io::Result<DirEntry>| -> io::Result<(OsString, bool)> {
+            let entry = entry?;
+            Ok((entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_dir())))
+        };
+        let mut entries = fs::read_dir(folder)?.map(described).collect::<io::Result<Vec<_>>>()?;
+        entries.sort();
+        for (file_name, is_folder) in entries {
             let path = folder.join(&file_name);
             let name = format!("{prefix}{}", file_name.to_string_lossy());
             let found = fs::symlink_metadata(&path);
             if file_name.as_encoded_bytes().starts_with(b".") {
-                let is_folder = found.is_ok_and(|found| found.is_dir());
                 self.pass(Why::Hidden, is_folder, name);
                 continue;
             }
@@ -270,13 +282,14 @@ impl Walk {
                 self.garbled.push(name.clone());
             }
             match found {
-                Ok(found) if found.is_symlink() => drop(self.links.insert(name, path)),
+                Ok(found) if found.is_symlink() => drop(self.links.insert((name, path))),
                 // A folder that is mounted inside itself is a link, too.
                 Ok(found) if found.is_dir() && !self.seen.insert(id(&found)) => {
                     self.pass(Why::Repeated, true, name);
                 }
                 Ok(found) if found.is_dir() => self.folders.push((path, format!("{name}/"))),
                 Ok(found) => self.file(name, path, &found, false),
+                Err(error) if is_folder => self.unreadable(true, &name, &error),
                 Err(error) => self.unknown(name, path, &error),
             }
         }
@@ -539,7 +552,8 @@ mod tests {
 
     #[test]
     fn of_huge_files_the_beginning_is_enough() {
-        let folder = folder(&[("huge.txt", b""), ("huge.mid", b""), ("score.txt", SCORE_TEXT.as_bytes())]);
+        let score = format!("{SCORE_TEXT}{}", "# words\n".repeat(9000));
+        let folder = folder(&[("huge.txt", b""), ("huge.mid", b""), ("score.txt", score.as_bytes())]);
         let path = |name: &str| folder.path().join(name);
         for name in ["huge.txt", "huge.mid", "score.txt"] {
             // A hole, which takes no room on the disk; reading it would take 2^41 bytes of memory.
@@ -612,7 +626,7 @@ mod tests {
         let garbled = std::ffi::OsStr::from_bytes(b"caf\xe9.mid");
         fs::write(folder.path().join(garbled), "").unwrap();
         let listing = listed(&folder);
-        assert_eq!(names(&listing), ["A.MID", "b.Kar", "c.smf", "caf\u{fffd}.mid", &deep, "d.rmi"]);
+        assert_eq!(names(&listing), ["A.MID", "b.Kar", "c.smf", "caf\u{fffd}.mid", "d.rmi", &deep]);
         assert_eq!(
             listing.passed_over.to_string(),
             "passed over 5 files and 1 folder: 4 not music (.pdf, .png, no ending), 2 hidden (.git, .h.mid)"
@@ -644,14 +658,16 @@ mod tests {
         let listing = listed(&folder);
         assert_eq!(names(&listing), ["a.mid"]);
         let told = listing.passed_over.to_string();
-        assert!(told.starts_with("passed over 1 folder: 1 that cannot be read (outer/"), "{told}");
+        assert!(told.starts_with("passed over 1 folder: 1 that cannot be read (outer/nnn"), "{told}");
+        assert!(told.ends_with("nnn: File name too long (os error 36))") && told.len() < 200, "{told}");
         // Links that lead nowhere: music that cannot be read is for its reader to say.
         symlink("nowhere", folder.path().join("b.mid")).unwrap();
         symlink("c", folder.path().join("c")).unwrap();
         let listing = listed(&folder);
         assert_eq!(names(&listing), ["a.mid", "b.mid"]);
         assert!(listing.sources[1].read().unwrap_err().contains("No such file"));
-        assert_eq!(listing.passed_over.groups[&Why::Unreadable].files, 1);
+        let unreadable = &listing.passed_over.groups[&Why::Unreadable];
+        assert_eq!((unreadable.files, unreadable.folders), (1, 1));
     }
 
     #[test]
