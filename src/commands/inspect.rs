@@ -34,14 +34,14 @@ pub fn run(arguments: &Inspect) -> Result<()> {
     let survey = survey(&data, |content| Found::of(content, keeps_notes))?;
     let seconds = begin.elapsed().as_secs_f64();
     let files = &survey.files;
-    if let Some(path) = &arguments.plot {
-        plot(files, path)?;
-    }
     let totals = Totals { seconds, ..Totals::of(files, data.sequence_length) };
     if arguments.json {
         say(json(&survey, &totals, data.sequence_length, arguments.notes))?;
     } else {
         say(table(&survey, &totals, data.sequence_length))?;
+    }
+    if let Some(path) = &arguments.plot {
+        plot(files, path)?;
     }
     match totals.unreadable {
         0 => Ok(()),

@@ -14,11 +14,14 @@ use super::plan::Plan;
 use crate::comm::Comm;
 
 /// Copies of the parameters that a rank has in f32: weights, mean squares, gradient, and the kernels of the
-/// network packed for both ways. Checkpoints take two more while they are saved.
+/// network packed for both ways.
 const COPIES: f64 = 5.0;
 
 /// The same where a GPU has the rest: what the run starts from.
 const COPIES_BESIDE_A_GPU: f64 = 2.0;
+
+/// What rank 0 has beside them while it saves: weights and mean squares, as they were and as bytes.
+const COPIES_OF_A_CHECKPOINT: f64 = 4.0;
 
 /// Memory that there is, and what says so.
 struct Limit {
@@ -26,44 +29,54 @@ struct Limit {
     what: &'static str,
 }
 
+/// Bytes that a run takes at least.
+struct Needed {
+    /// By this rank's parameters, in all their copies.
+    parameters: f64,
+    /// By what this rank keeps of a batch.
+    batch: f64,
+    /// By all ranks of this host.
+    on_host: f64,
+}
+
 /// An error if the plan's run needs more than there is for it; a note if it needs more than is free at the moment.
 pub fn judge(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Result<Option<String>, Failure> {
-    let (parameters, batch) = needed(comm, plan, batches);
-    let needed = parameters + batch;
-    let limits = [of_machine(), of_group(), of_process()].into_iter().flatten();
-    if let Some(limit) =
-        limits.min_by(|a, b| a.bytes.total_cmp(&b.bytes)).filter(|limit| limit.bytes < needed)
-    {
-        let key = match batch > parameters {
-            true => format!("train.batch_size = {}", plan.config.train.batch_size),
-            false => format!("model.units = {}", plan.config.model.units),
+    let needed = needed(comm, plan, batches);
+    let own = needed.parameters + needed.batch;
+    let limits = [(needed.on_host, of_machine()), (needed.on_host, of_group()), (own, of_process())];
+    for (needed_here, limit) in limits {
+        let Some(limit) = limit.filter(|limit| limit.bytes < needed_here) else { continue };
+        let key = if needed.batch > needed.parameters {
+            format!("train.batch_size = {}", plan.config.train.batch_size)
+        } else {
+            format!("model.units = {}", plan.config.model.units)
         };
         let message = format!(
-            "{key}: training needs at least {} of memory on each host, and {} {}; a smaller model or batch needs less",
-            size(needed),
+            "{key}: training needs at least {} of memory, and {} {}; a smaller model or batch needs less",
+            size(needed_here),
             limit.what,
             size(limit.bytes)
         );
         return Err(Failure::new(Code::Usage, message));
     }
-    let free = meminfo(&["MemAvailable", "SwapFree"]).filter(|&free| free < needed);
-    Ok(free.map(|free| {
-        format!("training needs at least {} of memory, of which {} is free", size(needed), size(free))
-    }))
+    let free = meminfo(&["MemAvailable", "SwapFree"]).filter(|&free| free < needed.on_host);
+    let [needed, free] = [Some(needed.on_host), free].map(|bytes| bytes.map(size));
+    Ok(needed
+        .zip(free)
+        .map(|(needed, free)| format!("training needs at least {needed} of memory, of which {free} is free")))
 }
 
-/// Bytes for the parameters and for a batch, of all ranks on this host. In floating point: the declared numbers may be
-/// too large for any other.
-fn needed(comm: &dyn Comm, plan: &Plan, batches: Batches) -> (f64, f64) {
+/// What a plan needs, in floating point: the declared numbers may be too large for any other.
+fn needed(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Needed {
     let Architecture { classes, layers, units, dense, members, .. } = plan.architecture;
     let features = plan.architecture.features();
     let [classes, layers, units, dense, members, features] =
         [classes, layers, units, dense, members, features].map(|size| size as f64);
     let lstm = 4.0 * units * (features + units + 1.0) + (layers - 1.0) * 4.0 * units * (2.0 * units + 1.0);
-    let parameters = members * (lstm + dense * (units + 1.0) + features * (dense + 1.0));
+    let one_copy = 4.0 * members * (lstm + dense * (units + 1.0) + features * (dense + 1.0));
     let on_cpu = plan.device == Device::Cpu;
     let copies = if on_cpu { COPIES } else { COPIES_BESIDE_A_GPU };
-    let parameters = comm.local_size() as f64 * copies * 4.0 * parameters;
+    let of_checkpoint = if comm.rank() == 0 { COPIES_OF_A_CHECKPOINT } else { 0.0 };
 
     // What a thread keeps of a lane between the ways forward and back.
     let own = plan.share.of(comm.rank());
@@ -73,8 +86,13 @@ fn needed(comm: &dyn Comm, plan: &Plan, batches: Batches) -> (f64, f64) {
     let predictions = if plan.config.train.objective == Objective::Every { notes } else { 1.0 };
     let of_note = 7.0 * units * layers + units * (layers - 1.0) + 2.0 * units;
     let of_prediction = 2.0 * dense + features + classes;
-    let batch = 4.0 * rows * (notes * of_note + predictions * of_prediction);
-    (parameters, if on_cpu { batch } else { 0.0 })
+    let of_rows = 4.0 * rows * (notes * of_note + predictions * of_prediction);
+    let batch = if on_cpu { of_rows } else { 0.0 };
+    Needed {
+        parameters: one_copy * (copies + of_checkpoint),
+        batch,
+        on_host: one_copy * (copies * comm.local_size() as f64 + of_checkpoint) + batch,
+    }
 }
 
 /// The machine's memory and swap.

@@ -1,6 +1,8 @@
 //! What a training would do, worked out and checked before anything starts.
 
+use std::num::NonZero;
 use std::path::Path;
+use std::thread::available_parallelism;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::Training;
@@ -75,7 +77,10 @@ impl Plan {
         // Some host may read its music slowly, or its first step take long.
         comm.set_patience(config.train.patience(None));
         let place = agree(comm, place(comm, &config.train).map_err(Into::into))?;
-        agree(comm, try_threads(1 + 2 * cores()).map_err(|error| out_of_threads(&error).into()))?;
+        // libtorch waits for ever where it gets no threads: one for each of this rank's cores, and those around the loop.
+        let usable = available_parallelism().map_or(1, NonZero::get);
+        let own = cores().min(usable).div_ceil(comm.local_size());
+        agree(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
         let threads = device::set_threads(comm);
         let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
         let mut plan = Plan::new(place, threads, corpus, path, config);
