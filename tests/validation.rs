@@ -122,7 +122,10 @@ fn settings_without_effect_are_noted() {
     assert_eq!(notes(&place, ""), [""; 0]);
     // The run has 12 steps, 4 an epoch, on 142 windows, with a validation after each epoch.
     for (options, said) in [
-        ("--set train.max_steps=13", "train.max_steps = 13 takes no part: 3 epochs are 12 steps"),
+        (
+            "--set train.max_steps=13",
+            "train.max_steps = 13 takes no part: train.epochs = 3 ends the run after 12 steps",
+        ),
         ("--set train.early_stop=2", "train.early_stop = 2 takes no part: the run has 3 validations"),
         (
             "--set train.validate_every=2 --set train.validate_every_steps=3",

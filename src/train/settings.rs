@@ -81,8 +81,7 @@ fn of_train(comm: &dyn Comm, plan: &Plan, train: &Train, notes: &mut Vec<String>
     let Train { epochs, max_steps, batch_size, lanes, hang_seconds, .. } = train;
     if let Some(most) = max_steps.filter(|&most| most > plan.last_step) {
         notes.push(format!(
-            "train.max_steps = {most} takes no part: {} are {}",
-            count(*epochs, "epoch"),
+            "train.max_steps = {most} takes no part: train.epochs = {epochs} ends the run after {}",
             count(plan.last_step, "step")
         ));
     }

@@ -83,7 +83,7 @@ pub enum Why {
     Hidden,
     /// No plain file: a pipe, socket or device.
     Special,
-    /// A link to what is read under another name, or to a folder that it lies in.
+    /// A reached under another name, or to a folder that it lies in.
     Repeated,
     /// The system does not let us look.
     Unreadable,
@@ -135,7 +135,7 @@ impl fmt::Display for PassedOver {
                 Why::NotScore => "text without a score",
                 Why::Hidden => "hidden",
                 Why::Special => "pipe, socket or device",
-                Why::Repeated => "link to what is read under another name",
+                Why::Repeated => "reached under another name",
                 Why::Unreadable => "that cannot be read",
             };
             // The most frequent first; of equals, by name.
@@ -521,7 +521,7 @@ mod tests {
         assert_eq!(names(&listing), ["a.mid", "b.mid", "l1.mid"]);
         assert_eq!(
             listing.passed_over.to_string(),
-            "passed over 1 file: 1 link to what is read under another name (l2.mid is l1.mid)"
+            "passed over 1 file: 1 reached under another name (l2.mid is l1.mid)"
         );
         assert_eq!(listing.remarks, ["b.mid and a.mid are one file (a hard link), read twice"]);
     }
