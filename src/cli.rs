@@ -106,11 +106,12 @@ pub struct Eval {
     /// Train and evaluate these configurations with each group held out in turn
     #[arg(long, value_name = "CONFIG", num_args = 1.., conflicts_with_all = ["checkpoint", "data", "best"])]
     pub cross_validate: Vec<PathBuf>,
-    /// With --cross-validate: overrides one key of every configuration
-    #[arg(long, value_name = "TABLE.KEY=VALUE", requires = "cross_validate")]
+    /// With --cross-validate: overrides one key of every configuration. With --data: data.out_of_range or
+    /// data.max_notes, by which the music there is read
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
     pub set: Vec<String>,
     /// With --cross-validate: draw the losses of training and on held-out pieces
-    #[arg(long, value_name = "FILE.png", requires = "cross_validate")]
+    #[arg(long, value_name = "FILE.png")]
     pub plot: Option<PathBuf>,
     /// Compare the MIDI files there with the checkpoint's music, or with that of --data: do they sound like it?
     #[arg(long, value_name = "FOLDER", conflicts_with = "cross_validate")]

@@ -1,6 +1,7 @@
 //! `bachdist`: read the command line, join the other ranks if it is work for several, do it, report an error once, end
 //! with its code.
 
+use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
@@ -17,7 +18,7 @@ use bachdist::failure::code_of;
 use bachdist::model::device;
 use bachdist::phase::Phase;
 use bachdist::stop::StopFlag;
-use bachdist_core::failure::Code;
+use bachdist_core::failure::{Code, failure_of_panic};
 use bachdist_core::fault;
 use bachdist_core::parallel::check_threads;
 use bachdist_core::print::tell;
@@ -29,8 +30,15 @@ fn main() -> ExitCode {
     // Where that fails, such a limit ends the process as it would any other.
     let _ = outlive_size_limits();
     // A panic has said its line by then, and ended the other ranks.
-    let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Code::Internal as u8);
+    let code = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        failure_of_panic(text_of(&*panic)).map_or(Code::Internal, |failure| failure.code) as u8
+    });
     ExitCode::from(code)
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it does not say why")
 }
 
 fn run() -> u8 {
@@ -103,10 +111,10 @@ fn report(error: &Error, comm: &dyn Comm) -> u8 {
 /// A panic on any thread is a line like every error; `RUST_BACKTRACE=1` adds where it came from.
 fn report_panics(location: String) {
     set_hook(Box::new(move |panic| {
-        let payload = panic.payload();
-        let text =
-            payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-        let what = text.unwrap_or("it does not say why");
+        let what = text_of(panic.payload());
+        if let Some(failure) = failure_of_panic(what) {
+            return tell(format_args!("bachdist: {location}{}: {failure}", Phase::now()));
+        }
         let at = panic.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
         tell(format_args!(
             "bachdist: {location}{}: panicked: {what}{at}; this is a mistake in bachdist",

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use bachdist_core::midi::{Instrument, Note, write};
+
 use crate::harness::{Ended, Place, bachdist, ended, melody};
 
 /// The tiny run on a folder of music.
@@ -141,4 +143,42 @@ fn made_up_music_is_as_much_as_asked_for_and_comes_among_no_other() {
 
     let again = place.bachdist("data synthesize many --files 3").with_code(2);
     assert!(again.error().starts_with("many is not empty"), "{}", again.stderr);
+}
+
+#[test]
+fn what_is_not_as_it_seems_is_told_once_on_any_number_of_ranks() {
+    let place = Place::with_tiny();
+    music(&place, 4);
+    place.write("music/scan.pdf", "");
+    place.write("music/short.mid", melody(5, 3));
+    let notes =
+        (0..20).map(|i| Note { pitch: 40 + i, velocity: 90, start: i.into(), end: f64::from(i) + 0.5 });
+    let drums = Instrument { program: 0, is_drum: true, name: String::new(), notes: notes.collect() };
+    place.write("music/drums.mid", write(&[drums], &[]));
+    let run = |ranks| format!("{TRAIN} --set checkpoint.url=on-{ranks}");
+    for ended in on_all(&place, run) {
+        let notes: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("note: ")).collect();
+        let expected = [
+            "note: passed over 1 file: 1 not music (.pdf)",
+            "note: drums are taken for a melody in drums.mid: it is the first track with notes",
+            "note: nothing is learnt from short.mid: no window of 8 notes",
+        ];
+        assert_eq!(notes, expected, "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn notes_left_out_or_moved_are_counted() {
+    let place = Place::with_tiny();
+    let notes =
+        (0..30).map(|i| Note { pitch: 70 + i, velocity: 90, start: i.into(), end: f64::from(i) + 0.5 });
+    let high = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() };
+    place.write("music/high.mid", write(&[high], &[]));
+    let said = |how: &str| {
+        place.bachdist(&format!("{TRAIN} --set data.out_of_range={how} --set checkpoint.url={how}"))
+    };
+    let moved = "note: data.out_of_range moves by octaves notes outside 1..=79: 20, of high.mid";
+    assert!(said("transpose").ok().stdout.contains(moved));
+    let left_out = "note: data.out_of_range leaves out notes outside 1..=79: 20, of high.mid";
+    assert!(said("drop").ok().stdout.contains(left_out));
 }

@@ -1,6 +1,7 @@
 //! `bachdist eval`: figures that agree with validation's, folds that agree on any number of ranks, samples beside
 //! their corpus.
 
+use bachdist_core::midi::{Instrument, Note, write};
 use serde_json::Value;
 
 use crate::harness::{Place, TINY, ended, melody};
@@ -106,5 +107,74 @@ fn what_cannot_be_evaluated_is_one_line() {
     place.bachdist("eval run --data nowhere").with_code(3);
     place.write("few/a.mid", melody(10, 1));
     let few = place.bachdist("eval run --samples few").with_code(3);
-    assert!(few.error().starts_with("few: sample 1 has 10 notes"), "{}", few.stderr);
+    let said = "few: no sample can be compared; the first, a.mid: has 10 notes; statistics need 16";
+    assert_eq!(few.error(), said);
+    let short = place.bachdist("eval run --data short").with_code(3);
+    assert!(short.error().starts_with("short: no such file"), "{}", short.stderr);
+    place.write("short/a.mid", melody(8, 1));
+    let short = place.bachdist("eval run --data short").with_code(3);
+    assert!(short.error().ends_with("so there is no window to evaluate on"), "{}", short.stderr);
+    // Options that would take no part.
+    assert!(usage("eval run --plot x.png").starts_with("--plot draws the losses of --cross-validate"));
+    assert!(usage("eval run --set train.seed=2").starts_with("--set takes no part here"));
+    assert!(usage("eval run --data few --set train.seed=2").starts_with("--set train.seed: takes no part"));
+    assert!(usage("eval run --data few --set data.seed=2").contains("data.seed: unknown key"));
+}
+
+#[test]
+fn music_out_of_range_is_evaluated_as_the_message_says() {
+    let place = Place::with_tiny();
+    place.bachdist("train tiny.toml").ok();
+    let notes =
+        (0..40).map(|i| Note { pitch: 50 + i, velocity: 90, start: i.into(), end: f64::from(i) + 0.5 });
+    let high = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() };
+    place.write("high/a.mid", write(&[high], &[]));
+    place.write("high/b.mid", melody(5, 1));
+    let refused = place.bachdist("eval run --data high").with_code(3);
+    assert!(refused.errors()[0].contains("(data.out_of_range = \"drop\" or \"transpose\" accepts it)"));
+    let windows = |how: &str| {
+        let ended =
+            place.bachdist(&format!("eval run --data high --json --set data.out_of_range={how}")).ok();
+        assert!(ended.stderr.contains("note: high: data.out_of_range "), "{}", ended.stderr);
+        assert!(ended.stderr.contains("note: high: no window of 8 notes is in b.mid"), "{}", ended.stderr);
+        ended.json()["overall"]["windows"].as_u64()
+    };
+    assert_eq!((windows("drop"), windows("transpose")), (Some(22), Some(32)));
+}
+
+#[test]
+fn a_sample_that_cannot_be_compared_is_named_and_left_out() {
+    let place = with_groups();
+    for (name, notes) in [("a", 40), ("b", 40), ("c", 5)] {
+        place.write(&format!("samples/{name}.mid"), melody(notes, notes + 2));
+    }
+    place.write("samples/d.mid", "no MIDI");
+    let ended = place.bachdist("eval --samples samples --data music --json").ok();
+    assert!(
+        ended.stderr.contains("note: c.mid is left out: has 5 notes; statistics need 16"),
+        "{}",
+        ended.stderr
+    );
+    let found = ended.json();
+    assert_eq!(found["files"], serde_json::json!(["a.mid", "b.mid"]));
+    let left_out: Vec<_> = found["left_out"].as_array().unwrap().iter().map(|file| &file["path"]).collect();
+    assert_eq!(left_out, ["c.mid", "d.mid"]);
+}
+
+#[test]
+fn groups_that_cannot_be_evaluated_are_refused_before_anything_is_trained() {
+    let place = with_groups();
+    place.write("music/d.mid", melody(6, 1));
+    let config = String::from_utf8(place.read("tiny.toml")).unwrap();
+    place.write("short.toml", config.replace("'c*'", "'d*'"));
+    let short = place.bachdist("eval --cross-validate short.toml").with_code(3);
+    assert!(
+        short.error().starts_with("data.groups: no piece of \"d*\" has more than 8 notes"),
+        "{}",
+        short.stderr
+    );
+    place.write("twice.toml", config.replace("'c*'", "'b?'"));
+    let twice = place.bachdist("eval --cross-validate twice.toml").with_code(2);
+    assert!(twice.error().contains("would both be kept in without-b"), "{}", twice.stderr);
+    assert!(!place.path("run").exists());
 }

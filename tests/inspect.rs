@@ -195,3 +195,41 @@ fn a_title_that_the_font_lacks_is_told() {
     let note = "note: in the picture boxes stand for letters that its font lacks ('楽', '音')";
     assert_eq!(ended.stderr.lines().last(), Some(note));
 }
+
+#[test]
+fn what_is_passed_over_is_told_by_kind() {
+    let place = good_and_broken();
+    place.write("music/cover.png", "");
+    place.write("music/words.txt", "My list\ntitle: no score\n");
+    std::os::unix::fs::symlink("..", place.path("music/deeper/up")).expect("a new link");
+    let found = place.bachdist("data inspect music --json").with_code(3).json();
+    let count = |why: &str, what: &str| found["passed_over"][why][what].as_u64();
+    assert_eq!((count("not_music", "files"), count("hidden", "files")), (Some(1), Some(1)));
+    assert_eq!((count("repeated", "folders"), count("not_score", "files")), (Some(1), Some(2)));
+    assert_eq!(found["passed_over"]["not_score"]["details"], json!({"notes.txt": 1, "words.txt": 1}));
+    let table = place.bachdist("data inspect music").with_code(3).stdout;
+    let line = "passed over 4 files and 1 folder: 1 not music (.png), 2 text without a score (notes.txt, words.txt), \
+                1 hidden (.hidden.mid), 1 reached under another name (deeper/up)";
+    assert!(table.lines().any(|printed| printed == line), "{table}");
+}
+
+#[test]
+fn drums_and_files_for_us_alone_have_remarks() {
+    let place = Place::new();
+    let notes = vec![Note { pitch: 40, velocity: 90, start: 0.0, end: 0.25 }];
+    let drums = Instrument { program: 0, is_drum: true, name: String::new(), notes };
+    place.write("music/drums.mid", write(&[drums], &[]));
+    let mut long = melody([40]);
+    // The delta before the end-of-track event becomes one of four bytes, and the track three bytes longer.
+    let (end, length) = (long.len() - 4, long.len() - 26);
+    let track = long.windows(4).rposition(|window| window == b"MTrk").expect("a track");
+    assert!(track < length);
+    let bytes = u32::from_be_bytes(long[track + 4..track + 8].try_into().expect("four bytes")) + 3;
+    long[track + 4..track + 8].copy_from_slice(&bytes.to_be_bytes());
+    long.splice(end..=end, [0xff, 0xff, 0xff, 0x7f]);
+    place.write("music/long.mid", long);
+    let found = place.bachdist("data inspect music --json").ok().json();
+    let remarks = |file: usize| found["files"][file]["remarks"][0].as_str().unwrap_or_default().to_owned();
+    assert_eq!(remarks(0), "its first instrument is a drum track, whose keys are no melody");
+    assert_eq!(remarks(1), "pretty_midi would not read it: it has events after 10,000,000 ticks");
+}

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use bachdist_core::midi::{Instrument, Note, write};
 use serde_json::{Value, json};
 
 use crate::harness::{Ended, Place, Running, installed, link_cello, peer_python, sample, trained_copy};
@@ -213,6 +214,19 @@ fn the_end_of_a_primer_is_begun_from() {
 }
 
 #[test]
+fn drums_are_no_primer() {
+    let place = trained_copy();
+    let pitches = |pitches: std::ops::Range<u8>, is_drum| {
+        let note = |pitch| Note { pitch, velocity: 90, start: f64::from(pitch), end: f64::from(pitch) + 0.5 };
+        Instrument { program: 0, is_drum, name: String::new(), notes: pitches.map(note).collect() }
+    };
+    place.write("band.mid", write(&[pitches(35..50, true), pitches(52..62, false)], &[]));
+    let piece = compose(&place, "--primer band.mid --notes 1")["pieces"][0].clone();
+    assert_eq!(numbers(&piece["start_classes"]), [53, 54, 55, 56, 57, 58, 59, 60]);
+    assert_eq!(piece["start_description"], "the last 8 notes of band.mid, drums left out");
+}
+
+#[test]
 fn primers_that_cannot_be_begun_from() {
     let place = trained_copy();
     let refused = |file: &str| {
@@ -224,7 +238,18 @@ fn primers_that_cannot_be_begun_from() {
     place.write("short.mid", melody(50..57));
     assert!(refused("short.mid").contains("has 7 notes, and a primer needs at least 8"));
     place.write("high.mid", melody(73..83));
-    assert!(refused("high.mid").contains("outside 1..=79"));
+    let high = "sample: high.mid: note 7: pitch 80 is outside 1..=79, and 2 more of its last notes; ";
+    assert!(refused("high.mid").starts_with(high));
+    let notes = vec![Note { pitch: 40, velocity: 90, start: 0.0, end: 0.5 }];
+    let drums = Instrument { program: 0, is_drum: true, name: String::new(), notes };
+    place.write("drums.mid", write(&[drums], &[]));
+    assert!(
+        refused("drums.mid").contains("all its notes are drums, and a primer needs at least 8 of a melody")
+    );
+    // Nobody writes to this pipe: whoever opens it waits for ever.
+    let made = Command::new("mkfifo").arg(place.path("pipe.mid")).status();
+    assert!(made.expect("mkfifo is everywhere").success());
+    assert!(refused("pipe.mid").ends_with("is a pipe, not a file of music\n"));
     place.write("words.mid", "no music");
     refused("words.mid");
     refused("nowhere.mid");

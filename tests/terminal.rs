@@ -4,12 +4,17 @@ use crate::harness::{Ended, Place, bachdist, ended, installed};
 
 const ESCAPE: char = '\x1b';
 
-/// Runs a command line of the shell on a terminal of 80 columns.
+/// Runs a command line of the shell on a terminal of 80 columns; it ends well.
 fn on_a_terminal(place: &Place, line: &str) -> Option<Ended> {
+    Some(on_a_terminal_with(place, line)?.ok())
+}
+
+/// The same, however it ends.
+fn on_a_terminal_with(place: &Place, line: &str) -> Option<Ended> {
     let script = installed("script")?;
     let mut command = place.command(script);
     command.env("TERM", "xterm").args(["-qec", &format!("stty cols 80 rows 24; {line}"), "/dev/null"]);
-    Some(ended(&mut command).ok())
+    Some(ended(&mut command))
 }
 
 fn mpirun(options: &str) -> Option<String> {
@@ -66,6 +71,28 @@ fn lines_where_only_the_output_is_a_terminal() {
     let Some(line) = mpirun("") else { return };
     let Some(ended) = on_a_terminal(&place, &format!("{line} 2>log")) else { return };
     assert_plain(&ended.stdout);
+}
+
+#[test]
+fn a_terminal_that_understands_nothing_gets_no_codes() {
+    for environment in ["TERM=dumb", "-u TERM", "NO_COLOR=1"] {
+        for command in ["train tiny.toml", "train --help", "train", "data inspect nowhere", "replay run"] {
+            let place = Place::with_tiny();
+            let line = format!("env {environment} {} {command}", bachdist().display());
+            let Some(ended) = on_a_terminal_with(&place, &line) else { return };
+            assert!(!ended.stdout.contains(ESCAPE), "{environment} {command}: {:?}", ended.stdout);
+            assert!(command != "train tiny.toml" || ended.stdout.contains("done: 12 steps"));
+        }
+        let place = Place::with_tiny();
+        let Some(line) = mpirun("") else { return };
+        let ended =
+            on_a_terminal_with(&place, &format!("env {environment} {line}")).expect("script was there");
+        assert!(
+            !ended.stdout.contains(ESCAPE) && ended.stdout.contains("done: 12 steps"),
+            "{:?}",
+            ended.stdout
+        );
+    }
 }
 
 #[test]

@@ -109,3 +109,120 @@ fn without_a_validation_none_is_the_best() {
     let ended = place.bachdist("sample run --best").with_code(4);
     assert!(ended.error().contains("metrics.jsonl there tells of no validation"), "{}", ended.stderr);
 }
+
+/// What a dry run notes of settings.
+fn notes(place: &Place, options: &str) -> Vec<String> {
+    let plan = place.bachdist(&format!("train tiny.toml --dry-run {options}")).ok().stdout;
+    plan.lines().filter_map(|line| line.strip_prefix("# note: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn settings_without_effect_are_noted() {
+    let place = Place::with_holdout();
+    assert_eq!(notes(&place, ""), [""; 0]);
+    // The run has 12 steps, 4 an epoch, on 142 windows, with a validation after each epoch.
+    for (options, said) in [
+        (
+            "--set train.max_steps=13",
+            "train.max_steps = 13 takes no part: train.epochs = 3 ends the run after 12 steps",
+        ),
+        ("--set train.early_stop=2", "train.early_stop = 2 takes no part: the run has 3 validations"),
+        (
+            "--set train.validate_every=2 --set train.validate_every_steps=3",
+            "train.validate_every takes no part beside train.validate_every_steps",
+        ),
+        (
+            "--set train.validate_every_steps=20",
+            "the only validation is that at the end: the next would come after 20 steps",
+        ),
+        ("--set optimizer.decay_steps=9", "optimizer.decay_steps = 9: the last 3 steps change no weight"),
+        (
+            "--set optimizer.warmup_steps=12",
+            "optimizer.warmup_steps = 12: the run ends after 12 steps, before the step size has its full value",
+        ),
+        (
+            "--set checkpoint.keep_every=7",
+            "checkpoint.keep_every = 7 keeps none: there are checkpoints every 5 steps, and 12 steps in all",
+        ),
+        (
+            "--set checkpoint.max_unsaved_steps=4",
+            "checkpoint.max_unsaved_steps = 4 is less than every_steps = 5: the first checkpoint that the storage \
+             misses ends the run",
+        ),
+        (
+            "--set checkpoint.retry_seconds=4",
+            "checkpoint.timeout_seconds and retry_seconds take part only where the storage is a server",
+        ),
+        ("--set data.holdout=['b.mid','b.mid']", "data.holdout: \"b.mid\" stands there twice"),
+        ("--set train.hang_seconds=5", "train.hang_seconds takes part only on several ranks"),
+        ("--set checkpoint.fallback=run", "checkpoint.fallback is where the checkpoints go anyway"),
+    ] {
+        assert_eq!(notes(&place, options), [said], "{options}");
+    }
+    // One that stops by it, keeps by it, decays to its end.
+    for options in [
+        "--set train.early_stop=1",
+        "--set checkpoint.keep_every=10",
+        "--set checkpoint.keep_every=12",
+        "--set optimizer.decay_steps=12",
+        "--set train.max_steps=12",
+    ] {
+        assert_eq!(notes(&place, options), [""; 0], "{options}");
+    }
+}
+
+#[test]
+fn a_batch_takes_no_more_than_there_is() {
+    let place = Place::with_holdout();
+    let said = notes(&place, "--set train.batch_size=1000000");
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(said[0], "train.batch_size = 1000000: every step takes all 142 windows");
+    assert!(said[1].starts_with("train.lanes = 8: only 1 of them get windows of a batch of 142"), "{said:?}");
+    // It trains, and validates on more windows than it trains on, in a fraction of what was declared: a million
+    // windows of 8 notes through 18 units would take gigabytes.
+    let run = "train tiny.toml --set train.batch_size=1000000 --set data.holdout=['a.mid']";
+    let ended = place.bachdist(run).ok();
+    assert!(ended.stdout.contains("done: 3 steps"), "{}", ended.stdout);
+    assert_eq!(validations(&place, "run")[0]["windows"], 142);
+    let Some(ended) = place.on_ranks(3, &format!("{run} --set checkpoint.url=3-ranks")) else { return };
+    ended.ok();
+    assert_eq!(place.checkpoints("3-ranks"), place.checkpoints("run"));
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_said_before_anything_is_allocated() {
+    let place = Place::with_tiny();
+    for (options, key) in [
+        ("--set model.units=1000000", "model.units = 1000000: "),
+        ("--set model.dense=1000000 --set model.members=100000", "model.units = 18: "),
+    ] {
+        for dry in ["", "--dry-run"] {
+            let ended = place.bachdist(&format!("train tiny.toml {dry} {options}")).with_code(2);
+            let error = ended.error();
+            assert!(error.starts_with(key) && error.contains(" TB of memory, and "), "{error}");
+        }
+    }
+}
+
+#[test]
+fn early_stop_without_a_validation_is_refused() {
+    let place = Place::with_holdout();
+    place.write("music/c.mid", crate::harness::melody(8, 3));
+    let refused =
+        |options: &str| place.bachdist(&format!("train tiny.toml {options}")).with_code(2).error().to_owned();
+    let none = refused("--set train.early_stop=2 --set data.holdout=[]");
+    assert_eq!(
+        none,
+        "train.early_stop: there is no validation to stop by, because data.holdout holds no piece out"
+    );
+    let short = refused("--set train.early_stop=2 --set data.holdout=['c']");
+    assert!(short.ends_with("because no held-out piece has a window of 8 notes"), "{short}");
+    let noted = notes(&place, "--set data.holdout=['c'] --set train.validate_every=2");
+    let expected = [
+        "data.holdout: c.mid held out, but not validated on: no window of 8 notes",
+        "train.validate_every takes no part: no held-out piece has a window of 8 notes",
+    ];
+    assert_eq!(noted, expected);
+    let all = place.bachdist("train tiny.toml --set data.holdout=['*']").with_code(3);
+    assert_eq!(all.error(), "music: data.holdout holds all 3 pieces out, so there is none to train on");
+}

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use bachdist_core::config::{Config, ConfigError};
+use bachdist_core::corpus::batches::Batches;
 use bachdist_core::print::say;
 
 use crate::bench::{Effort, measure};
 use crate::cli::Bench;
 use crate::comm::Comm;
 use crate::comm::agree::agree;
+use crate::train::memory;
 use crate::train::plan::Plan;
 
 /// Measures on all ranks; rank 0 prints.
@@ -17,6 +19,9 @@ pub fn run(arguments: &Bench, comm: &dyn Comm) -> Result<u8> {
     let config = agree(comm, config(arguments).map_err(Into::into))?;
     let path = arguments.config.as_deref().unwrap_or(Path::new("bench"));
     let plan = Plan::together(comm, path, config)?;
+    // Here a batch is as large as was asked for, whatever the music: it comes again and again.
+    let batches = Batches { windows: u64::MAX, ..plan.batches() };
+    agree(comm, memory::judge(comm, &plan, batches).map_err(Into::into))?;
     let effort = Effort { rounds: arguments.rounds, steps: arguments.steps };
     let report = measure(comm, &plan, effort)?;
     if comm.rank() == 0 {

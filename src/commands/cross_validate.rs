@@ -37,17 +37,29 @@ pub fn run(arguments: &Eval, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
         .map(|path| Ok((path.as_path(), load(path, &arguments.set)?)))
         .collect();
     let progress = if arguments.json { Progress::Silent } else { Progress::Auto };
-    let mut results = Vec::new();
+    let mut runs = Vec::new();
     for (path, config) in agree(comm, configs)? {
-        let mut result =
-            Pooled { name: name_of(path), folds: Vec::new(), all: None, losses: Losses::default() };
-        for (number, group) in (1..).zip(&config.data.groups) {
-            let plan = Plan::together(comm, path, fold(&config, &result.name, group))?;
+        let name = name_of(path);
+        let mut plans = Vec::new();
+        for group in &config.data.groups {
+            let plan = Plan::together(comm, path, fold(&config, &name, group))?;
+            // Said before hours of training, not after them.
+            agree(comm, evaluable(&plan, group))?;
+            plans.push((group.clone(), plan));
+        }
+        runs.push((name, plans));
+    }
+    let mut results = Vec::new();
+    for (name, plans) in runs {
+        let mut result = Pooled { name, folds: Vec::new(), all: None, losses: Losses::default() };
+        for (number, (group, plan)) in (1..).zip(&plans) {
+            // As long as before the first step of any run.
+            comm.set_patience(plan.config.train.patience(None));
             if comm.rank() == 0 {
-                let (name, folds) = (&result.name, config.data.groups.len());
+                let (name, folds) = (&result.name, plans.len());
                 tell(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
             }
-            match train::run(comm, &plan, stop, &Resume::Auto, progress)? {
+            match train::run(comm, plan, stop, &Resume::Auto, progress)? {
                 Ended::Done | Ended::Early => {}
                 Ended::Stopped | Ended::Unsaved => return Ok(STOPPED),
             }
@@ -81,15 +93,40 @@ fn load(path: &Path, overrides: &[String]) -> Result<Config> {
         );
         return Err(Failure::new(Code::Usage, message).into());
     }
+    for (index, group) in config.data.groups.iter().enumerate() {
+        let folder = folder_of(group);
+        if let Some(other) = config.data.groups[..index].iter().find(|other| folder_of(other) == folder) {
+            let message = format!(
+                "{}: data.groups: {other:?} and {group:?} would both be kept in {folder}; every group needs a name of its own",
+                path.display()
+            );
+            return Err(Failure::new(Code::Usage, message).into());
+        }
+    }
     Ok(config)
+}
+
+/// An error unless the pieces held out have a window.
+fn evaluable(plan: &Plan, group: &str) -> Result<()> {
+    if !plan.held_out_windows().is_empty() {
+        return Ok(());
+    }
+    let length = plan.config.data.sequence_length;
+    let which = format!("data.groups: no piece of {group:?} has more than {length} notes");
+    Err(Failure::new(Code::Data, format!("{which}, so there is no window to evaluate on")).into())
+}
+
+/// The folder of the run that never sees a group.
+fn folder_of(group: &str) -> String {
+    let letters = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    format!("without-{}", group.chars().map(letters).collect::<String>().trim_matches('-'))
 }
 
 /// The run that never sees a group, beside those that never see the others.
 fn fold(config: &Config, name: &str, group: &str) -> Config {
     let mut fold = config.clone();
     fold.data.holdout.push(group.to_owned());
-    let letters = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let folder = format!("without-{}", group.chars().map(letters).collect::<String>().trim_matches('-'));
+    let folder = folder_of(group);
     let runs = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}-folds"));
     fold.checkpoint.fallback.get_or_insert_with(|| format!("runs/{name}-folds.unsaved/{folder}"));
     fold.checkpoint.url = Some(format!("{}/{folder}", runs.trim_end_matches('/')));

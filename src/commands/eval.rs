@@ -4,9 +4,11 @@
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::open::{Opened, open_one};
-use bachdist_core::config::{Config, Data};
-use bachdist_core::corpus::load::{Content, survey};
-use bachdist_core::corpus::{Corpus, Piece};
+use bachdist_core::config::Data;
+use bachdist_core::config::compare::compare;
+use bachdist_core::corpus::load::{Content, named, survey};
+use bachdist_core::corpus::windows::windows_of;
+use bachdist_core::corpus::{Corpus, CorpusError, Piece};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::first_voice;
 use bachdist_core::print::{say, tell};
@@ -19,6 +21,16 @@ use crate::report::layers::count;
 
 /// Evaluates, and prints.
 pub fn run(arguments: &Eval) -> Result<()> {
+    // Clap does not look at what an option requires where that conflicts with something else.
+    if arguments.plot.is_some() {
+        let message = "--plot draws the losses of --cross-validate, and takes no part without it";
+        return Err(Failure::new(Code::Usage, message).into());
+    }
+    if !arguments.set.is_empty() && (arguments.data.is_none() || arguments.samples.is_some()) {
+        let message = "--set takes no part here: it is for --cross-validate, or for the music that a checkpoint is evaluated \
+                       on by --data";
+        return Err(Failure::new(Code::Usage, message).into());
+    }
     if let Some(folder) = &arguments.samples {
         return compare_samples(folder, arguments);
     }
@@ -28,7 +40,7 @@ pub fn run(arguments: &Eval) -> Result<()> {
     };
     let Opened { checkpoint, location, notes, .. } = open_one(location, arguments.best)?;
     notes.iter().for_each(|note| tell(format_args!("note: {note}")));
-    let music = Music::choose(&checkpoint, arguments.data.as_deref())?;
+    let music = Music::choose(&checkpoint, arguments.data.as_deref(), &arguments.set)?;
     let report = evaluate(&checkpoint, &music.pieces)?.report();
     if arguments.json {
         let mut object = serde_json::to_value(&report)?;
@@ -48,29 +60,57 @@ pub fn run(arguments: &Eval) -> Result<()> {
 /// Compares what was composed with a corpus.
 fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
     let corpus = match (&arguments.data, &arguments.checkpoint) {
-        (Some(path), _) => all_pieces(path, Data::default())?,
+        (Some(path), checkpoint) => {
+            if let Some(location) = checkpoint {
+                tell(format_args!("note: the samples are compared with {path}; {location} takes no part"));
+            }
+            all_pieces(path, Data::default())?
+        }
         (None, Some(location)) => open_one(location, arguments.best)?.checkpoint.corpus.pieces.to_vec(),
         (None, None) => {
             let message = "compare them with which music? Name a checkpoint, or --data PATH";
             return Err(Failure::new(Code::Usage, message).into());
         }
     };
-    let mut names = Vec::new();
-    let mut samples = Vec::new();
+    let (mut names, mut samples, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     let pitches = |content: Content| -> Vec<u8> {
         first_voice(&content.instruments).iter().map(|note| note.pitch).collect()
     };
-    for file in survey(&Data { midi: folder.into(), ..Data::default() }, pitches)? {
-        let pitches =
-            file.content.map_err(|reason| Failure::new(Code::Data, format!("{}: {reason}", file.name)))?;
-        names.push(file.name);
-        samples.push(pitches);
+    let survey = survey(&Data { midi: folder.into(), ..Data::default() }, pitches)?;
+    if !survey.passed_over.is_empty() {
+        tell(format_args!("note: {folder}: {}", survey.passed_over));
+    }
+    for file in survey.files {
+        match file.content {
+            Ok(pitches) if pitches.len() >= style::SHORTEST => {
+                names.push(file.name);
+                samples.push(pitches);
+            }
+            Ok(pitches) => {
+                left_out.push((
+                    file.name,
+                    format!("has {} notes; statistics need {}", pitches.len(), style::SHORTEST),
+                ));
+            }
+            Err(reason) => left_out.push((file.name, reason)),
+        }
+    }
+    if samples.is_empty()
+        && let Some((name, reason)) = left_out.first()
+    {
+        let message = format!("{folder}: no sample can be compared; the first, {name}: {reason}");
+        return Err(Failure::new(Code::Data, message).into());
+    }
+    for (name, reason) in &left_out {
+        tell(format_args!("note: {name} is left out: {reason}"));
     }
     let style = style::compare(&samples, &corpus)
         .map_err(|error| Failure::new(Code::Data, format!("{folder}: {error}")))?;
     if arguments.json {
         let mut object = serde_json::to_value(&style)?;
         object["files"] = json!(names);
+        let left_out = left_out.iter().map(|(path, reason)| json!({ "path": path, "reason": reason }));
+        object["left_out"] = left_out.collect();
         return Ok(say(object)?);
     }
     let files = names.iter().enumerate().map(|(number, name)| format!("sample {:<4} {name}\n", number + 1));
@@ -79,9 +119,31 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
 
 /// All pieces at a path, read as this says.
 fn all_pieces(path: &str, data: Data) -> Result<Vec<Piece>> {
-    let length = data.sequence_length;
-    let data = Data { midi: path.into(), holdout: Vec::new(), ..data };
-    Ok(Corpus::load(&data, length)?.training)
+    let corpus = Corpus::read(&Data { midi: path.into(), holdout: Vec::new(), ..data })?;
+    corpus.remarks.iter().for_each(|remark| tell(format_args!("note: {path}: {remark}")));
+    Ok(corpus.training)
+}
+
+/// How the music at a path is to be read: as the checkpoint's was, but for what the command line says.
+fn data_of(checkpoint: &Checkpoint, overrides: &[String]) -> Result<Data> {
+    const FREE: [&str; 2] = ["data.out_of_range", "data.max_notes"];
+    let config = checkpoint.config()?;
+    if overrides.is_empty() {
+        return Ok(config.data);
+    }
+    let overridden = config.overridden("the checkpoint's configuration", overrides)?;
+    let differences = compare(&serde_json::to_value(&config)?, &serde_json::to_value(&overridden)?);
+    match differences.iter().find(|difference| !FREE.contains(&difference.key.as_str())) {
+        None => Ok(overridden.data),
+        Some(difference) => {
+            let message = format!(
+                "--set {}: takes no part in evaluating a checkpoint, whose settings are its own; with --data, {} can be set",
+                difference.key,
+                FREE.join(" and ")
+            );
+            Err(Failure::new(Code::Usage, message).into())
+        }
+    }
 }
 
 /// What a checkpoint is evaluated on.
@@ -94,14 +156,25 @@ struct Music {
 
 impl Music {
     /// The music at a path as far as the checkpoint was not trained on it; without a path, what it was trained on.
-    fn choose(checkpoint: &Checkpoint, path: Option<&str>) -> Result<Music> {
+    fn choose(checkpoint: &Checkpoint, path: Option<&str>, overrides: &[String]) -> Result<Music> {
         let training = &checkpoint.corpus.pieces;
         let Some(path) = path else {
             let description = format!("{} that it was trained on", count(training.len() as u64, "piece"));
             return Ok(Music { pieces: training.to_vec(), trained_on: true, description });
         };
-        let Config { data, .. } = checkpoint.config()?;
+        let data = data_of(checkpoint, overrides)?;
+        let length = data.sequence_length;
         let all = all_pieces(path, data)?;
+        let (all, short): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|piece| windows_of(piece.classes.len(), length) > 0);
+        if all.is_empty() {
+            let empty = CorpusError::Empty { path: path.into(), length, purpose: "evaluate", which: "" };
+            return Err(empty.into());
+        }
+        if !short.is_empty() {
+            let names: Vec<_> = short.iter().map(|piece| &piece.name).collect();
+            tell(format_args!("note: {path}: no window of {length} notes is in {}", named(&names)));
+        }
         // By their notes: a file that was only renamed is no new music.
         let known = |piece: &Piece| training.iter().any(|trained| trained.classes == piece.classes);
         let (known, new): (Vec<_>, Vec<_>) = all.into_iter().partition(known);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bachdist_core::config::{self, OutOfRange};
+use bachdist_core::corpus::files::PassedOver;
 use bachdist_core::corpus::load::{Content, FileSurvey, survey_each};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{CorpusError, pitch_of};
@@ -34,7 +35,7 @@ pub fn run(arguments: &Inspect) -> Result<()> {
     let keeps_notes = arguments.notes || arguments.plot.is_some();
     let (mut totals, mut listing, mut plotted) = (Totals::default(), None, false);
     let (begin, mut printing) = (Instant::now(), Duration::ZERO);
-    survey_each(
+    let (passed_over, remarks) = survey_each(
         &data,
         |content| Found::of(content, keeps_notes),
         |file| -> Result<()> {
@@ -62,8 +63,8 @@ pub fn run(arguments: &Inspect) -> Result<()> {
     )?;
     totals.seconds = (begin.elapsed() - printing).as_secs_f64();
     match listing {
-        Some(listing) => listing.end(&totals.json())?,
-        None => say(totals.lines(length))?,
+        Some(listing) => listing.end(&totals.json(&passed_over, &remarks))?,
+        None => say(totals.lines(length, &passed_over, &remarks))?,
     }
     if arguments.plot.is_some() && !plotted {
         let reason = "no file could be read, so there is nothing to plot";
@@ -91,13 +92,14 @@ struct Found {
     instruments: usize,
     classes: Vec<u8>,
     problems: Vec<String>,
+    remarks: Vec<String>,
     /// All notes, where they are asked for.
     kept: Option<Vec<Instrument>>,
 }
 
 impl Found {
     fn of(content: Content, keeps_notes: bool) -> Self {
-        let Content { instruments, classes, problems } = content;
+        let Content { instruments, classes, problems, remarks, outside: _ } = content;
         let notes = first_voice(&instruments);
         let pitches = notes.iter().map(|note| note.pitch);
         Found {
@@ -107,6 +109,7 @@ impl Found {
             instruments: instruments.len(),
             classes,
             problems,
+            remarks,
             kept: keeps_notes.then_some(instruments),
         }
     }
@@ -143,7 +146,7 @@ impl Totals {
     }
 
     /// In the JSON, beside the files.
-    fn json(&self) -> serde_json::Value {
+    fn json(&self, passed_over: &PassedOver, remarks: &[String]) -> serde_json::Value {
         json!({
             "pieces": self.files - self.unreadable,
             "notes": self.notes,
@@ -155,11 +158,13 @@ impl Totals {
             "bytes": self.bytes,
             "seconds": self.seconds,
             "threads": cores(),
+            "passed_over": passed_over,
+            "remarks": remarks,
         })
     }
 
     /// Below the table.
-    fn lines(&self, sequence_length: usize) -> String {
+    fn lines(&self, sequence_length: usize, passed_over: &PassedOver, remarks: &[String]) -> String {
         let mut lines = vec![format!(
             "\n{}, {}, {} used, {} of {sequence_length}",
             count((self.files - self.unreadable) as u64, "piece"),
@@ -170,6 +175,10 @@ impl Totals {
         if let (Some(lowest), Some(highest)) = (self.pitches.first(), self.pitches.last()) {
             lines.push(format!("{} distinct pitches from {lowest} to {highest}", self.pitches.len()));
         }
+        if !passed_over.is_empty() {
+            lines.push(passed_over.to_string());
+        }
+        lines.extend(remarks.iter().cloned());
         lines.push(format!(
             "read in {:.3} s by {}: {:.0} files and {:.1} MB a second",
             self.seconds,
@@ -190,6 +199,8 @@ struct Described<'a> {
     notes: usize,
     path: &'a str,
     problems: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    remarks: &'a [String],
     windows: usize,
 }
 
@@ -206,9 +217,15 @@ impl<'a> Described<'a> {
     fn of(file: &'a FileSurvey<Found>, sequence_length: usize, notes: bool) -> Self {
         let path = &file.name;
         match &file.content {
-            Err(error) => {
-                Described { error: Some(error), instruments: None, notes: 0, path, problems: &[], windows: 0 }
-            }
+            Err(error) => Described {
+                error: Some(error),
+                instruments: None,
+                notes: 0,
+                path,
+                problems: &[],
+                remarks: &[],
+                windows: 0,
+            },
             Ok(content) => Described {
                 error: None,
                 instruments: content.kept.as_deref().filter(|_| notes).map(|kept| {
@@ -220,6 +237,7 @@ impl<'a> Described<'a> {
                 notes: content.notes,
                 path,
                 problems: &content.problems,
+                remarks: &content.remarks,
                 windows: windows_of(content.classes.len(), sequence_length),
             },
         }
@@ -232,7 +250,7 @@ fn as_lists<S: Serializer>(notes: &[Note], serializer: S) -> Result<S::Ok, S::Er
 
 const HEADING: &str = "piece                          notes instruments   pitches   seconds  windows";
 
-/// A file's line in the table, and one for each problem.
+/// A file's line in the table, and one for each problem and remark.
 fn rows(file: &FileSurvey<Found>, sequence_length: usize) -> String {
     let name = &file.name;
     let content = match &file.content {
@@ -250,8 +268,8 @@ fn rows(file: &FileSurvey<Found>, sequence_length: usize) -> String {
         content.seconds,
         windows_of(content.classes.len(), sequence_length)
     );
-    for problem in &content.problems {
-        rows.push_str(&format!("\n  {problem}"));
+    for text in content.problems.iter().chain(&content.remarks) {
+        rows.push_str(&format!("\n  {text}"));
     }
     rows
 }

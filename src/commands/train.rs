@@ -33,6 +33,8 @@ fn dry_run(plan: &Plan, comm: &dyn Comm) -> String {
     let mut config = plan.config.clone();
     // The default depends on the file's name, and this text may become another file.
     config.checkpoint.url = Some(plan.url.clone());
-    let plan: Vec<String> = plan.summary(comm).lines().map(|line| format!("# {line}")).collect();
+    let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
+    let plan = format!("{}{notes}", plan.summary(comm));
+    let plan: Vec<String> = plan.lines().map(|line| format!("# {line}")).collect();
     format!("{}\n{}", read::to_toml(&config), plan.join("\n"))
 }

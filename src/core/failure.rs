@@ -44,6 +44,25 @@ impl Failure {
     }
 }
 
+/// The failure of a machine or a limit that gives no more threads.
+pub fn out_of_threads(error: &dyn std::fmt::Display) -> Failure {
+    let message = format!(
+        "cannot start another thread: {error}; a limit is reached (ulimit -v or -u, a control group), or memory: fewer ranks \
+         or a smaller OMP_NUM_THREADS need less"
+    );
+    Failure::new(Code::Usage, message)
+}
+
+/// The failure behind a panic that is nobody's mistake: the standard library and others panic where they get no thread.
+pub fn failure_of_panic(text: &str) -> Option<Failure> {
+    let is_thread = text.contains("failed to spawn thread") || text.contains("OS can't spawn");
+    is_thread.then(|| {
+        out_of_threads(
+            &text.rsplit_once("message: ").map_or(text, |(_, message)| message.trim_matches(['"', '}', ' '])),
+        )
+    })
+}
+
 /// The exit code of an error: that of the first cause that has one.
 pub fn code_of(error: &anyhow::Error) -> Code {
     let of_cause = |cause: &(dyn std::error::Error + 'static)| {
@@ -90,6 +109,17 @@ pub fn line_of(error: &anyhow::Error) -> String {
 mod tests {
     use super::*;
     use anyhow::Context;
+
+    #[test]
+    fn a_panic_for_want_of_a_thread_is_no_mistake() {
+        let error = std::io::Error::from_raw_os_error(11);
+        let text = format!("failed to spawn thread: {error:?}");
+        let failure = failure_of_panic(&text).unwrap();
+        assert_eq!(failure.code, Code::Usage);
+        let line = "cannot start another thread: Resource temporarily unavailable; a limit is reached";
+        assert!(failure.message.starts_with(line), "{failure}");
+        assert_eq!(failure_of_panic("index out of bounds"), None);
+    }
 
     #[test]
     fn the_code_survives_context_and_causes_are_not_repeated() {

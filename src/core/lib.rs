@@ -27,6 +27,7 @@ pub mod store;
 pub mod style;
 #[cfg(test)]
 mod test_tools;
+mod text;
 pub mod write;
 
 /// Bytes in lower-case hexadecimal.

@@ -33,6 +33,23 @@ pub fn check_threads() -> Result<Option<String>, BadVariable> {
     }))
 }
 
+/// An error unless so many threads can be started beside this one, each with a stack as the C library gives it. Some
+/// libraries wait for ever where they get none.
+pub fn try_threads(threads: usize) -> std::io::Result<()> {
+    const STACK_BYTES: usize = 8 << 20;
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    thread::scope(|scope| {
+        // All at once: each waits until the last was started.
+        let started = (0..threads).try_for_each(|_| {
+            let wait = || drop(held.lock().map(|held| held.recv()));
+            thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, wait).map(drop)
+        });
+        drop(hold);
+        started
+    })
+}
+
 /// What `work` makes of each item, in their order, by up to so many threads, this one among them.
 pub fn in_parallel<T: Send, R: Send>(
     threads: usize,
@@ -55,7 +72,9 @@ pub fn in_parallel<T: Send, R: Send>(
         done
     };
     let mut all = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+        // Where the system gives no more threads, those that there are do the work.
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, worker).ok();
+        let others: Vec<_> = (1..threads).map_while(spawn).collect();
         let mut all = worker();
         for other in others {
             all.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
@@ -79,6 +98,12 @@ mod tests {
             assert_eq!(in_parallel(threads, &items, |x| x * x), squares, "{threads} threads");
         }
         assert_eq!(in_parallel(4, [0usize; 0], |x| x), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn threads_are_tried_out() {
+        try_threads(0).unwrap();
+        try_threads(3).unwrap();
     }
 
     #[test]

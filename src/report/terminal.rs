@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 
-use console::Term;
+use console::{Term, is_dumb};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Progress;
@@ -23,6 +23,12 @@ fn find(progress: Progress) -> Option<Term> {
     let terminal = || launchers().or_else(own);
     match progress {
         Progress::Plain | Progress::Silent => None,
+        // Without TERM nobody knows what the terminal understands.
+        Progress::Auto
+            if is_dumb() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) =>
+        {
+            None
+        }
         Progress::Auto => terminal(),
         // Asked for a bar where there is no terminal: whoever reads stderr wants its control codes.
         Progress::Bar => terminal().or_else(|| Some(Term::stderr())),

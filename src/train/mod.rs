@@ -5,11 +5,13 @@
 
 mod engine;
 mod fallback;
+pub mod memory;
 mod music;
 pub mod plan;
 mod recorder;
 pub mod replay;
 pub mod saver;
+mod settings;
 pub mod start;
 pub mod step;
 mod validate;

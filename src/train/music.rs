@@ -6,7 +6,7 @@ use anyhow::Result;
 use bachdist_core::config::Data;
 use bachdist_core::corpus::Corpus;
 use bachdist_core::corpus::files::{Source, list};
-use bachdist_core::corpus::load::read_classes;
+use bachdist_core::corpus::load::{Classes, read_classes};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::parallel::in_parallel;
 
@@ -16,11 +16,14 @@ use crate::comm::gather::{dealt, gather_dealt};
 
 /// The corpus, the same on every rank, to train on windows of so many notes. Each rank reads with so many threads.
 pub fn load(comm: &dyn Comm, data: &Data, length: usize, threads: usize) -> Result<Corpus> {
-    let sources = agree(comm, list(&data.midi).map_err(Into::into))?;
-    agree(comm, same_files(comm, &sources))?;
-    let read = in_parallel(threads, &dealt(comm, &sources), |source| packed(read_classes(source, data)));
+    let listing = agree(comm, list(&data.midi).map_err(Into::into))?;
+    let sources = &listing.sources;
+    agree(comm, same_files(comm, sources))?;
+    let read = in_parallel(threads, &dealt(comm, sources), |source| packed(read_classes(source, data)));
     let read = gather_dealt(comm, read, sources.len()).into_iter().map(unpacked).collect();
-    agree(comm, Corpus::new(sources, read, data, length).map_err(Into::into))
+    let corpus = Corpus::new(listing, read, data)
+        .and_then(|corpus| corpus.require_windows(data, length).map(|()| corpus));
+    agree(comm, corpus.map_err(Into::into))
 }
 
 /// An error unless this rank's host has files of the names and sizes that rank 0's has. Of a file that another rank
@@ -61,22 +64,30 @@ fn difference(here: &[(String, u64)], there: &[(String, u64)]) -> Option<String>
     }
 }
 
-/// Whether a file could be read, said after its classes or after what is wrong with it.
-const READ: u8 = 1;
+/// Whether a file could be read, and whether its notes are drums: said after its classes or after what is wrong with it.
 const NOT_READ: u8 = 0;
+const READ: u8 = 1;
+const DRUMS: u8 = 2;
 
-fn packed(read: Result<Vec<u8>, String>) -> Vec<u8> {
+fn packed(read: Result<Classes, String>) -> Vec<u8> {
     let (mut bytes, how) = match read {
-        Ok(classes) => (classes, READ),
+        Ok(Classes { mut classes, are_drums, outside }) => {
+            classes.extend((outside as u64).to_le_bytes());
+            (classes, if are_drums { DRUMS } else { READ })
+        }
         Err(reason) => (reason.into_bytes(), NOT_READ),
     };
     bytes.push(how);
     bytes
 }
 
-fn unpacked(mut bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+fn unpacked(mut bytes: Vec<u8>) -> Result<Classes, String> {
     match bytes.pop() {
-        Some(READ) => Ok(bytes),
+        Some(how @ (READ | DRUMS)) => {
+            let (classes, outside) = bytes.split_last_chunk().expect("a number after the classes");
+            let outside = u64::from_le_bytes(*outside) as usize;
+            Ok(Classes { classes: classes.to_vec(), are_drums: how == DRUMS, outside })
+        }
         _ => Err(String::from_utf8_lossy(&bytes).into_owned()),
     }
 }
@@ -87,7 +98,10 @@ mod tests {
 
     #[test]
     fn classes_and_reasons_survive_the_way() {
-        for read in [Ok(vec![]), Ok(vec![0, 1, 78]), Err(String::new()), Err("b.mid: byte 3: é".into())] {
+        let classes =
+            |classes: &[u8], are_drums| Ok(Classes { classes: classes.to_vec(), are_drums, outside: 300 });
+        let all = [classes(&[], false), classes(&[0, 1, 78], true), Err(String::new()), Err("b: é".into())];
+        for read in all {
             assert_eq!(unpacked(packed(read.clone())), read);
         }
     }

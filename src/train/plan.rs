@@ -8,12 +8,13 @@ use bachdist_core::config::{Config, Train};
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::corpus::windows::{Windows, windows_of};
 use bachdist_core::corpus::{CLASSES, Corpus, Piece, fingerprint};
-use bachdist_core::failure::{Code, Failure};
+use bachdist_core::failure::{Code, Failure, out_of_threads};
 use bachdist_core::network::Architecture;
+use bachdist_core::parallel::{cores, try_threads};
 use sha2::{Digest, Sha256};
 use tch::Device;
 
-use super::music;
+use super::{memory, music, settings};
 use crate::comm::Comm;
 use crate::comm::agree::agree;
 use crate::comm::share::Share;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub steps_per_epoch: u64,
     /// The step after which the run is done.
     pub last_step: u64,
+    /// What the user should know of music and settings before the run, one line each.
+    pub notes: Vec<String>,
 }
 
 /// Which lanes a rank owns, and where it computes them.
@@ -77,12 +80,18 @@ impl Plan {
         // Some host may read its music slowly, or its first step take long.
         comm.set_patience(config.train.patience(None));
         let place = agree(comm, place(comm, &config.train).map_err(Into::into))?;
+        // libtorch waits for ever where it gets no threads: one for each of this rank's cores, and those around the loop.
+        let own = cores().div_ceil(comm.local_size());
+        agree(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
         let threads = device::set_threads(comm);
         let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
         // A step has no work for more than one a lane.
         let threads = threads.min(place.0.of(comm.rank()).len());
-        let plan = Plan::new(place, threads, corpus, path, config);
+        let mut plan = Plan::new(place, threads, corpus, path, config);
         plan.agree(comm)?;
+        let memory = agree(comm, memory::judge(comm, &plan, plan.batches()).map_err(Into::into))?;
+        let of_settings = agree(comm, settings::judge(comm, &plan).map_err(Into::into))?;
+        plan.notes.extend(of_settings.into_iter().chain(memory));
         Ok(plan)
     }
 
@@ -107,6 +116,7 @@ impl Plan {
             threads,
             steps_per_epoch: 0,
             last_step: 0,
+            notes: corpus.remarks,
             config,
         };
         plan.steps_per_epoch = plan.batches().steps_per_epoch();
@@ -151,11 +161,15 @@ impl Plan {
         Windows::new(&self.held_out, self.config.data.sequence_length)
     }
 
+    /// Steps from one validation to the next.
+    pub fn validates_every(&self) -> u64 {
+        let Train { validate_every, validate_every_steps, .. } = self.config.train;
+        validate_every_steps.unwrap_or(self.steps_per_epoch.saturating_mul(validate_every))
+    }
+
     /// Whether the held-out pieces are validated on after so many steps: every so often, and at the end.
     pub fn validates_after(&self, step: u64) -> bool {
-        let Train { validate_every, validate_every_steps, .. } = self.config.train;
-        let every = validate_every_steps.unwrap_or(self.steps_per_epoch.saturating_mul(validate_every));
-        let due = step.is_multiple_of(every) || step == self.last_step;
+        let due = step.is_multiple_of(self.validates_every()) || step == self.last_step;
         // Asked at every step: of a large corpus the windows are not counted for it.
         let length = self.config.data.sequence_length;
         let has_windows = |piece: &Piece| windows_of(piece.classes.len(), length) > 0;

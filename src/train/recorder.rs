@@ -54,7 +54,7 @@ impl Recorder {
         let (metrics, validations) = Metrics::open(&run, start.step)?;
         let mut report = Report::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));
-        start.notes.iter().for_each(|note| report.line(&format!("note: {note}")));
+        plan.notes.iter().chain(&start.notes).for_each(|note| report.line(&format!("note: {note}")));
         let kind = if start.step == 0 { "run" } else { "resume" };
         if let Some(from) = &start.from {
             // On a line of its own: with the location it would be longer than a terminal is wide.

@@ -4,12 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::Config;
+use crate::text::{self, Encoding};
+
+/// Far more than any configuration has.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// One thing wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,12 +82,31 @@ impl Config {
     pub fn load(path: &Path, overrides: &[String]) -> Result<Config, ConfigError> {
         let fail =
             |message: String| ConfigError { path: path.into(), problems: vec![Problem::new("", message)] };
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let mut bytes = Vec::new();
+        // No more than what is too much, however large the file is.
+        let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+        read.map_err(|error| {
             fail(match error.kind() {
-                std::io::ErrorKind::NotFound => "no such file; the project's own are in configs/".into(),
+                ErrorKind::NotFound => "no such file; the project's own are in configs/".into(),
+                ErrorKind::IsADirectory => "is a folder; name the configuration in it, a .toml file".into(),
                 _ => format!("cannot be read: {error}"),
             })
         })?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(fail(format!("is no configuration: it has more than {MAX_BYTES} bytes")));
+        }
+        let text = match text::decode(&bytes) {
+            Some((text, Encoding::Utf8)) => text,
+            Some((_, Encoding::Utf16)) => return Err(fail("is in UTF-16; save it as UTF-8".into())),
+            Some((_, Encoding::Latin1)) => {
+                let valid = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
+                let line = 1 + bytes[..valid].iter().filter(|&&byte| byte == b'\n').count();
+                return Err(fail(format!(
+                    "line {line} is not UTF-8, but Latin-1 or the like; save it as UTF-8"
+                )));
+            }
+            None => return Err(fail("is no text: it has NUL characters".into())),
+        };
         Config::parse(&text, overrides).map_err(|problems| ConfigError { path: path.into(), problems })
     }
 
@@ -89,6 +114,12 @@ impl Config {
     pub fn defaults(overrides: &[String]) -> Result<Config, ConfigError> {
         Config::parse("", overrides)
             .map_err(|problems| ConfigError { path: "the default configuration".into(), problems })
+    }
+
+    /// This configuration, with overrides laid over it; `named` is what problems call it.
+    pub fn overridden(&self, named: &str, overrides: &[String]) -> Result<Config, ConfigError> {
+        Config::parse(&to_toml(self), overrides)
+            .map_err(|problems| ConfigError { path: named.into(), problems })
     }
 
     /// Reads TOML text and overrides; on failure all problems, in the order of the keys.
@@ -338,6 +369,32 @@ mod tests {
             problems("epochs = 3", &[]),
             ["c.toml:1: epochs: unknown table; the nearest is train.epochs"]
         );
+    }
+
+    #[test]
+    fn files_that_are_no_utf8_text_say_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |bytes: &[u8]| {
+            let path = folder.path().join("c.toml");
+            std::fs::write(&path, bytes).unwrap();
+            let error = Config::load(&path, &[]).err()?;
+            Some(error.to_string().replace(&path.display().to_string(), "c.toml"))
+        };
+        let said = |text: &str| Some(format!("c.toml: {text}"));
+        let text = "# é\n[train]\nepochs = 3\n";
+        let utf16 = |to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
+        assert_eq!(load(&[b"\xef\xbb\xbf", text.as_bytes()].concat()), None);
+        assert_eq!(
+            load(&[b"\xff\xfe", &utf16(u16::to_le_bytes)[..]].concat()),
+            said("is in UTF-16; save it as UTF-8")
+        );
+        assert_eq!(load(&utf16(u16::to_be_bytes)), said("is in UTF-16; save it as UTF-8"));
+        let latin1 = said("line 2 is not UTF-8, but Latin-1 or the like; save it as UTF-8");
+        assert_eq!(load(b"[train]\nepochs = 3 # \xe9\n"), latin1);
+        assert_eq!(load(b"[train]\0\n"), said("is no text: it has NUL characters"));
+        assert_eq!(load(&vec![b'#'; 3 << 20]), said("is no configuration: it has more than 1048576 bytes"));
+        let error = Config::load(folder.path(), &[]).unwrap_err().to_string();
+        assert!(error.ends_with("is a folder; name the configuration in it, a .toml file"), "{error}");
     }
 
     #[test]

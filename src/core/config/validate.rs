@@ -11,9 +11,6 @@ const LARGEST: usize = 1 << 20;
 /// The longest time that may be waited for anything, in seconds.
 const LONGEST: f64 = 7.0 * 24.0 * 3600.0;
 
-/// The most parameters, 4 GB of them.
-const MOST_PARAMETERS: f64 = 1e9;
-
 /// Two octaves: farther than any key, and pieces would leave their range.
 const FARTHEST: u8 = 24;
 
@@ -112,9 +109,6 @@ impl Checks {
         self.share("model.dropout", model.dropout);
         self.share("model.input_dropout", model.input_dropout);
         self.share("model.weight_drop", model.weight_drop);
-        let numbers = numbers(model);
-        let message = format!("about {numbers:.1e} parameters, more than {MOST_PARAMETERS:.0e}");
-        self.check(numbers <= MOST_PARAMETERS, "model.units", message);
     }
 
     fn optimizer(&mut self, optimizer: &Optimizer) {
@@ -162,13 +156,6 @@ impl Checks {
         self.seconds("checkpoint.timeout_seconds", checkpoint.timeout_seconds);
         self.seconds("checkpoint.retry_seconds", checkpoint.retry_seconds);
     }
-}
-
-/// About how many parameters there are, in numbers that cannot overflow.
-fn numbers(model: &Model) -> f64 {
-    let Model { layers, units, dense, members, .. } = *model;
-    let [layers, units, dense, members] = [layers, units, dense, members].map(|size| size as f64);
-    members * (8.0 * layers * units * units + dense * units)
 }
 
 #[cfg(test)]

@@ -61,9 +61,14 @@ impl Batches {
         lane * self.batch_size / self.lanes..(lane + 1) * self.batch_size / self.lanes
     }
 
-    /// The rows that every lane is padded to: those of the largest.
+    /// Windows of the largest batch.
+    pub fn most_windows(&self) -> usize {
+        (self.batch_size as u64).min(self.windows) as usize
+    }
+
+    /// The rows that every lane is padded to: those of the largest, but no more than there are windows.
     pub fn padded_rows(&self) -> usize {
-        self.batch_size.div_ceil(self.lanes)
+        self.batch_size.div_ceil(self.lanes).min(self.most_windows())
     }
 }
 
@@ -71,6 +76,19 @@ impl Batches {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn rows_follow_the_windows_that_there_are() {
+        let batches = |windows, batch_size| Batches { windows, batch_size, lanes: 2 };
+        // As declared, where there are so many.
+        assert_eq!((batches(1000, 64).padded_rows(), batches(40, 64).padded_rows()), (32, 32));
+        assert_eq!(
+            (batches(636, 1_000_000).padded_rows(), batches(636, 1_000_000).most_windows()),
+            (636, 636)
+        );
+        // How lanes are cut stays: it decides bits.
+        assert_eq!(batches(636, 1_000_000).rows(1), 500_000..1_000_000);
+    }
 
     #[test]
     fn the_articles_epoch() {
@@ -84,7 +102,7 @@ mod tests {
     proptest! {
         #[test]
         fn lanes_cut_a_batch_without_gap_or_overlap(batch_size in 1usize..600, log_lanes in 0u32..8) {
-            let batches = Batches { windows: 1, batch_size, lanes: 1 << log_lanes };
+            let batches = Batches { windows: 600, batch_size, lanes: 1 << log_lanes };
             let mut next = 0;
             for lane in 0..batches.lanes {
                 let rows = batches.rows(lane);

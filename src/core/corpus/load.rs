@@ -4,7 +4,8 @@
 //! [`Corpus::load`] is for training, and refuses files with anything wrong in them. Of a file that it has read
 //! nothing stays but a byte for each note.
 
-use super::files::{self, Source};
+use super::files::{self, Listing, Music, PassedOver, Source};
+use super::windows::windows_of;
 use super::{CLASSES, FIRST_PITCH, Piece, class_of};
 use crate::config::{Data, OutOfRange};
 use crate::midi::{Instrument, first_voice};
@@ -18,6 +19,8 @@ pub struct Corpus {
     pub training: Vec<Piece>,
     /// What it never sees, sorted by name.
     pub held_out: Vec<Piece>,
+    /// What its reader should know: what was passed over, and what is not as it seems. One line each.
+    pub remarks: Vec<String>,
 }
 
 /// Why there is no corpus.
@@ -38,12 +41,26 @@ pub enum CorpusError {
     #[error("{}", .0.join("\n"))]
     Files(Vec<String>),
     /// No piece is long enough for a window.
-    #[error("{path}: no piece has more than {length} notes, so there is no window to train on")]
+    #[error(
+        "{path}: no piece{which} has more than {length} notes that can be used, so there is no window to {purpose} on"
+    )]
     Empty {
         /// `data.midi`.
         path: String,
         /// Notes of a window.
         length: usize,
+        /// What windows are for: `train` or `evaluate`.
+        purpose: &'static str,
+        /// Which pieces count, after the word; empty if all do.
+        which: &'static str,
+    },
+    /// Nothing is left to train on.
+    #[error("{path}: data.holdout holds all {pieces} pieces out, so there is none to train on")]
+    AllHeldOut {
+        /// `data.midi`.
+        path: String,
+        /// How many there are.
+        pieces: usize,
     },
     /// A `data.holdout` pattern that no piece has.
     #[error("data.holdout: {0:?} matches no piece (see bachdist data inspect for their names)")]
@@ -70,40 +87,121 @@ pub struct Content {
     pub classes: Vec<u8>,
     /// Notes that have no class, each with its number (from 0) and pitch.
     pub problems: Vec<String>,
+    /// Notes outside the range that were dropped or moved.
+    pub outside: usize,
+    /// What its reader should know.
+    pub remarks: Vec<String>,
+}
+
+/// What training needs of a readable file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Classes {
+    /// Classes of the notes used.
+    pub classes: Vec<u8>,
+    /// Whether they are keys of a drum track.
+    pub are_drums: bool,
+    /// Notes outside the range, which `data.out_of_range` drops or moves.
+    pub outside: usize,
+}
+
+/// What was found in a folder.
+#[derive(Debug, Clone)]
+pub struct Survey<T> {
+    /// Each file of music, sorted by name.
+    pub files: Vec<FileSurvey<T>>,
+    /// What else there was.
+    pub passed_over: PassedOver,
+    /// What the reader should know of names and links.
+    pub remarks: Vec<String>,
 }
 
 impl Corpus {
     /// Reads everything under `data.midi`, to train on windows of so many notes. All that is wrong is reported
     /// together.
     pub fn load(data: &Data, length: usize) -> Result<Corpus, CorpusError> {
-        let sources = files::list(&data.midi)?;
-        let read = in_parallel(cores(), &sources, |source| read_classes(source, data));
-        Corpus::new(sources, read, data, length)
+        let corpus = Corpus::read(data)?;
+        corpus.require_windows(data, length)?;
+        Ok(corpus)
+    }
+
+    /// Reads everything under `data.midi`, whatever it is to be used for.
+    pub fn read(data: &Data) -> Result<Corpus, CorpusError> {
+        let listing = files::list(&data.midi)?;
+        let read = in_parallel(cores(), &listing.sources, |source| read_classes(source, data));
+        Corpus::new(listing, read, data)
     }
 
     /// The corpus of these files, of each of which this was read.
     pub fn new(
-        sources: Vec<Source>,
-        read: Vec<Result<Vec<u8>, String>>,
+        listing: Listing,
+        read: Vec<Result<Classes, String>>,
         data: &Data,
-        length: usize,
     ) -> Result<Corpus, CorpusError> {
-        let mut wrong = Vec::new();
-        let mut pieces = Vec::new();
+        let Listing { sources, passed_over, mut remarks } = listing;
+        let (mut wrong, mut pieces) = (Vec::new(), Vec::new());
+        let (mut drums, mut beyond, mut outside_in_all) = (Vec::new(), Vec::new(), 0);
         for (Source { name, .. }, read) in sources.into_iter().zip(read) {
             match read {
-                Ok(classes) => pieces.push(Piece { name, classes }),
+                Ok(Classes { classes, are_drums, outside }) => {
+                    if outside > 0 {
+                        beyond.push(name.clone());
+                        outside_in_all += outside;
+                    }
+                    if are_drums {
+                        drums.push(name.clone());
+                    }
+                    pieces.push(Piece { name, classes });
+                }
                 Err(lines) => wrong.push(lines),
             }
         }
         if !wrong.is_empty() {
             return Err(CorpusError::Files(shortened(&wrong)));
         }
-        let corpus = split(pieces, &data.holdout)?;
-        if super::windows::Windows::new(&corpus.training, length).is_empty() {
-            return Err(CorpusError::Empty { path: data.midi.clone(), length });
+        if !passed_over.is_empty() {
+            remarks.insert(0, passed_over.to_string());
         }
-        Ok(corpus)
+        if !drums.is_empty() {
+            remarks.push(format!(
+                "drums are taken for a melody in {}: it is the first track with notes",
+                named(&drums)
+            ));
+        }
+        if outside_in_all > 0 {
+            let what = match data.out_of_range {
+                OutOfRange::Transpose => "moves by octaves",
+                OutOfRange::Drop | OutOfRange::Refuse => "leaves out",
+            };
+            remarks.push(format!(
+                "data.out_of_range {what} notes outside {FIRST_PITCH}..={CLASSES}: {outside_in_all}, of {}",
+                named(&beyond)
+            ));
+        }
+        let (held_out, training) = split(pieces, &data.holdout)?;
+        Ok(Corpus { training, held_out, remarks })
+    }
+
+    /// An error unless there is a window of so many notes to train on.
+    pub fn require_windows(&self, data: &Data, length: usize) -> Result<(), CorpusError> {
+        let path = data.midi.clone();
+        if self.training.is_empty() {
+            return Err(CorpusError::AllHeldOut { path, pieces: self.held_out.len() });
+        }
+        if self.training.iter().all(|piece| windows_of(piece.classes.len(), length) == 0) {
+            let which = if self.held_out.is_empty() { "" } else { " that is not held out" };
+            return Err(CorpusError::Empty { path, length, purpose: "train", which });
+        }
+        Ok(())
+    }
+}
+
+/// Some names, and how many more there are.
+pub fn named<T: AsRef<str>>(names: &[T]) -> String {
+    const MOST: usize = 3;
+    let shown: Vec<&str> = names.iter().take(MOST).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(MOST) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -121,14 +219,15 @@ fn shortened(wrong: &[String]) -> Vec<String> {
     shown
 }
 
-fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<Corpus, CorpusError> {
+/// The pieces that a pattern names, and the others.
+fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<(Vec<Piece>, Vec<Piece>), CorpusError> {
     let mut matched = vec![false; holdout.len()];
     let matchers: Vec<_> = holdout
         .iter()
         .map(|pattern| globset::Glob::new(pattern).map(|glob| glob.compile_matcher()))
         .collect::<Result<_, _>>()
         .map_err(|error| CorpusError::Holdout(error.to_string()))?;
-    let (held_out, training) = pieces.into_iter().partition(|piece| {
+    let parts = pieces.into_iter().partition(|piece| {
         let stem = piece.name.rsplit_once('.').map_or(piece.name.as_str(), |(stem, _)| stem);
         let mut found = false;
         for (matcher, matched) in matchers.iter().zip(&mut matched) {
@@ -140,33 +239,32 @@ fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<Corpus, CorpusError> 
     });
     match matched.iter().position(|&matched| !matched) {
         Some(index) => Err(CorpusError::Holdout(holdout[index].clone())),
-        None => Ok(Corpus { training, held_out }),
+        None => Ok(parts),
     }
 }
 
 /// Reads every file under `data.midi`, sorted by name, and keeps of each what `keep` makes of it.
-pub fn survey<T: Send>(
-    data: &Data,
-    keep: impl Fn(Content) -> T + Sync,
-) -> Result<Vec<FileSurvey<T>>, CorpusError> {
+pub fn survey<T: Send>(data: &Data, keep: impl Fn(Content) -> T + Sync) -> Result<Survey<T>, CorpusError> {
     let mut files = Vec::new();
-    survey_each(data, keep, |file| -> Result<(), CorpusError> {
+    let (passed_over, remarks) = survey_each(data, keep, |file| -> Result<(), CorpusError> {
         files.push(file);
         Ok(())
     })?;
-    Ok(files)
+    Ok(Survey { files, passed_over, remarks })
 }
 
-/// The same, but each goes to `each` as soon as it and all before it are read, so that few are in memory at once.
+/// The same, but each file goes to `each` as soon as it and all before it are read, so that few are in memory at once.
+/// Gives back what else there was, and what the reader should know of names and links.
 pub fn survey_each<T: Send, E: From<CorpusError>>(
     data: &Data,
     keep: impl Fn(Content) -> T + Sync,
     mut each: impl FnMut(FileSurvey<T>) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<(PassedOver, Vec<String>), E> {
     /// Files that a thread reads before they are handed on: some are longer than others.
     const FILES_A_THREAD: usize = 64;
-    let read = |source: &Source| source.read().map(|instruments| keep(encode(instruments, data)));
-    let mut sources = files::list(&data.midi)?.into_iter().peekable();
+    let read = |source: &Source| source.read().map(|music| keep(encode(music, data)));
+    let Listing { sources, passed_over, remarks } = files::list(&data.midi)?;
+    let mut sources = sources.into_iter().peekable();
     while sources.peek().is_some() {
         let sources: Vec<Source> = sources.by_ref().take(FILES_A_THREAD * cores()).collect();
         let kept = in_parallel(cores(), &sources, read);
@@ -174,24 +272,29 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
             each(FileSurvey { name, bytes, content })?;
         }
     }
-    Ok(())
+    Ok((passed_over, remarks))
 }
 
 /// A file's classes alone, or what is wrong with it: as many lines as are ever shown, and one that is not.
-pub fn read_classes(source: &Source, data: &Data) -> Result<Vec<u8>, String> {
+pub fn read_classes(source: &Source, data: &Data) -> Result<Classes, String> {
     let line = |reason: &String| format!("{}: {reason}", source.name);
-    let instruments = source.read().map_err(|reason| line(&reason))?;
-    let Content { classes, problems, .. } = encode(instruments, data);
+    let music = source.read().map_err(|reason| line(&reason))?;
+    let Content { instruments, classes, problems, outside, .. } = encode(music, data);
     if problems.is_empty() {
-        return Ok(classes);
+        return Ok(Classes { classes, are_drums: are_drums(&instruments), outside });
     }
     Err(problems.iter().take(SHOWN + 1).map(line).collect::<Vec<_>>().join("\n"))
 }
 
 /// The first instrument's notes as classes.
-fn encode(instruments: Vec<Instrument>, data: &Data) -> Content {
+fn encode(music: Music, data: &Data) -> Content {
+    let Music { instruments, mut remarks } = music;
+    if are_drums(&instruments) {
+        remarks.push("its first instrument is a drum track, whose keys are no melody".into());
+    }
     let mut classes = Vec::new();
     let mut problems = Vec::new();
+    let mut outside = 0;
     let notes = first_voice(&instruments);
     for (number, note) in notes.iter().enumerate() {
         if classes.len() + problems.len() == data.max_notes {
@@ -199,8 +302,11 @@ fn encode(instruments: Vec<Instrument>, data: &Data) -> Content {
         }
         match (class_of(note.pitch), data.out_of_range) {
             (Some(class), _) => classes.push(class),
-            (None, OutOfRange::Drop) => {}
-            (None, OutOfRange::Transpose) => classes.push(transposed(note.pitch)),
+            (None, OutOfRange::Drop) => outside += 1,
+            (None, OutOfRange::Transpose) => {
+                outside += 1;
+                classes.push(transposed(note.pitch));
+            }
             (None, OutOfRange::Refuse) => problems.push(format!(
                 "note {number}: pitch {} is outside {FIRST_PITCH}..={} (data.out_of_range = \"drop\" or \
                  \"transpose\" accepts it)",
@@ -208,7 +314,12 @@ fn encode(instruments: Vec<Instrument>, data: &Data) -> Content {
             )),
         }
     }
-    Content { instruments, classes, problems }
+    Content { instruments, classes, problems, outside, remarks }
+}
+
+/// Whether what is learnt from are the keys of drums.
+fn are_drums(instruments: &[Instrument]) -> bool {
+    instruments.first().is_some_and(|instrument| instrument.is_drum)
 }
 
 /// The class of a pitch moved by octaves to the nearest that has one.
@@ -240,7 +351,8 @@ mod tests {
     }
 
     fn encoded(pitches: &[u8], out_of_range: OutOfRange, max_notes: usize) -> Content {
-        encode(vec![instrument(pitches)], &Data { out_of_range, max_notes, ..Data::default() })
+        let music = Music { instruments: vec![instrument(pitches)], remarks: Vec::new() };
+        encode(music, &Data { out_of_range, max_notes, ..Data::default() })
     }
 
     #[test]
@@ -250,7 +362,8 @@ mod tests {
         assert_eq!(refused.classes, [0, 78]);
         assert_eq!(refused.problems.len(), 3);
         assert!(refused.problems[1].starts_with("note 3: pitch 80 is outside 1..=79"));
-        assert_eq!(encoded(&pitches, OutOfRange::Drop, 10).classes, [0, 78]);
+        let dropped = encoded(&pitches, OutOfRange::Drop, 10);
+        assert_eq!((&dropped.classes[..], dropped.outside), (&[0, 78][..], 3));
         assert_eq!(encoded(&pitches, OutOfRange::Transpose, 10).classes, [11, 0, 78, 67, 78]);
     }
 
@@ -287,10 +400,10 @@ mod tests {
         let piece = |name: &str| Piece { name: name.into(), classes: vec![] };
         let pieces = || vec![piece("cs1-1pre.mid"), piece("cs6-1pre.mid"), piece("cs6-2all.mid")];
         let names = |pieces: &[Piece]| pieces.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
-        let corpus = split(pieces(), &["cs6-*".into()]).unwrap();
-        assert_eq!(names(&corpus.training), ["cs1-1pre.mid"]);
-        assert_eq!(names(&corpus.held_out), ["cs6-1pre.mid", "cs6-2all.mid"]);
-        assert_eq!(split(pieces(), &["cs1-1pre".into()]).unwrap().held_out.len(), 1);
+        let (held_out, training) = split(pieces(), &["cs6-*".into()]).unwrap();
+        assert_eq!(names(&training), ["cs1-1pre.mid"]);
+        assert_eq!(names(&held_out), ["cs6-1pre.mid", "cs6-2all.mid"]);
+        assert_eq!(split(pieces(), &["cs1-1pre".into()]).unwrap().0.len(), 1);
         assert!(matches!(split(pieces(), &["cs7-*".into()]), Err(CorpusError::Holdout(p)) if p == "cs7-*"));
     }
 
@@ -302,7 +415,8 @@ mod tests {
         std::fs::write(folder.path().join("a.txt"), PRELUDE.1).unwrap();
         std::fs::write(folder.path().join("README.txt"), "not music").unwrap();
         let data = Data { midi: folder.path().display().to_string(), ..Data::default() };
-        let files = survey(&data, |content| content).unwrap();
+        let Survey { files, passed_over, .. } = survey(&data, |content| content).unwrap();
+        assert_eq!(passed_over.to_string(), "passed over 1 file: 1 text without a score (README.txt)");
         let found: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.content.is_ok())).collect();
         assert_eq!(found, [("a.txt", true), ("b/x.mid", false)]);
         assert!(Corpus::load(&data, 20).unwrap_err().to_string().starts_with("b/x.mid: "));

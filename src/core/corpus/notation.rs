@@ -40,6 +40,16 @@ pub struct Score {
     pub notes: Vec<Note>,
 }
 
+/// Whether a text begins like a score, right or wrong: with two of the three header lines that every score has. One may
+/// be forgotten or misspelled, which [`parse`] says.
+pub fn is_score(text: &str) -> bool {
+    let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(without_comment);
+    let header = lines.take_while(|line| header::is_header(line));
+    let names = header.filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+    let found: std::collections::HashSet<String> = names.collect();
+    header::REQUIRED.iter().filter(|name| found.contains(**name)).count() >= 2
+}
+
 /// Reads a piece.
 ///
 /// # Errors

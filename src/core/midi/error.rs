@@ -20,8 +20,8 @@ pub enum Problem {
     /// The first four bytes are not `MThd`.
     #[error("not a MIDI file: it does not begin with MThd")]
     NotMidi,
-    /// The first four bytes are `RIFF`.
-    #[error("a RIFF file: save it as a plain MIDI file (.mid)")]
+    /// The first four bytes are `RIFF`, but what follows is sound or the like.
+    #[error("a RIFF file without MIDI in it")]
     Riff,
     /// The header is shorter than the standard's six bytes.
     #[error("the header declares {0} bytes, and needs 6")]
@@ -65,8 +65,8 @@ pub enum Problem {
     /// A tempo event with fewer than three bytes.
     #[error("a tempo of {0} bytes, and it needs 3")]
     ShortTempo(usize),
-    /// An event at or after [`MAX_TICK`](super::MAX_TICK).
-    #[error("an event after {} ticks: the file is likely corrupt", super::MAX_TICK)]
+    /// An event whose tick does not fit into 32 bits: at the usual 480 ticks a quarter note, after 51 days.
+    #[error("an event after {} ticks: the file is likely corrupt", u32::MAX)]
     TooLong,
     /// A data byte with no message before it that it could continue.
     #[error("data byte {0:#04x} where a message should begin")]

@@ -12,7 +12,6 @@
 use midly::num::{u7, u14};
 use midly::{MidiMessage, PitchBend};
 
-use super::MAX_TICK;
 use super::cursor::Cursor;
 use super::error::{MidiError, Problem};
 
@@ -47,7 +46,7 @@ pub(super) mod meta {
 pub(super) struct Timed<'a> {
     /// Of the event's delta time, in bytes from the beginning of the file.
     pub offset: usize,
-    /// From the beginning of the track; less than [`MAX_TICK`].
+    /// From the beginning of the track.
     pub tick: u32,
     /// What happens.
     pub event: Event<'a>,
@@ -171,8 +170,7 @@ fn on_channel<'a>(status: u8, [first, second]: [u8; 2]) -> Event<'a> {
     Event::Channel { channel: status & 0x0f, message }
 }
 
-/// `tick + delta`, if that is a tick that a file may have.
+/// `tick + delta`, if 32 bits hold it.
 fn advance(tick: u32, delta: u64) -> Option<u32> {
-    let sum = u64::from(tick).checked_add(delta)?;
-    u32::try_from(sum).ok().filter(|&tick| tick < MAX_TICK)
+    u32::try_from(u64::from(tick).checked_add(delta)?).ok()
 }

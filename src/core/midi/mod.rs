@@ -19,8 +19,9 @@ pub use read::read;
 pub use tempo::TempoChange;
 pub use write::write;
 
-/// The first tick that no event may have. pretty_midi takes a file with a later event for a corrupt one;
-/// at the usual 480 ticks a quarter note and 120 quarter notes a minute, this is 2.9 hours.
+/// The first tick at which pretty_midi takes a file for a corrupt one: 2.9 hours at the usual 480 ticks a quarter note
+/// and 120 quarter notes a minute, but 2.5 minutes at 32,767 ticks. Such files are read here all the same, and none
+/// are written.
 pub const MAX_TICK: u32 = 10_000_000;
 
 /// One note: what sounds, how hard it is struck, and from when to when.
@@ -61,6 +62,8 @@ pub struct Song {
     pub end: f64,
     /// Of the first track, from 0 seconds on.
     pub tempo_changes: Vec<TempoChange>,
+    /// Why pretty_midi does not read this file, if that is so.
+    pub refused_by_pretty_midi: Option<&'static str>,
 }
 
 /// The notes of the first instrument, the one that is learnt from; none if there is no instrument.

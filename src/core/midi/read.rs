@@ -22,7 +22,7 @@ use super::error::{MidiError, Problem};
 use super::events::{Event, Events, Timed, meta};
 use super::open_notes::{OpenNotes, Started};
 use super::tempo::TempoMap;
-use super::{Instrument, Note, Song};
+use super::{Instrument, MAX_TICK, Note, Song};
 
 /// Bytes of names that any file may have in its instruments, and how many more for each of its own bytes.
 /// A track's name is copied into each of its instruments, up to 2048: without a limit, a hostile file of
@@ -45,7 +45,16 @@ pub fn read(bytes: &[u8]) -> Result<Song, MidiError> {
         is_first = false;
     }
     match resolution {
-        Some(resolution) => Ok(reader.song(resolution)),
+        Some(resolution) => {
+            let refused_by_pretty_midi = if chunks.is_riff {
+                Some("it is wrapped in RIFF")
+            } else if reader.last_tick >= MAX_TICK {
+                Some("it has events after 10,000,000 ticks")
+            } else {
+                None
+            };
+            Ok(Song { refused_by_pretty_midi, ..reader.song(resolution) })
+        }
         None if reader.instruments.is_empty() => Ok(Song::default()),
         None => Err(Problem::Smpte.at(DIVISION_OFFSET)),
     }
@@ -57,6 +66,8 @@ struct Reader {
     tempo: TempoMap,
     /// The tick of the last event that pretty_midi's `get_end_time` counts.
     end: u32,
+    /// The tick of the last event of any kind.
+    last_tick: u32,
     name_bytes_left: usize,
     open: OpenNotes,
     /// Of this track, by channel times 128 plus program: index into `instruments`.
@@ -84,6 +95,7 @@ impl Reader {
             instruments: Vec::new(),
             tempo: TempoMap::new(resolution),
             end: 0,
+            last_tick: 0,
             name_bytes_left: file_length.saturating_mul(NAME_BYTES_PER_BYTE).saturating_add(NAME_BYTES),
             open: OpenNotes::new(),
             instrument_of: vec![None; 16 * 128],
@@ -96,6 +108,7 @@ impl Reader {
         let mut events = Events::new(bytes);
         self.tempo.rewind();
         while let Some(timed) = events.next()? {
+            self.last_tick = self.last_tick.max(timed.tick);
             match timed.event {
                 Event::Channel { channel, message } => {
                     self.message(&mut track, channel, message, timed.tick);
@@ -192,7 +205,8 @@ impl Reader {
     fn song(mut self, resolution: u16) -> Song {
         self.tempo.rewind();
         let end = self.tempo.time(self.end.max(self.tempo.last_change()));
-        Song { instruments: self.instruments, resolution, end, tempo_changes: self.tempo.changes() }
+        let (instruments, tempo_changes) = (self.instruments, self.tempo.changes());
+        Song { instruments, resolution, end, tempo_changes, refused_by_pretty_midi: None }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The notes that a piece begins from: a window of the training music, or the end of a file.
 
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Result;
@@ -7,9 +8,8 @@ use anyhow::Result;
 use super::Arguments;
 use crate::checkpoint::{Checkpoint, Training};
 use crate::corpus::windows::Windows;
-use crate::corpus::{class_of, files};
+use crate::corpus::{CLASSES, FIRST_PITCH, class_of, files};
 use crate::failure::{Code, Failure};
-use crate::midi::first_voice;
 use crate::random::Stream;
 
 /// `--start`.
@@ -112,18 +112,39 @@ impl Source {
     }
 }
 
-fn primer(path: &std::path::Path, sequence_length: usize) -> Result<Begin> {
+/// The last notes of a file's first instrument that is no drum track: the keys of drums are no melody.
+fn primer(path: &Path, sequence_length: usize) -> Result<Begin> {
     let fail = |reason: String| Failure::new(Code::Data, format!("{}: {reason}", path.display()));
-    let instruments = files::read(path).map_err(fail)?;
-    let notes = first_voice(&instruments);
+    let instruments = files::read(path).map_err(fail)?.instruments;
+    let Some(number) = instruments.iter().position(|instrument| !instrument.is_drum) else {
+        let reason = if instruments.is_empty() { "it has no note" } else { "all its notes are drums" };
+        return Err(
+            fail(format!("{reason}, and a primer needs at least {sequence_length} of a melody")).into()
+        );
+    };
+    let notes = &instruments[number].notes;
     let Some(first) = notes.len().checked_sub(sequence_length) else {
-        let found = notes.len();
-        let reason =
-            format!("its first instrument has {found} notes, and a primer needs at least {sequence_length}");
+        let (which, found) = (number + 1, notes.len());
+        let reason = format!(
+            "its first melody, instrument {which}, has {found} notes, and a primer needs at least {sequence_length}"
+        );
         return Err(fail(reason).into());
     };
-    let classes: Option<Vec<u8>> = notes[first..].iter().map(|note| class_of(note.pitch)).collect();
-    let classes = classes.ok_or_else(|| fail("one of its last notes has a pitch outside 1..=79".into()))?;
-    let description = format!("the last {sequence_length} notes of {}", path.display());
+    let outside: Vec<String> = (first..notes.len())
+        .filter(|&note| class_of(notes[note].pitch).is_none())
+        .map(|note| format!("note {note}: pitch {} is outside {FIRST_PITCH}..={CLASSES}", notes[note].pitch))
+        .collect();
+    if let [shown, more @ ..] = &outside[..] {
+        let more = if more.is_empty() {
+            String::new()
+        } else {
+            format!(", and {} more of its last notes", more.len())
+        };
+        let hint = format!("transpose it, or cut it to end with {sequence_length} notes inside");
+        return Err(fail(format!("{shown}{more}; {hint}")).into());
+    }
+    let classes = notes[first..].iter().filter_map(|note| class_of(note.pitch)).collect();
+    let without_drums = if number == 0 { "" } else { ", drums left out" };
+    let description = format!("the last {sequence_length} notes of {}{without_drums}", path.display());
     Ok(Begin { classes, window: None, description })
 }

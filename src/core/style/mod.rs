@@ -23,7 +23,7 @@ use loops::Loop;
 use stretches::{Stretch, cut, distances_of, distances_within, draw, length};
 
 /// Shorter samples have no statistics to speak of.
-const SHORTEST: usize = 16;
+pub const SHORTEST: usize = 16;
 
 /// Samples beside a corpus.
 #[derive(Debug, Clone, PartialEq, Serialize)]

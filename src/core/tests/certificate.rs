@@ -29,7 +29,7 @@ fn classes(piece: &Value) -> Vec<u8> {
 /// What the built-in checkpoint was trained on.
 fn prelude() -> Vec<u8> {
     let data = Data { midi: "embedded".into(), ..Config::default().data };
-    survey(&data, |content| content.classes).unwrap().remove(0).content.unwrap()
+    survey(&data, |content| content.classes).unwrap().files.remove(0).content.unwrap()
 }
 
 /// By search: the longest stretch of a melody that the music has, after each was made what `by` makes of it.

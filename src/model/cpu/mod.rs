@@ -128,19 +128,26 @@ impl Network {
         dropout: &Dropout,
         gradient: &mut [f32],
     ) -> Vec<EpochSums> {
-        let of_group = |memory: &mut Memory, lanes: &[LaneBatch], gradient: &mut [f32]| {
-            memory.begin(self.architecture, lanes, Some(dropout));
-            self.forward(lanes, memory);
-            let sums = memory.head.score(lanes);
-            self.backward(lanes, memory, gradient);
-            sums
+        let of_group = |lanes: &[LaneBatch], gradient: &mut [f32]| {
+            // Padding alone leaves zeros, and takes no memory for it.
+            if lanes.iter().all(|lane| lane.windows == 0) {
+                gradient.fill(0.0);
+                return vec![EpochSums::default(); lanes.len()];
+            }
+            self.with_memory(lanes, |memory| {
+                memory.begin(self.architecture, lanes, Some(dropout));
+                self.forward(lanes, memory);
+                let sums = memory.head.score(lanes);
+                self.backward(lanes, memory, gradient);
+                sums
+            })
         };
         if let [lanes] = self.groups(lanes)[..] {
-            return self.with_memory(lanes, |memory| of_group(memory, lanes, gradient));
+            return of_group(lanes, gradient);
         }
         let groups = in_parallel(threads(), self.groups(lanes), |lanes| {
             let mut gradient = vec![0.0; self.architecture.len()];
-            (self.with_memory(lanes, |memory| of_group(memory, lanes, &mut gradient)), gradient)
+            (of_group(lanes, &mut gradient), gradient)
         });
         let mut tree = TreeSum::default();
         let mut sums = Vec::new();
@@ -155,6 +162,9 @@ impl Network {
     /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
     pub fn predict(&mut self, lanes: &[LaneBatch]) -> Vec<f32> {
         let predictions = in_parallel(threads(), self.groups(lanes), |lanes| {
+            if lanes.iter().all(|lane| lane.windows == 0) {
+                return Vec::new();
+            }
             self.with_memory(lanes, |memory| {
                 memory.begin(self.architecture, lanes, None);
                 self.forward(lanes, memory);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use bachdist_core::config::Objective;
 use bachdist_core::corpus::CLASSES;
 use bachdist_core::corpus::audit::Seen;
-use bachdist_core::corpus::batches::Batch;
+use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::order::Order;
 use bachdist_core::corpus::windows::{Window, Windows};
 use bachdist_core::fault;
@@ -63,7 +63,8 @@ impl<'a> Trainer<'a> {
         let lane = |lane: usize| {
             let rows = self.rows(batch, lane);
             let of_lane: Vec<_> = rows.map(|row| windows.get(batch.first + row as u64)).collect();
-            self.pad(lane, windows.length(), Objective::Last, &of_lane)
+            let batches = Batches { windows: windows.len(), ..self.batches };
+            self.pad(batches, lane, windows.length(), Objective::Last, &of_lane)
         };
         self.own_lanes().map(lane).collect()
     }
@@ -93,7 +94,7 @@ impl<'a> Trainer<'a> {
             let random = |window: &Window<'_>| random.of(window.piece as u64).bits(window.at as u64);
             let transposed = windows.iter().map(|w| w.transposed(train.transpose, CLASSES, random(w)));
             let windows: Vec<_> = transposed.collect();
-            self.pad(lane, self.windows.length(), train.objective, &windows)
+            self.pad(self.batches, lane, self.windows.length(), train.objective, &windows)
         };
         self.own_lanes().zip(lanes).map(lane).collect()
     }
@@ -109,7 +110,14 @@ impl<'a> Trainer<'a> {
         (windows, seen)
     }
 
-    fn pad(&self, lane: usize, length: usize, objective: Objective, windows: &[Window<'_>]) -> LaneBatch {
-        LaneBatch::new(self.batches.rows(lane).start, self.batches.padded_rows(), length, objective, windows)
+    fn pad(
+        &self,
+        batches: Batches,
+        lane: usize,
+        length: usize,
+        objective: Objective,
+        windows: &[Window<'_>],
+    ) -> LaneBatch {
+        LaneBatch::new(batches.rows(lane).start, batches.padded_rows(), length, objective, windows)
     }
 }

@@ -6,6 +6,9 @@ use std::str::FromStr;
 /// Every header line there is.
 pub(super) const NAMES: [&str; 7] = ["title", "composer", "key", "meter", "unit", "tempo", "program"];
 
+/// Those that every score has.
+pub(super) const REQUIRED: [&str; 3] = ["meter", "unit", "tempo"];
+
 /// No more units than this in one bar: a bar is something that a person types, and the limit bounds what a
 /// few characters like `(C4)9999` can unfold to.
 const MOST_UNITS: u32 = 1024;

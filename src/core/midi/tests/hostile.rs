@@ -106,7 +106,7 @@ fn errors_name_the_place_and_the_problem() {
             Problem::EventOverrun { needed: 0x0fff_ffff, left: 0 },
         ),
         ("endless delta", file(&[vec![0xff; 100]]), 122, Problem::EventOverrun { needed: 1, left: 0 }),
-        ("a billion ticks", file(&[[long_delta.clone(), long_delta].concat()]), 22, Problem::TooLong),
+        ("more ticks than 32 bits hold", file(&[long_delta.repeat(17)]), 134, Problem::TooLong),
         ("short tempo", file(&[track(&[(0, &meta(0x51, &[1, 2]))])]), 22, Problem::ShortTempo(2)),
         (
             "event after its track",

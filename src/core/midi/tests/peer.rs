@@ -62,6 +62,7 @@ fn compare(files: &[Vec<u8>]) -> Option<(usize, usize, usize)> {
             // Film frames without a note: time runs backwards there, and only "no notes" has a meaning.
             assert_eq!((theirs["instruments"].clone(), song), (json!([]), Song::default()));
         } else {
+            assert_eq!(song.refused_by_pretty_midi, None, "file {index}: {bytes:x?}");
             let ours = describe(&song);
             assert_eq!(ours, theirs, "file {index}: {bytes:x?}");
         }

@@ -161,7 +161,6 @@ fn rule_9_what_is_refused() {
     assert_eq!(problem(&with_division(0)), Problem::ZeroDivision);
     assert_eq!(problem(&with_division(0xe728)), Problem::Smpte);
     assert_eq!(problem(&file(&[track(&[(0, &[0x90, 60, 128])])])), Problem::DataByte(128));
-    assert_eq!(problem(b"RIFF\x10\0\0\0RMID"), Problem::Riff);
     let whole = file(&[one_note(60)]);
     assert!(matches!(problem(&whole[..whole.len() - 1]), Problem::Truncated { needed: 9, left: 8 }));
     let zero_tempo = track(&[(0, &tempo(0))]);
@@ -170,11 +169,36 @@ fn rule_9_what_is_refused() {
 }
 
 #[test]
-fn rule_9_the_last_tick_is_below_ten_million() {
+fn rule_9_ticks_from_ten_million_on_are_read_here_alone() {
     let with_end = |tick| file(&[track(&[(0, &on(0, 60, 1)), (tick, &off(0, 60))])]);
-    assert!(read(&with_end(9_999_999)).is_ok());
-    let error = read(&with_end(10_000_000)).unwrap_err();
-    assert_eq!((error.offset, error.problem), (26, Problem::TooLong));
+    assert_eq!(read(&with_end(9_999_999)).unwrap().refused_by_pretty_midi, None);
+    // The file is read all the same, and says so.
+    let song = read(&with_end(10_000_000)).unwrap();
+    assert_eq!(song.refused_by_pretty_midi, Some("it has events after 10,000,000 ticks"));
+    let seconds = 10_000_000.0 / 960.0;
+    assert!((song.instruments[0].notes[0].end - seconds).abs() < 1e-6, "{song:?}");
+    // So does one whose last event is no note.
+    let text = track(&[(0, &on(0, 60, 1)), (5, &off(0, 60)), (10_000_000, &meta(0x2f, b""))]);
+    assert!(read(&file(&[text])).unwrap().refused_by_pretty_midi.is_some());
+}
+
+#[test]
+fn rule_9_a_file_wrapped_in_riff_is_read_and_says_so() {
+    let whole = file(&[one_note(60)]);
+    let chunk = |name: &[u8; 4], body: &[u8]| {
+        let padding = vec![0; body.len() % 2];
+        [name, &(body.len() as u32).to_le_bytes()[..], body, &padding].concat()
+    };
+    let body =
+        [b"RMID", &chunk(b"INFO", b"odd")[..], &chunk(b"data", &whole), &chunk(b"DISP", b"x")].concat();
+    let song = read(&chunk(b"RIFF", &body)).unwrap();
+    assert_eq!(song.refused_by_pretty_midi, Some("it is wrapped in RIFF"));
+    assert_eq!(song.instruments, read(&whole).unwrap().instruments);
+    // Sound, no data chunk, and a data chunk that is cut short.
+    assert_eq!(problem(b"RIFF\x10\0\0\0WAVEfmt "), Problem::Riff);
+    let without = chunk(b"RIFF", &[b"RMID", &chunk(b"INFO", b"x")[..]].concat());
+    assert!(matches!(problem(&without), Problem::Truncated { .. }));
+    assert!(matches!(problem(&chunk(b"RIFF", &body)[..60]), Problem::Truncated { .. }));
 }
 
 #[test]
