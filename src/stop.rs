@@ -45,7 +45,9 @@ impl StopFlag {
             }
         })?;
         let held_back: SigSet =
-            [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+            [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+                .into_iter()
+                .collect();
         held_back.thread_unblock()?;
         Ok(StopFlag(requested))
     }
@@ -59,6 +61,7 @@ impl StopFlag {
 /// Whether this process was started with a signal ignored.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let mask =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

@@ -252,9 +252,14 @@ fn a_slurm_step_without_pmix() {
         assert!(!step("4", "0", arguments).ok().stdout.is_empty(), "{arguments}");
         assert_eq!(step("4", "3", arguments).ok().stdout, "", "{arguments}");
     }
-    for arguments in ["train tiny.toml", "bench --rounds 1", "replay run/x", "eval --cross-validate tiny.toml"] {
+    for arguments in
+        ["train tiny.toml", "bench --rounds 1", "replay run/x", "eval --cross-validate tiny.toml"]
+    {
         let refused = step("4", "0", arguments).with_code(2);
-        assert!(refused.error().contains("srun --mpi=pmix") && refused.error().contains("mpirun"), "{arguments}");
+        assert!(
+            refused.error().contains("srun --mpi=pmix") && refused.error().contains("mpirun"),
+            "{arguments}"
+        );
         assert_eq!(step("4", "3", arguments).with_code(2).stderr, "", "{arguments}");
     }
     // A mistake comes before the launcher's.

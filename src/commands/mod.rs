@@ -24,7 +24,9 @@ use crate::stop::StopFlag;
 pub fn dispatch(command: &Command, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
     match command {
         Command::Train(arguments) => return train::run(arguments, comm, stop),
-        Command::Eval(arguments) if command.uses_ranks() => return cross_validate::run(arguments, comm, stop),
+        Command::Eval(arguments) if command.uses_ranks() => {
+            return cross_validate::run(arguments, comm, stop);
+        }
         Command::Bench(arguments) => return bench::run(arguments, comm),
         Command::Replay(arguments) => return replay::run(arguments, comm),
         Command::Eval(arguments) => eval::run(arguments),
