@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
+use signal_hook::flag::register;
 
 use crate::environment;
 use crate::print::tell;
@@ -62,7 +63,7 @@ enum Action {
 enum Target {
     /// This rank.
     Rank,
-    /// The launcher, which started it.
+    /// The launcher, which started it. What mpirun hands on is waited for, so that it arrives at this point of the run.
     Launcher,
     /// The launcher and all ranks that it started on this host, at once.
     All,
@@ -125,9 +126,18 @@ impl Target {
                 launcher.into_iter().chain(others).chain([getpid()]).collect()
             }
         };
+        // mpirun hands these on to all its ranks, when it comes to it.
+        let comes_back = self == Target::Launcher && [Signal::USR1, Signal::USR2].contains(&signal);
+        let arrived = Arc::new(AtomicBool::new(!comes_back));
+        if comes_back {
+            register(signal.as_raw(), arrived.clone()).expect("a signal that can be caught");
+        }
         for pid in targets {
             // Gone already is as good.
             let _ = kill_process(pid, signal);
+        }
+        while !arrived.load(Ordering::Relaxed) {
+            std::thread::yield_now();
         }
         if signal == Signal::STOP {
             halt();
