@@ -432,22 +432,16 @@ fn explain_line(error: &(dyn Error + 'static), settings: &Settings) -> (Kind, St
     }
     let reason = innermost(error);
     // As the C libraries of Linux say that there is none, not that nobody knows at the moment.
-    if ["Name or service not known", "No address associated with hostname", "Name does not resolve"]
-        .iter()
-        .any(|says| reason.contains(says))
-    {
-        return (
-            Kind::NotS3,
-            format!("there is no host of the name in {server}: {reason} (check {address})"),
-        );
-    }
+    let no_host =
+        ["Name or service not known", "No address associated with hostname", "Name does not resolve"];
+    let kind = if no_host.iter().any(|says| reason.contains(says)) { Kind::NotS3 } else { Kind::Unreachable };
     let refused = find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
     let reason = if refused { "connection refused".to_owned() } else { reason };
     let check = match settings.endpoint {
         Some(_) => format!("{address}, and that the server runs"),
         None => "the network, AWS_REGION, and AWS_ENDPOINT_URL for servers other than Amazon's".to_owned(),
     };
-    (Kind::Unreachable, format!("cannot reach {server}: {reason} (check {check})"))
+    (kind, format!("cannot reach {server}: {reason} (check {check})"))
 }
 
 fn no_tls(settings: &Settings) -> String {
