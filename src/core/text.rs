@@ -31,7 +31,12 @@ pub fn decode(bytes: &[u8]) -> Option<(String, Encoding)> {
             Err(_) => (rest.iter().map(|&byte| char::from(byte)).collect(), Encoding::Latin1),
         }
     };
-    (!text.contains('\0')).then_some((text, encoding))
+    if text.contains('\0') {
+        return None;
+    }
+    // Lines of an old Mac.
+    let text = if text.contains('\n') { text } else { text.replace('\r', "\n") };
+    Some((text, encoding))
 }
 
 /// How to read a pair of bytes of UTF-16 without a mark: of plain letters one byte of two is 0, always the same.
@@ -89,6 +94,12 @@ mod tests {
             assert_eq!(decode(bytes), None, "{bytes:x?}");
         }
         assert_eq!(decode(b""), Some((String::new(), Encoding::Utf8)));
+    }
+
+    #[test]
+    fn lines_may_end_as_they_like() {
+        assert_eq!(decode(b"a\rb\r"), Some(("a\nb\n".into(), Encoding::Utf8)));
+        assert_eq!(decode(b"a\r\nb\r\n"), Some(("a\r\nb\r\n".into(), Encoding::Utf8)));
     }
 
     #[test]
