@@ -73,7 +73,8 @@ impl Aside {
             .prefix(".bachdist-")
             .suffix(".part")
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder)?;
+            .tempfile_in(folder)
+            .map_err(without_path)?;
         write(file.as_file(), contents)?;
         Ok(Aside { file })
     }
@@ -116,6 +117,14 @@ impl Aside {
         // Some network file systems know neither links nor a rename that replaces nothing.
         error.file.persist(path)?;
         Ok(None)
+    }
+}
+
+/// The system's error alone: the hidden name that tempfile adds in words is nobody's business.
+fn without_path(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((reason, _)) => io::Error::new(error.kind(), reason),
+        None => error,
     }
 }
 
@@ -219,7 +228,7 @@ mod tests {
         assert!(full.message.starts_with("cannot write /dev/full: No space left"), "{full}");
         for (path, reason) in [("deep", "Is a directory"), ("none/a", "No such file")] {
             let error = write_whole(&at(path), |_| Ok(())).unwrap_err().message;
-            assert!(error.contains(reason), "{error}");
+            assert!(error.contains(reason) && !error.contains(".part"), "{error}");
         }
         // The longest name there is.
         write_whole(&at(&"n".repeat(255)), |_| Ok(())).unwrap();
