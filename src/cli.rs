@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bachdist_core::config::is_device;
+use bachdist_core::print::color_choice;
 use clap::{Args, Parser, Subcommand};
 
 use crate::report::Progress;
@@ -10,7 +11,7 @@ use crate::train::start::Resume;
 
 /// Trains an LSTM language model of music, one MPI rank per accelerator, and composes from it.
 #[derive(Debug, Parser)]
-#[command(name = "bachdist", version, max_term_width = 100)]
+#[command(name = "bachdist", version, max_term_width = 100, color = color_choice())]
 #[command(after_help = "Example:\n  mpirun -n 8 bachdist train configs/cello.toml")]
 pub struct Cli {
     /// What to do.

@@ -75,7 +75,7 @@ fn lines_where_only_the_output_is_a_terminal() {
 
 #[test]
 fn a_terminal_that_understands_nothing_gets_no_codes() {
-    for environment in ["TERM=dumb", "-u TERM", "NO_COLOR=1"] {
+    for environment in ["TERM=dumb", "TERM=dumb CI=true", "-u TERM", "NO_COLOR=1"] {
         for command in ["train tiny.toml", "train --help", "train", "data inspect nowhere", "replay run"] {
             let place = Place::with_tiny();
             let line = format!("env {environment} {} {command}", bachdist().display());

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write, stderr, stdout};
 
+use clap::ColorChoice;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -52,6 +53,15 @@ impl Listing {
         let comma = if members == "{}" { "" } else { "," };
         let members = members.strip_prefix('{').expect("an object");
         printed(writeln!(self.out, "]{comma}{members}").and_then(|()| self.out.flush()))
+    }
+}
+
+/// For help and mistakes in the command line: none where the terminal understands none. clap alone would color them there
+/// if CI is set.
+pub fn color_choice() -> ColorChoice {
+    match std::env::var_os("TERM") {
+        Some(term) if term != "dumb" => ColorChoice::Auto,
+        _ => ColorChoice::Never,
     }
 }
 

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use bachdist_core::failure::{code_of, line_of};
 use bachdist_core::parallel::check_threads;
-use bachdist_core::print::tell;
+use bachdist_core::print::{color_choice, tell};
 use bachdist_core::sample::{Arguments, run};
 use bachdist_core::write::outlive_size_limits;
 use clap::Parser;
 
 /// Composes music from a checkpoint.
 #[derive(Parser)]
-#[command(name = "sample", version, max_term_width = 100)]
+#[command(name = "sample", version, max_term_width = 100, color = color_choice())]
 struct Cli {
     #[command(flatten)]
     arguments: Arguments,

@@ -462,7 +462,7 @@ fn explain_tls(error: &rustls::Error, settings: &Settings) -> (Kind, String) {
                     format!("the certificate of {server} is issued by nobody in AWS_CA_BUNDLE ({bundle})")
                 }
                 None => format!(
-                    "the certificate of {server} is issued by nobody that this machine trusts (set AWS_CA_BUNDLE to a PEM                      file with the issuer's certificate)"
+                    "the certificate of {server} is issued by nobody that this machine trusts (set AWS_CA_BUNDLE to a PEM file with the issuer's certificate)"
                 ),
             },
             CertificateError::NotValidForName => {

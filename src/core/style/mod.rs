@@ -40,7 +40,7 @@ pub struct Style {
     pub histograms: Histograms,
     /// Features that are numbers.
     pub numbers: Vec<Number>,
-    /// Distances of the samples from the corpus, one entry for each feature.
+    /// Distances of the samples from the corpus, one entry for each feature; none where it has too few pieces.
     pub distances: Vec<Distance>,
     /// Samples that end in a loop.
     pub loops: Vec<SampleLoop>,
@@ -123,20 +123,18 @@ pub enum StyleError {
         /// Its notes.
         notes: usize,
     },
-    /// The corpus cannot be compared with itself.
-    #[error(
-        "the corpus has {pieces} pieces of {SHORTEST} notes or more; to compare them with one another takes 3"
-    )]
-    Corpus {
-        /// How many it has.
-        pieces: usize,
-    },
+    /// There is nothing to compare with.
+    #[error("the music that they are compared with has no piece of {SHORTEST} notes or more")]
+    NoCorpus,
 }
 
-/// Compares samples, in pitches, with a corpus.
+/// Distances need so many pieces: two of one stretch each have a single distance, and no spread.
+pub const MIN_PIECES: usize = 3;
+
+/// Compares samples, in pitches, with a corpus. With fewer than [`MIN_PIECES`] pieces there are no distances.
 pub fn compare(samples: &[Vec<u8>], corpus: &[Piece]) -> Result<Style, StyleError> {
-    check(samples, corpus)?;
     let corpus: Vec<Piece> = corpus.iter().filter(|piece| piece.classes.len() >= SHORTEST).cloned().collect();
+    check(samples, &corpus)?;
     let notes = length(samples, &corpus);
     let stretches = cut(&corpus, notes);
     let own: Vec<Features> = stretches.iter().map(|stretch| Features::of(&stretch.pitches)).collect();
@@ -150,7 +148,11 @@ pub fn compare(samples: &[Vec<u8>], corpus: &[Piece]) -> Result<Style, StyleErro
         stretches: stretches.len(),
         histograms: Histograms::new(&Features::mean(&theirs), &Features::mean(&own)),
         numbers: (0..NUMBERS.len()).map(|index| number(index, &theirs, &own)).collect(),
-        distances: (0..NAMES.len()).map(distance).collect(),
+        distances: if corpus.len() < MIN_PIECES {
+            Vec::new()
+        } else {
+            (0..NAMES.len()).map(distance).collect()
+        },
         loops: loops_of(samples),
         corpus_loops: stretches.iter().filter(|stretch| loops::find(&stretch.pitches).is_some()).count(),
     })
@@ -163,9 +165,7 @@ fn check(samples: &[Vec<u8>], corpus: &[Piece]) -> Result<(), StyleError> {
     if let Some(index) = samples.iter().position(|pitches| pitches.len() < SHORTEST) {
         return Err(StyleError::Short { index, notes: samples[index].len() });
     }
-    // With two pieces of one stretch each there is a single distance, and no spread.
-    let pieces = corpus.iter().filter(|piece| piece.classes.len() >= SHORTEST).count();
-    if pieces < 3 { Err(StyleError::Corpus { pieces }) } else { Ok(()) }
+    if corpus.is_empty() { Err(StyleError::NoCorpus) } else { Ok(()) }
 }
 
 fn number(index: usize, samples: &[Features], corpus: &[Features]) -> Number {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::loops::Loop;
-use super::{Distance, Number, Style};
+use super::{Distance, MIN_PIECES, Number, SHORTEST, Style};
 
 const PITCH_CLASSES: [&str; 12] = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
 
@@ -20,10 +20,17 @@ impl Display for Style {
         self.pitch_classes(f)?;
         writeln!(f, "\n{:22}{:>10}{:>10}{:>26}", "means", "samples", "corpus", "90% of its stretches")?;
         self.numbers.iter().try_for_each(|number| number.row(f))?;
-        writeln!(f, "\ndistances, and those of as large sets of the corpus's own stretches (90%)")?;
-        writeln!(f, "{:22}{:>8}{:>18}{:>9}{:>16}", "", "KL", "its own", "overlap", "its own")?;
-        self.distances.iter().try_for_each(|distance| distance.row(f))?;
-        writeln!(f, "far: beyond what all but 5% of the corpus's own sets reach")?;
+        if self.distances.is_empty() {
+            writeln!(
+                f,
+                "\ndistances: none, because the corpus needs {MIN_PIECES} pieces of {SHORTEST} notes or more"
+            )?;
+        } else {
+            writeln!(f, "\ndistances, and those of as large sets of the corpus's own stretches (90%)")?;
+            writeln!(f, "{:22}{:>8}{:>18}{:>9}{:>16}", "", "KL", "its own", "overlap", "its own")?;
+            self.distances.iter().try_for_each(|distance| distance.row(f))?;
+            writeln!(f, "far: beyond what all but 5% of the corpus's own sets reach")?;
+        }
         self.write_loops(f)
     }
 }

@@ -69,7 +69,17 @@ fn what_cannot_be_compared_is_said() {
     assert_eq!(compare(&[], &corpus()), Err(StyleError::NoSamples));
     let short = compare(&[vec![60; 50], vec![60; 3]], &corpus());
     assert_eq!(short, Err(StyleError::Short { index: 1, notes: 3 }));
-    assert_eq!(compare(&alike(1), &corpus()[..2]), Err(StyleError::Corpus { pieces: 2 }));
+    assert_eq!(compare(&alike(1), &[]), Err(StyleError::NoCorpus));
+}
+
+#[test]
+fn of_few_pieces_all_but_distances_is_compared() {
+    for pieces in [1, 2] {
+        let few = compare(&alike(2), &corpus()[..pieces]).unwrap();
+        assert_eq!((few.pieces, few.distances.len(), few.numbers.len()), (pieces, 0, NUMBERS.len()));
+        assert!(few.to_string().contains("distances: none, because the corpus needs 3 pieces"), "{few}");
+    }
+    assert_eq!(compare(&alike(2), &corpus()[..3]).unwrap().distances.len(), NAMES.len());
 }
 
 #[test]
