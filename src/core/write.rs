@@ -55,6 +55,7 @@ fn replace(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>)
 pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
     let hint = match error.kind() {
         ErrorKind::FileTooLarge => ": it would be larger than the limit that `ulimit -f` shows",
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => ": a file is where the folder should be",
         _ => "",
     };
     Failure::new(Code::Storage, format!("cannot write {}: {error}{hint}", path.display()))
