@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod bits;
 mod cli;
 mod corpus;
 mod crash;

@@ -1,0 +1,60 @@
+//! The weights of every configuration have the bits that they had: hashes that were recorded once, and that no change of
+//! the code's shape may change. A change that is meant to change them says so in the changelog.
+
+use std::path::Path;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::harness::{Place, link_cello};
+
+/// Each configuration, its music (`None`: its own), steps, and the first 16 digits of the hash of its tensors after them.
+const RECORDED: [(&str, Option<&str>, u64, &str); 4] = [
+    ("quick", None, 40, "e6cbb5e5aaf28923"),
+    ("prelude", None, 40, "588ac572bca703ec"),
+    ("cello", Some("cello"), 4, "91d5baa0f4ec83c3"),
+    ("cello-best", Some("cello"), 4, "33c333b5429ac31b"),
+];
+
+#[test]
+fn weights_have_the_bits_that_were_recorded() {
+    let place = Place::new();
+    let has_cello = link_cello(&place);
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let mut found = Vec::new();
+    for (name, music, steps, recorded) in RECORDED {
+        if music.is_some() && !has_cello {
+            continue;
+        }
+        let music = music.map_or_else(String::new, |music| format!(" --set data.midi={music}"));
+        let config = configs.join(name).with_extension("toml");
+        let run = format!(
+            "train {} --set train.max_steps={steps} --set checkpoint.url={name}{music}",
+            config.display()
+        );
+        place.bachdist(&run).ok();
+        let last = place.checkpoints(name).pop().expect("a checkpoint");
+        let hash = hash_of_tensors(&place.read(&format!("{name}/{last}")));
+        if hash != recorded {
+            found.push(format!("{name} after {steps} steps: {hash}, recorded {recorded}"));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Names, types, shapes and contents of a safetensors file's tensors, in the order of their names; not its metadata.
+fn hash_of_tensors(file: &[u8]) -> String {
+    let (length, rest) = file.split_first_chunk().expect("a header's length");
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header: Value = serde_json::from_slice(header).expect("a header");
+    let mut hash = Sha256::new();
+    let tensors = header.as_object().expect("an object").iter().filter(|(name, _)| *name != "__metadata__");
+    // A map of JSON is sorted by name.
+    for (name, tensor) in tensors {
+        let offset = |index: usize| tensor["data_offsets"][index].as_u64().expect("an offset") as usize;
+        hash.update(format!("{name} {} {}\n", tensor["dtype"], tensor["shape"]));
+        hash.update(&data[offset(0)..offset(1)]);
+    }
+    let digest = hash.finalize();
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
