@@ -1,6 +1,7 @@
 //! From notes to the bytes of a MIDI file that [`read`](super::read()), pretty_midi and synthesizers read:
 //! format 1, a first track with tempo and texts, then one track for each instrument. A tick is one
-//! millisecond, so that times come back to half a millisecond, and 0.3 s is 300 ticks exactly.
+//! millisecond, so that times come back to half a millisecond, and 0.3 s is 300 ticks exactly; in a file
+//! of more than 2.7 hours 10 or 100 milliseconds, because pretty_midi reads 10 million ticks at most.
 //!
 //! MIDI cannot say everything: of two notes of one pitch that sound at the same time in one instrument, the
 //! first end closes both.
@@ -10,16 +11,16 @@ use midly::{Format, Header, MetaMessage, MidiMessage, Smf, Timing, TrackEvent, T
 
 use super::{Instrument, MAX_TICK, Note};
 
-/// Ticks a quarter note.
-const RESOLUTION: u16 = 500;
 /// 120 quarter notes a minute.
 const MICROSECONDS_PER_QUARTER: u32 = 500_000;
-const TICKS_PER_SECOND: f64 = 1000.0;
+const QUARTERS_PER_SECOND: u16 = 2;
+/// The first that is short enough for a file is taken.
+const TICKS_PER_SECOND: [u16; 3] = [1000, 100, 10];
 
 /// The bytes of a MIDI file with these instruments, and with texts at times in seconds.
 ///
-/// Times are rounded to milliseconds and kept between 0 and what a file can hold ([`MAX_TICK`], 2.7 hours);
-/// every note lasts at least one. Velocities are kept within 1 to 127, pitches and programs within 0 to 127.
+/// Times are rounded to ticks and kept between 0 and what a file can hold ([`MAX_TICK`], eleven days);
+/// every note lasts at least one tick. Velocities are kept within 1 to 127, pitches and programs within 0 to 127.
 /// Characters that Latin-1 does not have become `?`.
 ///
 /// # Panics
@@ -27,14 +28,21 @@ const TICKS_PER_SECOND: f64 = 1000.0;
 #[must_use]
 pub fn write(instruments: &[Instrument], texts: &[(f64, &str)]) -> Vec<u8> {
     assert!(instruments.len() < 32_767, "{} instruments in one MIDI file", instruments.len());
-    let texts: Vec<(u32, Vec<u8>)> = texts.iter().map(|&(time, text)| (tick(time), latin1(text))).collect();
+    let ends = instruments.iter().flat_map(|instrument| &instrument.notes).map(|note| note.end);
+    let end = ends.chain(texts.iter().map(|&(time, _)| time)).fold(0.0, f64::max);
+    let grid = Grid::for_music_until(end);
+    let texts: Vec<(u32, Vec<u8>)> =
+        texts.iter().map(|&(time, text)| (grid.tick(time), latin1(text))).collect();
     let names: Vec<Vec<u8>> = instruments.iter().map(|instrument| latin1(&instrument.name)).collect();
 
-    let header = Header::new(Format::Parallel, Timing::Metrical(u15::from(RESOLUTION)));
+    let header = Header::new(
+        Format::Parallel,
+        Timing::Metrical(u15::from(grid.ticks_per_second / QUARTERS_PER_SECOND)),
+    );
     let mut file = Smf::new(header);
     file.tracks.push(first_track(&texts));
     for (index, (instrument, name)) in instruments.iter().zip(&names).enumerate() {
-        file.tracks.push(instrument_track(instrument, name, channel(index, instrument.is_drum)));
+        file.tracks.push(instrument_track(instrument, name, channel(index, instrument.is_drum), grid));
     }
     let mut bytes = Vec::new();
     file.write_std(&mut bytes)
@@ -50,12 +58,17 @@ fn first_track(texts: &[(u32, Vec<u8>)]) -> Vec<TrackEvent<'_>> {
     track(&events)
 }
 
-fn instrument_track<'a>(instrument: &Instrument, name: &'a [u8], channel: u4) -> Vec<TrackEvent<'a>> {
+fn instrument_track<'a>(
+    instrument: &Instrument,
+    name: &'a [u8],
+    channel: u4,
+    grid: Grid,
+) -> Vec<TrackEvent<'a>> {
     let midi = |message| TrackEventKind::Midi { channel, message };
     let mut notes = Vec::with_capacity(2 * instrument.notes.len());
     for note in &instrument.notes {
         let key = u7::from(note.pitch.min(127));
-        let (start, end) = ticks(note);
+        let (start, end) = grid.ticks(note);
         let vel = u7::from(note.velocity.clamp(1, 127));
         notes.push((start, midi(MidiMessage::NoteOn { key, vel })));
         notes.push((end, midi(MidiMessage::NoteOff { key, vel: u7::from(0) })));
@@ -94,16 +107,31 @@ fn channel(index: usize, is_drum: bool) -> u4 {
     u4::from(if is_drum { 9 } else { OTHERS[index % OTHERS.len()] })
 }
 
-/// Start and end, at least one tick apart.
-fn ticks(note: &Note) -> (u32, u32) {
-    let start = tick(note.start).min(MAX_TICK - 2);
-    (start, tick(note.end).max(start + 1))
+/// From seconds to ticks.
+#[derive(Clone, Copy)]
+struct Grid {
+    ticks_per_second: u16,
 }
 
-/// The nearest tick; a time that is not a number is 0.
-fn tick(time: f64) -> u32 {
-    let last = f64::from(MAX_TICK - 1);
-    (time * TICKS_PER_SECOND).round().clamp(0.0, last) as u32
+impl Grid {
+    /// The finest for music of so many seconds.
+    fn for_music_until(end: f64) -> Self {
+        let [.., coarsest] = TICKS_PER_SECOND;
+        let fits = |&ticks: &u16| end * f64::from(ticks) < f64::from(MAX_TICK - 1);
+        Grid { ticks_per_second: TICKS_PER_SECOND.into_iter().find(fits).unwrap_or(coarsest) }
+    }
+
+    /// Start and end, at least one tick apart.
+    fn ticks(self, note: &Note) -> (u32, u32) {
+        let start = self.tick(note.start).min(MAX_TICK - 2);
+        (start, self.tick(note.end).max(start + 1))
+    }
+
+    /// The nearest tick; a time that is not a number is 0.
+    fn tick(self, time: f64) -> u32 {
+        let last = f64::from(MAX_TICK - 1);
+        (time * f64::from(self.ticks_per_second)).round().clamp(0.0, last) as u32
+    }
 }
 
 /// Latin-1, at most as long as a MIDI file can say.

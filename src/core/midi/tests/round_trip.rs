@@ -55,7 +55,24 @@ proptest! {
         let song = read(&write(std::slice::from_ref(&wild), &[(time, "\u{1d11e}")])).unwrap();
         prop_assert_eq!(song.instruments.is_empty(), wild.notes.is_empty());
         prop_assert!(song.instruments.iter().all(|i| i.program == 127 && i.name == "?"));
-        prop_assert!(song.end <= f64::from(MAX_TICK) / 1000.0);
+        // Ten ticks a second are the fewest.
+        prop_assert!(song.end <= f64::from(MAX_TICK) / 10.0);
+    }
+}
+
+/// 100,000 notes of 0.3 s, the most that `sample` composes, are more than eight hours.
+#[test]
+fn hours_of_notes_keep_their_places() {
+    let note =
+        |i: u32| Note { pitch: 60, velocity: 1, start: 0.3 * f64::from(i), end: 0.3 * f64::from(i + 1) };
+    let notes: Vec<Note> = (0..100_000).map(note).collect();
+    let part = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.clone() };
+    let song = read(&write(&[part], &[])).unwrap();
+    assert!(song.refused_by_pretty_midi.is_none());
+    let back = &song.instruments[0].notes;
+    assert_eq!(back.len(), notes.len());
+    for (back, note) in back.iter().zip(&notes) {
+        assert!((back.start - note.start).abs() < 1e-6 && (back.end - note.end).abs() < 1e-6, "{back:?}");
     }
 }
 
