@@ -16,7 +16,7 @@ use signal_hook::iterator::Signals;
 const SAME_REQUEST: Duration = Duration::from_secs(2);
 
 /// Whether a signal came. Any of USR1, USR2, INT, TERM and HUP means: finish the step, save, end with exit code 75.
-/// An INT or TERM more than [`SAME_REQUEST`] after the first signal ends the process at once.
+/// An INT or TERM more than two seconds after the first signal ends the process at once.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
