@@ -62,7 +62,8 @@ fn run() -> u8 {
         return if launch.rank() == 0 { dispatch(&cli.command, &Solo, &StopFlag::default()) } else { 0 };
     }
     // Before MPI is initialized, which may take a while: no signal may end a rank that could have saved.
-    let stop = match if cli.command.trains() { StopFlag::install() } else { Ok(StopFlag::default()) } {
+    let stop = if cli.command.trains() { StopFlag::install() } else { Ok(StopFlag::default()) };
+    let stop = match stop {
         Ok(stop) => stop,
         Err(error) => return refuse(&launch, &format!("cannot handle signals: {error}")),
     };

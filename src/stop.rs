@@ -1,11 +1,12 @@
 //! Signals that ask a run to stop: they set a flag, which the loop reads once a step.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use std::{fs, io};
 
+use bachdist_core::process::has_signal;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag::{register, register_conditional_default};
@@ -28,7 +29,7 @@ impl StopFlag {
         let insists = Arc::new(AtomicBool::new(false));
         let mut caught = vec![SIGUSR1, SIGUSR2, SIGINT, SIGTERM];
         // `nohup` wants a run to outlive its terminal.
-        if !is_ignored(SIGHUP) {
+        if !has_signal("SigIgn", SIGHUP) {
             caught.push(SIGHUP);
         }
         for &signal in &caught {
@@ -56,12 +57,4 @@ impl StopFlag {
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// Whether this process was started with a signal ignored.
-fn is_ignored(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask =
-        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

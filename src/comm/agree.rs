@@ -45,10 +45,12 @@ pub fn located(comm: &dyn Comm, error: &Error) -> String {
     format!("{}{}", place(comm), line_of(error))
 }
 
-/// `rank 1 on host: `, to begin a line with; nothing in a world of one.
+/// `rank 1 on host: `, to begin a line with; nothing in a single process.
 pub fn place(comm: &dyn Comm) -> String {
-    match comm.size() {
-        1 => String::new(),
-        _ => format!("rank {} on {}: ", comm.rank(), comm.host()),
-    }
+    if comm.size() == 1 { String::new() } else { of_rank(comm.rank(), &comm.host()) }
+}
+
+/// The same of a rank among several.
+pub fn of_rank(rank: usize, host: &str) -> String {
+    format!("rank {rank} on {host}: ")
 }

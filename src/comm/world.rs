@@ -6,6 +6,7 @@
 use std::env;
 
 use super::Comm;
+use super::agree::of_rank;
 #[cfg(feature = "mpi")]
 use super::launcher;
 use super::solo::{Solo, host_name};
@@ -99,7 +100,7 @@ impl Launch {
 
     /// `rank 1 on host: `, to begin a line with; nothing in a single process.
     pub fn location(&self) -> String {
-        if self.is_single() { String::new() } else { format!("rank {} on {}: ", self.rank, host_name()) }
+        if self.is_single() { String::new() } else { of_rank(self.rank, &host_name()) }
     }
 
     /// Whether a process manager of Open MPI's, which ends with its ranks, is this process's parent.

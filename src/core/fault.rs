@@ -13,6 +13,7 @@ use signal_hook::flag::register;
 
 use crate::environment;
 use crate::print::tell;
+use crate::process::has_signal;
 
 /// The variable that asks for faults.
 pub const VARIABLE: &str = "BACHDIST_FAULT";
@@ -149,16 +150,9 @@ impl Target {
 /// threads: until that one takes it, this one would run on, past its point. Linux takes it and marks all threads to
 /// halt under the lock that /proc reads with, so a thread that sees it gone is halted at the end of that read.
 fn halt() {
-    while stop_is_pending() {
+    while has_signal("ShdPnd", Signal::STOP.as_raw()) {
         std::thread::yield_now();
     }
-}
-
-fn stop_is_pending() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
-    let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    pending >> (Signal::STOP.as_raw() - 1) & 1 == 1
 }
 
 /// The processes that one has started, from all its threads.

@@ -20,6 +20,7 @@ pub mod network;
 pub mod parallel;
 pub mod place;
 pub mod print;
+pub mod process;
 pub mod random;
 pub mod render;
 pub mod sample;

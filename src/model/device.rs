@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{Result, bail};
-use bachdist_core::environment;
-use bachdist_core::parallel::usable_cores;
+use bachdist_core::parallel::{cores, usable_cores};
 use bachdist_core::print::tell;
+use bachdist_core::{environment, process};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::comm::Comm;
@@ -191,8 +191,7 @@ fn load_cuda(path: &Path) -> Result<(), NoCuda> {
 pub fn set_threads(comm: &dyn Comm) -> usize {
     // Asked of all ranks, whatever each one's environment says: it is a collective.
     let share = own_cores(comm);
-    let asked = environment::threads().ok().flatten();
-    let threads = asked.map_or(share, |asked| asked.min(usable_cores()));
+    let threads = if let Ok(Some(_)) = environment::threads() { cores() } else { share };
     tch::set_num_threads(threads as i32);
     threads
 }
@@ -201,10 +200,8 @@ pub fn set_threads(comm: &dyn Comm) -> usize {
 /// otherwise its part of those that it shares with other ranks.
 fn own_cores(comm: &dyn Comm) -> usize {
     let usable = usable_cores();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find(|line| line.starts_with("Cpus_allowed_list"));
     let mut hash = DefaultHasher::new();
-    (comm.host(), mask).hash(&mut hash);
+    (comm.host(), process::status("Cpus_allowed_list")).hash(&mut hash);
     let mut masks = vec![0; comm.size()];
     let own = hash.finish();
     comm.all_gather_words(&[own], &mut masks);
