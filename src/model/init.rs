@@ -4,7 +4,7 @@
 //! whole (H, 4H) matrix, forget biases 1, the other biases 0, dense kernels Glorot uniform (Keras' defaults).
 //!
 //! Networks with intervals differ in the first input kernel: at most two of its 236 inputs are 1 at once, and Glorot's
-//! limit, made for inputs that all take part, lets a note say next to nothing at first (tests/LOG.md).
+//! limit, made for inputs that all take part, lets a note say next to nothing at first (docs/lab-log.md).
 
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::parallel::{cores, in_parallel};
