@@ -1,18 +1,18 @@
-"""A comparison as text for a terminal of 80 columns, and as Markdown for the README. Both read the JSON alone."""
+"""A comparison as text for a terminal of 80 columns, and as Markdown for docs/results.md. Both read the JSON alone."""
 
 import textwrap
 
 NOTES = [
-    "Medians of the rounds. × is ours / theirs round by round: the median, in the text also the least and the greatest. "
-    "Contenders take turns on the same cores; the others sleep.",
-    "Training: the article's network (3 LSTM of 256, dropout 0.3, RMSprop), windows of 20, warm-up left out. Each draws "
-    "its dropout by its own generator. Ours: 8 lanes, one rank of one thread a core. PyTorch eager and Keras: one "
-    "process, a thread a core; DDP: gloo, a process of one thread a core. PyTorch has its inputs one-hot before the "
-    "clock starts; Keras' epoch is shortened to the measured steps.",
-    "Sampling: ours is the whole process with its start, its certificate and the written MIDI file, drawing from a "
-    "nucleus of 0.9; theirs is the loop alone, without start-up or file, taking the most probable note.",
-    "Reading: path to notes, files in the page cache. Ours is `data inspect`, which also looks for problems, by its "
-    "own clock.",
+    "Medians over rounds. × is ours / theirs, the median of per-round ratios; the text also gives min and max. "
+    "Contenders alternate on the same cores, and the others sleep.",
+    "Training: the article's network (3 LSTM layers of 256, dropout 0.3, RMSprop), windows of 20, without warm-up. Each "
+    "draws dropout with its own generator. Ours: 8 lanes, one rank with one thread per core. PyTorch eager and Keras: "
+    "one process, one thread per core; DDP: gloo, one process with one thread per core. PyTorch has its inputs one-hot "
+    "before the clock starts; Keras' epoch is shortened to the measured steps.",
+    "Sampling: ours is the whole process with its start-up, its certificate and the written MIDI file, with a nucleus "
+    "of 0.9; theirs is the loop alone, without start-up or file, taking the most probable note.",
+    "Reading: from path to notes, files in the page cache. Ours is `data inspect`, which also looks for problems, by "
+    "its own clock.",
 ]
 
 
