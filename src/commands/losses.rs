@@ -1,9 +1,8 @@
 //! The losses of several runs as one curve each, from what they recorded in `metrics.jsonl`.
 
-use bachdist_core::checkpoint::validations::METRICS;
+use bachdist_core::metrics::{METRICS, Record, read_records};
 use bachdist_core::render::RunLosses;
 use bachdist_core::store::{Store, StoreError};
-use serde_json::Value;
 
 /// Sums over runs, by the number of the validation: epochs of different runs have different steps.
 #[derive(Debug, Default)]
@@ -42,21 +41,21 @@ impl Losses {
     pub fn add(&mut self, store: &Store) -> Result<(), StoreError> {
         let text = store.get(METRICS)?;
         let text = String::from_utf8_lossy(&text);
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let (mut number, mut training) = (0, Sum::default());
-        for line in lines {
-            let (Some(step), Some(loss)) = (line["step"].as_f64(), line["loss"].as_f64()) else { continue };
-            if line["kind"] == "step" {
-                training.add(loss, 1.0);
-            } else if line["kind"] == "validation" {
-                self.0.resize((number + 1).max(self.0.len()), Point::default());
-                let point = &mut self.0[number];
-                point.steps.add(step, 1.0);
-                point.held_out.add(loss, line["windows"].as_f64().unwrap_or(1.0));
-                if training.count > 0.0 {
-                    point.training.add(training.mean(), 1.0);
+        for record in read_records(&text) {
+            match record {
+                Record::Step { loss, .. } if loss.is_finite() => training.add(loss, 1.0),
+                Record::Validation { step, loss, windows, .. } if loss.is_finite() => {
+                    self.0.resize((number + 1).max(self.0.len()), Point::default());
+                    let point = &mut self.0[number];
+                    point.steps.add(step as f64, 1.0);
+                    point.held_out.add(loss, windows as f64);
+                    if training.count > 0.0 {
+                        point.training.add(training.mean(), 1.0);
+                    }
+                    (number, training) = (number + 1, Sum::default());
                 }
-                (number, training) = (number + 1, Sum::default());
+                _ => {}
             }
         }
         Ok(())
@@ -82,11 +81,11 @@ mod tests {
         let mut losses = Losses::default();
         for (loss, windows, last) in [(2.0, 10, 2), (3.0, 30, 4)] {
             let store = Store::open("memory:").unwrap();
-            let line = |kind: &str, step: u64, loss: f64| {
-                format!("{{\"kind\":\"{kind}\",\"step\":{step},\"loss\":{loss},\"windows\":{windows}}}\n")
-            };
-            let text =
-                [line("step", 1, 4.0), line("step", last, loss), line("validation", last, loss)].concat();
+            let step =
+                |step, loss| Record::Step { step, epoch: 1, loss, accuracy: 0.5, windows_per_second: 1.0 };
+            let validation = Record::Validation { step: last, epoch: 1, loss, accuracy: 0.5, windows };
+            let text: String =
+                [step(1, 4.0), step(last, loss), validation].iter().map(Record::to_line).collect();
             store.put(METRICS, text.into_bytes()).unwrap();
             losses.add(&store).unwrap();
         }

@@ -15,6 +15,7 @@ pub mod evaluation;
 pub mod failure;
 pub mod fault;
 pub mod infer;
+pub mod metrics;
 pub mod midi;
 pub mod network;
 pub mod parallel;

@@ -8,10 +8,9 @@ use std::io::Write;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::run::Run;
-use bachdist_core::checkpoint::validations::{METRICS, Validations};
 use bachdist_core::failure::{Code, Failure};
+use bachdist_core::metrics::{METRICS, Record, Validations, lines_until};
 use bachdist_core::store::Kind;
-use serde_json::Value;
 
 /// The file or object being written.
 pub enum Metrics {
@@ -31,7 +30,7 @@ impl Metrics {
     pub fn open(run: &Run, step: u64) -> Result<(Self, Validations)> {
         let store = run.store();
         let before = match store.get(METRICS) {
-            Ok(bytes) if step > 0 => until(&String::from_utf8_lossy(&bytes), step),
+            Ok(bytes) if step > 0 => lines_until(&String::from_utf8_lossy(&bytes), step),
             Ok(_) => String::new(),
             Err(error) if error.kind == Kind::NotFound => String::new(),
             Err(error) => return Err(error.into()),
@@ -48,12 +47,12 @@ impl Metrics {
     }
 
     /// Adds a line.
-    pub fn record(&mut self, object: &Value) -> Result<()> {
+    pub fn record(&mut self, record: &Record) -> Result<()> {
         match self {
             // One write a line, so that a reader never sees half of one.
-            Metrics::File(file) => file.write_all(format!("{object}\n").as_bytes()).map_err(unwritten),
+            Metrics::File(file) => file.write_all(record.to_line().as_bytes()).map_err(unwritten),
             Metrics::Object(text) => {
-                text.push_str(&format!("{object}\n"));
+                text.push_str(&record.to_line());
                 Ok(())
             }
         }
@@ -76,28 +75,4 @@ pub struct Unwritten(String);
 fn unwritten(error: std::io::Error) -> anyhow::Error {
     let unwritten = Unwritten(error.to_string());
     anyhow::Error::new(Failure::new(Code::Storage, unwritten.to_string())).context(unwritten)
-}
-
-/// The lines about steps up to this one. A line cut short by a crash is dropped with what follows it, and the
-/// validation after this step is made again.
-fn until(text: &str, step: u64) -> String {
-    let lines = text.lines().map_while(|line| {
-        let object: Value = serde_json::from_str(line).ok()?;
-        Some((line, object.get("step")?.as_u64()?, object["kind"] == "validation"))
-    });
-    let kept = lines.filter(|&(_, at, validation)| at < step || at == step && !validation);
-    kept.flat_map(|(line, ..)| [line, "\n"]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn later_steps_and_torn_lines_are_cut_off() {
-        let kept = "{\"step\":1,\"kind\":\"validation\"}\n{\"step\":2}\n";
-        let rest = "{\"step\":3}\n{\"step\":2,\"kind\":\"validation\"}\n";
-        let after = "{\"step\":2,\"kind\":\"x\"}\n";
-        assert_eq!(until(&format!("{kept}{rest}{after}{{\"st"), 2), format!("{kept}{after}"));
-    }
 }

@@ -11,8 +11,8 @@ use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::checkpoint::list::Listed;
 use bachdist_core::corpus::batches::Batches;
+use bachdist_core::metrics::{Record, StopReason};
 use indicatif::{HumanDuration, ProgressBar};
-use serde_json::json;
 
 use metrics::Metrics;
 
@@ -97,9 +97,9 @@ impl Report {
         }
     }
 
-    /// One object in `metrics.jsonl`.
-    pub fn record(&mut self, object: serde_json::Value) -> Result<()> {
-        self.metrics.record(&object)
+    /// A line in `metrics.jsonl`.
+    pub fn record(&mut self, record: &Record) -> Result<()> {
+        self.metrics.record(record)
     }
 
     /// The next step begins now: time from here on is its own.
@@ -113,23 +113,21 @@ impl Report {
         let pace = seconds / now.windows.max(1) as f64;
         // About the last twenty steps.
         self.pace = Some(self.pace.map_or(pace, |of_late| 0.95 * of_late + 0.05 * pace));
-        self.metrics.record(&json!({
-            "kind": "step",
-            "step": now.step,
-            "epoch": now.epoch + 1,
-            "loss": now.batch.mean_loss(),
-            "accuracy": now.batch.accuracy(),
-            "windows_per_second": now.windows as f64 / seconds,
-        }))?;
+        self.metrics.record(&Record::Step {
+            step: now.step,
+            epoch: now.epoch + 1,
+            loss: now.batch.mean_loss(),
+            accuracy: now.batch.accuracy(),
+            windows_per_second: now.windows as f64 / seconds,
+        })?;
         self.show(now);
         if now.ends_epoch {
-            self.metrics.record(&json!({
-                "kind": "epoch",
-                "step": now.step,
-                "epoch": now.epoch + 1,
-                "loss": now.so_far.mean_loss(),
-                "accuracy": now.so_far.accuracy(),
-            }))?;
+            self.metrics.record(&Record::Epoch {
+                step: now.step,
+                epoch: now.epoch + 1,
+                loss: now.so_far.mean_loss(),
+                accuracy: now.so_far.accuracy(),
+            })?;
         }
         Ok(())
     }
@@ -169,19 +167,12 @@ impl Report {
             "epoch {epoch}/{}  held out: loss {loss:.4}  accuracy {accuracy:.4}",
             self.epochs
         ));
-        self.metrics.record(&json!({
-            "kind": "validation",
-            "step": step,
-            "epoch": epoch,
-            "loss": loss,
-            "accuracy": accuracy,
-            "windows": sums.predictions,
-        }))
+        self.metrics.record(&Record::Validation { step, epoch, loss, accuracy, windows: sums.predictions })
     }
 
     /// When the storage begins to be out of reach.
     pub fn outage(&mut self, safe: u64, reason: &str) -> Result<()> {
-        self.metrics.record(&json!({ "kind": "outage", "step": safe, "reason": reason }))
+        self.metrics.record(&Record::Outage { step: safe, reason: reason.into() })
     }
 
     /// After every checkpoint: how long training was held for it, how long its upload took, and how often the
@@ -193,15 +184,14 @@ impl Report {
         upload: Duration,
         retries: u64,
     ) -> Result<()> {
-        self.metrics.record(&json!({
-            "kind": "checkpoint",
-            "step": listed.name.step,
-            "name": listed.name.to_string(),
-            "bytes": listed.bytes,
-            "pause_seconds": pause.as_secs_f64(),
-            "upload_seconds": upload.as_secs_f64(),
-            "retries": retries,
-        }))
+        self.metrics.record(&Record::Checkpoint {
+            step: listed.name.step,
+            name: listed.name.to_string(),
+            bytes: listed.bytes,
+            pause_seconds: pause.as_secs_f64(),
+            upload_seconds: upload.as_secs_f64(),
+            retries,
+        })
     }
 
     /// What `metrics.jsonl` is to hold, where it cannot be appended to.
@@ -210,8 +200,8 @@ impl Report {
     }
 
     /// At the end of a run that was done or stopped as asked.
-    pub fn stop(&mut self, step: u64, reason: &str, line: &str) -> Result<()> {
-        self.metrics.record(&json!({ "kind": "stop", "step": step, "reason": reason }))?;
+    pub fn stop(&mut self, step: u64, reason: StopReason, line: &str) -> Result<()> {
+        self.metrics.record(&Record::Stop { step, reason })?;
         if let Some(bar) = self.bar.take() {
             bar.println(line);
             bar.finish_and_clear();

@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::checkpoint::validations::{Best, Validations};
 use bachdist_core::corpus::batches::Batch;
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault;
+use bachdist_core::metrics::{BestValidation, Validations};
 
 use crate::comm::Comm;
 use crate::comm::agree::agree;
@@ -110,7 +110,7 @@ fn share_validations(comm: &dyn Comm, recorder: Option<&Recorder>) -> Validation
     let best = best.map_or([0, 0, 0], |best| [1, best.step, best.loss.to_bits()]);
     let mut all = vec![0; 4 * comm.size()];
     comm.all_gather_words(&[best[0], best[1], best[2], since], &mut all);
-    let best = (all[0] == 1).then(|| Best { step: all[1], loss: f64::from_bits(all[2]) });
+    let best = (all[0] == 1).then(|| BestValidation { step: all[1], loss: f64::from_bits(all[2]) });
     Validations { best, since: all[3] }
 }
 

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result};
 use bachdist_core::checkpoint::retention::Retention;
 use bachdist_core::checkpoint::run::Run;
-use bachdist_core::checkpoint::validations::{METRICS, Validations};
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault;
+use bachdist_core::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, StopReason, Validations};
 use bachdist_core::store::StoreError;
-use serde_json::json;
 
 use super::fallback::Fallback;
 use super::plan::Plan;
@@ -55,18 +54,18 @@ impl Recorder {
         let mut report = Report::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));
         plan.notes.iter().chain(&start.notes).for_each(|note| report.line(&format!("note: {note}")));
-        let kind = if start.step == 0 { "run" } else { "resume" };
         if let Some(from) = &start.from {
             // On a line of its own: with the location it would be longer than a terminal is wide.
             report.line(&format!("going on after {}, from\n  {from}", count(start.step, "step")));
         }
-        report.record(json!({
-            "kind": kind,
-            "step": start.step,
-            "attempt": run.attempt(),
-            "ranks": comm.size(),
-            "config": plan.config,
-        }))?;
+        let attempt = AttemptRecord {
+            version: METRICS_VERSION,
+            step: start.step,
+            attempt: run.attempt(),
+            ranks: comm.size(),
+            config: serde_json::to_value(&plan.config)?,
+        };
+        report.record(&if start.step == 0 { Record::Run(attempt) } else { Record::Resume(attempt) })?;
         let checkpoint = &plan.config.checkpoint;
         let retention = Retention { keep: checkpoint.keep, keep_every: checkpoint.keep_every, best: None };
         Ok(Recorder {
@@ -178,13 +177,14 @@ impl Recorder {
         let url = self.run.store().url();
         let step = last.step;
         let (reason, line) = match ended {
-            Ended::Done => ("done", format!("done: {}; checkpoints in {url}", count(step, "step"))),
-            Ended::Early => ("early", self.early(step)),
-            Ended::Stopped => {
-                ("signal", format!("stopped as asked after step {step}; run the same command again to go on"))
-            }
+            Ended::Done => (StopReason::Done, format!("done: {}; checkpoints in {url}", count(step, "step"))),
+            Ended::Early => (StopReason::Early, self.early(step)),
+            Ended::Stopped => (
+                StopReason::Signal,
+                format!("stopped as asked after step {step}; run the same command again to go on"),
+            ),
             Ended::Unsaved => (
-                "storage",
+                StopReason::Storage,
                 format!(
                     "stopped after step {step}, which the storage took after all; run the same command again to go on"
                 ),

@@ -14,7 +14,7 @@ use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::list::Listed;
 use bachdist_core::checkpoint::retention::Retention;
 use bachdist_core::checkpoint::run::{Run, Saved};
-use bachdist_core::checkpoint::validations::METRICS;
+use bachdist_core::metrics::METRICS;
 use bachdist_core::store::{Kind, Retries, StoreError};
 
 /// Rank 0's saving thread.

@@ -2,7 +2,7 @@
 //!
 //! [`Checkpoint`] is the contents, `format` turns it into bytes and back, `name` ties bytes to names by their
 //! hash. In a [`crate::store::Store`], `run` claims, saves and retires, `recover` finds the newest good one, and
-//! `verify` looks at all; `validations` tells which is the best; `origin` tells whose they are, `problem` what is wrong with them, and `diff` compares two. The bytes are a
+//! `verify` looks at all; `origin` tells whose they are, `problem` what is wrong with them, and `diff` compares two. The bytes are a
 //! function of identity, corpus and step alone: nothing about an attempt is in them.
 
 mod attempt;
@@ -16,7 +16,6 @@ pub mod problem;
 pub mod recover;
 pub mod retention;
 pub mod run;
-pub mod validations;
 pub mod verify;
 
 use std::sync::Arc;

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::list::list;
 use super::origin::Whose;
 use super::recover::{Good, read, recover};
-use super::validations::{METRICS, Validations};
 use super::{Checkpoint, Name};
 use crate::failure::{Code, Failure};
+use crate::metrics::{METRICS, Validations};
 use crate::place::{self, Place};
 use crate::store::{Store, StoreError};
 
