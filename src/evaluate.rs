@@ -10,7 +10,7 @@ use bachdist_core::evaluation::read_through::read_through;
 use bachdist_core::evaluation::report::Report;
 use bachdist_core::evaluation::score::Scores;
 use bachdist_core::evaluation::{score, score_baselines};
-use bachdist_core::infer;
+use bachdist_core::network::inference::InferenceNetwork;
 use tch::Device;
 
 use crate::predict::predict;
@@ -38,7 +38,7 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     let remembered = match config.train.objective {
         Objective::Last => by_windows,
         Objective::Every => {
-            let network = infer::Network::new(checkpoint.architecture, &checkpoint.parameters);
+            let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
             read_through(&network, pieces, length)
         }
     };

@@ -4,12 +4,12 @@
 //!
 //! `mpirun -n 8 bachdist train configs/cello.toml` starts eight processes. Each joins the others
 //! ([`comm::world`]), reads the configuration and its part of the music files, whose notes all then have
-//! ([`train::plan`], [`comm::gather`]), and takes its share of the lanes ([`comm::share`]). Rank 0 looks for the newest
+//! ([`train::plan`], [`comm::gather`]), and takes its share of the lanes ([`bachdist_core::lanes`]). Rank 0 looks for the newest
 //! good checkpoint and gives it to all ([`train::start`]).
 //!
 //! Then the loop ([`mod@train`]) makes one step after another ([`train::step`]): each rank finds its windows by
 //! arithmetic, runs the network forward and backward on each of its lanes ([`model`]), and the lanes' gradients
-//! are summed through MPI along one fixed tree. Every rank makes the same update ([`optim`]), so all have the
+//! are summed through MPI along one fixed tree. Every rank makes the same update ([`bachdist_core::optimizer`]), so all have the
 //! same weights, with the same bits for any number of ranks.
 //!
 //! Rank 0 reports ([`report`]) and saves beside training ([`train::saver`]). A signal sets a flag ([`stop`]);
@@ -34,9 +34,9 @@ pub mod commands;
 pub mod evaluate;
 pub mod failure;
 pub mod model;
-pub mod optim;
 pub mod phase;
 pub mod predict;
 pub mod report;
 pub mod stop;
+pub mod torch;
 pub mod train;

@@ -7,7 +7,8 @@ use bachdist_core::corpus::Piece;
 use bachdist_core::corpus::windows::{Window, Windows};
 use tch::Device;
 
-use crate::model::{LaneBatch, Model};
+use crate::model::Model;
+use bachdist_core::network::batch::LaneBatch;
 
 /// Windows that are run together, and those of each lane, of which a thread takes one after another.
 const BATCH: u64 = 256;

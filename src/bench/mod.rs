@@ -121,7 +121,8 @@ fn turn(comm: &dyn Comm, stepper: &mut Stepper<'_>, steps: u64) -> Result<(Vec<S
 
 fn products_of(comm: &dyn Comm, plan: &Plan) -> Vec<products::Product> {
     let batches = plan.batches();
-    let lanes: Vec<usize> = plan.share.of(comm.rank()).map(|lane| batches.rows(lane).len()).collect();
+    let lanes: Vec<usize> =
+        plan.assignment.lanes_of(comm.rank()).map(|lane| batches.rows(lane).len()).collect();
     let notes = plan.config.training_length();
     let predictions = match plan.config.train.objective {
         Objective::Last => 1,

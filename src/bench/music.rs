@@ -4,15 +4,15 @@ use std::path::Path;
 
 use anyhow::Result;
 use bachdist_core::corpus::pitch_of;
-use bachdist_core::infer::Network;
 use bachdist_core::midi::{self, Instrument, Note, write};
+use bachdist_core::network::inference::InferenceNetwork;
 use bachdist_core::random::{Purpose, Stream};
 use bachdist_core::sample::{Choice, compose};
 use serde::Serialize;
 
 use super::statistics::seconds_of;
-use crate::model::init;
 use crate::train::plan::Plan;
+use bachdist_core::network::init;
 
 /// MIDI files in memory, read to notes.
 #[derive(Debug, Clone, Serialize)]
@@ -86,8 +86,10 @@ fn as_midi(classes: &[u8]) -> Vec<u8> {
 /// Composes a piece of the configuration's network, with its initial weights.
 pub fn composing(plan: &Plan) -> Result<Composing> {
     const NOTES: usize = 50;
-    let network =
-        Network::new(plan.architecture, &init::parameters(plan.architecture, plan.config.train.seed));
+    let network = InferenceNetwork::new(
+        plan.architecture,
+        &init::parameters(plan.architecture, plan.config.train.seed),
+    );
     // Training may take longer windows than composing does.
     let begin = plan.windows().get(0).input;
     let begin = &begin[..begin.len().min(plan.config.data.sequence_length)];

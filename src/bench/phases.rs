@@ -14,13 +14,14 @@ use tch::Device;
 
 use super::together::barrier;
 use crate::comm::Comm;
-use crate::comm::share::Share;
 use crate::comm::solo::Solo;
+use crate::model::Model;
 use crate::model::device::wait;
-use crate::model::{Model, init};
 use crate::phase::Phase;
 use crate::train::plan::Plan;
 use crate::train::step::{LaneReport, Loaded, Trainer};
+use bachdist_core::lanes::LaneAssignment;
+use bachdist_core::network::init;
 
 /// Seconds of a step and of its parts on one rank.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -45,9 +46,9 @@ pub struct Times {
 pub struct Setup {
     /// The training music, again and again until it fills a batch.
     pieces: Vec<Piece>,
-    together: (Config, Share),
+    together: (Config, LaneAssignment),
     /// The same lanes and rows as a whole batch; where there are other ranks.
-    alone: Option<(Config, Share)>,
+    alone: Option<(Config, LaneAssignment)>,
 }
 
 impl Setup {
@@ -56,14 +57,14 @@ impl Setup {
         let times = (plan.config.train.batch_size as u64).div_ceil(plan.windows().len());
         let pieces = (0..times).flat_map(|_| plan.training.pieces.iter().cloned()).collect();
         let alone = (comm.size() > 1).then(|| {
-            let (batches, lanes) = (plan.batches(), plan.share.of(comm.rank()));
+            let (batches, lanes) = (plan.batches(), plan.assignment.lanes_of(comm.rank()));
             let mut config = plan.config.clone();
             config.train.lanes = lanes.len();
             config.train.batch_size = lanes.map(|lane| batches.rows(lane).len()).sum::<usize>().max(1);
-            let share = Share::new(config.train.lanes, 1).expect("one rank can own any lanes");
-            (config, share)
+            let assignment = LaneAssignment::new(config.train.lanes, 1).expect("one rank can own any lanes");
+            (config, assignment)
         });
-        Setup { pieces, together: (plan.config.clone(), plan.share.clone()), alone }
+        Setup { pieces, together: (plan.config.clone(), plan.assignment.clone()), alone }
     }
 }
 
@@ -85,13 +86,13 @@ impl<'a> Stepper<'a> {
     /// From the initial weights on.
     pub fn new(comm: &'a dyn Comm, plan: &Plan, setup: &'a Setup) -> Result<Self> {
         let device = plan.device;
-        let part = |comm, (config, share): &'a (Config, Share)| -> Result<Part<'a>> {
+        let part = |comm, (config, assignment): &'a (Config, LaneAssignment)| -> Result<Part<'a>> {
             let parameters = init::parameters(plan.architecture, config.train.seed);
             let mean_square = vec![0.0; parameters.len()];
             let windows = Windows::new(&setup.pieces, config.training_length());
             let model = Model::new(plan.architecture, device)?;
             let state = (parameters, mean_square);
-            let trainer = Trainer::new(comm, config, windows, share.clone(), model, state)?;
+            let trainer = Trainer::new(comm, config, windows, assignment.clone(), model, state)?;
             Ok(Part { trainer, next: 0 })
         };
         let alone = setup.alone.as_ref().map(|setup| part(&Solo, setup)).transpose()?;

@@ -6,9 +6,9 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use bachdist_core::compute::lanes::{LaneRows, Weight, weight_gradients};
+use bachdist_core::compute::gemm::Packed;
 use bachdist_core::compute::matrix::Matrix;
-use bachdist_core::compute::product::Packed;
+use bachdist_core::compute::weight_gradient::{LaneRows, Weight, weight_gradients};
 use bachdist_core::network::Architecture;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};

@@ -1,6 +1,6 @@
 //! What ranks say to each other: a handful of collectives over slices, by MPI or by nobody in a world of one.
 //!
-//! Every rank must make the same calls in the same order, with the same lengths. `share` says which lanes a
+//! Every rank must make the same calls in the same order, with the same lengths. [`bachdist_core::lanes`] says which lanes a
 //! rank owns and in which order their numbers are summed.
 
 pub mod agree;
@@ -10,7 +10,7 @@ pub mod launcher;
 pub mod meanwhile;
 #[cfg(feature = "mpi")]
 pub mod mpi;
-pub mod share;
+
 pub mod solo;
 pub mod world;
 

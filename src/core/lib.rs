@@ -1,9 +1,9 @@
 //! What bachdist knows without libtorch or MPI: MIDI, corpus, configuration, storage, checkpoints,
 //! inference, rendering, and the `sample` program.
 //!
-//! Imports point one way: `sample` uses `infer`, `render`, `certificate` and `checkpoint`; `checkpoint` uses
+//! Imports point one way: `sample` uses `network`, `render`, `certificate` and `checkpoint`; `checkpoint` uses
 //! `store`, `config` and `network`; `certificate`, `evaluation` and `style` use `corpus`, and `evaluation` also
-//! `infer`; `infer` uses `network` and `compute`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
+//! `network`; `network` uses `compute`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
 
 pub mod certificate;
 pub mod checkpoint;
@@ -14,10 +14,11 @@ pub mod environment;
 pub mod evaluation;
 pub mod failure;
 pub mod fault;
-pub mod infer;
+pub mod lanes;
 pub mod metrics;
 pub mod midi;
 pub mod network;
+pub mod optimizer;
 pub mod parallel;
 pub mod place;
 pub mod print;

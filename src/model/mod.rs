@@ -1,18 +1,9 @@
 //! The network as training computes it: loss and gradient of a rank's lanes.
 //!
-//! On a CPU [`cpu`] does the work, on CUDA [`autograd`], through libtorch's graph and cuDNN; the latter also runs
-//! on a CPU, as the oracle of the former. `init` draws weights, `dropout` and `weight_drop` masks;
-//! `device` chooses where, `staging` is the way to a GPU and back, `device_random` makes the masks there.
+//! On a CPU [`bachdist_core::network::training`] does the work, on CUDA [`crate::torch`]; the latter also runs on a CPU, as
+//! the oracle of the former.
 
-pub mod autograd;
-pub mod cpu;
 pub mod device;
-pub mod device_random;
-pub mod dropout;
-pub mod init;
-mod lane;
-pub mod staging;
-pub mod weight_drop;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
@@ -20,9 +11,11 @@ use bachdist_core::compute::functions::{exp, ln};
 use bachdist_core::network::Architecture;
 use tch::{Device, Tensor};
 
-use dropout::Dropout;
-pub use lane::LaneBatch;
-use lane::score;
+use bachdist_core::network::batch::{LaneBatch, score};
+use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::training::TrainingNetwork;
+
+use crate::torch::network as autograd;
 
 /// The network on the device of its rank: one or more members side by side.
 pub struct Model {
@@ -34,15 +27,20 @@ pub struct Model {
 /// One network of those whose probabilities are averaged.
 pub enum Member {
     /// Written out, for a CPU.
-    Cpu(Box<cpu::Network>),
+    Cpu(Box<TrainingNetwork>),
     /// By libtorch's graph, for CUDA.
     Autograd(autograd::Network),
+}
+
+/// As many as libtorch may use.
+fn threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
 }
 
 impl Member {
     fn new(architecture: Architecture, device: Device) -> Result<Self> {
         Ok(match device {
-            Device::Cpu => Member::Cpu(Box::new(cpu::Network::new(architecture))),
+            Device::Cpu => Member::Cpu(Box::new(TrainingNetwork::new(architecture, threads()))),
             _ => Member::Autograd(autograd::Network::new(architecture, device)?),
         })
     }

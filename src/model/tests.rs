@@ -1,15 +1,20 @@
 //! The two ways to compute a gradient against each other, and each against itself on other ranks.
 
-use bachdist_core::compute::lanes::TreeSum;
 use bachdist_core::config::Objective;
 use bachdist_core::corpus::windows::Window;
+use bachdist_core::lanes::TreeSum;
 use bachdist_core::network::Architecture;
 use bachdist_core::random::{Purpose, Stream};
 use proptest::prelude::*;
 use tch::Device;
 
-use super::dropout::Dropout;
-use super::{LaneBatch, Model, autograd, cpu, init};
+use bachdist_core::network::batch::LaneBatch;
+use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::init;
+use bachdist_core::network::training::TrainingNetwork;
+
+use super::Model;
+use crate::torch::network as autograd;
 
 /// Lanes of random windows; the last windows are missing, as in a ragged batch.
 fn lanes(
@@ -77,7 +82,7 @@ proptest! {
         let parameters = init::parameters(architecture, seed);
         let lanes = lanes(4, rows, notes, objective, missing, seed);
         let dropout = Dropout { rate, input_rate: rate / 2.0, seed, step: 3, member: 1 };
-        let mut written = cpu::Network::new(architecture);
+        let mut written = TrainingNetwork::new(architecture, 2);
         written.load(&parameters);
         let mut graph = autograd::Network::new(architecture, Device::Cpu).unwrap();
         graph.load(&parameters).unwrap();
@@ -105,13 +110,13 @@ proptest! {
         let parameters = init::parameters(architecture, seed);
         let lanes = lanes(8, rows, notes, objective, missing, seed);
         let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed, step: 3, member: 1 };
-        let mut network = cpu::Network::new(architecture);
+        let mut network = TrainingNetwork::new(architecture, 1);
         network.load(&parameters);
-        tch::set_num_threads(1);
         let mut alone = vec![0.0; architecture.len()];
         let sums_alone = network.gradient(&lanes, &dropout, &mut alone);
         for (share, threads) in [(8, 2), (4, 1), (2, 2), (1, 1), (1, 2)] {
-            tch::set_num_threads(threads);
+            let mut network = TrainingNetwork::new(architecture, threads);
+            network.load(&parameters);
             let mut tree = TreeSum::default();
             let mut sums = Vec::new();
             for part in lanes.chunks(share) {
@@ -140,7 +145,7 @@ fn members_learn_by_themselves_and_are_averaged() {
 
     let mut probabilities = vec![0.0; 79 * 13];
     for (member, parameters) in parameters.chunks_exact(one.len()).enumerate() {
-        let mut alone = cpu::Network::new(one);
+        let mut alone = TrainingNetwork::new(one, 2);
         alone.load(parameters);
         let mut own = vec![0.0; one.len()];
         alone.gradient(&lanes[member], &Dropout { member: member as u64, ..dropout }, &mut own);

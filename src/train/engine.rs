@@ -11,10 +11,11 @@ use bachdist_core::config::Optimizer;
 use bachdist_core::network::Architecture;
 
 use crate::comm::Comm;
-use crate::comm::share::Share;
-use crate::model::dropout::Dropout;
-use crate::model::weight_drop::WeightDrop;
-use crate::model::{LaneBatch, Model};
+use crate::model::Model;
+use bachdist_core::lanes::LaneAssignment;
+use bachdist_core::network::batch::LaneBatch;
+use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::weight_drop::WeightDrop;
 
 /// Weights and RMSprop's running mean of squared gradients.
 pub type State = (Vec<f32>, Vec<f32>);
@@ -75,13 +76,18 @@ impl Engine {
     }
 
     /// Leaves the mean gradient of a batch's predictions on every rank, from each rank's sum over its lanes.
-    pub fn exchange(&mut self, comm: &dyn Comm, share: &Share, predictions: usize) -> Result<()> {
+    pub fn exchange(
+        &mut self,
+        comm: &dyn Comm,
+        assignment: &LaneAssignment,
+        predictions: usize,
+    ) -> Result<()> {
         match self {
             Engine::Host(engine) => {
-                engine.exchange(comm, share, predictions);
+                engine.exchange(comm, assignment, predictions);
                 Ok(())
             }
-            Engine::Device(engine) => engine.exchange(comm, share, predictions),
+            Engine::Device(engine) => engine.exchange(comm, assignment, predictions),
         }
     }
 
@@ -115,7 +121,7 @@ impl Engine {
 /// (all-to-all) and does `with_own` to it, then all slices go to all (all-gather). That is a ring's traffic.
 fn exchange(
     comm: &dyn Comm,
-    share: &Share,
+    assignment: &LaneAssignment,
     gradient: &mut [f32],
     parts: &mut Vec<f32>,
     with_own: impl FnOnce(&mut [f32]),
@@ -123,7 +129,7 @@ fn exchange(
     let slice = gradient.len() / comm.size();
     parts.resize(gradient.len(), 0.0);
     comm.all_to_all(gradient, parts);
-    share.sum_ranks(parts);
+    assignment.sum_ranks(parts);
     with_own(&mut parts[..slice]);
     comm.all_gather(&parts[..slice], gradient);
 }

@@ -79,7 +79,7 @@ fn needed(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Needed {
     let of_checkpoint = if comm.rank() == 0 { COPIES_OF_A_CHECKPOINT } else { 0.0 };
 
     // What a thread keeps of a lane between the ways forward and back.
-    let own = plan.share.of(comm.rank());
+    let own = plan.assignment.lanes_of(comm.rank());
     let lanes = own.filter(|&lane| batches.rows(lane).start < batches.most_windows()).count();
     let rows = (lanes.min(plan.threads) * batches.padded_rows()) as f64;
     let notes = plan.config.training_length() as f64;

@@ -79,7 +79,7 @@ pub fn run(
     let validations = share_validations(comm, recorder.as_ref());
     let Start { step, parameters, mean_square, epoch, seen, .. } = start;
     let state = (parameters, mean_square);
-    let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.share.clone(), model, state)?;
+    let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.assignment.clone(), model, state)?;
     let totals = Totals { epoch, seen };
     let longest_step = Duration::ZERO;
     let mut training =

@@ -17,9 +17,9 @@ use tch::Device;
 use super::{memory, music, settings};
 use crate::comm::Comm;
 use crate::comm::agree::agree;
-use crate::comm::share::Share;
 use crate::model::device;
 use crate::report::layers::{count, table, thousands};
+use bachdist_core::lanes::LaneAssignment;
 
 /// A run, ready to start.
 pub struct Plan {
@@ -36,7 +36,7 @@ pub struct Plan {
     /// The network's shape.
     pub architecture: Architecture,
     /// Which rank owns which lanes.
-    pub share: Share,
+    pub assignment: LaneAssignment,
     /// Where this rank computes.
     pub device: Device,
     /// Threads of this rank.
@@ -54,11 +54,11 @@ pub struct Plan {
 /// # Collective
 ///
 /// All ranks call this together.
-pub fn place(comm: &dyn Comm, train: &Train) -> Result<(Share, Device), Failure> {
+pub fn place(comm: &dyn Comm, train: &Train) -> Result<(LaneAssignment, Device), Failure> {
     // First, whatever is wrong with the lanes: the ranks do it together.
     let device = device::choose(&train.device, comm);
     let (lanes, ranks) = (train.lanes, comm.size());
-    let share = Share::new(lanes, ranks).ok_or_else(|| {
+    let assignment = LaneAssignment::new(lanes, ranks).ok_or_else(|| {
         let message = format!(
             "{ranks} ranks cannot share {lanes} lanes: start at most {lanes} ranks, or raise train.lanes (which makes \
              another run of it)"
@@ -66,7 +66,7 @@ pub fn place(comm: &dyn Comm, train: &Train) -> Result<(Share, Device), Failure>
         Failure::new(Code::Usage, message)
     })?;
     let device = device.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
-    Ok((share, device))
+    Ok((assignment, device))
 }
 
 /// A run's name: that of its configuration's file.
@@ -86,7 +86,7 @@ impl Plan {
         let threads = device::set_threads(comm);
         let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
         // A step has no work for more than one a lane.
-        let threads = threads.min(place.0.of(comm.rank()).len());
+        let threads = threads.min(place.0.lanes_of(comm.rank()).len());
         let mut plan = Plan::new(place, threads, corpus, path, config);
         plan.agree(comm)?;
         let memory = agree(comm, memory::judge(comm, &plan, plan.batches()).map_err(Into::into))?;
@@ -96,7 +96,7 @@ impl Plan {
     }
 
     fn new(
-        (share, device): (Share, Device),
+        (assignment, device): (LaneAssignment, Device),
         threads: usize,
         corpus: Corpus,
         path: &Path,
@@ -111,7 +111,7 @@ impl Plan {
             training: Training::new(corpus.training.into()),
             held_out: corpus.held_out,
             architecture: Architecture::new(&config.model, CLASSES),
-            share,
+            assignment,
             device,
             threads,
             steps_per_epoch: 0,
@@ -223,7 +223,8 @@ impl Plan {
             ),
         );
         add("steps", format!("{} ({})", thousands(self.last_step), count(self.epochs(), "epoch")));
-        let lanes: Vec<String> = (0..comm.size()).map(|rank| self.share.of(rank).len().to_string()).collect();
+        let lanes: Vec<String> =
+            (0..comm.size()).map(|rank| self.assignment.lanes_of(rank).len().to_string()).collect();
         add("ranks", format!("{}, with {} of {} lanes", comm.size(), lanes.join(" + "), train.lanes));
         add(
             "device",

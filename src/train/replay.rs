@@ -27,11 +27,11 @@ pub fn replay(
     let mut config = checkpoint.config()?;
     device.clone_into(&mut config.train.device);
     comm.set_patience(config.train.patience(None));
-    let (share, device) = agree(comm, plan::place(comm, &config.train).map_err(Into::into))?;
+    let (assignment, device) = agree(comm, plan::place(comm, &config.train).map_err(Into::into))?;
     let model = Model::new(checkpoint.architecture, device)?;
     let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());
     let state = (checkpoint.parameters, checkpoint.mean_square);
-    let mut trainer = Trainer::new(comm, &config, windows, share, model, state)?;
+    let mut trainer = Trainer::new(comm, &config, windows, assignment, model, state)?;
     let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };
     for step in checkpoint.step..last {
         Phase::Step(step + 1).enter();

@@ -17,7 +17,7 @@ use super::plan::Plan;
 use crate::comm::Comm;
 use crate::comm::agree::agree;
 use crate::comm::meanwhile::meanwhile;
-use crate::model::init;
+use bachdist_core::network::init;
 
 /// `--resume`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,10 +20,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::engine::{Engine, State};
 use crate::comm::Comm;
-use crate::comm::share::Share;
-use crate::model::dropout::Dropout;
-use crate::model::weight_drop::WeightDrop;
-use crate::model::{LaneBatch, Model};
+use crate::model::Model;
+use bachdist_core::lanes::LaneAssignment;
+use bachdist_core::network::batch::LaneBatch;
+use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::weight_drop::WeightDrop;
 pub use load::Loaded;
 pub use reports::LaneReport;
 use reports::fold;
@@ -34,7 +35,7 @@ pub struct Trainer<'a> {
     config: &'a Config,
     windows: Windows<'a>,
     batches: Batches,
-    share: Share,
+    assignment: LaneAssignment,
     architecture: Architecture,
     engine: Engine,
     /// The lanes of a step that is still to come.
@@ -86,14 +87,14 @@ impl<'a> Trainer<'a> {
         comm: &'a dyn Comm,
         config: &'a Config,
         windows: Windows<'a>,
-        share: Share,
+        assignment: LaneAssignment,
         model: Model,
         state: State,
     ) -> Result<Self> {
         let batches = Batches::new(&windows, &config.train);
         let architecture = Architecture::new(&config.model, CLASSES);
         let engine = Engine::new(model, architecture, state, comm.size())?;
-        Ok(Trainer { comm, config, windows, batches, share, architecture, engine, ahead: None })
+        Ok(Trainer { comm, config, windows, batches, assignment, architecture, engine, ahead: None })
     }
 
     /// How windows become batches.
@@ -178,7 +179,7 @@ impl<'a> Trainer<'a> {
 
     /// Leaves the mean gradient of a batch's predictions on every rank.
     pub fn exchange(&mut self, predictions: usize) -> Result<()> {
-        self.engine.exchange(self.comm, &self.share, predictions)
+        self.engine.exchange(self.comm, &self.assignment, predictions)
     }
 
     /// Updates the weights by the mean gradient; false, and no update, if that is not finite.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bachdist::model::dropout::Dropout;
-use bachdist::model::{Member, autograd, cpu};
+use bachdist::model::Member;
+use bachdist::torch;
 use bachdist_core::corpus::CLASSES;
 use bachdist_core::network::Architecture;
+use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::training::TrainingNetwork;
 use tch::{Device, Tensor};
 
 use super::floats;
@@ -72,15 +74,15 @@ impl Case {
     }
 
     /// The case's network by libtorch's graph.
-    pub fn network(&self) -> autograd::Network {
-        let mut network = autograd::Network::new(self.architecture(), Device::Cpu).unwrap();
+    pub fn network(&self) -> torch::network::Network {
+        let mut network = torch::network::Network::new(self.architecture(), Device::Cpu).unwrap();
         network.load(&self.flat("")).unwrap();
         network
     }
 
     /// The case's network in both ways.
     pub fn models(&self) -> [(&'static str, Member); 2] {
-        let mut written = cpu::Network::new(self.architecture());
+        let mut written = TrainingNetwork::new(self.architecture(), 1);
         written.load(&self.flat(""));
         [("written out", Member::Cpu(Box::new(written))), ("by graph", Member::Autograd(self.network()))]
     }

@@ -3,9 +3,10 @@
 //! Gates are driven into saturation by biases and by the first layer's kernel, not by recurrent kernels: with
 //! large ones an LSTM is chaotic, and any two orders of summing part ways within a window (f64 parts from both).
 
-use bachdist::model::{autograd, init};
-use bachdist_core::infer;
+use bachdist::torch;
 use bachdist_core::network::Architecture;
+use bachdist_core::network::inference::InferenceNetwork;
+use bachdist_core::network::init;
 use proptest::prelude::*;
 use tch::Device;
 
@@ -42,12 +43,12 @@ fn random_parameters(architecture: Architecture, scales: Scales, seed: u64) -> V
 
 /// The largest difference between the two networks' probabilities, over all windows and classes.
 fn difference(architecture: Architecture, parameters: &[f32], windows: &[(Vec<u8>, u8)]) -> f32 {
-    let mut network = autograd::Network::new(architecture, Device::Cpu).unwrap();
+    let mut network = torch::network::Network::new(architecture, Device::Cpu).unwrap();
     network.load(parameters).unwrap();
     let lane = lane(0, windows.len().next_multiple_of(8), windows);
     let theirs = floats(&tch::no_grad(|| network.forward(&lane, None)).unwrap().exp());
 
-    let network = infer::Network::new(architecture, parameters);
+    let network = InferenceNetwork::new(architecture, parameters);
     let mut states = network.states(windows.len());
     for time in 0..lane.sequence_length {
         network.advance(&mut states, &windows.iter().map(|(input, _)| input[time]).collect::<Vec<_>>());

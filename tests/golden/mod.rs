@@ -9,10 +9,10 @@ mod inference;
 mod peers;
 mod rows;
 
-use bachdist::model::LaneBatch;
 use bachdist_core::config::Objective;
 use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
+use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::random::{Purpose, Stream};
 use tch::Tensor;
 

@@ -1,9 +1,10 @@
 //! Forward, loss, gradients and RMSprop as PyTorch has them, forward also as Keras has it.
 
-use bachdist::model::{LaneBatch, Model};
-use bachdist::optim::rmsprop;
+use bachdist::model::Model;
 use bachdist_core::config::{Objective, Optimizer};
-use bachdist_core::infer;
+use bachdist_core::network::batch::LaneBatch;
+use bachdist_core::network::inference::InferenceNetwork;
+use bachdist_core::optimizer::rmsprop;
 
 use super::case::Case;
 use super::{floats, lane, window};
@@ -93,7 +94,7 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
         }
     }
     // Inference sees the last note of each window.
-    let network = infer::Network::new(case.architecture(), &case.flat(""));
+    let network = InferenceNetwork::new(case.architecture(), &case.flat(""));
     let last = &theirs[theirs.len() - 6 * 79..];
     let ours: Vec<f32> = notes.iter().flat_map(|(input, _)| network.predict(input)).map(f32::ln).collect();
     agree("inference", &ours, last);
@@ -119,7 +120,7 @@ fn forward_agrees_with_keras() {
         let windows = case.windows();
         let ours = case.network().forward(&lane(0, windows.len(), &windows), None).unwrap();
         agree(&format!("{name}: libtorch"), &floats(&ours.exp()), &theirs);
-        let network = infer::Network::new(case.architecture(), &case.flat(""));
+        let network = InferenceNetwork::new(case.architecture(), &case.flat(""));
         let ours: Vec<f32> = windows.iter().flat_map(|(input, _)| network.predict(input)).collect();
         agree(&format!("{name}: plain Rust"), &ours, &theirs);
     }

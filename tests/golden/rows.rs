@@ -4,10 +4,10 @@
 
 use std::sync::Mutex;
 
-use bachdist::model::cpu::Network;
-use bachdist::model::dropout::Dropout;
-use bachdist::model::init;
 use bachdist_core::network::Architecture;
+use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::init;
+use bachdist_core::network::training::TrainingNetwork;
 use proptest::prelude::*;
 
 use super::{lane, random_windows};
@@ -35,8 +35,8 @@ struct Scene {
 }
 
 impl Scene {
-    fn network(&self) -> Network {
-        let mut network = Network::new(self.architecture);
+    fn network(&self) -> TrainingNetwork {
+        let mut network = TrainingNetwork::new(self.architecture, 1);
         network.load(&init::parameters(self.architecture, 1));
         network
     }

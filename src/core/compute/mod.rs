@@ -6,14 +6,14 @@
 //! processor: AVX-512, AVX2, NEON or none of them. Which instructions are used is decided at run time, once for each
 //! call of [`vectorized`] or of a product.
 
-pub mod cell;
 pub mod functions;
-pub mod lanes;
-pub mod lookup;
+pub mod gemm;
+pub mod lstm_cell;
 pub mod matrix;
-pub mod product;
+pub mod one_hot;
 #[cfg(test)]
 mod tests;
+pub mod weight_gradient;
 
 use pulp::Arch;
 

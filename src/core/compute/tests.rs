@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 use pulp::{Scalar, Simd, WithSimd};
 
-use super::cell::{Backward, Forward};
 use super::functions::{exp, log_softmax, sigmoid, softmax, tanh};
-use super::lanes::{LaneRows, TreeSum, Weight, bias_gradient, weight_gradients};
-use super::lookup::lookup_gradient;
+use super::gemm::{Packed, Product};
+use super::lstm_cell::{Backward, Forward};
 use super::matrix::Matrix;
-use super::product::{Packed, Product};
+use super::one_hot::lookup_gradient;
 use super::vectorized;
+use super::weight_gradient::{LaneRows, Weight, bias_gradient, weight_gradients};
+use crate::lanes::TreeSum;
 use crate::random::{Purpose, Stream};
 
 fn random(length: usize, seed: u64) -> Vec<f32> {

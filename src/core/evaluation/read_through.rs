@@ -2,11 +2,11 @@
 
 use crate::corpus::Piece;
 use crate::corpus::windows::windows_of;
-use crate::infer::Network;
+use crate::network::inference::InferenceNetwork;
 
 /// (windows, C) logarithmic probabilities of the note after each window of these pieces, by a network that has read
 /// its piece up to there. Windows are numbered as in [`crate::corpus::windows::Windows`].
-pub fn read_through(network: &Network, pieces: &[Piece], sequence_length: usize) -> Vec<f32> {
+pub fn read_through(network: &InferenceNetwork, pieces: &[Piece], sequence_length: usize) -> Vec<f32> {
     let classes = network.architecture().classes;
     let mut predictions: Vec<Vec<f32>> = pieces
         .iter()
@@ -44,7 +44,7 @@ mod tests {
         let stream = Stream::new(1, Purpose::Initialization, &[]);
         let parameters: Vec<f32> =
             (0..architecture.len() as u64).map(|i| 0.5 * stream.normal(i) as f32).collect();
-        let network = Network::new(architecture, &parameters);
+        let network = InferenceNetwork::new(architecture, &parameters);
         let piece = |name: &str, classes: &[u8]| Piece { name: name.into(), classes: classes.to_vec() };
         let pieces = [piece("a", &[3, 1, 4, 1, 5]), piece("b", &[9]), piece("c", &[2, 6, 5, 3, 5, 8, 9])];
         let found = read_through(&network, &pieces, 2);

@@ -8,7 +8,7 @@ use super::choose::Choice;
 use super::limit::{Limit, Report};
 use crate::corpus::pitch_of;
 use crate::failure::Failure;
-use crate::infer::{Network, States};
+use crate::network::inference::{InferenceNetwork, RowStates};
 use crate::random::Stream;
 
 /// What was composed.
@@ -31,20 +31,20 @@ impl Composition {
 
 /// The windows that are open at once, one row for each age.
 struct OpenWindows<'a> {
-    network: &'a Network,
-    states: States,
+    network: &'a InferenceNetwork,
+    states: RowStates,
     length: usize,
     /// Notes shown so far.
     shown: usize,
 }
 
 impl<'a> OpenWindows<'a> {
-    fn new(network: &'a Network, length: usize) -> Self {
+    fn new(network: &'a InferenceNetwork, length: usize) -> Self {
         OpenWindows { network, states: network.states(length), length, shown: 0 }
     }
 
     /// The windows after the last of these notes.
-    fn after(network: &'a Network, begin: &[u8], composed: &[u8]) -> Self {
+    fn after(network: &'a InferenceNetwork, begin: &[u8], composed: &[u8]) -> Self {
         let mut windows = OpenWindows::new(network, begin.len());
         // One window's notes are enough: those before it are forgotten.
         let notes = begin.iter().chain(composed).skip(composed.len());
@@ -69,7 +69,7 @@ impl<'a> OpenWindows<'a> {
 
 /// Composes so many notes after `begin`, whose length is that of a window. Fails where no note keeps `limit`.
 pub fn compose(
-    network: &Network,
+    network: &InferenceNetwork,
     begin: &[u8],
     notes: usize,
     choice: &Choice,
@@ -114,7 +114,7 @@ mod tests {
             Architecture { classes: 13, intervals: true, layers: 2, units: 7, dense: 5, members: 2 };
         let stream = Stream::new(3, Purpose::Initialization, &[]);
         let parameters: Vec<f32> = (0..architecture.len() as u64).map(|i| stream.normal(i) as f32).collect();
-        let network = Network::new(architecture, &parameters);
+        let network = InferenceNetwork::new(architecture, &parameters);
         let begin = [1, 5, 12, 0, 7];
         let choice = Choice::Random { temperature: 1.0, top_k: None, top_p: None };
         let composed =

@@ -141,19 +141,19 @@ mod tests {
     use super::super::compose::{Composition, compose};
     use super::*;
     use crate::corpus::Piece;
-    use crate::infer::Network;
     use crate::network::Architecture;
+    use crate::network::inference::InferenceNetwork;
     use crate::random::Purpose;
 
     const FREE: Choice = Choice::Random { temperature: 1.0, top_k: None, top_p: None };
 
-    fn network(classes: usize, size: f64) -> Network {
+    fn network(classes: usize, size: f64) -> InferenceNetwork {
         let architecture =
             Architecture { classes, intervals: true, layers: 1, units: 4, dense: 3, members: 1 };
         let stream = Stream::new(9, Purpose::Initialization, &[]);
         let parameters: Vec<f32> =
             (0..architecture.len() as u64).map(|i| (size * stream.normal(i)) as f32).collect();
-        Network::new(architecture, &parameters)
+        InferenceNetwork::new(architecture, &parameters)
     }
 
     fn pieces(classes: impl IntoIterator<Item = Vec<u8>>) -> Vec<Piece> {
@@ -163,7 +163,7 @@ mod tests {
 
     /// Thirty notes, without or with a limit.
     fn composed(
-        network: &Network,
+        network: &InferenceNetwork,
         choice: &Choice,
         seed: u64,
         limit: Option<(&[Piece], usize)>,

@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::certificate::{Certificate, Stretches};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::open::{Opened, open_one};
-use crate::infer::Network;
+use crate::network::inference::InferenceNetwork;
 use crate::parallel::{cores, in_parallel};
 use crate::print::{Listing, say, tell};
 use crate::random::{Purpose, Stream};
@@ -113,7 +113,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     notes.iter().for_each(|note| tell(format_args!("note: {note}")));
     let seed = arguments.seed.unwrap_or_else(new_seed);
-    let network = Network::new(checkpoint.architecture, &checkpoint.parameters);
+    let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
     let source = start::source(arguments, &checkpoint)?;
     let choice = Choice::new(arguments);
     let output = Output::new(arguments)?;

@@ -13,13 +13,15 @@ use tch::{Device, Kind, Tensor};
 
 use super::{State, exchange, is_finite};
 use crate::comm::Comm;
-use crate::comm::share::Share;
-use crate::model::autograd::{Scores, Staged};
-use crate::model::dropout::Dropout;
-use crate::model::staging::{HostBuffer, fetch, upload_floats};
-use crate::model::weight_drop::WeightDrop;
-use crate::model::{LaneBatch, Model};
-use crate::optim;
+use crate::model::Model;
+use crate::torch;
+use crate::torch::network::{Scores, Staged};
+use crate::torch::random::weight_masks;
+use crate::torch::transfer::{HostBuffer, fetch, upload_floats};
+use bachdist_core::lanes::LaneAssignment;
+use bachdist_core::network::batch::LaneBatch;
+use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::weight_drop::WeightDrop;
 
 /// See [`super::Engine`].
 pub struct Engine {
@@ -83,7 +85,7 @@ impl Engine {
     }
 
     pub fn load(&mut self, weight_drop: &WeightDrop) -> Result<()> {
-        self.weight_masks = weight_drop.masks(self.architecture, self.device)?;
+        self.weight_masks = weight_masks(weight_drop, self.architecture, self.device)?;
         if self.weight_masks.is_empty() {
             return self.model.load_tensor(&self.parameters);
         }
@@ -152,10 +154,15 @@ impl Engine {
         Ok(all)
     }
 
-    pub fn exchange(&mut self, comm: &dyn Comm, share: &Share, predictions: usize) -> Result<()> {
+    pub fn exchange(
+        &mut self,
+        comm: &dyn Comm,
+        assignment: &LaneAssignment,
+        predictions: usize,
+    ) -> Result<()> {
         let (mut gradient, is_finite) = match std::mem::replace(&mut self.gradient, Gradient::None) {
             Gradient::Host(mut host) => {
-                exchange(comm, share, host.as_mut_slice(), &mut self.parts, |_| ());
+                exchange(comm, assignment, host.as_mut_slice(), &mut self.parts, |_| ());
                 let is_finite = is_finite(host.as_mut_slice());
                 (host.send(self.device)?, is_finite)
             }
@@ -178,7 +185,7 @@ impl Engine {
             self.mask_weights(&gradient)?;
             let member = self.architecture.member().len();
             let state = (&mut self.parameters, &mut self.mean_square);
-            optim::on_device::update(settings, step, member, state, &mut gradient)?;
+            torch::optimizer::update(settings, step, member, state, &mut gradient)?;
         }
         Ok(is_finite)
     }

@@ -8,11 +8,12 @@ use bachdist_core::network::Architecture;
 
 use super::{State, exchange, is_finite};
 use crate::comm::Comm;
-use crate::comm::share::Share;
-use crate::model::dropout::Dropout;
-use crate::model::weight_drop::WeightDrop;
-use crate::model::{LaneBatch, Model};
-use crate::optim;
+use crate::model::Model;
+use bachdist_core::lanes::LaneAssignment;
+use bachdist_core::network::batch::LaneBatch;
+use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::weight_drop::WeightDrop;
+use bachdist_core::optimizer;
 
 /// See [`super::Engine`].
 pub struct Engine {
@@ -66,11 +67,11 @@ impl Engine {
         std::mem::take(&mut self.sums)
     }
 
-    pub fn exchange(&mut self, comm: &dyn Comm, share: &Share, predictions: usize) {
+    pub fn exchange(&mut self, comm: &dyn Comm, assignment: &LaneAssignment, predictions: usize) {
         let mean = |sums: &mut [f32]| divide(sums, predictions);
         match comm.size() {
             1 => mean(&mut self.gradient),
-            _ => exchange(comm, share, &mut self.gradient, &mut self.parts, mean),
+            _ => exchange(comm, assignment, &mut self.gradient, &mut self.parts, mean),
         }
     }
 
@@ -81,7 +82,7 @@ impl Engine {
         if is_finite {
             let member = self.architecture.member().len();
             let state = (&mut self.parameters[..], &mut self.mean_square[..]);
-            optim::update(settings, step, member, state, gradient);
+            optimizer::update(settings, step, member, state, gradient);
         }
         is_finite
     }

@@ -10,11 +10,13 @@ use tch::Device;
 
 use super::State;
 use crate::comm::Comm;
-use crate::comm::share::Share;
 use crate::comm::solo::Solo;
-use crate::model::{Member, Model, autograd, init};
+use crate::model::{Member, Model};
+use crate::torch::network as autograd;
 use crate::train::plan::Plan;
 use crate::train::step::{Outcome, Trainer};
+use bachdist_core::lanes::LaneAssignment;
+use bachdist_core::network::init;
 
 /// Ranks that are threads of this process.
 struct Threads<'a> {
@@ -113,7 +115,7 @@ fn config(lanes: usize) -> Config {
 /// What some steps come to on this rank, by the engine of a GPU or by that of the host.
 fn train(comm: &dyn Comm, config: &Config, on_device: bool) -> (State, Vec<Outcome>) {
     let plan = Plan::together(&Solo, Path::new("tiny"), config.clone()).unwrap();
-    let share = Share::new(config.train.lanes, comm.size()).unwrap();
+    let assignment = LaneAssignment::new(config.train.lanes, comm.size()).unwrap();
     let architecture = plan.architecture;
     let member = |_| autograd::Network::new(architecture.member(), Device::Cpu).map(Member::Autograd);
     let model = match on_device {
@@ -125,7 +127,7 @@ fn train(comm: &dyn Comm, config: &Config, on_device: bool) -> (State, Vec<Outco
     };
     let parameters = init::parameters(architecture, config.train.seed);
     let state = (parameters.clone(), vec![0.0; parameters.len()]);
-    let mut trainer = Trainer::new(comm, config, plan.windows(), share, model, state).unwrap();
+    let mut trainer = Trainer::new(comm, config, plan.windows(), assignment, model, state).unwrap();
     let mut outcomes = Vec::new();
     for step in 0..5 {
         outcomes.push(trainer.step(step, 0).unwrap());
@@ -203,8 +205,8 @@ fn what_is_not_finite_never_reaches_the_weights_on_a_gpu() {
         }
     }
     let state = (parameters.clone(), vec![0.0; parameters.len()]);
-    let share = Share::new(2, 1).unwrap();
-    let mut trainer = Trainer::new(&Solo, &config, plan.windows(), share, model, state).unwrap();
+    let assignment = LaneAssignment::new(2, 1).unwrap();
+    let mut trainer = Trainer::new(&Solo, &config, plan.windows(), assignment, model, state).unwrap();
     assert_eq!(trainer.step(0, 0).unwrap(), Outcome::NonFinite { lane: None });
     assert_eq!(trainer.state().unwrap().0, parameters);
 }

@@ -13,7 +13,7 @@ use bachdist_core::fault;
 use bachdist_core::random::{Purpose, Stream};
 
 use super::Trainer;
-use crate::model::LaneBatch;
+use bachdist_core::network::batch::LaneBatch;
 
 /// A rank's part of a batch.
 pub struct Loaded {
@@ -70,7 +70,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn own_lanes(&self) -> Range<usize> {
-        self.share.of(self.comm.rank())
+        self.assignment.lanes_of(self.comm.rank())
     }
 
     /// The rows of a lane that are windows.

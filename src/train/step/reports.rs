@@ -3,7 +3,10 @@
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::corpus::audit::Seen;
 
+use bachdist_core::lanes::LaneAssignment;
+
 use super::Trainer;
+use crate::comm::Comm;
 
 /// What a lane tells all ranks before the update, as 64-bit words.
 #[derive(Default)]
@@ -25,7 +28,7 @@ impl Trainer<'_> {
                 [sums.loss.to_bits(), sums.correct, sums.predictions, seen.windows, seen.digest, asked]
             })
             .collect();
-        let all = self.share.gather_lanes(self.comm, &words, WORDS);
+        let all = gather_lanes(self.comm, &self.assignment, &words, WORDS);
         all.as_chunks::<WORDS>()
             .0
             .iter()
@@ -36,6 +39,21 @@ impl Trainer<'_> {
             })
             .collect()
     }
+}
+
+/// Gathers `words` numbers of every lane to all ranks, in lane order.
+///
+/// # Collective
+/// All ranks call this together, each with the words of its own lanes.
+fn gather_lanes(comm: &dyn Comm, assignment: &LaneAssignment, own: &[u64], words: usize) -> Vec<u64> {
+    // Ranks own different numbers of lanes, and a gather wants equal parts.
+    let part = assignment.max_lanes() * words;
+    let mut send = own.to_vec();
+    send.resize(part, 0);
+    let mut receive = vec![0; part * comm.size()];
+    comm.all_gather_words(&send, &mut receive);
+    let parts = receive.chunks_exact(part).enumerate();
+    parts.flat_map(|(rank, part)| &part[..assignment.lanes_of(rank).len() * words]).copied().collect()
 }
 
 /// All lanes together, in lane order.

@@ -4,16 +4,16 @@
 
 use std::ops::Range;
 
-use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::compute::functions::{exp, log_softmax};
-use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut};
-use bachdist_core::compute::vectorized;
-use bachdist_core::network::Architecture;
+use crate::checkpoint::EpochSums;
+use crate::compute::functions::{exp, log_softmax};
+use crate::compute::matrix::{Matrix, Rows, RowsMut};
+use crate::compute::vectorized;
+use crate::network::Architecture;
 
+use super::batch::LaneBatch;
+use super::batch::score_lane;
 use super::lstm::Kernel;
 use super::shape::Shape;
-use crate::model::LaneBatch;
-use crate::model::lane::score_lane;
 
 /// The memory of the head.
 pub struct Head {

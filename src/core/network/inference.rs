@@ -4,27 +4,25 @@
 //! number is made as `compute` says, so a row has the same bits whatever rows stand beside it.
 //! Agrees with libtorch to 1e-5 on the probabilities (`tests/golden`).
 
-mod member;
-
-use crate::network::Architecture;
-use member::{Member, MemberStates};
+use super::Architecture;
+use super::member::{Member, MemberStates};
 
 /// A network ready to run. R rows, C classes.
 #[derive(Debug, Clone)]
-pub struct Network {
+pub struct InferenceNetwork {
     architecture: Architecture,
     members: Vec<Member>,
 }
 
 /// States of some rows.
 #[derive(Debug, Clone)]
-pub struct States {
+pub struct RowStates {
     /// (R) the class seen last, where one was seen.
     last: Vec<Option<u8>>,
     members: Vec<MemberStates>,
 }
 
-impl Network {
+impl InferenceNetwork {
     /// The network with these parameters, laid out as [`Architecture::parameters`] says.
     ///
     /// # Panics
@@ -34,7 +32,7 @@ impl Network {
         let one = architecture.member();
         let members =
             parameters.chunks_exact(one.len()).map(|parameters| Member::new(one, parameters)).collect();
-        Network { architecture, members }
+        InferenceNetwork { architecture, members }
     }
 
     /// Its shape.
@@ -43,17 +41,17 @@ impl Network {
     }
 
     /// States of rows that have seen nothing.
-    pub fn states(&self, rows: usize) -> States {
+    pub fn states(&self, rows: usize) -> RowStates {
         let members = self.members.iter().map(|member| member.states(rows)).collect();
-        States { last: vec![None; rows], members }
+        RowStates { last: vec![None; rows], members }
     }
 
     /// Shows every row its next class.
     ///
     /// # Panics
     /// If there is not one class for each row, or one is not below C.
-    pub fn advance(&self, states: &mut States, classes: &[u8]) {
-        let States { last, members } = states;
+    pub fn advance(&self, states: &mut RowStates, classes: &[u8]) {
+        let RowStates { last, members } = states;
         assert_eq!(classes.len(), last.len(), "one class for each row");
         for (member, states) in self.members.iter().zip(members) {
             member.advance(states, last, classes);
@@ -62,7 +60,7 @@ impl Network {
     }
 
     /// Probability of every class to come next in a row, the mean of the members': C numbers that add up to 1.
-    pub fn probabilities(&self, states: &States, row: usize) -> Vec<f32> {
+    pub fn probabilities(&self, states: &RowStates, row: usize) -> Vec<f32> {
         let members = self.members.iter().zip(&states.members);
         let mut all =
             members.map(|(member, states_of)| member.probabilities(states_of, row, states.last[row]));
@@ -83,7 +81,7 @@ impl Network {
     }
 }
 
-impl States {
+impl RowStates {
     /// Makes a row one that has seen nothing.
     pub fn reset(&mut self, row: usize) {
         self.last[row] = None;
@@ -96,11 +94,11 @@ mod tests {
     use super::*;
     use crate::random::{Purpose, Stream};
 
-    fn network(architecture: Architecture) -> Network {
+    fn network(architecture: Architecture) -> InferenceNetwork {
         let stream = Stream::new(1, Purpose::Initialization, &[]);
         let parameters: Vec<f32> =
             (0..architecture.len() as u64).map(|i| 0.3 * stream.normal(i) as f32).collect();
-        Network::new(architecture, &parameters)
+        InferenceNetwork::new(architecture, &parameters)
     }
 
     #[test]
@@ -142,7 +140,7 @@ mod tests {
         let architecture =
             Architecture { classes: 1, intervals: false, layers: 1, units: 1, dense: 1, members: 1 };
         let parameters = [0.1, 0.2, 0.3, 0.4, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 2.0, 0.25, 1.0, 0.0];
-        let network = Network::new(architecture, &parameters);
+        let network = InferenceNetwork::new(architecture, &parameters);
         let mut states = network.states(1);
         let (mut h, mut c) = (0.0f64, 0.0f64);
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
@@ -165,7 +163,7 @@ mod tests {
             let first = member * one.len();
             let parameters: Vec<f32> =
                 (first..first + one.len()).map(|i| 0.3 * stream.normal(i as u64) as f32).collect();
-            Network::new(one, &parameters).predict(&[1, 5, 2])
+            InferenceNetwork::new(one, &parameters).predict(&[1, 5, 2])
         };
         let all = [alone(0), alone(1), alone(2)];
         for (class, p) in three.predict(&[1, 5, 2]).into_iter().enumerate() {

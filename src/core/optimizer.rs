@@ -1,12 +1,10 @@
 //! RMSprop on flat buffers, with ε outside the root: Keras of 2019 and PyTorch (Tieleman and Hinton 2012). Before
-//! it, what may be done to the gradient and the step size. `on_device` does the same to tensors on a GPU.
+//! it, what may be done to the gradient and the step size.
 //!
 //! Only additions, products, quotients and roots, which every processor rounds alike.
 
-pub mod on_device;
-
-use bachdist_core::compute::vectorized;
-use bachdist_core::config::Optimizer;
+use crate::compute::vectorized;
+use crate::config::Optimizer;
 
 /// One update of all parameters by the gradient of a step, from 0. The network's members, each with so many parameters,
 /// are clipped each for itself. `state` is parameters and running mean of squared gradients.
@@ -25,7 +23,7 @@ pub fn update(
 
 /// The step size of a step, from 0: it grows evenly to its full value over the warm-up, and falls evenly to 0 until
 /// `decay_steps`.
-fn learning_rate(settings: &Optimizer, step: u64) -> f64 {
+pub fn learning_rate(settings: &Optimizer, step: u64) -> f64 {
     let Optimizer { warmup_steps, decay_steps, .. } = *settings;
     let grown = (step + 1) as f64 / warmup_steps.max(1) as f64;
     let left = decay_steps.map_or(1.0, |last| {

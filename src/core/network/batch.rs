@@ -1,10 +1,10 @@
 //! The rows of a lane as the network gets them, and what its predictions of them score.
 
-use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::compute::lookup::Shown;
-use bachdist_core::config::Objective;
-use bachdist_core::corpus::windows::Window;
-use bachdist_core::network::Architecture;
+use crate::checkpoint::EpochSums;
+use crate::compute::one_hot::Shown;
+use crate::config::Objective;
+use crate::corpus::windows::Window;
+use crate::network::Architecture;
 
 use super::dropout::{Dropout, Feature};
 

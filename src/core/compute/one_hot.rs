@@ -1,9 +1,10 @@
 //! The input kernel of a first layer: its input is one feature or two that are 1 where all others are 0, so products
 //! with it are looked up.
 
-use super::lanes::{LaneRows, TreeSum};
 use super::matrix::transpose;
+use super::weight_gradient::LaneRows;
 use super::{add, vectorized};
+use crate::lanes::TreeSum;
 
 /// The features that a row is shown.
 pub type Shown = [Option<usize>; 2];

@@ -8,32 +8,29 @@
 //!
 //! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane with padding, H units, F features.
 
-mod gradient;
-mod head;
-mod lstm;
-mod shape;
-
 use std::sync::Mutex;
 
-use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::compute::lanes::TreeSum;
-use bachdist_core::compute::lookup::{Lookup, Shown};
-use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut};
-use bachdist_core::compute::vectorized;
-use bachdist_core::network::{Architecture, Parameter};
-use bachdist_core::parallel::in_parallel;
+use crate::checkpoint::EpochSums;
+use crate::compute::matrix::{Matrix, Rows, RowsMut};
+use crate::compute::one_hot::{Lookup, Shown};
+use crate::compute::vectorized;
+use crate::lanes::TreeSum;
 
-use super::LaneBatch;
+use crate::parallel::in_parallel;
+
+use super::batch::LaneBatch;
 use super::dropout::Dropout;
-use head::{Dense, Head, multiply};
-use lstm::{Kernel, Layer};
-use shape::Shape;
+use super::head::{Dense, Head, multiply};
+use super::lstm::{Kernel, Layer};
+use super::shape::Shape;
+use super::{Architecture, Parameter};
 
 /// The network's parameters and memory.
-pub struct Network {
-    architecture: Architecture,
+pub struct TrainingNetwork {
+    threads: usize,
+    pub(super) architecture: Architecture,
     /// Places of the parameters in the flat buffer.
-    layout: Vec<Parameter>,
+    pub(super) layout: Vec<Parameter>,
     layers: Vec<Lstm>,
     dense: [Dense; 2],
     /// For each thread, memory for a group of the shape that came last.
@@ -61,24 +58,24 @@ enum Input {
 }
 
 /// What is kept of some lanes between the ways forward and back. Rows are laid out (T, L, P).
-struct Memory {
-    shape: Shape,
+pub(super) struct Memory {
+    pub(super) shape: Shape,
     /// For each lane (T, P): what the first layer is shown of every note.
-    shown: Vec<Vec<Shown>>,
-    layers: Vec<Layer>,
+    pub(super) shown: Vec<Vec<Shown>>,
+    pub(super) layers: Vec<Layer>,
     /// For each layer but the first (T·L·P, H): what it sees of the one below, after dropout.
-    inputs: Vec<Matrix>,
+    pub(super) inputs: Vec<Matrix>,
     /// (T·L·P, H): ∂L/∂h of the layer at hand, and of the one below it.
     d_outputs: [Matrix; 2],
     /// The dense layers and the softmax.
-    head: Head,
+    pub(super) head: Head,
     /// Dropout masks of the LSTM layers but the last, and of the dense layer; empty without dropout.
     masks: Vec<Matrix>,
 }
 
-impl Network {
-    /// A network with room for its parameters; [`Network::load`] fills them in.
-    pub fn new(architecture: Architecture) -> Self {
+impl TrainingNetwork {
+    /// A network with room for its parameters; [`TrainingNetwork::load`] fills them in.
+    pub fn new(architecture: Architecture, threads: usize) -> Self {
         let Architecture { layers, units, dense, .. } = architecture;
         let features = architecture.features();
         let layer = |index: usize| Lstm {
@@ -93,7 +90,8 @@ impl Network {
             kernel: Kernel::zeros(outputs, inputs),
             bias: Matrix::zeros(1, outputs),
         };
-        Network {
+        TrainingNetwork {
+            threads,
             architecture,
             layout: architecture.parameters(),
             layers: (0..layers).map(layer).collect(),
@@ -145,7 +143,7 @@ impl Network {
         if let [lanes] = self.groups(lanes)[..] {
             return of_group(lanes, gradient);
         }
-        let groups = in_parallel(threads(), self.groups(lanes), |lanes| {
+        let groups = in_parallel(self.threads, self.groups(lanes), |lanes| {
             let mut gradient = vec![0.0; self.architecture.len()];
             (of_group(lanes, &mut gradient), gradient)
         });
@@ -161,7 +159,7 @@ impl Network {
 
     /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
     pub fn predict(&mut self, lanes: &[LaneBatch]) -> Vec<f32> {
-        let predictions = in_parallel(threads(), self.groups(lanes), |lanes| {
+        let predictions = in_parallel(self.threads, self.groups(lanes), |lanes| {
             if lanes.iter().all(|lane| lane.windows == 0) {
                 return Vec::new();
             }
@@ -182,7 +180,7 @@ impl Network {
     /// The lanes, a power of two of them, in groups of equal size: at least one for each thread where there are so many,
     /// and none of more than [`ROWS`] where that can be.
     fn groups<'a>(&self, lanes: &'a [LaneBatch]) -> Vec<&'a [LaneBatch]> {
-        let fits = |&size: &usize| size * threads() <= lanes.len() && size * lanes[0].rows <= ROWS;
+        let fits = |&size: &usize| size * self.threads <= lanes.len() && size * lanes[0].rows <= ROWS;
         let sizes = (0..).map(|power| 1 << power).take_while(|size| lanes.len().is_multiple_of(*size));
         lanes.chunks(sizes.take_while(fits).last().unwrap_or(1)).collect()
     }
@@ -257,11 +255,6 @@ impl Network {
         });
         d_outputs.swap(0, 1);
     }
-}
-
-/// As many as libtorch may use.
-fn threads() -> usize {
-    (tch::get_num_threads() as usize).max(1)
 }
 
 /// What a layer sees of the one below, by the mask if there is one.

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use bachdist_core::compute::lanes::LaneRows;
-use bachdist_core::compute::matrix::Matrix;
+use crate::compute::matrix::Matrix;
+use crate::compute::weight_gradient::LaneRows;
 
-use crate::model::LaneBatch;
+use super::batch::LaneBatch;
 
 /// The shape of some lanes of a batch. Rows are laid out (T, L, P).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! One network of those whose probabilities are averaged. R rows, C classes, F features, H units, D dense units.
 
-use crate::compute::cell::Forward;
 use crate::compute::functions::softmax;
-use crate::compute::lookup::{Lookup, Shown};
+use crate::compute::gemm::Packed;
+use crate::compute::lstm_cell::Forward;
 use crate::compute::matrix::Matrix;
-use crate::compute::product::Packed;
+use crate::compute::one_hot::{Lookup, Shown};
 use crate::compute::vectorized;
 use crate::network::{Architecture, Parameter};
 

@@ -2,12 +2,8 @@
 //! Merity, Keskar and Socher 2018). One mask serves all windows and notes of a step, so it is laid on the weights
 //! before the step and on their gradient after it, and no layer knows of it.
 
-use anyhow::Result;
-use bachdist_core::network::{Architecture, Parameter};
-use bachdist_core::random::{Purpose, Stream};
-use tch::{Device, Tensor};
-
-use super::device_random::{Table, counters, masks, stream};
+use crate::network::{Architecture, Parameter};
+use crate::random::{Purpose, Stream};
 
 /// The mask of one step, a function of seed and step alone.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,23 +33,8 @@ impl WeightDrop {
         }
     }
 
-    /// The same masks as tensors on a device, each with its kernel; none if nothing is dropped.
-    pub fn masks(&self, architecture: Architecture, device: Device) -> Result<Vec<(Parameter, Tensor)>> {
-        if self.rate == 0.0 {
-            return Ok(Vec::new());
-        }
-        let (kernels, streams): (Vec<_>, Vec<_>) = self.kernels(architecture).unzip();
-        let table = |(kernel, own): (&Parameter, Stream)| -> Result<Table> {
-            let length = kernel.len() as i64;
-            let (streams, counters) = (stream(own, device)?, counters(length, device)?);
-            Ok(Table { streams, counters, shape: vec![length] })
-        };
-        let tables = kernels.iter().zip(streams).map(table).collect::<Result<Vec<_>>>()?;
-        Ok(kernels.into_iter().zip(masks(&tables, self.rate, device)?).collect())
-    }
-
     /// The recurrent kernels, each with the stream of its weights' random words.
-    fn kernels(&self, architecture: Architecture) -> impl Iterator<Item = (Parameter, Stream)> + use<> {
+    pub fn kernels(&self, architecture: Architecture) -> impl Iterator<Item = (Parameter, Stream)> + use<> {
         let step = Stream::new(self.seed, Purpose::WeightDrop, &[self.step]);
         let kernels = architecture.parameters().into_iter().filter(|p| p.name.contains("weight_hh"));
         kernels.enumerate().map(move |(layer, kernel)| (kernel, step.of(layer as u64)))
@@ -86,11 +67,6 @@ mod tests {
             assert!((dropped - 0.25).abs() < 0.017, "{dropped}");
             assert!(part.iter().all(|&x| x == 0.0 || x == 4.0 / 3.0));
             assert!(part != &masked(4)[parameter.range()]);
-        }
-        let masks = WeightDrop { rate: 0.25, seed: 1, step: 3 }.masks(architecture, Device::Cpu).unwrap();
-        assert_eq!(masks.len(), 4);
-        for (kernel, mask) in masks {
-            assert_eq!(Vec::<f32>::try_from(mask).unwrap(), values[kernel.range()], "{}", kernel.name);
         }
     }
 }

@@ -3,6 +3,18 @@
 //! Training, checkpoints and inference all read the buffer by [`Architecture::parameters`], whose names and
 //! shapes are PyTorch's. Each LSTM gate has one bias (Keras); PyTorch's second is zero and not stored here.
 
+pub mod batch;
+pub mod dropout;
+mod gradient;
+mod head;
+pub mod inference;
+pub mod init;
+mod lstm;
+mod member;
+mod shape;
+pub mod training;
+pub mod weight_drop;
+
 use crate::config::Model;
 
 /// Stacked LSTM layers of equal width on one-hot classes, a linear dense layer, a softmax layer.

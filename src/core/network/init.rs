@@ -6,9 +6,9 @@
 //! Networks with intervals differ in the first input kernel: at most two of its 236 inputs are 1 at once, and Glorot's
 //! limit, made for inputs that all take part, lets a note say next to nothing at first (docs/lab-log.md).
 
-use bachdist_core::network::{Architecture, Parameter};
-use bachdist_core::parallel::{cores, in_parallel};
-use bachdist_core::random::{Purpose, Stream};
+use crate::network::{Architecture, Parameter};
+use crate::parallel::{cores, in_parallel};
+use crate::random::{Purpose, Stream};
 
 /// All parameters, laid out as [`Architecture::parameters`] says. Each is found by itself, on any of the cores.
 pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {

@@ -7,17 +7,15 @@
 //! Shapes: T notes of a window, after the last Q of which the next is predicted, R rows of a lane, H units, D dense
 //! units, C classes, F features. Time comes first, so that a note of all rows lies together.
 
-mod staged;
-
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::network::Architecture;
 use tch::{Device, Kind, Tensor};
 
-use super::LaneBatch;
-use super::dropout::Dropout;
-use super::staging::{fetch, upload_floats};
-pub use staged::Staged;
+pub use super::staged::Staged;
+use super::transfer::{fetch, upload_floats};
+use bachdist_core::network::batch::LaneBatch;
+use bachdist_core::network::dropout::Dropout;
 
 /// The network's parameters on a device, as leaves of libtorch's graph.
 pub struct Network {

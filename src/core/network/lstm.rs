@@ -3,10 +3,10 @@
 //! L lanes, T notes, P rows a lane, H units. Rows are laid out (T, L, P), so that those of a moment lie together.
 //! They are independent in all of it.
 
-use bachdist_core::compute::cell::{Backward, Forward};
-use bachdist_core::compute::matrix::{Matrix, Rows, RowsMut};
-use bachdist_core::compute::product::Packed;
-use bachdist_core::compute::vectorized;
+use crate::compute::gemm::Packed;
+use crate::compute::lstm_cell::{Backward, Forward};
+use crate::compute::matrix::{Matrix, Rows, RowsMut};
+use crate::compute::vectorized;
 
 use super::shape::Shape;
 

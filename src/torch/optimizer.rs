@@ -5,9 +5,9 @@ use anyhow::Result;
 use bachdist_core::config::Optimizer;
 use tch::{Kind, Tensor};
 
-use super::learning_rate;
+use bachdist_core::optimizer::learning_rate;
 
-/// One update of all parameters by the gradient of a step, from 0; see [`super::update`]. The gradient is used up.
+/// One update of all parameters by the gradient of a step, from 0; see [`bachdist_core::optimizer::update`]. The gradient is used up.
 pub fn update(
     settings: &Optimizer,
     step: u64,
@@ -70,7 +70,7 @@ mod tests {
                 let gradient: Vec<f32> = (0..60).map(|i| stream.normal(60 * step + i) as f32).collect();
                 let mut on_device = Tensor::from_slice(&gradient);
                 let state = (&mut host.0[..], &mut host.1[..]);
-                super::super::update(&settings, step, 20, state, &mut gradient.clone());
+                bachdist_core::optimizer::update(&settings, step, 20, state, &mut gradient.clone());
                 update(&settings, step, 20, (&mut device.0, &mut device.1), &mut on_device).unwrap();
             }
             for (host, device) in [(&host.0, &device.0), (&host.1, &device.1)] {

@@ -1,12 +1,12 @@
 //! The gradient of every parameter, from what a group's ways forward and back left in memory: for each lane a sum over
 //! its rows, and the lanes' sums along the tree.
 
-use bachdist_core::compute::lanes::{LaneRows, Weight, bias_gradient, weight_gradients};
-use bachdist_core::compute::lookup::lookup_gradient;
+use crate::compute::one_hot::lookup_gradient;
+use crate::compute::weight_gradient::{LaneRows, Weight, bias_gradient, weight_gradients};
 
-use super::{Memory, Network};
+use super::training::{Memory, TrainingNetwork};
 
-impl Network {
+impl TrainingNetwork {
     /// Writes the gradient of a layer's parameters, summed over all lanes of a group.
     pub(super) fn layer_gradient(&self, layer: usize, memory: &Memory, gradient: &mut [f32]) {
         let Memory { shape, shown, layers, inputs, .. } = memory;

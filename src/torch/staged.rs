@@ -6,10 +6,10 @@ use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::network::Architecture;
 use tch::{Device, Kind, Tensor};
 
-use crate::model::LaneBatch;
-use crate::model::device_random::{Table, counters, masks};
-use crate::model::dropout::Dropout;
-use crate::model::staging::upload;
+use super::random::{Table, counters, masks};
+use super::transfer::upload;
+use bachdist_core::network::batch::LaneBatch;
+use bachdist_core::network::dropout::Dropout;
 
 /// A lane on the device.
 pub struct Staged {
@@ -164,7 +164,12 @@ mod tests {
             let staged = Staged::new(&lane, architecture, Some(&dropout), Device::Cpu).unwrap();
             prop_assert_eq!(staged.masks.len(), layers);
             for (layer, mask) in staged.masks.iter().enumerate() {
-                let expected = dropout.mask(&lane, layer, &mask.size());
+                let units = mask.size()[mask.dim() - 1] as usize;
+                let mut expected = vec![0.0; mask.numel()];
+                for (index, row) in expected.chunks_exact_mut(units).enumerate() {
+                    let (time, row_of_lane) = (index / lane.rows, index % lane.rows);
+                    dropout.mask_row(lane.first_row + row_of_lane, layer, time, row);
+                }
                 prop_assert_eq!(Vec::<f32>::try_from(mask.reshape([-1])).unwrap(), expected);
             }
         }

@@ -5,6 +5,8 @@
 //! the sign, which are masked away, and a comparison is right once the highest bit of both sides is flipped.
 
 use anyhow::Result;
+use bachdist_core::network::weight_drop::WeightDrop;
+use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::random::{GOLDEN, MULTIPLIERS, SHIFTS, Stream};
 use tch::{Device, Kind, Tensor};
 
@@ -47,6 +49,25 @@ pub fn masks(tables: &[Table], rate: f64, device: Device) -> Result<Vec<Tensor>>
     tables.iter().zip(parts).map(|(table, part)| Ok(part.f_view(&table.shape[..])?)).collect()
 }
 
+/// The masks of a step's weight drop as tensors on a device, each with its kernel; none if nothing is dropped.
+pub fn weight_masks(
+    drop: &WeightDrop,
+    architecture: Architecture,
+    device: Device,
+) -> Result<Vec<(Parameter, Tensor)>> {
+    if drop.rate == 0.0 {
+        return Ok(Vec::new());
+    }
+    let (kernels, streams): (Vec<_>, Vec<_>) = drop.kernels(architecture).unzip();
+    let mut tables = Vec::new();
+    for (kernel, own) in kernels.iter().zip(streams) {
+        let length = kernel.len() as i64;
+        let (streams, counters) = (stream(own, device)?, counters(length, device)?);
+        tables.push(Table { streams, counters, shape: vec![length] });
+    }
+    Ok(kernels.into_iter().zip(masks(&tables, drop.rate, device)?).collect())
+}
+
 /// SplitMix64's mixer, in place.
 fn mix(words: &mut Tensor) -> Result<()> {
     let scratch = words.f_empty_like()?;
@@ -67,6 +88,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn weights_are_dropped_as_on_the_host() {
+        let architecture =
+            Architecture { classes: 79, intervals: false, layers: 2, units: 64, dense: 16, members: 2 };
+        let drop = WeightDrop { rate: 0.25, seed: 1, step: 3 };
+        let mut expected = vec![1.0; architecture.len()];
+        drop.apply(architecture, &mut expected);
+        let masks = weight_masks(&drop, architecture, Device::Cpu).unwrap();
+        assert_eq!(masks.len(), 4);
+        for (kernel, mask) in masks {
+            assert_eq!(Vec::<f32>::try_from(mask).unwrap(), expected[kernel.range()], "{}", kernel.name);
+        }
+    }
 
     proptest! {
         #[test]

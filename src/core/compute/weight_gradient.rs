@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::gemm::{Tile, add_outer, for_rows, most_rows, pair, set_pair};
 use super::matrix::Matrix;
-use super::product::{Tile, add_outer, for_rows, most_rows, pair, set_pair};
 use super::{PANEL, add};
+use crate::lanes::TreeSum;
 
 /// A lane's rows of a matrix: in each of some moments, some neighbouring rows.
 #[derive(Debug, Clone, Copy)]
@@ -42,36 +43,6 @@ impl LaneRows<'_> {
     pub fn numbers(&self) -> impl Iterator<Item = usize> + use<> {
         let LaneRows { first, moments, step, rows, .. } = *self;
         (0..moments).flat_map(move |moment| first + moment * step..first + moment * step + rows)
-    }
-}
-
-/// Sums of leaves that come one by one along the tree, keeping one sum a level: like adding one to a binary number,
-/// two of a level become one of the next.
-#[derive(Debug, Default)]
-pub struct TreeSum {
-    levels: Vec<(u32, Vec<f32>)>,
-}
-
-impl TreeSum {
-    /// Adds the next leaf.
-    pub fn push(&mut self, leaf: Vec<f32>) {
-        let mut level = 0;
-        let mut right = leaf;
-        while let Some((_, mut left)) = self.levels.pop_if(|(top, _)| *top == level) {
-            add(&mut left, &right);
-            (level, right) = (level + 1, left);
-        }
-        self.levels.push((level, right));
-    }
-
-    /// The sum.
-    ///
-    /// # Panics
-    /// Unless a power of two of leaves was pushed.
-    pub fn finish(mut self) -> Vec<f32> {
-        let (_, sum) = self.levels.pop().expect("at least one leaf");
-        assert!(self.levels.is_empty(), "the number of leaves is not a power of two");
-        sum
     }
 }
 

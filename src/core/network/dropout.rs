@@ -1,11 +1,11 @@
 //! Dropout masks as arithmetic: a function of seed, step, row of the global batch, layer, time and unit, so
 //! that they do not depend on which rank or lane computes the row.
 
-use bachdist_core::compute::vectorized;
-use bachdist_core::random::{Purpose, Stream};
+use crate::compute::vectorized;
+use crate::random::{Purpose, Stream};
 
 #[cfg(test)]
-use super::LaneBatch;
+use super::batch::LaneBatch;
 
 /// The masks of one step.
 #[derive(Debug, Clone, Copy)]
