@@ -3,8 +3,8 @@
 //! # A tour of a run
 //!
 //! `mpirun -n 8 bachdist train configs/cello.toml` starts eight processes. Each joins the others
-//! ([`comm::world`]), reads the configuration and its part of the music files, whose notes all then have
-//! ([`train::plan`], [`comm::gather`]), and takes its share of the lanes ([`bachdist_core::lanes`]). Rank 0 looks for the newest
+//! ([`comm::launch`]), reads the configuration and its part of the music files, whose notes all then have
+//! ([`train::plan`], [`comm::collectives`]), and takes its share of the lanes ([`bachdist_core::lanes`]). Rank 0 looks for the newest
 //! good checkpoint and gives it to all ([`train::start`]).
 //!
 //! Then the loop ([`mod@train`]) makes one step after another ([`train::step`]): each rank finds its windows by

@@ -9,10 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use bachdist::cli::{Cli, Command};
-use bachdist::comm::Comm;
-use bachdist::comm::agree::{Agreed, agree, located};
-use bachdist::comm::solo::Solo;
-use bachdist::comm::world::{self, Launch};
+use bachdist::comm::collectives::{CollectiveError, collective_result, with_rank_prefix};
+use bachdist::comm::launch::{self, Launch};
+use bachdist::comm::{Communicator, SingleProcess};
 use bachdist::commands;
 use bachdist::failure::code_of;
 use bachdist::model::device;
@@ -43,12 +42,12 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 
 fn run() -> u8 {
     let launch = Launch::from_environment();
-    report_panics(launch.location());
+    report_panics(launch.rank_prefix());
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {
             // Every rank has the same command line: one says what is wrong with it.
-            if launch.rank() == 0 {
+            if launch.is_root() {
                 let _ = message.print();
             }
             return message.exit_code() as u8;
@@ -59,7 +58,11 @@ fn run() -> u8 {
     }
     if !cli.command.uses_ranks() {
         // Under a launcher one rank does it.
-        return if launch.rank() == 0 { dispatch(&cli.command, &Solo, &StopFlag::default()) } else { 0 };
+        return if launch.is_root() {
+            dispatch(&cli.command, &SingleProcess, &StopFlag::default())
+        } else {
+            0
+        };
     }
     // Before MPI is initialized, which may take a while: no signal may end a rank that could have saved.
     let stop = if cli.command.trains() { StopFlag::install() } else { Ok(StopFlag::default()) };
@@ -67,7 +70,7 @@ fn run() -> u8 {
         Ok(stop) => stop,
         Err(error) => return refuse(&launch, &format!("cannot handle signals: {error}")),
     };
-    match world::join(&launch) {
+    match launch::join(&launch) {
         Ok(comm) => dispatch(&cli.command, &*comm, &stop),
         Err(error) => refuse(&launch, &error),
     }
@@ -75,10 +78,10 @@ fn run() -> u8 {
 }
 
 /// Does the work, and gives back the exit code.
-fn dispatch(command: &Command, comm: &dyn Comm, stop: &StopFlag) -> u8 {
+fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> u8 {
     // Each host has an environment of its own.
-    match agree(comm, check_threads().map_err(Into::into)) {
-        Ok(note) if comm.rank() == 0 => note.iter().for_each(|note| tell(format_args!("note: {note}"))),
+    match collective_result(comm, check_threads().map_err(Into::into)) {
+        Ok(note) if comm.is_root() => note.iter().for_each(|note| tell(format_args!("note: {note}"))),
         Ok(_) => {}
         Err(error) => return report(&error, comm),
     }
@@ -87,21 +90,21 @@ fn dispatch(command: &Command, comm: &dyn Comm, stop: &StopFlag) -> u8 {
 
 /// Ends a rank before it has joined the others, which all end alike: one of them says why.
 fn refuse(launch: &Launch, error: &dyn Display) -> u8 {
-    if launch.rank() == 0 {
+    if launch.is_root() {
         print_lines(&error.to_string());
     }
     Code::Usage as u8
 }
 
 /// Says what went wrong, and gives back the exit code. If the other ranks do not know of it, it ends them too.
-fn report(error: &Error, comm: &dyn Comm) -> u8 {
-    if let Some(Agreed { code, line }) = error.downcast_ref() {
-        if let Some(line) = line {
-            print_lines(line);
+fn report(error: &Error, comm: &dyn Communicator) -> u8 {
+    if let Some(CollectiveError { code, message }) = error.downcast_ref() {
+        if let Some(message) = message {
+            print_lines(message);
         }
         return *code;
     }
-    print_lines(&located(comm, error));
+    print_lines(&with_rank_prefix(comm, error));
     let code = code_of(error) as u8;
     if comm.size() > 1 {
         comm.abort(i32::from(code));

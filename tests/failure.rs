@@ -84,7 +84,7 @@ fn a_rank_that_hangs_is_named() {
         let place = Place::with_tiny();
         let Some(ended) = with_fault(&place, fault) else { return };
         let ended = ended.with_code(5);
-        let says = format!("{phase}: rank {rank} on {} has not come for ", host());
+        let says = format!("{phase}: rank {rank} on {} has not reached this collective for ", host());
         assert!(ended.error().starts_with(&says), "{}", ended.stderr);
         assert_goes_on(&place);
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::statistics::seconds_of;
 use super::together::{barrier, slowest};
-use crate::comm::Comm;
+use crate::comm::Communicator;
 
 /// A copy, on all ranks at once, the slowest rank's.
 #[derive(Debug, Clone, Serialize)]
@@ -30,11 +30,11 @@ pub struct MemoryCopy {
 const LARGE: usize = 128 << 20;
 
 /// Times both.
-pub fn memory_copy(comm: &dyn Comm, parameters: usize) -> MemoryCopy {
+pub fn memory_copy(comm: &dyn Communicator, parameters: usize) -> MemoryCopy {
     MemoryCopy { large: copy(comm, LARGE), parameters: copy(comm, parameters) }
 }
 
-fn copy(comm: &dyn Comm, bytes: usize) -> Copy {
+fn copy(comm: &dyn Communicator, bytes: usize) -> Copy {
     // Ones: pages of zeros may be one and the same.
     let (from, mut to) = (vec![1_u8; bytes], vec![1_u8; bytes]);
     barrier(comm);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::fit::Line;
 use super::statistics::median;
 use super::together::{barrier, slowest};
-use crate::comm::Comm;
+use crate::comm::Communicator;
 
 /// All-to-all and all-gather of a buffer, as in a step.
 #[derive(Debug, Clone, Serialize)]
@@ -24,7 +24,7 @@ pub struct Measured {
 }
 
 /// From 64 numbers on, each size eight times the one before, up to the gradient.
-pub fn measure(comm: &dyn Comm, gradient: usize) -> Measured {
+pub fn measure(comm: &dyn Communicator, gradient: usize) -> Measured {
     let smaller = (0..).map(|power| 64 << (3 * power)).take_while(|&length| length < gradient);
     let point = |length: usize| ((4 * length) as f64, seconds(comm, length));
     let points: Vec<_> = smaller.chain([gradient]).map(point).collect();
@@ -33,7 +33,7 @@ pub fn measure(comm: &dyn Comm, gradient: usize) -> Measured {
 }
 
 /// The median over some exchanges of the slowest rank's time.
-fn seconds(comm: &dyn Comm, length: usize) -> f64 {
+fn seconds(comm: &dyn Communicator, length: usize) -> f64 {
     const WARM_UP: usize = 3;
     const TIMES: usize = 31;
     let (slice, ranks) = (length.div_ceil(comm.size()), comm.size());

@@ -21,8 +21,8 @@ use anyhow::Result;
 use bachdist_core::config::Objective;
 use tch::Device;
 
-use crate::comm::Comm;
-use crate::comm::agree::agree;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
 use crate::phase::Phase;
 use crate::train::plan::Plan;
 use phases::{Setup, Stepper, Times};
@@ -56,7 +56,7 @@ struct Slowest {
 }
 
 /// Measures all of it; the report is rank 0's view.
-pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
+pub fn measure(comm: &dyn Communicator, plan: &Plan, effort: Effort) -> Result<Report> {
     Phase::Start.enter();
     let length = plan.architecture.len();
     let (multiply_add, memory_copy) = (peak::measure(comm), ceilings::memory_copy(comm, 4 * length));
@@ -102,15 +102,19 @@ pub fn measure(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Result<Report> {
 }
 
 /// Some steps with the other ranks and, where there are some, without, in turns. Own times of the steps with them too.
-fn turn(comm: &dyn Comm, stepper: &mut Stepper<'_>, steps: u64) -> Result<(Vec<Slowest>, Vec<Times>)> {
+fn turn(
+    comm: &dyn Communicator,
+    stepper: &mut Stepper<'_>,
+    steps: u64,
+) -> Result<(Vec<Slowest>, Vec<Times>)> {
     let (mut all, mut own) = (Vec::new(), Vec::new());
     for number in 0..steps {
         // Neither is always the first.
         let alone_first = number % 2 == 0;
-        let mut alone = if alone_first { agree(comm, stepper.alone())? } else { None };
-        let times = agree(comm, stepper.together())?;
+        let mut alone = if alone_first { collective_result(comm, stepper.alone())? } else { None };
+        let times = collective_result(comm, stepper.together())?;
         if !alone_first {
-            alone = agree(comm, stepper.alone())?;
+            alone = collective_result(comm, stepper.alone())?;
         }
         let seconds = slowest(comm, &[times.step, alone.unwrap_or(0.0)]);
         all.push(Slowest { together: seconds[0], alone: alone.map(|_| seconds[1]) });
@@ -119,7 +123,7 @@ fn turn(comm: &dyn Comm, stepper: &mut Stepper<'_>, steps: u64) -> Result<(Vec<S
     Ok((all, own))
 }
 
-fn products_of(comm: &dyn Comm, plan: &Plan) -> Vec<products::Product> {
+fn products_of(comm: &dyn Communicator, plan: &Plan) -> Vec<products::Product> {
     let batches = plan.batches();
     let lanes: Vec<usize> =
         plan.assignment.lanes_of(comm.rank()).map(|lane| batches.rows(lane).len()).collect();
@@ -131,7 +135,7 @@ fn products_of(comm: &dyn Comm, plan: &Plan) -> Vec<products::Product> {
     step_products(plan.architecture, &lanes, notes, predictions)
 }
 
-fn ceiling_of(comm: &dyn Comm, plan: &Plan, rounds: &[Round]) -> Products {
+fn ceiling_of(comm: &dyn Communicator, plan: &Plan, rounds: &[Round]) -> Products {
     let list = products_of(comm, plan);
     let flops = list.iter().map(products::Product::flops).sum();
     let seconds = median(rounds.iter().map(|round| round.products).collect());

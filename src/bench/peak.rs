@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::statistics::seconds_of;
 use super::together::{barrier, slowest};
-use crate::comm::Comm;
+use crate::comm::Communicator;
 
 /// The peak of one core, f32.
 #[derive(Debug, Clone, Serialize)]
@@ -25,7 +25,7 @@ pub struct Peak {
 const VECTORS: usize = 12;
 
 /// Times the loop in the widest vectors that this processor has, on all ranks at once.
-pub fn measure(comm: &dyn Comm) -> Peak {
+pub fn measure(comm: &dyn Communicator) -> Peak {
     const ROUNDS: usize = 10_000;
     let loops = || Arch::new().dispatch(Loop { rounds: black_box(ROUNDS) });
     let (width, _) = loops();

@@ -13,8 +13,8 @@ use bachdist_core::failure::{Code, Failure};
 use tch::Device;
 
 use super::together::barrier;
-use crate::comm::Comm;
-use crate::comm::solo::Solo;
+use crate::comm::Communicator;
+use crate::comm::SingleProcess;
 use crate::model::Model;
 use crate::model::device::wait;
 use crate::phase::Phase;
@@ -53,7 +53,7 @@ pub struct Setup {
 
 impl Setup {
     /// The setup of this rank.
-    pub fn new(comm: &dyn Comm, plan: &Plan) -> Self {
+    pub fn new(comm: &dyn Communicator, plan: &Plan) -> Self {
         let times = (plan.config.train.batch_size as u64).div_ceil(plan.windows().len());
         let pieces = (0..times).flat_map(|_| plan.training.pieces.iter().cloned()).collect();
         let alone = (comm.size() > 1).then(|| {
@@ -70,7 +70,7 @@ impl Setup {
 
 /// Makes steps of a run with the other ranks, and the same without them.
 pub struct Stepper<'a> {
-    comm: &'a dyn Comm,
+    comm: &'a dyn Communicator,
     device: Device,
     together: Part<'a>,
     alone: Option<Part<'a>>,
@@ -84,7 +84,7 @@ struct Part<'a> {
 
 impl<'a> Stepper<'a> {
     /// From the initial weights on.
-    pub fn new(comm: &'a dyn Comm, plan: &Plan, setup: &'a Setup) -> Result<Self> {
+    pub fn new(comm: &'a dyn Communicator, plan: &Plan, setup: &'a Setup) -> Result<Self> {
         let device = plan.device;
         let part = |comm, (config, assignment): &'a (Config, LaneAssignment)| -> Result<Part<'a>> {
             let parameters = init::parameters(plan.architecture, config.train.seed);
@@ -95,7 +95,7 @@ impl<'a> Stepper<'a> {
             let trainer = Trainer::new(comm, config, windows, assignment.clone(), model, state)?;
             Ok(Part { trainer, next: 0 })
         };
-        let alone = setup.alone.as_ref().map(|setup| part(&Solo, setup)).transpose()?;
+        let alone = setup.alone.as_ref().map(|setup| part(&SingleProcess, setup)).transpose()?;
         Ok(Stepper { comm, device, together: part(comm, &setup.together)?, alone })
     }
 
@@ -199,10 +199,10 @@ mod tests {
         config.model.dense = 16;
         config.train.batch_size = 37;
         config.train.device = "cpu".into();
-        let plan = Plan::together(&Solo, std::path::Path::new("tiny"), config).unwrap();
-        let setup = Setup::new(&Solo, &plan);
-        let mut timed = Stepper::new(&Solo, &plan, &setup).unwrap();
-        let mut plain = Stepper::new(&Solo, &plan, &setup).unwrap().together.trainer;
+        let plan = Plan::together(&SingleProcess, std::path::Path::new("tiny"), config).unwrap();
+        let setup = Setup::new(&SingleProcess, &plan);
+        let mut timed = Stepper::new(&SingleProcess, &plan, &setup).unwrap();
+        let mut plain = Stepper::new(&SingleProcess, &plan, &setup).unwrap().together.trainer;
         for step in 0..3 {
             let times = timed.together().unwrap();
             plain.step(step, 0).unwrap();
@@ -216,10 +216,10 @@ mod tests {
     fn every_timed_batch_is_full() {
         let mut config = Config::default();
         config.train.batch_size = 2000;
-        let plan = Plan::together(&Solo, std::path::Path::new("tiny"), config).unwrap();
+        let plan = Plan::together(&SingleProcess, std::path::Path::new("tiny"), config).unwrap();
         assert!(plan.windows().len() < 2000);
-        let setup = Setup::new(&Solo, &plan);
-        let batches = Stepper::new(&Solo, &plan, &setup).unwrap().together.trainer.batches();
+        let setup = Setup::new(&SingleProcess, &plan);
+        let batches = Stepper::new(&SingleProcess, &plan, &setup).unwrap().together.trainer.batches();
         assert_eq!(batches.batch(0).windows, 2000);
     }
 }

@@ -9,7 +9,7 @@ use super::exchange::Measured;
 use super::music::{Composing, Reading};
 use super::peak::Peak;
 use super::products::Product;
-use crate::comm::Comm;
+use crate::comm::Communicator;
 use crate::model::device;
 use crate::train::plan::Plan;
 
@@ -64,7 +64,7 @@ pub struct Machine {
 
 impl Machine {
     /// Where this rank runs.
-    pub fn here(comm: &dyn Comm) -> Self {
+    pub fn here(comm: &dyn Communicator) -> Self {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let cpu = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned();
@@ -92,7 +92,7 @@ pub struct Run {
 
 impl Run {
     /// Of a plan.
-    pub fn of(comm: &dyn Comm, plan: &Plan, effort: Effort) -> Self {
+    pub fn of(comm: &dyn Communicator, plan: &Plan, effort: Effort) -> Self {
         let device = device::name(plan.device);
         let (ranks, threads, parameters) = (comm.size(), plan.threads, plan.architecture.len());
         Run { ranks, threads, device, rounds: effort.rounds, steps: effort.steps, parameters }

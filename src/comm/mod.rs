@@ -1,55 +1,132 @@
-//! What ranks say to each other: a handful of collectives over slices, by MPI or by nobody in a world of one.
+//! How ranks talk to each other: a handful of collectives over slices, by MPI ([`mpi`]) or, in a single process, by
+//! copying. [`collectives`] builds larger ones on them, [`launch`] joins the ranks that were launched together.
 //!
-//! Every rank must make the same calls in the same order, with the same lengths. [`bachdist_core::lanes`] says which lanes a
-//! rank owns and in which order their numbers are summed.
+//! Every rank must make the same calls in the same order, with the same lengths. [`bachdist_core::lanes`] says which lanes
+//! a rank owns and in which order their numbers are summed.
 
-pub mod agree;
-pub mod gather;
-#[cfg(feature = "mpi")]
-pub mod launcher;
-pub mod meanwhile;
+pub mod collectives;
+pub mod launch;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 
-pub mod solo;
-pub mod world;
-
 use std::time::Duration;
 
-/// A rank among its peers.
-pub trait Comm {
+/// A rank among the ranks that train together.
+pub trait Communicator {
     /// This rank, from 0.
     fn rank(&self) -> usize;
 
-    /// How many ranks there are.
+    /// The number of ranks.
     fn size(&self) -> usize;
 
     /// This rank among those on the same host, from 0.
     fn local_rank(&self) -> usize;
 
-    /// How many ranks share this host.
+    /// The number of ranks on this host.
     fn local_size(&self) -> usize;
 
     /// The host's name.
     fn host(&self) -> String;
 
-    /// How long this rank waits for others in a collective before it looks for the one that is missing and ends
-    /// the run with [`bachdist_core::failure::Code::Peer`]. For ever until it is set.
-    fn set_patience(&self, patience: Duration);
+    /// How long this rank waits in a collective before it looks for the missing rank and ends the run with
+    /// [`Code::Peer`](bachdist_core::failure::Code::Peer). Until it is set, it waits without a limit.
+    fn set_collective_timeout(&self, timeout: Duration);
 
     /// Sends slice j of `send` to rank j, and receives into slice i what rank i sent here. Slices are equally
     /// long: both lengths are the same multiple of the number of ranks.
+    ///
+    /// # Collective
+    ///
+    /// All ranks call this together.
     fn all_to_all(&self, send: &[f32], receive: &mut [f32]);
 
     /// Receives every rank's `send`, in rank order.
+    ///
+    /// # Collective
+    ///
+    /// All ranks call this together.
     fn all_gather(&self, send: &[f32], receive: &mut [f32]);
 
-    /// The same for 64-bit words.
+    /// [`Communicator::all_gather`] for 64-bit words.
+    ///
+    /// # Collective
+    ///
+    /// All ranks call this together.
     fn all_gather_words(&self, send: &[u64], receive: &mut [u64]);
 
     /// Gives every rank the bytes of rank 0.
+    ///
+    /// # Collective
+    ///
+    /// All ranks call this together.
     fn broadcast(&self, bytes: &mut Vec<u8>);
 
     /// Ends all ranks with an exit code, without waiting for any of them.
     fn abort(&self, code: i32) -> !;
+
+    /// Whether this is rank 0, which alone reports, reads storage and saves.
+    fn is_root(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// `rank 1 on host: `, to begin a message with; empty in a single process.
+    fn rank_prefix(&self) -> String {
+        if self.size() == 1 { String::new() } else { rank_prefix(self.rank(), &self.host()) }
+    }
+}
+
+/// `rank 1 on host: `, to begin a message with.
+pub fn rank_prefix(rank: usize, host: &str) -> String {
+    format!("rank {rank} on {host}: ")
+}
+
+/// The communicator of a process without peers.
+#[derive(Debug, Clone, Copy)]
+pub struct SingleProcess;
+
+impl Communicator for SingleProcess {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn local_rank(&self) -> usize {
+        0
+    }
+
+    fn local_size(&self) -> usize {
+        1
+    }
+
+    fn host(&self) -> String {
+        host_name()
+    }
+
+    fn set_collective_timeout(&self, _timeout: Duration) {}
+
+    fn all_to_all(&self, send: &[f32], receive: &mut [f32]) {
+        receive.copy_from_slice(send);
+    }
+
+    fn all_gather(&self, send: &[f32], receive: &mut [f32]) {
+        receive.copy_from_slice(send);
+    }
+
+    fn all_gather_words(&self, send: &[u64], receive: &mut [u64]) {
+        receive.copy_from_slice(send);
+    }
+
+    fn broadcast(&self, _bytes: &mut Vec<u8>) {}
+
+    fn abort(&self, code: i32) -> ! {
+        std::process::exit(code)
+    }
+}
+
+/// This host's name, without MPI.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

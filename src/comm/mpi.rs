@@ -1,7 +1,7 @@
 //! The collectives by MPI. All calls stay on the thread that initialized it.
 //!
-//! Every collective is begun without blocking and then polled, so that a rank that waits too long can find out who
-//! is missing (`roll_call`) and end the run with a line that names it. MPI itself would wait for ever.
+//! Every collective is started without blocking and then polled, so that a rank that waits too long can find out who
+//! is missing ([`MpiCommunicator::roll_call`]) and end the run with a message that names it. MPI itself has no timeout.
 
 use std::cell::Cell;
 use std::thread;
@@ -13,71 +13,73 @@ use mpi::Rank;
 use mpi::environment::Universe;
 use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
+use mpi::traits::{Communicator as _, CommunicatorCollectives, Destination, Root, Source};
 
-use super::Comm;
+use super::Communicator;
 use crate::phase::Phase;
 
 /// A rank of `MPI_COMM_WORLD`. Dropping it finalizes MPI, which waits for the other ranks; dropping it while
 /// panicking aborts them instead, because they would wait for this one for ever.
-pub struct Mpi {
+pub struct MpiCommunicator {
     world: SimpleCommunicator,
-    /// Of every rank.
+    /// The host of every rank.
     hosts: Vec<String>,
     local_rank: usize,
     local_size: usize,
-    patience: Cell<Duration>,
+    timeout: Cell<Duration>,
     // Dropped last: it finalizes MPI.
     _universe: Universe,
 }
 
-/// MPI's counts are C ints.
-const LARGEST_MESSAGE: usize = 1 << 30;
+/// MPI's counts are C ints. Half of what they hold is a round number.
+const MAX_MESSAGE_BYTES: usize = 1 << 30;
 
-/// "Are you waiting too?"
+/// Tag of a roll call: "are you waiting too?"
 const CALL: i32 = 1;
-/// "Yes."
+/// Tag of its answer: "yes".
 const ANSWER: i32 = 2;
-/// What both carry: their tags say all.
+/// The content of both; their tags say all.
 const NOTHING: u8 = 0;
 
-/// Waiting this long, a rank answers calls and leaves the processor to others.
-const LONG: Duration = Duration::from_secs(1);
-/// So long a rank that calls waits for answers: a rank that waits itself looks every millisecond.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// A rank that has waited this long sleeps between polls, and answers roll calls. Ordinary collectives are over by then
+/// and lose no time to sleeping.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+/// How long a roll call waits for answers. A rank that waits itself looks for calls every millisecond, so that only one
+/// whose host is badly overloaded misses this.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Mpi {
-    /// Initializes MPI; `None` if it was before.
+impl MpiCommunicator {
+    /// Initializes MPI; `None` if it was initialized before.
     pub fn initialize() -> Option<Self> {
         let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Funneled)?;
         let world = universe.world();
         let here = world.split_shared(world.rank());
         let (local_rank, local_size) = (here.rank() as usize, here.size() as usize);
         let hosts = gather_hosts(&world);
-        let patience = Cell::new(Duration::MAX);
-        Some(Mpi { world, hosts, local_rank, local_size, patience, _universe: universe })
+        let timeout = Cell::new(Duration::MAX);
+        Some(MpiCommunicator { world, hosts, local_rank, local_size, timeout, _universe: universe })
     }
 
-    /// Waits for a collective, and ends the run if a rank does not come to it.
+    /// Waits for a collective, and ends the run if a rank does not reach it in time.
     fn wait<'a, D: ?Sized, S: Scope<'a>>(&self, mut request: Request<'a, D, S>) {
         let mut waited = Waited::begin();
         while let Err(pending) = request.test() {
             request = pending;
             waited.look();
-            if waited.so_far < LONG {
+            if waited.so_far < BUSY_WAIT {
                 // Ranks may share cores.
                 thread::yield_now();
                 continue;
             }
             self.idle(&mut waited);
-            if waited.so_far > self.patience.get() {
-                self.end_if_somebody_is_missing(waited.so_far);
+            if waited.so_far > self.timeout.get() {
+                self.abort_if_a_rank_is_missing(waited.so_far);
                 waited = Waited::begin();
             }
         }
     }
 
-    /// Lets a millisecond pass, and answers those that call.
+    /// Sleeps for a millisecond, and answers roll calls.
     fn idle(&self, waited: &mut Waited) {
         thread::sleep(Duration::from_millis(1));
         waited.look();
@@ -86,25 +88,25 @@ impl Mpi {
         }
     }
 
-    /// Who sent a call or an answer, if one has come.
+    /// The sender of a pending call or answer.
     fn receive(&self, tag: i32) -> Option<Rank> {
         let (message, status) = self.world.any_process().immediate_matched_probe_with_tag(tag)?;
         message.matched_receive::<u8>();
         Some(status.source_rank())
     }
 
-    /// Asks all other ranks whether they wait too, and gives back those that do not answer. A rank that computes
-    /// does not answer either: patience must be longer than it may take.
+    /// Asks all other ranks whether they wait too, and returns those that do not answer. A rank that computes does not
+    /// answer either, so the collective timeout must be longer than a step may take.
     fn roll_call(&self) -> Vec<usize> {
         let own = self.world.rank();
         let others = (0..self.world.size()).filter(|&rank| rank != own);
         let mut missing: Vec<Rank> = others.collect();
         for &rank in &missing {
-            // Small enough to be sent whether or not it is ever received.
+            // Small enough to be sent eagerly, whether or not it is ever received.
             self.world.process_at_rank(rank).send_with_tag(&NOTHING, CALL);
         }
         let mut waited = Waited::begin();
-        while !missing.is_empty() && waited.so_far < ANSWERS_WITHIN {
+        while !missing.is_empty() && waited.so_far < ANSWER_TIMEOUT {
             // The others may be calling at the same time.
             self.idle(&mut waited);
             while let Some(present) = self.receive(ANSWER) {
@@ -114,25 +116,25 @@ impl Mpi {
         missing.into_iter().map(|rank| rank as usize).collect()
     }
 
-    /// Ends all ranks if one of them does not come. The lowest of those that wait says so, once.
-    fn end_if_somebody_is_missing(&self, waited: Duration) {
+    /// Aborts all ranks if one of them is missing. The lowest rank that waits reports it.
+    fn abort_if_a_rank_is_missing(&self, waited: Duration) {
         let missing = self.roll_call();
         if missing.is_empty() {
             return;
         }
         if (0..self.rank()).any(|lower| !missing.contains(&lower)) {
-            // It waits too, and is about to find out.
+            // That rank waits too, and is about to report.
             let mut waited = Waited::begin();
-            while waited.so_far < 2 * ANSWERS_WITHIN {
+            while waited.so_far < 2 * ANSWER_TIMEOUT {
                 self.idle(&mut waited);
             }
         }
         let names: Vec<String> =
             missing.iter().map(|&rank| format!("rank {rank} on {}", self.hosts[rank])).collect();
-        let (have, them) = if missing.len() == 1 { ("has", "it") } else { ("have", "them") };
+        let have = if missing.len() == 1 { "has" } else { "have" };
         tell(format_args!(
-            "bachdist: {}: {} {have} not come for {:.0} s, and rank {} on {} waits for {them}; all ranks end now, and the \
-             same command goes on from the last checkpoint",
+            "bachdist: {}: {} {have} not reached this collective for {:.0} s (rank {} on {} is waiting); aborting all ranks; \
+             rerun the same command to resume from the last checkpoint",
             Phase::now(),
             names.join(" and "),
             waited.as_secs_f64(),
@@ -164,17 +166,17 @@ impl Waited {
 
 /// The host of every rank. MPI has names of at most 255 bytes.
 fn gather_hosts(world: &SimpleCommunicator) -> Vec<String> {
-    const LONGEST: usize = 256;
+    const MAX_NAME_BYTES: usize = 256;
     let name = mpi::environment::processor_name().unwrap_or_else(|_| "an unnamed host".into());
     let mut own = name.into_bytes();
-    own.resize(LONGEST, 0);
-    let mut all = vec![0u8; LONGEST * world.size() as usize];
+    own.resize(MAX_NAME_BYTES, 0);
+    let mut all = vec![0u8; MAX_NAME_BYTES * world.size() as usize];
     world.all_gather_into(&own[..], &mut all[..]);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
-    all.chunks_exact(LONGEST).map(text).collect()
+    all.chunks_exact(MAX_NAME_BYTES).map(text).collect()
 }
 
-impl Drop for Mpi {
+impl Drop for MpiCommunicator {
     fn drop(&mut self) {
         if thread::panicking() {
             self.world.abort(Code::Internal as i32);
@@ -182,7 +184,7 @@ impl Drop for Mpi {
     }
 }
 
-impl Comm for Mpi {
+impl Communicator for MpiCommunicator {
     fn rank(&self) -> usize {
         self.world.rank() as usize
     }
@@ -203,8 +205,8 @@ impl Comm for Mpi {
         self.hosts[self.rank()].clone()
     }
 
-    fn set_patience(&self, patience: Duration) {
-        self.patience.set(patience);
+    fn set_collective_timeout(&self, timeout: Duration) {
+        self.timeout.set(timeout);
     }
 
     fn all_to_all(&self, send: &[f32], receive: &mut [f32]) {
@@ -224,7 +226,7 @@ impl Comm for Mpi {
         let mut length = [bytes.len() as u64];
         scope(|scope| self.wait(root.immediate_broadcast_into(scope, &mut length[..])));
         bytes.resize(length[0] as usize, 0);
-        for part in bytes.chunks_mut(LARGEST_MESSAGE) {
+        for part in bytes.chunks_mut(MAX_MESSAGE_BYTES) {
             scope(|scope| self.wait(root.immediate_broadcast_into(scope, part)));
         }
     }

@@ -9,22 +9,22 @@ use bachdist_core::print::say;
 
 use crate::bench::{Effort, measure};
 use crate::cli::Bench;
-use crate::comm::Comm;
-use crate::comm::agree::agree;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
 use crate::train::memory;
 use crate::train::plan::Plan;
 
 /// Measures on all ranks; rank 0 prints.
-pub fn run(arguments: &Bench, comm: &dyn Comm) -> Result<u8> {
-    let config = agree(comm, config(arguments).map_err(Into::into))?;
+pub fn run(arguments: &Bench, comm: &dyn Communicator) -> Result<u8> {
+    let config = collective_result(comm, config(arguments).map_err(Into::into))?;
     let path = arguments.config.as_deref().unwrap_or(Path::new("bench"));
     let plan = Plan::together(comm, path, config)?;
     // Here a batch is as large as was asked for, whatever the music: it comes again and again.
     let batches = Batches { windows: u64::MAX, ..plan.batches() };
-    agree(comm, memory::judge(comm, &plan, batches).map_err(Into::into))?;
+    collective_result(comm, memory::judge(comm, &plan, batches).map_err(Into::into))?;
     let effort = Effort { rounds: arguments.rounds, steps: arguments.steps };
     let report = measure(comm, &plan, effort)?;
-    if comm.rank() == 0 {
+    if comm.is_root() {
         if arguments.json { say(serde_json::to_string(&report)?)? } else { say(report)? }
     }
     Ok(0)

@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 use super::STOPPED;
 use super::losses::Losses;
 use crate::cli::Eval;
-use crate::comm::Comm;
-use crate::comm::agree::agree;
-use crate::comm::meanwhile::meanwhile;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
+use crate::comm::collectives::run_on_root_with_heartbeat;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::report::Progress;
 use crate::stop::StopFlag;
@@ -30,7 +30,7 @@ use crate::train::start::Resume;
 use crate::train::{self, Ended};
 
 /// Trains what is not trained yet, evaluates, and prints on rank 0; gives back the exit code.
-pub fn run(arguments: &Eval, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
+pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
     let configs: Result<Vec<_>> = arguments
         .cross_validate
         .iter()
@@ -38,13 +38,13 @@ pub fn run(arguments: &Eval, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
         .collect();
     let progress = if arguments.json { Progress::Silent } else { Progress::Auto };
     let mut runs = Vec::new();
-    for (path, config) in agree(comm, configs)? {
+    for (path, config) in collective_result(comm, configs)? {
         let name = name_of(path);
         let mut plans = Vec::new();
         for group in &config.data.groups {
             let plan = Plan::together(comm, path, fold(&config, &name, group))?;
             // Said before hours of training, not after them.
-            agree(comm, evaluable(&plan, group))?;
+            collective_result(comm, evaluable(&plan, group))?;
             plans.push((group.clone(), plan));
         }
         runs.push((name, plans));
@@ -54,8 +54,8 @@ pub fn run(arguments: &Eval, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
         let mut result = Pooled { name, folds: Vec::new(), all: None, losses: Losses::default() };
         for (number, (group, plan)) in (1..).zip(&plans) {
             // As long as before the first step of any run.
-            comm.set_patience(plan.config.train.patience(None));
-            if comm.rank() == 0 {
+            comm.set_collective_timeout(plan.config.train.patience(None));
+            if comm.is_root() {
                 let (name, folds) = (&result.name, plans.len());
                 tell(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
             }
@@ -63,19 +63,19 @@ pub fn run(arguments: &Eval, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
                 Ended::Done | Ended::Early => {}
                 Ended::Stopped | Ended::Unsaved => return Ok(STOPPED),
             }
-            let work = (comm.rank() == 0).then_some(|| -> Result<_> {
+            let work = (comm.is_root()).then_some(|| -> Result<_> {
                 let evaluation = evaluate(&open(&plan.url)?.checkpoint, &plan.held_out)?;
                 Ok((evaluation, Store::open(&plan.url)?))
             });
-            let evaluation = meanwhile(comm, work).transpose();
-            if let Some((evaluation, store)) = agree(comm, evaluation)? {
+            let evaluation = run_on_root_with_heartbeat(comm, work).transpose();
+            if let Some((evaluation, store)) = collective_result(comm, evaluation)? {
                 result.losses.add(&store)?;
                 result.add(group, evaluation);
             }
         }
         results.push(result);
     }
-    if comm.rank() == 0 {
+    if comm.is_root() {
         print(&results, arguments.json)?;
         if let Some(path) = &arguments.plot {
             plot(&results, path)?;

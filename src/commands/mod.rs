@@ -16,12 +16,12 @@ use anyhow::Result;
 use bachdist_core::failure::Code;
 
 use crate::cli::Command;
-use crate::comm::Comm;
+use crate::comm::Communicator;
 use crate::stop::StopFlag;
 
 /// Does what the command line says, and gives back the exit code. `comm` has several ranks only where the command
 /// [uses them](Command::uses_ranks).
-pub fn dispatch(command: &Command, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
+pub fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
     match command {
         Command::Train(arguments) => return train::run(arguments, comm, stop),
         Command::Eval(arguments) if command.uses_ranks() => {

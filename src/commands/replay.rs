@@ -14,17 +14,17 @@ use serde_json::json;
 
 use super::diff::{as_json, table, verdict};
 use crate::cli::Replay;
-use crate::comm::Comm;
-use crate::comm::agree::agree;
-use crate::comm::meanwhile::meanwhile;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
+use crate::comm::collectives::run_on_root_with_heartbeat;
 use crate::model::device;
 use crate::report::{Progress, terminal};
 use crate::train::replay::replay;
 
 /// Replays on all ranks; rank 0 alone reads storage and prints.
-pub fn run(arguments: &Replay, comm: &dyn Comm) -> Result<u8> {
-    let finding = (comm.rank() == 0).then_some(|| Task::find(arguments));
-    let task = agree(comm, meanwhile(comm, finding).transpose())?;
+pub fn run(arguments: &Replay, comm: &dyn Communicator) -> Result<u8> {
+    let finding = (comm.is_root()).then_some(|| Task::find(arguments));
+    let task = collective_result(comm, run_on_root_with_heartbeat(comm, finding).transpose())?;
     let (mut bytes, mut last) = match &task {
         Some(task) => (task.from.bytes.clone(), task.last.to_le_bytes().to_vec()),
         None => (Vec::new(), Vec::new()),
@@ -42,7 +42,7 @@ pub fn run(arguments: &Replay, comm: &dyn Comm) -> Result<u8> {
     bar.iter().for_each(ProgressBar::finish_and_clear);
 
     let comparing = task.map(|task| move || task.compare(replayed, arguments.json));
-    agree(comm, meanwhile(comm, comparing).unwrap_or(Ok(())))?;
+    collective_result(comm, run_on_root_with_heartbeat(comm, comparing).unwrap_or(Ok(())))?;
     Ok(0)
 }
 

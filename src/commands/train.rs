@@ -6,18 +6,19 @@ use bachdist_core::print::say;
 
 use super::STOPPED;
 use crate::cli::Train;
-use crate::comm::Comm;
-use crate::comm::agree::agree;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
 use crate::stop::StopFlag;
 use crate::train::plan::Plan;
 use crate::train::{self, Ended};
 
 /// Trains, and gives back the exit code.
-pub fn run(arguments: &Train, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
-    let config = agree(comm, Config::load(&arguments.config, &arguments.set).map_err(Into::into))?;
+pub fn run(arguments: &Train, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
+    let config =
+        collective_result(comm, Config::load(&arguments.config, &arguments.set).map_err(Into::into))?;
     let plan = Plan::together(comm, &arguments.config, config)?;
     if arguments.dry_run {
-        if comm.rank() == 0 {
+        if comm.is_root() {
             say(dry_run(&plan, comm))?;
         }
         return Ok(0);
@@ -29,7 +30,7 @@ pub fn run(arguments: &Train, comm: &dyn Comm, stop: &StopFlag) -> Result<u8> {
 }
 
 /// The resolved configuration, and the plan as comments, so that the whole is a configuration again.
-fn dry_run(plan: &Plan, comm: &dyn Comm) -> String {
+fn dry_run(plan: &Plan, comm: &dyn Communicator) -> String {
     let mut config = plan.config.clone();
     // The default depends on the file's name, and this text may become another file.
     config.checkpoint.url = Some(plan.url.clone());

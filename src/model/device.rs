@@ -11,15 +11,14 @@ use bachdist_core::print::tell;
 use bachdist_core::{environment, process};
 use tch::{Cuda, Device, Kind, Tensor};
 
-use crate::comm::Comm;
-use crate::comm::agree::place;
+use crate::comm::Communicator;
 
 /// The device of this rank for `train.device`.
 ///
 /// # Collective
 ///
 /// All ranks call this together, whatever each one's `train.device` is.
-pub fn choose(name: &str, comm: &dyn Comm) -> Result<Device> {
+pub fn choose(name: &str, comm: &dyn Communicator) -> Result<Device> {
     let found = if name == "cpu" { Ok(0) } else { devices() };
     // A rank without a GPU shares none.
     let own = if matches!(found, Ok(1..)) { view(comm, Path::new("/dev")) } else { 0 };
@@ -32,7 +31,7 @@ pub fn choose(name: &str, comm: &dyn Comm) -> Result<Device> {
             // Once a host and process: an evaluation of several folds comes here for each.
             static NOTED: Once = Once::new();
             if comm.local_rank() == 0 && why.is_unexpected(Path::new("/proc/driver/nvidia").exists()) {
-                NOTED.call_once(|| tell(format_args!("note: {}no GPU is used: {why}", place(comm))));
+                NOTED.call_once(|| tell(format_args!("note: {}no GPU is used: {why}", comm.rank_prefix())));
             }
             Ok(Device::Cpu)
         }
@@ -65,7 +64,7 @@ fn own_device(name: &str, devices: usize, views: &[u64], rank: usize) -> Result<
 
 /// What decides which GPUs a rank sees, as a hash: its host, `CUDA_VISIBLE_DEVICES`, and which of the device files it may
 /// open. Where a scheduler gives each rank a GPU by a control group, that is number 0 to every one of them.
-fn view(comm: &dyn Comm, dev: &Path) -> u64 {
+fn view(comm: &dyn Communicator, dev: &Path) -> u64 {
     let names = [dev.to_owned(), dev.join("nvidia-caps")]
         .into_iter()
         .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()));
@@ -188,7 +187,7 @@ fn load_cuda(path: &Path) -> Result<(), NoCuda> {
 
 /// How many threads libtorch may use in this rank: its share of the cores that it may run on, or what
 /// `OMP_NUM_THREADS` asks for, up to all of them. All ranks must call this together.
-pub fn set_threads(comm: &dyn Comm) -> usize {
+pub fn set_threads(comm: &dyn Communicator) -> usize {
     // Asked of all ranks, whatever each one's environment says: it is a collective.
     let share = own_cores(comm);
     let threads = if let Ok(Some(_)) = environment::threads() { cores() } else { share };
@@ -198,7 +197,7 @@ pub fn set_threads(comm: &dyn Comm) -> usize {
 
 /// This rank's share of the cores that it may run on: all of them, if its launcher gave it some of its own,
 /// otherwise its part of those that it shares with other ranks.
-fn own_cores(comm: &dyn Comm) -> usize {
+fn own_cores(comm: &dyn Communicator) -> usize {
     let usable = usable_cores();
     let mut hash = DefaultHasher::new();
     (comm.host(), process::status("Cpus_allowed_list")).hash(&mut hash);
@@ -236,7 +235,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::comm::solo::Solo;
+    use crate::comm::SingleProcess;
 
     #[test]
     fn ranks_that_see_the_same_gpus_share_them_out() {
@@ -272,7 +271,7 @@ mod tests {
     #[test]
     fn what_a_rank_sees_is_what_it_may_open() {
         let dev = tempfile::tempdir().unwrap();
-        let seen = || view(&Solo, dev.path());
+        let seen = || view(&SingleProcess, dev.path());
         let none = seen();
         fs::write(dev.path().join("nvidiactl"), "").unwrap();
         fs::write(dev.path().join("nvidia-uvm"), "").unwrap();

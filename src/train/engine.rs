@@ -10,7 +10,7 @@ use bachdist_core::compute::vectorized;
 use bachdist_core::config::Optimizer;
 use bachdist_core::network::Architecture;
 
-use crate::comm::Comm;
+use crate::comm::Communicator;
 use crate::model::Model;
 use bachdist_core::lanes::LaneAssignment;
 use bachdist_core::network::batch::LaneBatch;
@@ -78,7 +78,7 @@ impl Engine {
     /// Leaves the mean gradient of a batch's predictions on every rank, from each rank's sum over its lanes.
     pub fn exchange(
         &mut self,
-        comm: &dyn Comm,
+        comm: &dyn Communicator,
         assignment: &LaneAssignment,
         predictions: usize,
     ) -> Result<()> {
@@ -120,7 +120,7 @@ impl Engine {
 /// Leaves the sum of all ranks' gradients on every rank: every rank sums one slice over all ranks along the tree
 /// (all-to-all) and does `with_own` to it, then all slices go to all (all-gather). That is a ring's traffic.
 fn exchange(
-    comm: &dyn Comm,
+    comm: &dyn Communicator,
     assignment: &LaneAssignment,
     gradient: &mut [f32],
     parts: &mut Vec<f32>,

@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit};
 use tch::Device;
 
 use super::plan::Plan;
-use crate::comm::Comm;
+use crate::comm::Communicator;
 
 /// Copies of the parameters that a rank has in f32: weights, mean squares, gradient, and the kernels of the
 /// network packed for both ways.
@@ -40,7 +40,7 @@ struct Needed {
 }
 
 /// An error if the plan's run needs more than there is for it; a note if it needs more than is free at the moment.
-pub fn judge(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Result<Option<String>, Failure> {
+pub fn judge(comm: &dyn Communicator, plan: &Plan, batches: Batches) -> Result<Option<String>, Failure> {
     let needed = needed(comm, plan, batches);
     let own = needed.parameters + needed.batch;
     let limits = [(needed.on_host, of_machine()), (needed.on_host, of_group()), (own, of_process())];
@@ -67,7 +67,7 @@ pub fn judge(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Result<Option<St
 }
 
 /// What a plan needs, in floating point: the declared numbers may be too large for any other.
-fn needed(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Needed {
+fn needed(comm: &dyn Communicator, plan: &Plan, batches: Batches) -> Needed {
     let Architecture { classes, layers, units, dense, members, .. } = plan.architecture;
     let features = plan.architecture.features();
     let [classes, layers, units, dense, members, features] =
@@ -76,7 +76,7 @@ fn needed(comm: &dyn Comm, plan: &Plan, batches: Batches) -> Needed {
     let one_copy = 4.0 * members * (lstm + dense * (units + 1.0) + features * (dense + 1.0));
     let on_cpu = plan.device == Device::Cpu;
     let copies = if on_cpu { COPIES } else { COPIES_BESIDE_A_GPU };
-    let of_checkpoint = if comm.rank() == 0 { COPIES_OF_A_CHECKPOINT } else { 0.0 };
+    let of_checkpoint = if comm.is_root() { COPIES_OF_A_CHECKPOINT } else { 0.0 };
 
     // What a thread keeps of a lane between the ways forward and back.
     let own = plan.assignment.lanes_of(comm.rank());

@@ -25,9 +25,9 @@ use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault;
 use bachdist_core::metrics::{BestValidation, Validations};
 
-use crate::comm::Comm;
-use crate::comm::agree::agree;
-use crate::comm::meanwhile::meanwhile;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
+use crate::comm::collectives::run_on_root_with_heartbeat;
 use crate::model::Model;
 use crate::phase::Phase;
 use crate::report::{Progress, Standing};
@@ -66,7 +66,7 @@ pub enum Ended {
 
 /// Trains from where the run stands to its end.
 pub fn run(
-    comm: &dyn Comm,
+    comm: &dyn Communicator,
     plan: &Plan,
     stop: &StopFlag,
     resume: &Resume,
@@ -75,7 +75,10 @@ pub fn run(
     // Before the run is claimed: a launch that has no room for its network must not take it from another.
     let model = Model::new(plan.architecture, plan.device)?;
     let (start, run) = start::start(comm, plan, resume)?;
-    let recorder = agree(comm, run.map(|run| Recorder::open(run, plan, &start, comm, progress)).transpose())?;
+    let recorder = collective_result(
+        comm,
+        run.map(|run| Recorder::open(run, plan, &start, comm, progress)).transpose(),
+    )?;
     let validations = share_validations(comm, recorder.as_ref());
     let Start { step, parameters, mean_square, epoch, seen, .. } = start;
     let state = (parameters, mean_square);
@@ -91,7 +94,7 @@ pub fn run(
 
 /// A rank in the middle of a run.
 struct Training<'a> {
-    comm: &'a dyn Comm,
+    comm: &'a dyn Communicator,
     plan: &'a Plan,
     stop: &'a StopFlag,
     /// On rank 0.
@@ -105,7 +108,7 @@ struct Training<'a> {
 }
 
 /// Rank 0's validations so far, on every rank.
-fn share_validations(comm: &dyn Comm, recorder: Option<&Recorder>) -> Validations {
+fn share_validations(comm: &dyn Communicator, recorder: Option<&Recorder>) -> Validations {
     let Validations { best, since } = recorder.map_or_else(Validations::default, Recorder::validations);
     let best = best.map_or([0, 0, 0], |best| [1, best.step, best.loss.to_bits()]);
     let mut all = vec![0; 4 * comm.size()];
@@ -212,7 +215,7 @@ impl Training<'_> {
     /// Ranks wait for each other much longer than the longest step.
     fn be_patient(&mut self, step: Duration) {
         self.longest_step = self.longest_step.max(step);
-        self.comm.set_patience(self.plan.config.train.patience(Some(self.longest_step)));
+        self.comm.set_collective_timeout(self.plan.config.train.patience(Some(self.longest_step)));
     }
 
     /// A copy of everything needed to go on.
@@ -238,8 +241,8 @@ impl Training<'_> {
         let recorder = self.recorder.take();
         let last = recorder.is_some().then(|| self.checkpoint()).transpose()?;
         let closing = recorder.zip(last).map(|(recorder, last)| move || recorder.close(&last, ended));
-        let closed = meanwhile(self.comm, closing);
-        agree(self.comm, closed.unwrap_or(Ok(())))
+        let closed = run_on_root_with_heartbeat(self.comm, closing);
+        collective_result(self.comm, closed.unwrap_or(Ok(())))
     }
 
     /// The error that every rank ends with; what was handed over is safe before it is reported.
@@ -263,10 +266,10 @@ impl Training<'_> {
                 recorder.failure()
             }
         });
-        if let Some(error) = meanwhile(self.comm, draining).flatten() {
+        if let Some(error) = run_on_root_with_heartbeat(self.comm, draining).flatten() {
             message = format!("{message}; {}", line_of(&error));
         }
-        match agree(self.comm, Err::<(), _>(Failure::new(Code::NonFinite, message).into())) {
+        match collective_result(self.comm, Err::<(), _>(Failure::new(Code::NonFinite, message).into())) {
             Ok(()) => unreachable!("this rank's part is an error"),
             Err(error) => error,
         }

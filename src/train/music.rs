@@ -10,31 +10,31 @@ use bachdist_core::corpus::load::{Classes, read_classes};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::parallel::in_parallel;
 
-use crate::comm::Comm;
-use crate::comm::agree::agree;
-use crate::comm::gather::{dealt, gather_dealt};
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
+use crate::comm::collectives::{gather_round_robin, round_robin};
 
 /// The corpus, the same on every rank, to train on windows of so many notes. Each rank reads with so many threads.
-pub fn load(comm: &dyn Comm, data: &Data, length: usize, threads: usize) -> Result<Corpus> {
-    let listing = agree(comm, list(&data.midi).map_err(Into::into))?;
+pub fn load(comm: &dyn Communicator, data: &Data, length: usize, threads: usize) -> Result<Corpus> {
+    let listing = collective_result(comm, list(&data.midi).map_err(Into::into))?;
     let sources = &listing.sources;
-    agree(comm, same_files(comm, sources))?;
-    let read = in_parallel(threads, &dealt(comm, sources), |source| packed(read_classes(source, data)));
-    let read = gather_dealt(comm, read, sources.len()).into_iter().map(unpacked).collect();
+    collective_result(comm, same_files(comm, sources))?;
+    let read = in_parallel(threads, &round_robin(comm, sources), |source| packed(read_classes(source, data)));
+    let read = gather_round_robin(comm, read, sources.len()).into_iter().map(unpacked).collect();
     let corpus = Corpus::new(listing, read, data)
         .and_then(|corpus| corpus.require_windows(data, length).map(|()| corpus));
-    agree(comm, corpus.map_err(Into::into))
+    collective_result(comm, corpus.map_err(Into::into))
 }
 
 /// An error unless this rank's host has files of the names and sizes that rank 0's has. Of a file that another rank
 /// reads this one sees no more: that is what reading each once means.
-fn same_files(comm: &dyn Comm, own: &[Source]) -> Result<()> {
+fn same_files(comm: &dyn Communicator, own: &[Source]) -> Result<()> {
     if comm.size() == 1 {
         return Ok(());
     }
     let described = |source: &Source| (source.name.clone(), source.bytes);
     let own: Vec<(String, u64)> = own.iter().map(described).collect();
-    let mut bytes = if comm.rank() == 0 { serde_json::to_vec(&own)? } else { Vec::new() };
+    let mut bytes = if comm.is_root() { serde_json::to_vec(&own)? } else { Vec::new() };
     comm.broadcast(&mut bytes);
     match difference(&own, &serde_json::from_slice::<Vec<(String, u64)>>(&bytes)?) {
         None => Ok(()),

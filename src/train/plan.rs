@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use tch::Device;
 
 use super::{memory, music, settings};
-use crate::comm::Comm;
-use crate::comm::agree::agree;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
 use crate::model::device;
 use crate::report::layers::{count, table, thousands};
 use bachdist_core::lanes::LaneAssignment;
@@ -54,7 +54,7 @@ pub struct Plan {
 /// # Collective
 ///
 /// All ranks call this together.
-pub fn place(comm: &dyn Comm, train: &Train) -> Result<(LaneAssignment, Device), Failure> {
+pub fn place(comm: &dyn Communicator, train: &Train) -> Result<(LaneAssignment, Device), Failure> {
     // First, whatever is wrong with the lanes: the ranks do it together.
     let device = device::choose(&train.device, comm);
     let (lanes, ranks) = (train.lanes, comm.size());
@@ -76,21 +76,21 @@ pub fn name_of(path: &Path) -> String {
 
 impl Plan {
     /// The plan that all ranks agree on, with their threads set.
-    pub fn together(comm: &dyn Comm, path: &Path, config: Config) -> Result<Plan> {
+    pub fn together(comm: &dyn Communicator, path: &Path, config: Config) -> Result<Plan> {
         // Some host may read its music slowly, or its first step take long.
-        comm.set_patience(config.train.patience(None));
-        let place = agree(comm, place(comm, &config.train).map_err(Into::into))?;
+        comm.set_collective_timeout(config.train.patience(None));
+        let place = collective_result(comm, place(comm, &config.train).map_err(Into::into))?;
         // libtorch waits for ever where it gets no threads: one for each of this rank's cores, and those around the loop.
         let own = cores().div_ceil(comm.local_size());
-        agree(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
+        collective_result(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
         let threads = device::set_threads(comm);
         let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
         // A step has no work for more than one a lane.
         let threads = threads.min(place.0.lanes_of(comm.rank()).len());
         let mut plan = Plan::new(place, threads, corpus, path, config);
-        plan.agree(comm)?;
-        let memory = agree(comm, memory::judge(comm, &plan, plan.batches()).map_err(Into::into))?;
-        let of_settings = agree(comm, settings::judge(comm, &plan).map_err(Into::into))?;
+        plan.check_same_on_all_ranks(comm)?;
+        let memory = collective_result(comm, memory::judge(comm, &plan, plan.batches()).map_err(Into::into))?;
+        let of_settings = collective_result(comm, settings::judge(comm, &plan).map_err(Into::into))?;
         plan.notes.extend(of_settings.into_iter().chain(memory));
         Ok(plan)
     }
@@ -125,9 +125,9 @@ impl Plan {
         plan
     }
 
-    /// An error on every rank unless all have the same configuration and music: a stale configuration on one host
+    /// Fails on every rank unless all have the same configuration and music: a stale configuration on one host
     /// would train another network, or leave the others waiting.
-    fn agree(&self, comm: &dyn Comm) -> Result<()> {
+    fn check_same_on_all_ranks(&self, comm: &dyn Communicator) -> Result<()> {
         // The device may differ from host to host.
         let Config { train, checkpoint, .. } = &self.config;
         let described = serde_json::json!([
@@ -148,7 +148,7 @@ impl Plan {
         // Rank 0 counts as right; the first that differs from it speaks.
         let differs = own != all[0];
         let message = "has another configuration or other music than rank 0; every host needs the same files";
-        agree(comm, if differs { Err(Failure::new(Code::Data, message).into()) } else { Ok(()) })
+        collective_result(comm, if differs { Err(Failure::new(Code::Data, message).into()) } else { Ok(()) })
     }
 
     /// The windows trained on.
@@ -193,7 +193,7 @@ impl Plan {
     }
 
     /// The layer table and the plan in words.
-    pub fn summary(&self, comm: &dyn Comm) -> String {
+    pub fn summary(&self, comm: &dyn Communicator) -> String {
         let Config { train, data, checkpoint, .. } = &self.config;
         let pieces = &self.training.pieces;
         let mut lines = vec![table(&self.config, self.architecture)];

@@ -20,7 +20,7 @@ use super::plan::Plan;
 use super::saver::{Done, Event, Job, Saver};
 use super::start::Start;
 use super::{Ended, asked};
-use crate::comm::Comm;
+use crate::comm::Communicator;
 use crate::report::layers::count;
 use crate::report::metrics::{Metrics, Unwritten};
 use crate::report::{Progress, Report, Standing};
@@ -49,7 +49,13 @@ pub struct Recorder {
 
 impl Recorder {
     /// Says what is about to be done, and starts the saving thread.
-    pub fn open(run: Run, plan: &Plan, start: &Start, comm: &dyn Comm, progress: Progress) -> Result<Self> {
+    pub fn open(
+        run: Run,
+        plan: &Plan,
+        start: &Start,
+        comm: &dyn Communicator,
+        progress: Progress,
+    ) -> Result<Self> {
         let (metrics, validations) = Metrics::open(&run, start.step)?;
         let mut report = Report::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));

@@ -10,15 +10,15 @@ use bachdist_core::failure::{Code, Failure};
 
 use super::plan;
 use super::step::{Outcome, Totals, Trainer};
-use crate::comm::Comm;
-use crate::comm::agree::agree;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
 use crate::model::Model;
 use crate::phase::Phase;
 
 /// The state after step `last`, from a checkpoint of an earlier one that has a window to train on. All ranks call
 /// this with the same checkpoint; `made` is told of every step.
 pub fn replay(
-    comm: &dyn Comm,
+    comm: &dyn Communicator,
     checkpoint: Checkpoint,
     last: u64,
     device: &str,
@@ -26,8 +26,8 @@ pub fn replay(
 ) -> Result<Checkpoint> {
     let mut config = checkpoint.config()?;
     device.clone_into(&mut config.train.device);
-    comm.set_patience(config.train.patience(None));
-    let (assignment, device) = agree(comm, plan::place(comm, &config.train).map_err(Into::into))?;
+    comm.set_collective_timeout(config.train.patience(None));
+    let (assignment, device) = collective_result(comm, plan::place(comm, &config.train).map_err(Into::into))?;
     let model = Model::new(checkpoint.architecture, device)?;
     let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());
     let state = (checkpoint.parameters, checkpoint.mean_square);
@@ -37,7 +37,7 @@ pub fn replay(
         Phase::Step(step + 1).enter();
         let (sums, loaded) = match trainer.step(step, 0).with_context(|| Phase::now().to_string())? {
             Outcome::Updated { sums, seen, .. } => (sums, seen),
-            Outcome::NonFinite { .. } => return agree(comm, Err(non_finite(step).into())),
+            Outcome::NonFinite { .. } => return collective_result(comm, Err(non_finite(step).into())),
         };
         totals.add(&trainer.batches().batch(step), sums, loaded);
         made(step + 1);

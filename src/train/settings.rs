@@ -8,13 +8,13 @@ use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::failure::{Code, Failure};
 
 use super::plan::Plan;
-use crate::comm::Comm;
+use crate::comm::Communicator;
 use crate::report::layers::{count, thousands};
 
 /// What the user should know of his settings, one line each; an error where a run would do what nobody wants.
 ///
 /// Every key is named here: a new one does not compile until it is decided what becomes of it.
-pub fn judge(comm: &dyn Comm, plan: &Plan) -> Result<Vec<String>, Failure> {
+pub fn judge(comm: &dyn Communicator, plan: &Plan) -> Result<Vec<String>, Failure> {
     let Config { data, model, optimizer, train, checkpoint } = &plan.config;
     let mut notes = Vec::new();
     of_data(plan, data, &mut notes);
@@ -74,7 +74,7 @@ fn of_optimizer(plan: &Plan, optimizer: &Optimizer, notes: &mut Vec<String>) {
     }
 }
 
-fn of_train(comm: &dyn Comm, plan: &Plan, train: &Train, notes: &mut Vec<String>) {
+fn of_train(comm: &dyn Communicator, plan: &Plan, train: &Train, notes: &mut Vec<String>) {
     // An objective without its stretch is refused by `validate`; validation has a function of its own.
     let Train { seed: _, objective: _, stretch: _, transpose: _, device: _, .. } = train;
     let Train { validate_every: _, validate_every_steps: _, early_stop: _, .. } = train;

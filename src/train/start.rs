@@ -14,9 +14,9 @@ use bachdist_core::store::Store;
 
 use super::fallback::Fallback;
 use super::plan::Plan;
-use crate::comm::Comm;
-use crate::comm::agree::agree;
-use crate::comm::meanwhile::meanwhile;
+use crate::comm::Communicator;
+use crate::comm::collectives::collective_result;
+use crate::comm::collectives::run_on_root_with_heartbeat;
 use bachdist_core::network::init;
 
 /// `--resume`.
@@ -58,11 +58,11 @@ struct Read {
 }
 
 /// Finds the state to start from. Rank 0 alone reads storage, claims the attempt, and gets a [`Run`].
-pub fn start(comm: &dyn Comm, plan: &Plan, resume: &Resume) -> Result<(Start, Option<Run>)> {
+pub fn start(comm: &dyn Communicator, plan: &Plan, resume: &Resume) -> Result<(Start, Option<Run>)> {
     fault::at("start");
-    let reading = (comm.rank() == 0).then_some(|| read(plan, resume));
-    let read = meanwhile(comm, reading).unwrap_or_else(|| Ok((Read::default(), None)));
-    let (Read { mut bytes, from, notes }, run) = agree(comm, read)?;
+    let reading = (comm.is_root()).then_some(|| read(plan, resume));
+    let read = run_on_root_with_heartbeat(comm, reading).unwrap_or_else(|| Ok((Read::default(), None)));
+    let (Read { mut bytes, from, notes }, run) = collective_result(comm, read)?;
     comm.broadcast(&mut bytes);
     if bytes.is_empty() {
         let parameters = initial(comm, plan.architecture, plan.config.train.seed);
@@ -75,7 +75,7 @@ pub fn start(comm: &dyn Comm, plan: &Plan, resume: &Resume) -> Result<(Start, Op
 }
 
 /// Rank 0's initial weights, on every rank, so that they are found once.
-fn initial(comm: &dyn Comm, architecture: Architecture, seed: u64) -> Vec<f32> {
+fn initial(comm: &dyn Communicator, architecture: Architecture, seed: u64) -> Vec<f32> {
     let mut bytes = match comm.rank() {
         0 => init::parameters(architecture, seed).iter().flat_map(|weight| weight.to_le_bytes()).collect(),
         _ => Vec::new(),

@@ -19,7 +19,7 @@ use bachdist_core::network::Architecture;
 use tch::{Device, Kind, Tensor};
 
 use super::engine::{Engine, State};
-use crate::comm::Comm;
+use crate::comm::Communicator;
 use crate::model::Model;
 use bachdist_core::lanes::LaneAssignment;
 use bachdist_core::network::batch::LaneBatch;
@@ -31,7 +31,7 @@ use reports::fold;
 
 /// A rank's part in the training: model, optimizer, and which windows it takes.
 pub struct Trainer<'a> {
-    comm: &'a dyn Comm,
+    comm: &'a dyn Communicator,
     config: &'a Config,
     windows: Windows<'a>,
     batches: Batches,
@@ -84,7 +84,7 @@ impl Totals {
 impl<'a> Trainer<'a> {
     /// A rank's part, with the weights to start from.
     pub fn new(
-        comm: &'a dyn Comm,
+        comm: &'a dyn Communicator,
         config: &'a Config,
         windows: Windows<'a>,
         assignment: LaneAssignment,

@@ -12,7 +12,7 @@ use bachdist_core::network::{Architecture, Parameter};
 use tch::{Device, Kind, Tensor};
 
 use super::{State, exchange, is_finite};
-use crate::comm::Comm;
+use crate::comm::Communicator;
 use crate::model::Model;
 use crate::torch;
 use crate::torch::network::{Scores, Staged};
@@ -156,7 +156,7 @@ impl Engine {
 
     pub fn exchange(
         &mut self,
-        comm: &dyn Comm,
+        comm: &dyn Communicator,
         assignment: &LaneAssignment,
         predictions: usize,
     ) -> Result<()> {

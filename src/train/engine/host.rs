@@ -7,7 +7,7 @@ use bachdist_core::config::Optimizer;
 use bachdist_core::network::Architecture;
 
 use super::{State, exchange, is_finite};
-use crate::comm::Comm;
+use crate::comm::Communicator;
 use crate::model::Model;
 use bachdist_core::lanes::LaneAssignment;
 use bachdist_core::network::batch::LaneBatch;
@@ -67,7 +67,7 @@ impl Engine {
         std::mem::take(&mut self.sums)
     }
 
-    pub fn exchange(&mut self, comm: &dyn Comm, assignment: &LaneAssignment, predictions: usize) {
+    pub fn exchange(&mut self, comm: &dyn Communicator, assignment: &LaneAssignment, predictions: usize) {
         let mean = |sums: &mut [f32]| divide(sums, predictions);
         match comm.size() {
             1 => mean(&mut self.gradient),

@@ -9,8 +9,8 @@ use bachdist_core::config::Config;
 use tch::Device;
 
 use super::State;
-use crate::comm::Comm;
-use crate::comm::solo::Solo;
+use crate::comm::Communicator;
+use crate::comm::SingleProcess;
 use crate::model::{Member, Model};
 use crate::torch::network as autograd;
 use crate::train::plan::Plan;
@@ -46,7 +46,7 @@ fn fill<'a>(receive: &mut [f32], words: impl Iterator<Item = &'a u64>) {
     receive.iter_mut().zip(words).for_each(|(x, &word)| *x = f32::from_bits(word as u32));
 }
 
-impl Comm for Threads<'_> {
+impl Communicator for Threads<'_> {
     fn rank(&self) -> usize {
         self.rank
     }
@@ -64,10 +64,10 @@ impl Comm for Threads<'_> {
     }
 
     fn host(&self) -> String {
-        Solo.host()
+        SingleProcess.host()
     }
 
-    fn set_patience(&self, _patience: Duration) {}
+    fn set_collective_timeout(&self, _timeout: Duration) {}
 
     fn all_to_all(&self, send: &[f32], receive: &mut [f32]) {
         let slice = send.len() / self.size;
@@ -113,8 +113,8 @@ fn config(lanes: usize) -> Config {
 }
 
 /// What some steps come to on this rank, by the engine of a GPU or by that of the host.
-fn train(comm: &dyn Comm, config: &Config, on_device: bool) -> (State, Vec<Outcome>) {
-    let plan = Plan::together(&Solo, Path::new("tiny"), config.clone()).unwrap();
+fn train(comm: &dyn Communicator, config: &Config, on_device: bool) -> (State, Vec<Outcome>) {
+    let plan = Plan::together(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
     let assignment = LaneAssignment::new(config.train.lanes, comm.size()).unwrap();
     let architecture = plan.architecture;
     let member = |_| autograd::Network::new(architecture.member(), Device::Cpu).map(Member::Autograd);
@@ -148,8 +148,8 @@ fn largest(x: impl Iterator<Item = f32>) -> f32 {
 #[test]
 fn a_gpus_engine_does_what_the_hosts_does() {
     for lanes in [1, 8] {
-        let (ours, outcomes) = train(&Solo, &config(lanes), true);
-        let (theirs, expected) = train(&Solo, &config(lanes), false);
+        let (ours, outcomes) = train(&SingleProcess, &config(lanes), true);
+        let (theirs, expected) = train(&SingleProcess, &config(lanes), false);
         for (outcome, expected) in outcomes.iter().zip(&expected) {
             let (Outcome::Updated { sums: a, seen, .. }, Outcome::Updated { sums: b, seen: of_host, .. }) =
                 (outcome, expected)
@@ -170,7 +170,7 @@ fn a_gpus_engine_does_what_the_hosts_does() {
 #[test]
 fn a_gpus_engine_has_the_same_bits_on_any_number_of_ranks() {
     let config = config(4);
-    let alone = train(&Solo, &config, true);
+    let alone = train(&SingleProcess, &config, true);
     for size in [1, 2, 3, 4] {
         let (barrier, sent) = (Barrier::new(size), Mutex::new(vec![Vec::new(); size]));
         let all: Vec<_> = thread::scope(|scope| {
@@ -191,7 +191,7 @@ fn a_gpus_engine_has_the_same_bits_on_any_number_of_ranks() {
 #[test]
 fn what_is_not_finite_never_reaches_the_weights_on_a_gpu() {
     let config = config(2);
-    let plan = Plan::together(&Solo, Path::new("tiny"), config.clone()).unwrap();
+    let plan = Plan::together(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
     let architecture = plan.architecture;
     let network = || autograd::Network::new(architecture.member(), Device::Cpu).map(Member::Autograd);
     let model = Model::of(vec![network().unwrap(), network().unwrap()], architecture.classes);
@@ -206,7 +206,8 @@ fn what_is_not_finite_never_reaches_the_weights_on_a_gpu() {
     }
     let state = (parameters.clone(), vec![0.0; parameters.len()]);
     let assignment = LaneAssignment::new(2, 1).unwrap();
-    let mut trainer = Trainer::new(&Solo, &config, plan.windows(), assignment, model, state).unwrap();
+    let mut trainer =
+        Trainer::new(&SingleProcess, &config, plan.windows(), assignment, model, state).unwrap();
     assert_eq!(trainer.step(0, 0).unwrap(), Outcome::NonFinite { lane: None });
     assert_eq!(trainer.state().unwrap().0, parameters);
 }

@@ -6,7 +6,7 @@ use bachdist_core::corpus::audit::Seen;
 use bachdist_core::lanes::LaneAssignment;
 
 use super::Trainer;
-use crate::comm::Comm;
+use crate::comm::Communicator;
 
 /// What a lane tells all ranks before the update, as 64-bit words.
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl Trainer<'_> {
 ///
 /// # Collective
 /// All ranks call this together, each with the words of its own lanes.
-fn gather_lanes(comm: &dyn Comm, assignment: &LaneAssignment, own: &[u64], words: usize) -> Vec<u64> {
+fn gather_lanes(comm: &dyn Communicator, assignment: &LaneAssignment, own: &[u64], words: usize) -> Vec<u64> {
     // Ranks own different numbers of lanes, and a gather wants equal parts.
     let part = assignment.max_lanes() * words;
     let mut send = own.to_vec();

@@ -5,11 +5,7 @@
 
 use std::env;
 
-use super::Comm;
-use super::agree::of_rank;
-#[cfg(feature = "mpi")]
-use super::launcher;
-use super::solo::{Solo, host_name};
+use super::{Communicator, SingleProcess, host_name, rank_prefix};
 
 /// Variables by which launchers tell how many ranks there are, and which of them this is: Open MPI, MPICH and
 /// Intel MPI, MVAPICH2, and Slurm's srun. An inner launcher stands before the one that it runs under.
@@ -35,7 +31,7 @@ pub struct Launch {
 
 /// Why a rank cannot join the others.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WorldError {
+pub enum JoinError {
     /// The launcher made several ranks, but this one sees only itself.
     #[error(
         "launched as one of {launched} ranks ({variable}), but alone in its MPI world: the launcher belongs to \
@@ -88,7 +84,12 @@ impl Launch {
         }
     }
 
-    /// This rank, from 0.
+    /// Whether this is rank 0.
+    pub fn is_root(&self) -> bool {
+        self.rank == 0
+    }
+
+    /// This rank, from 0, before MPI tells.
     pub fn rank(&self) -> usize {
         self.rank
     }
@@ -98,9 +99,9 @@ impl Launch {
         self.ranks.map_or(!self.has_pmix, |(ranks, _)| ranks <= 1)
     }
 
-    /// `rank 1 on host: `, to begin a line with; nothing in a single process.
-    pub fn location(&self) -> String {
-        if self.is_single() { String::new() } else { of_rank(self.rank, &host_name()) }
+    /// `rank 1 on host: `, to begin a message with; empty in a single process.
+    pub fn rank_prefix(&self) -> String {
+        if self.is_single() { String::new() } else { rank_prefix(self.rank, &host_name()) }
     }
 
     /// Whether a process manager of Open MPI's, which ends with its ranks, is this process's parent.
@@ -112,13 +113,13 @@ impl Launch {
 
 /// Joins the ranks that were launched with this one.
 #[cfg(feature = "mpi")]
-pub fn join(launch: &Launch) -> Result<Box<dyn Comm>, WorldError> {
+pub fn join(launch: &Launch) -> Result<Box<dyn Communicator>, JoinError> {
     // First: a rank whose launcher is gone waits in MPI's initialization too.
     if launch.has_mpirun() || !launch.is_single() {
-        launcher::end_with_launcher();
+        launcher::exit_with_launcher();
     }
     if launch.is_single() {
-        return Ok(Box::new(Solo));
+        return Ok(Box::new(SingleProcess));
     }
     let library = mpi::environment::library_version().unwrap_or_default();
     let in_slurm_step = env::var_os("SLURM_STEP_NUM_TASKS").is_some();
@@ -128,13 +129,13 @@ pub fn join(launch: &Launch) -> Result<Box<dyn Comm>, WorldError> {
         && !launch.has_pmix
         && library.starts_with("Open MPI")
     {
-        return Err(WorldError::WithoutPmix { launched });
+        return Err(JoinError::WithoutPmix { launched });
     }
-    let comm = super::mpi::Mpi::initialize().expect("joined once, by main");
+    let comm = super::mpi::MpiCommunicator::initialize().expect("joined once, by main");
     match launch.ranks {
         Some((launched, variable)) if comm.size() == 1 => {
             let built_with = library.split(',').next().unwrap_or_default().trim().to_owned();
-            Err(WorldError::Alone { launched, variable, built_with })
+            Err(JoinError::Alone { launched, variable, built_with })
         }
         _ => Ok(Box::new(comm)),
     }
@@ -142,10 +143,39 @@ pub fn join(launch: &Launch) -> Result<Box<dyn Comm>, WorldError> {
 
 /// Joins the ranks that were launched with this one: built without MPI, there can be none.
 #[cfg(not(feature = "mpi"))]
-pub fn join(launch: &Launch) -> Result<Box<dyn Comm>, WorldError> {
+pub fn join(launch: &Launch) -> Result<Box<dyn Communicator>, JoinError> {
     match launch.ranks {
-        Some((launched, variable)) if launched > 1 => Err(WorldError::WithoutMpi { launched, variable }),
-        _ => Ok(Box::new(Solo)),
+        Some((launched, variable)) if launched > 1 => Err(JoinError::WithoutMpi { launched, variable }),
+        _ => Ok(Box::new(SingleProcess)),
+    }
+}
+
+/// The launcher's end is every rank's end. `mpirun` killed by the kernel can no longer end the ranks that it started,
+/// and they would hold their memory and their accelerators, waiting for each other, while the next launch begins.
+#[cfg(feature = "mpi")]
+mod launcher {
+    use std::thread;
+
+    use bachdist_core::print::tell;
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open};
+
+    /// Watches the process that started this one, and kills this one as soon as that one ends.
+    pub fn exit_with_launcher() {
+        // Without a parent, or on a kernel without pidfd, there is nothing to watch.
+        let Some(launcher) = getppid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+            return;
+        };
+        thread::spawn(move || {
+            // It becomes readable when the process ends. A signal may interrupt the wait.
+            while poll(&mut [PollFd::new(&launcher, PollFlags::IN)], None).is_err() {}
+            // One rank per host says so; ranks of launchers other than Open MPI's end silently.
+            if std::env::var("OMPI_COMM_WORLD_LOCAL_RANK").is_ok_and(|rank| rank == "0") {
+                tell("bachdist: mpirun exited, so its ranks stop; rerun the same command to resume");
+            }
+            // Not by `exit`: other threads compute and save, and what they use must not be torn down under them.
+            let _ = kill_process(getpid(), Signal::KILL);
+        });
     }
 }
 
@@ -174,7 +204,7 @@ mod tests {
         ] {
             let launch = launch(single);
             assert!(launch.is_single(), "{single:?}");
-            assert_eq!((launch.rank(), launch.location().as_str()), (0, ""), "{single:?}");
+            assert_eq!((launch.rank(), launch.rank_prefix().as_str()), (0, ""), "{single:?}");
         }
     }
 
@@ -199,7 +229,7 @@ mod tests {
             let launch = launch(several);
             assert!(!launch.is_single(), "{several:?}");
             assert_eq!(launch.rank(), rank, "{several:?}");
-            assert!(launch.location().starts_with(&format!("rank {rank} on ")), "{several:?}");
+            assert!(launch.rank_prefix().starts_with(&format!("rank {rank} on ")), "{several:?}");
         }
     }
 }
