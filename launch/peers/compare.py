@@ -1,4 +1,4 @@
-"""`launch/compare`: which work is measured, in which order, and what becomes of the rounds. See `launch/compare --help`.
+"""`launch/compare`: which work is measured, in which order, and how rounds are summarized. See `launch/compare --help`.
 
 Within a task every contender is measured once a round, and the one that begins moves on by one each round, so that a
 machine that grows slower is slower for all. What is measured is in `work.py`, by whom in `contenders.py`, the output in
@@ -39,7 +39,7 @@ def main():
 
 
 def earlier(path):
-    """What an earlier run wrote."""
+    """The JSON of an earlier run."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
@@ -47,8 +47,8 @@ def earlier(path):
 
 
 def measure(options, aside):
-    """Everything that was asked for."""
-    # First, for the load: building is no stranger's work, but it counts as one.
+    """Measures everything that was asked for."""
+    # First, so that the load does not include our own build.
     before = machine.describe()
     work = Work(options, aside, *programs())
     result = Result(options, work.cores, before)
@@ -82,7 +82,7 @@ def parse():
 
 
 def programs():
-    """Ours, built if need be; and the peers, installed if need be."""
+    """Builds our programs and installs the peers, if necessary."""
     prepare("launch/setup", "--peers")
     if programs_given():
         return [os.path.abspath(os.environ[name]) for name in ("BACHDIST", "SAMPLE")]
@@ -91,7 +91,7 @@ def programs():
 
 
 def prepare(*command):
-    """A command without which there is nothing to measure; it says itself what is wrong."""
+    """Runs a command that the comparison needs; it prints its own errors."""
     try:
         subprocess.run(command, stdout=sys.stderr, check=True)
     except (OSError, subprocess.CalledProcessError) as problem:
@@ -99,12 +99,12 @@ def prepare(*command):
 
 
 def programs_given():
-    """Whether the caller brings programs, which may be of another commit than this checkout."""
+    """Whether the caller provides the programs, which may be built from another commit than this checkout."""
     return all(os.environ.get(name) for name in ("BACHDIST", "SAMPLE"))
 
 
 class Result:
-    """What becomes the JSON. It is written after every task: a run that is cut short loses nothing."""
+    """The JSON. It is written after every task, so that an interrupted run loses nothing."""
 
     def __init__(self, options, cores, before):
         self.options = options
@@ -120,7 +120,7 @@ class Result:
         }
 
     def add(self, task):
-        """Measures it."""
+        """Measures a task and writes the JSON."""
         group, work, cores, unit, contenders, works = task
         say(f"{group}, {work}, {cores} core{'s' * (cores > 1)}")
         rates = {contender.name: [] for contender in contenders}
@@ -145,7 +145,7 @@ class Result:
         self._write()
 
     def complete(self):
-        """The end of the run."""
+        """Marks the run as complete."""
         self.value["complete"] = True
         self.value["machine"]["load_after"] = os.getloadavg()[0]
         self._write()

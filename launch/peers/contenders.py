@@ -16,7 +16,7 @@ ROOT = HERE.parent.parent
 
 
 class Failed(Exception):
-    """Why a contender has no figure."""
+    """The reason why a contender has no figure."""
 
 
 class Peer:
@@ -30,16 +30,16 @@ class Peer:
         self.described = {}
 
     def measure(self, work):
-        """One answer, as a rate."""
+        """The rate of one answer."""
         if self.process is None:
             self.described = self._start()
         return self.rate(work, self._ask(work))
 
     def close(self):
-        """Ends it, which closing its input does."""
+        """Ends the peer by closing its input."""
         if self.process is None:
             return
-        # What could not be written to a peer that has died is still waiting there.
+        # Closing flushes, which fails if the peer has died.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
@@ -67,7 +67,7 @@ class Peer:
         try:
             print(json.dumps(question), file=self.process.stdin, flush=True)
         except BrokenPipeError:
-            pass  # its last words are waiting to be read
+            pass  # it has died; its last output is read below
         return self._answer()
 
     def _answer(self):
@@ -82,7 +82,7 @@ class Peer:
 
 
 class Training:
-    """`bachdist train`: the steps that its `metrics.jsonl` says it made, start-up and warm-up left out."""
+    """`bachdist train`: the steps in its `metrics.jsonl`, without start-up and warm-up."""
 
     name = "ours"
     described = {}
@@ -91,7 +91,7 @@ class Training:
         self.bachdist, self.music, self.cores = bachdist, music, cores
 
     def measure(self, work):
-        """Windows a second, of all ranks together."""
+        """Windows per second, of all ranks together."""
         with tempfile.TemporaryDirectory(prefix="bachdist-compare-") as run:
             self.train(run, work["batch"], work["warm_up"] + work["steps"])
             steps = [json.loads(line) for line in open(f"{run}/metrics.jsonl", encoding="utf-8")]
@@ -100,7 +100,7 @@ class Training:
         return work["batch"] * work["steps"] / seconds
 
     def train(self, run, batch, steps):
-        """A run of so many steps into a folder; one rank of one thread for each core."""
+        """Runs this many steps into a folder, with one rank of one thread per core."""
         settings = {
             "data.midi": self.music,
             "train.batch_size": batch,
@@ -127,7 +127,7 @@ class Sampling:
         self.sample, self.checkpoint, self.cores = sample, checkpoint, cores
 
     def measure(self, work):
-        """Notes a second, of all pieces together."""
+        """Notes per second, of all pieces together."""
         with tempfile.TemporaryDirectory(prefix="bachdist-compare-") as folder:
             words = ["-n", str(work["pieces"]), "--notes", str(work["notes"]), "--only", "midi", "--seed", "1"]
             command = [self.sample, self.checkpoint, *words, "-o", folder]
@@ -136,7 +136,7 @@ class Sampling:
 
 
 class Reading:
-    """`bachdist data inspect FOLDER --json`, by the seconds that it says it read for: it starts longer than it reads."""
+    """`bachdist data inspect FOLDER --json`, by the reading time that it prints: its start-up is longer."""
 
     name = "ours"
     described = {}
@@ -145,22 +145,22 @@ class Reading:
         self.bachdist, self.folder, self.notes, self.cores = bachdist, folder, notes, cores
 
     def measure(self, work):
-        """Notes a second."""
+        """Notes per second."""
         command = [self.bachdist, "data", "inspect", self.folder, "--json"]
         said = run_ours(on(self.cores, command), OMP_NUM_THREADS=str(len(self.cores))).stdout
         inspected = json.loads(said)
         if inspected["pieces"] != work["files"]:
-            raise Failed(f"reads {inspected['pieces']} files of {work['files']}")
+            raise Failed(f"read {inspected['pieces']} files of {work['files']}")
         return self.notes / inspected["seconds"]
 
 
 def on(cores, command):
-    """The command, on these processors alone."""
+    """The command, pinned to these processors."""
     return ["taskset", "-c", ",".join(map(str, cores)), *command]
 
 
 def run_ours(command, **variables):
-    """One of our programs, run to its end, and the seconds that it took."""
+    """Runs one of our programs to its end, and returns the seconds that it took."""
     begin = time.perf_counter()
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False
@@ -174,7 +174,7 @@ def run_ours(command, **variables):
 
 
 def peer_environment(threads):
-    """Ours without what would give peers another library."""
+    """Our environment without variables that would give peers another library."""
     keep = {k: v for k, v in os.environ.items() if k not in ("LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")}
     return {**keep, "OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
 

@@ -15,7 +15,7 @@ from serve import serve
 
 
 def with_torch(path, pieces):
-    """Notes from PyTorch, so many pieces at once."""
+    """Notes from PyTorch, several pieces at once."""
     import torch
     import torch_training
 
@@ -25,7 +25,7 @@ def with_torch(path, pieces):
     rows = torch.arange(pieces)
 
     def compose(notes):
-        # Written at its end, read at a place that moves on: no window is copied.
+        # Appended at its end, read at a moving position: no window is copied.
         one_hot = torch.zeros(music.WINDOW + notes, pieces, music.CLASSES)
         start = torch.tensor(windows[:pieces]).T
         one_hot[: music.WINDOW] = torch.nn.functional.one_hot(start, music.CLASSES)

@@ -23,7 +23,7 @@ from serve import serve
 
 
 def use_threads():
-    """As many as OMP_NUM_THREADS says; TensorFlow does not ask it."""
+    """Threads from OMP_NUM_THREADS, which TensorFlow does not read."""
     threads = int(os.environ["OMP_NUM_THREADS"])
     tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
     tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
@@ -50,7 +50,7 @@ def network(dropout=0.3):
 
 
 class LastEpoch(keras.callbacks.Callback):
-    """Seconds of the epoch that ended last."""
+    """Seconds of the last epoch."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.begin = time.perf_counter()
@@ -60,7 +60,7 @@ class LastEpoch(keras.callbacks.Callback):
 
 
 def describe():
-    """What was measured, for the record."""
+    """Versions and settings, for the JSON."""
     return {
         "versions": {"keras": keras.__version__, "tensorflow": tensorflow.__version__},
         "settings": {"threads": tensorflow.config.threading.get_intra_op_parallelism_threads()},
@@ -75,7 +75,7 @@ def main():
     model = network()
 
     def fit(batch, steps):
-        """Seconds of an epoch of so many steps."""
+        """Seconds of an epoch of this many steps."""
         epoch = LastEpoch()
         windows = batch * steps
         model.fit(inputs[:windows], targets[:windows], batch_size=batch, verbose=0, callbacks=[epoch])

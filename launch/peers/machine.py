@@ -1,4 +1,4 @@
-"""The machine: which cores are measured on, and what is written beside every figure."""
+"""The machine: which cores are used, and what is recorded about them beside every figure."""
 
 import datetime
 import os
@@ -36,7 +36,7 @@ def describe():
 
 
 def _output(*command):
-    """What a program prints; nothing where there is no such program."""
+    """A program's output; empty if there is no such program."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:

@@ -17,7 +17,7 @@ def reader(peer):
     if peer == "symusic":
         import symusic
 
-        # Seconds, as the two others give.
+        # In seconds, as the other two.
         return lambda path: sum(len(track.notes) for track in symusic.Score(path, ttype="Second").tracks)
     import pretty_midi
 

@@ -1,4 +1,4 @@
-"""The music that all contenders learn from: windows of 20 notes and the note that follows.
+"""The training music of all contenders: windows of 20 notes and the note that follows.
 
 The classes are made once, from `bachdist data inspect --json --notes`, and read by every peer from a file.
 """
@@ -11,7 +11,7 @@ NOTES = 1000
 
 
 def classes(inspected):
-    """Of each file, as the article encodes it: the first notes of its first instrument, a class being pitch - 1."""
+    """Each file as the article encodes it: the first notes of its first instrument, with token = pitch - 1."""
     pieces = []
     for file in inspected["files"]:
         notes = file["instruments"][0]["notes"][:NOTES]
@@ -20,7 +20,7 @@ def classes(inspected):
 
 
 def windows(path):
-    """All windows of the file's pieces, as lists: 20 classes each, and the class that follows."""
+    """All windows of the file's pieces, as lists: 20 tokens each, and the token that follows."""
     with open(path, encoding="utf-8") as file:
         pieces = json.load(file)
     places = [(piece, at) for piece in pieces for at in range(len(piece) - WINDOW)]

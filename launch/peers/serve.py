@@ -1,4 +1,4 @@
-"""The loop of a peer that is started once and asked again and again.
+"""The loop of a peer that is started once and answers many questions.
 
 `compare.py` writes one JSON object a line to standard input and reads one line back. Between two questions a peer waits
 in `readline`, so that it takes no processor time from whoever is measured then. What a peer measures is its own affair.
@@ -10,8 +10,8 @@ import traceback
 
 
 def serve(describe, answer):
-    """Says what `describe()` returns, then answers each question by `answer(**question)`, until there are no more."""
-    # Frameworks print what they like; standard output carries answers alone.
+    """Prints what `describe()` returns, then answers each question with `answer(**question)`, until input ends."""
+    # Frameworks print to standard output, which must carry answers only.
     out, sys.stdout = sys.stdout, sys.stderr
 
     def say(value):
@@ -21,7 +21,7 @@ def serve(describe, answer):
         say(describe())
         for line in sys.stdin:
             say(answer(**json.loads(line)))
-    except Exception as problem:  # whatever it is, it becomes a row of the table
+    except Exception as problem:  # any error becomes a row of the table
         traceback.print_exc()
         lines = str(problem).strip().splitlines() or [""]
         say({"error": f"{type(problem).__name__}: {lines[0]}"})

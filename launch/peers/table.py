@@ -5,8 +5,8 @@ import textwrap
 NOTES = [
     "Medians over rounds. × is ours / theirs, the median of per-round ratios; the text also gives min and max. "
     "Contenders alternate on the same cores, and the others sleep.",
-    "Training: the article's network (3 LSTM layers of 256, dropout 0.3, RMSprop), windows of 20, without warm-up. Each "
-    "draws dropout with its own generator. Ours: 8 lanes, one rank with one thread per core. PyTorch eager and Keras: "
+    "Training: the article's network (3 LSTM layers of 256, dropout 0.3, RMSprop), windows of 20, without warm-up. "
+    "Each draws dropout with its own generator. Ours: 8 lanes, one rank with one thread per core. PyTorch eager and Keras: "
     "one process, one thread per core; DDP: gloo, one process with one thread per core. PyTorch has its inputs one-hot "
     "before the clock starts; Keras' epoch is shortened to the measured steps.",
     "Sampling: ours is the whole process with its start-up, its certificate and the written MIDI file, with a nucleus "
@@ -59,13 +59,13 @@ def _head(result):
         f"commit {machine['commit']}, {machine['date']}, {result['rounds']} rounds; {versions}",
     ]
     if result["quick"]:
-        lines.append("QUICK: short rounds, to try this out. Not figures to quote.")
+        lines.append("QUICK: short rounds, for a trial. Do not quote these figures.")
     if machine["load"] > 0.5:
-        lines.append(f"NOT IDLE: a load of {machine['load']:.1f} before the first round. Not figures to quote.")
+        lines.append(f"NOT IDLE: load {machine['load']:.1f} before the first round. Do not quote these figures.")
     if not result["built_here"]:
-        lines.append("Programs by BACHDIST and SAMPLE: not necessarily of this commit.")
+        lines.append("Programs from BACHDIST and SAMPLE, not necessarily built from this commit.")
     if not result["complete"]:
-        lines.append("INCOMPLETE: the run did not come to its end.")
+        lines.append("INCOMPLETE: the run was interrupted.")
     return [line for entry in lines for line in textwrap.wrap(entry, 80)]
 
 
@@ -92,7 +92,7 @@ def _row(label, task, peer):
 
 
 def _reason(contender):
-    """Why it has no figure; no line where it has one."""
+    """The reason why it has no figure; empty if it has one."""
     reason = textwrap.shorten(contender.get("error", ""), 220, placeholder=" ...")
     return textwrap.wrap(reason, 80, initial_indent="    ", subsequent_indent="    ")
 

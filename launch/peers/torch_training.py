@@ -1,4 +1,4 @@
-"""PyTorch's contender in training: the article's network, eager, alone or by DistributedDataParallel.
+"""PyTorch's contender in training: the article's network, eager, alone or with DistributedDataParallel.
 
     torch_training.py MUSIC.json [--ranks N]     threads a process: OMP_NUM_THREADS
 
@@ -23,7 +23,7 @@ from serve import serve
 
 
 def use_threads():
-    """As many as OMP_NUM_THREADS says."""
+    """Threads from OMP_NUM_THREADS."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
@@ -44,7 +44,7 @@ class Network(nn.Module):
 
 
 class Training:
-    """One process's part of it."""
+    """One process's part of the training."""
 
     def __init__(self, path, rank, ranks):
         use_threads()
@@ -56,11 +56,11 @@ class Training:
         self.network = Network().train()
         if ranks > 1:
             self.network = DistributedDataParallel(self.network, gradient_as_bucket_view=True)
-        # foreach: one call for all parameters instead of several for each.
+        # foreach: one call for all parameters instead of several per parameter.
         self.optimizer = torch.optim.RMSprop(self.network.parameters(), lr=1e-3, alpha=0.9, eps=1e-7, foreach=True)
 
     def run(self, batch, warm_up, steps):
-        """Seconds that `steps` steps of `batch` windows, over all processes, take."""
+        """Seconds for `steps` steps of `batch` windows, over all processes."""
         share = batch // self.ranks
         order = torch.randperm(self.targets.numel())
         for step in range(warm_up + steps):
@@ -80,7 +80,7 @@ class Training:
 
 
 def join(arguments):
-    """Meets the other processes. Rank 0, which `compare.py` started, starts them and returns them."""
+    """Joins the other processes. Rank 0, which `compare.py` started, starts them and returns them."""
     others = []
     if arguments.rank == 0:
         with socket.socket() as free:
@@ -124,7 +124,7 @@ def main():
 
 
 def describe():
-    """What was measured, for the record."""
+    """Versions and settings, for the JSON."""
     return {
         "versions": {"torch": torch.__version__},
         "settings": {

@@ -1,4 +1,4 @@
-"""What is measured: the tasks of each part of the comparison, with their contenders.
+"""The work that is measured: the tasks of each part of the comparison, with their contenders.
 
 A task is (group, work, cores, unit, contenders, what each is asked); `compare.py` makes the rounds.
 """
@@ -14,7 +14,7 @@ import machine
 import music
 from contenders import ROOT, Failed, Peer, Reading, Sampling, Training, run_ours
 
-# Windows a step, steps of warm-up, steps measured.
+# Windows per step, warm-up steps, measured steps.
 BATCHES = [(8, 10, 120), (16, 10, 80), (64, 5, 30), (512, 2, 6)]
 NOTES = 200
 PIECES = 64
@@ -23,7 +23,7 @@ FEWEST_WINDOWS = 512 * 8
 
 
 class Work:
-    """What there is to do, as parts that yield their tasks."""
+    """The work, as parts that yield their tasks."""
 
     def __init__(self, options, aside, bachdist, sample):
         self.options, self.aside, self.bachdist, self.sample = options, aside, bachdist, sample
@@ -31,14 +31,14 @@ class Work:
         wanted = [options.cores] if options.cores else [1, 2]
         self.cores = [count for count in wanted if count <= len(available)]
         if not self.cores:
-            raise Failed(f"--cores {wanted[0]}, but this process may use {len(available)}")
+            raise Failed(f"--cores {wanted[0]} is too many: this process may use {len(available)}")
         self.available = available
         self.midi = self._midi()
         self.music = aside / "classes.json"
         self.inspected = self._inspect()
 
     def parts(self):
-        """Generators of tasks; each ends the peers that it started when it is closed."""
+        """Generators of tasks; closing one ends the peers that it started."""
         for cores in self.cores:
             if self.options.only in (None, "training"):
                 yield self.training(self.available[:cores])
@@ -88,7 +88,7 @@ class Work:
                 yield "sampling", label, len(cores), "notes/s", [ours, *peers], works
 
     def reading(self, cores):
-        """The pieces, each under many names; pretty_midi, which takes its time, reads every piece once."""
+        """The pieces, each under many names; pretty_midi, which is slow, reads every piece once."""
         one, many = self.aside / "one", self.aside / "many"
         paths = [pathlib.Path(file["path"]) for file in self.inspected["files"]]
         one.mkdir()
@@ -102,7 +102,7 @@ class Work:
         def rate(work, answer):
             expected = notes * work["files"] // len(paths)
             if answer["notes"] != expected:
-                raise Failed(f"reads {answer['notes']} notes where bachdist reads {expected}")
+                raise Failed(f"read {answer['notes']} notes where bachdist reads {expected}")
             return answer["notes"] / answer["seconds"] / 1000
 
         def peer(name):
@@ -116,7 +116,7 @@ class Work:
             yield "reading", label, len(cores), "1000 notes/s", [ours, *peers], works
 
     def _midi(self):
-        """A folder of music: the article's where it is at hand, else composed."""
+        """A folder of music: the article's if it is there, else composed pieces."""
         if self.options.music:
             return self.options.music
         for folder in (ROOT / "data/cello", ROOT.parent / "shared/data/cello"):
@@ -138,7 +138,7 @@ class Work:
         return inspected
 
     def _checkpoint(self):
-        """The article's network after two steps: how fast it composes does not depend on how well."""
+        """The article's network after two steps: its speed does not depend on its quality."""
         run = self.aside / "run"
         if not run.exists():
             Training(self.bachdist, self.midi, self.available[:1]).train(str(run), 64, 2)
@@ -147,7 +147,7 @@ class Work:
 
 @contextlib.contextmanager
 def ended(peers):
-    """Ends the peers, whatever happens."""
+    """Ends the peers whatever happens."""
     try:
         yield
     finally:
