@@ -6,9 +6,9 @@ NOTES = [
     "Medians over rounds. × is ours / theirs, the median of per-round ratios; the text also gives min and max. "
     "Contenders alternate on the same cores, and the others sleep.",
     "Training: the article's network (3 LSTM layers of 256, dropout 0.3, RMSprop), windows of 20, without warm-up. "
-    "Each draws dropout with its own generator. Ours: 8 lanes, one rank with one thread per core. PyTorch eager and Keras: "
-    "one process, one thread per core; DDP: gloo, one process with one thread per core. PyTorch has its inputs one-hot "
-    "before the clock starts; Keras' epoch is shortened to the measured steps.",
+    "Each draws dropout with its own generator. Ours: 8 lanes, one rank with one thread per core. PyTorch eager and "
+    "Keras: one process, one thread per core; DDP: gloo, one process with one thread per core. PyTorch has its inputs "
+    "one-hot before the clock starts; Keras' epoch is shortened to the measured steps.",
     "Sampling: ours is the whole process with its start-up, its certificate and the written MIDI file, with a nucleus "
     "of 0.9; theirs is the loop alone, without start-up or file, taking the most probable note.",
     "Reading: from path to notes, files in the page cache. Ours is `data inspect`, which also looks for problems, by "
