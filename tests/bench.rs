@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Place, bachdist, ended, installed, json};
+use bachdist_test_support::harness::{Place, bachdist, ended, json, open_mpi};
 
 const LITTLE: &str = "--rounds 2 --steps 2";
 
@@ -99,7 +99,7 @@ fn what_cannot_be_measured() {
 
 #[test]
 fn scaling_compares_numbers_of_ranks() {
-    if installed("mpirun").is_none() {
+    if open_mpi().is_none() {
         return;
     }
     let place = Place::with_tiny();

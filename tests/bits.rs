@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Place, link_cello};
+use bachdist_test_support::harness::{Place, link_cello};
 
 /// Each configuration, its music (`None`: its own), steps, and the first 16 digits of the hash of its tensors after them.
 const RECORDED: [(&str, Option<&str>, u64, &str); 4] = [

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::{
+use bachdist_test_support::harness::{
     Ended, Place, Running, TINY, ended, link_cello, sample, trained, trained_copy, wait_until,
 };
 
@@ -228,7 +228,7 @@ fn a_reader_that_has_gone_away() {
 fn without_reader(place: &Place, arguments: &str) -> Ended {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let mut command = place.command(Path::new(crate::harness::bachdist()));
+    let mut command = place.command(Path::new(bachdist_test_support::harness::bachdist()));
     let child =
         command.args(arguments.split_whitespace()).stdout(writer).stderr(std::process::Stdio::piped());
     let output = child.spawn().expect("it starts").wait_with_output().expect("it ends");
@@ -310,7 +310,7 @@ fn places_that_are_not_where_one_thinks() {
 #[test]
 fn home_and_variables_are_put_in_as_a_shell_does() {
     let place = Place::with_tiny();
-    place.write("home/music/a.mid", crate::harness::melody(150, 7));
+    place.write("home/music/a.mid", bachdist_test_support::harness::melody(150, 7));
     let with = |command: &str| {
         let mut command = place.alone(command);
         ended(command.env("HOME", place.path("home")).env("RUNS", place.path("runs"))).ok()
@@ -345,7 +345,8 @@ fn threads_as_openmp_writes_them_and_no_more_than_cores() {
             ended.stderr
         );
         let ended =
-            crate::harness::ended(place.command(sample()).env("OMP_NUM_THREADS", threads)).with_code(2);
+            bachdist_test_support::harness::ended(place.command(sample()).env("OMP_NUM_THREADS", threads))
+                .with_code(2);
         assert!(ended.stderr.contains("sample: OMP_NUM_THREADS is "), "{}", ended.stderr);
     }
     for threads in ["1", "1,2", " 1 ,1"] {

@@ -4,7 +4,7 @@ use std::fs;
 
 use bachdist_core::midi::{Instrument, Note, write};
 
-use crate::harness::{Ended, Place, bachdist, ended, melody};
+use bachdist_test_support::harness::{Ended, Place, bachdist, ended, melody};
 
 /// The tiny run on a folder of music.
 const TRAIN: &str = "train tiny.toml --set data.midi=music --set train.max_steps=2";
@@ -97,7 +97,7 @@ fn on_two_hosts(place: &Place, folders: [&str; 2]) -> Option<Ended> {
 fn a_host_without_a_file_or_with_another_one_is_named() {
     let place = Place::new();
     for host in ["a", "b"] {
-        place.write(&format!("{host}/tiny.toml"), crate::harness::TINY);
+        place.write(&format!("{host}/tiny.toml"), bachdist_test_support::harness::TINY);
         for piece in 0..4 {
             place.write(&format!("{host}/music/{piece}.mid"), melody(40, piece + 1));
         }

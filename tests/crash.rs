@@ -12,8 +12,8 @@ use std::time::Duration;
 use bachdist_core::random::{Purpose, Stream};
 use bachdist_core::store::{Patience, Store};
 
-use crate::harness::{Ended, Place, Running, installed};
-use crate::s3_server::{Variables, server};
+use bachdist_test_support::harness::{Ended, Place, Running, open_mpi};
+use bachdist_test_support::s3::{Variables, server};
 
 /// Twelve steps, four saves, three of which retire an older checkpoint, and three validations.
 const RUN: &str = "train tiny.toml --set checkpoint.every_steps=3 --set checkpoint.keep=1";
@@ -57,7 +57,7 @@ enum Storage {
 
 #[test]
 fn killed_anywhere_it_ends_with_the_same_name() {
-    if installed("mpirun").is_none() {
+    if open_mpi().is_none() {
         return;
     }
     let number = |name: &str, default: u64| {

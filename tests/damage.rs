@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Place, trained, trained_copy};
+use bachdist_test_support::harness::{Place, trained, trained_copy};
 
 /// A copy of the trained run whose newest checkpoint is another run's of the same step; its name.
 fn with_a_foreign_newest() -> (Place, String) {

@@ -4,7 +4,7 @@
 use bachdist_core::midi::{Instrument, Note, write};
 use serde_json::Value;
 
-use crate::harness::{Place, TINY, ended, melody};
+use bachdist_test_support::harness::{Place, TINY, ended, melody};
 
 /// Three pieces, each its own group.
 fn with_groups() -> Place {

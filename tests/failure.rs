@@ -1,6 +1,6 @@
 //! One rank fails, and all end: with one line that says which, where, when and why, and nothing left behind.
 
-use crate::harness::{Ended, Place, Running, bachdist, ended};
+use bachdist_test_support::harness::{Ended, Place, Running, bachdist, ended};
 
 const EVERY_STEP: &str = "train tiny.toml --set checkpoint.every_steps=1 --set train.hang_seconds=0.5";
 

@@ -3,7 +3,7 @@
 use bachdist_core::midi::{Instrument, Note, write};
 use serde_json::{Value, json};
 
-use crate::harness::{Place, bachdist, ended, link_cello};
+use bachdist_test_support::harness::{Place, bachdist, ended, link_cello};
 
 /// A MIDI file of these pitches, one after another.
 pub fn melody(pitches: impl IntoIterator<Item = u8>) -> Vec<u8> {
@@ -128,7 +128,7 @@ fn paths_without_music() {
 }
 
 /// Piece 7 of 30 notes has a pitch that the article's network has no class for.
-fn train(place: &Place, options: &str) -> crate::harness::Ended {
+fn train(place: &Place, options: &str) -> bachdist_test_support::harness::Ended {
     place.bachdist(&format!("train tiny.toml --set data.midi=music --set train.max_steps=1 {options}"))
 }
 

@@ -5,12 +5,15 @@
 //! some of them, and each of them with some phase and receiver. What passes through mpirun is done under Open MPI 4
 //! and 5. `resume` has signals at moments that nobody chose.
 
+use bachdist_test_support::tools::{need, on_path};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 use std::{fs, thread};
 
-use crate::harness::{OpenMpi, Place, Running, bachdist, ended, installed, open_mpi, open_mpi_5, wait_until};
+use bachdist_test_support::harness::{
+    OpenMpi, Place, Running, bachdist, ended, open_mpi, open_mpi_5, wait_until,
+};
 
 /// A hundred steps, a save every ten and of the best, 25 validations: enough to be stopped in the middle of.
 const RUN: &str = "train tiny.toml --set train.epochs=25 --set checkpoint.every_steps=10";
@@ -135,7 +138,7 @@ fn a_signal_that_is_held_back_while_the_program_starts() {
     early.args(["--block-signal=TERM", "sh", "-c", EARLY, "sh"]).arg(bachdist()).args(RUN.split_whitespace());
     ended(&mut early).with_code(75);
     assert_eq!(place.recorded_steps("run"), [1]);
-    let Some(mpirun) = installed("mpirun") else { return };
+    let Some(mpirun) = need("mpi", on_path("mpirun")) else { return };
     let place = Place::with_holdout();
     let mut early = place.command(mpirun);
     early.args(["--oversubscribe", "-n", "2", "env", "--block-signal=TERM", "sh", "-c", EARLY, "sh"]);

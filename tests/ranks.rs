@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::harness::{Place, bachdist, ended, melody, open_mpi_5};
+use bachdist_test_support::harness::{Place, bachdist, ended, melody, open_mpi_5};
 
 /// A checkpoint after each of six steps, the fourth of which is ragged and ends an epoch.
 const EVERY_STEP: &str = "train tiny.toml --set checkpoint.every_steps=1 --set train.max_steps=6";
@@ -144,7 +144,7 @@ fn another_seed_gives_other_names() {
 #[test]
 fn where_and_how_long_are_not_in_the_names() {
     let place = Place::with_tiny();
-    place.write("moved/other.toml", crate::harness::TINY.replace("epochs = 3", "epochs = 2"));
+    place.write("moved/other.toml", bachdist_test_support::harness::TINY.replace("epochs = 3", "epochs = 2"));
     place.bachdist("train tiny.toml --set checkpoint.url=a --set train.max_steps=3").ok();
     place.bachdist("train moved/other.toml --set checkpoint.url=b --set checkpoint.every_steps=3").ok();
     assert_eq!(place.checkpoints("a")[0], place.checkpoints("b")[0]);

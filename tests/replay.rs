@@ -5,8 +5,8 @@ use std::fs;
 use bachdist_core::checkpoint::{Checkpoint, Name};
 use serde_json::json;
 
-use crate::harness::{Ended, Place, ended, trained, trained_copy};
-use crate::s3_server::server;
+use bachdist_test_support::harness::{Ended, Place, ended, trained, trained_copy};
+use bachdist_test_support::s3::server;
 
 /// The checkpoint of a step in a folder.
 fn of_step(place: &Place, folder: &str, step: u64) -> String {

@@ -6,7 +6,7 @@ use bachdist_core::checkpoint::{Checkpoint, Name};
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::windows::Windows;
 
-use crate::harness::{Place, Running, TINY, bachdist, melody, trained, trained_copy};
+use bachdist_test_support::harness::{Place, Running, TINY, bachdist, melody, trained, trained_copy};
 
 /// The whole of [`TINY`] is 12 steps, four an epoch.
 const LAST: u64 = 12;

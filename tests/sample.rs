@@ -1,13 +1,14 @@
 //! `sample`: from a checkpoint to notes, sound and pictures, the same bytes for the same seed.
 
+use bachdist_test_support::tools::{need, on_path, peer_python, soundfont};
 use std::fs;
 use std::process::Command;
 
 use bachdist_core::midi::{Instrument, Note, write};
 use serde_json::{Value, json};
 
-use crate::harness::{Ended, Place, Running, installed, link_cello, peer_python, sample, trained_copy};
 use crate::inspect::{melody, pitches};
+use bachdist_test_support::harness::{Ended, Place, Running, link_cello, sample, trained_copy};
 
 /// The first windows that the trained run has learnt from, as the program itself tells them.
 fn window(place: &Place, number: usize) -> Vec<u64> {
@@ -315,15 +316,7 @@ fn the_built_in_checkpoint_composes() {
 
 #[test]
 fn a_soundfont_sounds_different() {
-    let Some(python) = peer_python() else { return };
-    let script = "import pretty_midi, os; print(os.path.dirname(pretty_midi.__file__))";
-    let output = Command::new(python).args(["-c", script]).output().expect("python");
-    let folder = String::from_utf8(output.stdout).expect("text");
-    let font = std::path::Path::new(folder.trim()).join("TimGM6mb.sf2");
-    if !font.exists() {
-        println!("skipped: no {}", font.display());
-        return;
-    }
+    let Some(font) = soundfont() else { return };
     let place = trained_copy();
     std::os::unix::fs::symlink(font, place.path("font.sf2")).expect("a new link");
     compose(&place, "--seed 1 --notes 4 --only wav -o font --soundfont font.sf2");
@@ -336,7 +329,7 @@ fn a_soundfont_sounds_different() {
 
 #[test]
 fn the_program_needs_nothing_but_the_c_library() {
-    let Some(readelf) = installed("readelf") else { return };
+    let Some(readelf) = need("readelf", on_path("readelf")) else { return };
     let output = Command::new(readelf).arg("-d").arg(sample()).output().expect("readelf");
     let text = String::from_utf8(output.stdout).expect("text");
     let needed: Vec<_> = text
@@ -388,7 +381,7 @@ fn pretty_midi_reads_the_midi_and_makes_the_same_sound() {
     let mut command = place.command(python);
     let output = command.args(["-c", PEER, "out/21-1.mid", "out/21-1.wav"]).output().expect("python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let found = crate::harness::json(&String::from_utf8(output.stdout).expect("text"));
+    let found = bachdist_test_support::harness::json(&String::from_utf8(output.stdout).expect("text"));
 
     let instruments = found["instruments"].as_array().expect("instruments");
     assert_eq!(instruments.len(), 1);

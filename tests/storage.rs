@@ -4,9 +4,9 @@ use std::process::Command;
 
 use bachdist_core::store::{Patience, Store};
 
-use crate::harness::{Place, Running, bachdist, ended, json, wait_until};
-use crate::s3_proxy::{Fault, Proxy};
-use crate::s3_server::{Server, server};
+use bachdist_test_support::harness::{Place, Running, bachdist, ended, json, wait_until};
+use bachdist_test_support::proxy::{Fault, Proxy};
+use bachdist_test_support::s3::{Server, server};
 
 /// Seconds in place of minutes, but longer than the server needs on a busy machine.
 const SCALED: &str = "--set checkpoint.timeout_seconds=2 --set checkpoint.retry_seconds=30";
@@ -131,14 +131,14 @@ fn storage_that_is_gone_for_good_loses_nothing() {
     // While it is away, a launch takes nothing and loses nothing.
     let mut again = place.command(bachdist());
     let again = through(&proxy, server, again.args(run.split_whitespace()));
-    crate::harness::ended(again).with_code(4);
+    bachdist_test_support::harness::ended(again).with_code(4);
     assert_eq!(place.checkpoints("runs/tiny.unsaved"), kept);
 
     proxy.outage(false);
     let step: u64 = kept[0][5..13].parse().unwrap();
     let two_more = format!("{run} --set train.max_steps={}", step + 2);
     let mut again = place.launch(3, &two_more).unwrap();
-    let ended = crate::harness::ended(through(&proxy, server, &mut again)).ok();
+    let ended = bachdist_test_support::harness::ended(through(&proxy, server, &mut again)).ok();
     let says =
         format!("note: step {step} was safe in runs/tiny.unsaved/{}, and is in the storage now", kept[0]);
     assert!(ended.stdout.contains(&says), "{}", ended.stdout);
@@ -186,7 +186,7 @@ fn what_others_put_beside_a_run_is_passed_over_in_mid_run_too() {
 
     let on_server = |arguments: &str| {
         let mut command = place.command(bachdist());
-        crate::harness::ended(
+        bachdist_test_support::harness::ended(
             command.args(arguments.split_whitespace()).envs(server.variables(server.endpoint())),
         )
         .ok()

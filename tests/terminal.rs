@@ -1,6 +1,7 @@
 //! A bar where a person watches, plain lines elsewhere; under mpirun it is the launcher's terminal that counts.
 
-use crate::harness::{Ended, Place, bachdist, ended, installed};
+use bachdist_test_support::harness::{Ended, Place, bachdist, ended};
+use bachdist_test_support::tools::{need, on_path};
 
 const ESCAPE: char = '\x1b';
 
@@ -11,14 +12,14 @@ fn on_a_terminal(place: &Place, line: &str) -> Option<Ended> {
 
 /// The same, however it ends.
 fn on_a_terminal_with(place: &Place, line: &str) -> Option<Ended> {
-    let script = installed("script")?;
+    let script = need("script", on_path("script"))?;
     let mut command = place.command(script);
     command.env("TERM", "xterm").args(["-qec", &format!("stty cols 80 rows 24; {line}"), "/dev/null"]);
     Some(ended(&mut command))
 }
 
 fn mpirun(options: &str) -> Option<String> {
-    let mpirun = installed("mpirun")?;
+    let mpirun = need("mpi", on_path("mpirun"))?;
     Some(format!(
         "{} --oversubscribe -n 2 {} train tiny.toml {options}",
         mpirun.display(),

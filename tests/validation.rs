@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Place, ended};
+use bachdist_test_support::harness::{Place, ended};
 
 fn validations(place: &Place, folder: &str) -> Vec<Value> {
     place.metrics(folder).into_iter().filter(|line| line["kind"] == "validation").collect()
@@ -207,7 +207,7 @@ fn what_does_not_fit_into_memory_is_said_before_anything_is_allocated() {
 #[test]
 fn early_stop_without_a_validation_is_refused() {
     let place = Place::with_holdout();
-    place.write("music/c.mid", crate::harness::melody(8, 3));
+    place.write("music/c.mid", bachdist_test_support::harness::melody(8, 3));
     let refused =
         |options: &str| place.bachdist(&format!("train tiny.toml {options}")).with_code(2).error().to_owned();
     let none = refused("--set train.early_stop=2 --set data.holdout=[]");

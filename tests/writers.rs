@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use bachdist_core::checkpoint::Name;
 use bachdist_core::store::{Patience, Store};
 
-use crate::harness::{Ended, Place, Running, bachdist, json, trained};
-use crate::s3_server::{Variables, server};
+use bachdist_test_support::harness::{Ended, Place, Running, bachdist, json, trained};
+use bachdist_test_support::s3::{Variables, server};
 
 /// Where a run is kept.
 struct Storage {

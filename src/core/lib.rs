@@ -28,8 +28,6 @@ pub mod render;
 pub mod sample;
 pub mod store;
 pub mod style;
-#[cfg(test)]
-mod test_tools;
 mod text;
 pub mod write;
 

@@ -1,5 +1,6 @@
 //! PyTorch loads a checkpoint in two lines.
 
+use bachdist_test_support::tools::need;
 use std::path::Path;
 use std::process::Command;
 
@@ -52,12 +53,7 @@ fn a_checkpoint_holds_pytorchs_state_dict() {
 /// The package itself, where there is one. It is large, so `launch/setup --tests` does not install it.
 #[test]
 fn pytorch_loads_a_checkpoint() {
-    let Some(python) = std::env::var_os("BACHDIST_TORCH_PYTHON") else {
-        println!(
-            "skipped: BACHDIST_TORCH_PYTHON names no Python with torch and safetensors (tests/golden/make.py)"
-        );
-        return;
-    };
+    let Some(python) = need("torch", std::env::var_os("BACHDIST_TORCH_PYTHON")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let [checkpoint, output] = ["checkpoint", "output"].map(|name| folder.path().join(name));
     let case = Case::open("stacked");

@@ -1,4 +1,4 @@
-use std::path::Path;
+use bachdist_test_support::tools::shared;
 
 use super::*;
 use crate::config::{Config, Data};
@@ -74,11 +74,7 @@ fn programs_find_the_fields_that_they_rely_on() {
 
 /// The 36 cello movements as the article reads them, where they are.
 fn movements() -> Option<Vec<Piece>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/cello");
-    if !folder.exists() {
-        println!("skipped: the cello files are not beside this checkout");
-        return None;
-    }
+    let folder = shared("data/cello")?;
     let data = Data { midi: folder.display().to_string(), ..Config::default().data };
     Some(Corpus::load(&data, 20).unwrap().training)
 }

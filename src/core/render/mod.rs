@@ -10,8 +10,6 @@
 mod picture;
 mod sound;
 mod soundfont;
-#[cfg(test)]
-mod test_tools;
 mod wav;
 
 pub use picture::{Novelty, Picture, RunLosses, SharedRun, losses, piano_roll, probabilities, shared_runs};

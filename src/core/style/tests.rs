@@ -9,7 +9,7 @@ use super::stretches::{cut, draw, length};
 use super::*;
 use crate::corpus::pitch_of;
 use crate::random::{Purpose, Stream};
-use crate::test_tools::{python, shared};
+use bachdist_test_support::tools::{peer_python, shared};
 
 /// A random walk on a scale, in classes.
 fn walk(number: u64, notes: usize, scale: &[u8]) -> Vec<u8> {
@@ -100,10 +100,7 @@ fn tables_fit_80_columns_and_json_has_every_part() {
 
 /// What `tests/golden/style.py` says of the same notes; of the spread of the corpus too, which takes it long.
 fn peer(samples: &[Vec<u8>], corpus: &[Piece], spread: bool) -> Option<Value> {
-    let Some(python) = python() else {
-        println!("skipped: no NumPy (launch/setup --tests installs it)");
-        return None;
-    };
+    let python = peer_python()?;
     let notes = length(samples, corpus);
     let stretches = cut(corpus, notes);
     let stretch = |s: &Stretch| json!({"piece": s.piece, "pitches": s.pitches});
@@ -163,10 +160,7 @@ fn an_independent_program_finds_the_same_figures() {
 
 #[test]
 fn the_cello_suites_are_near_themselves() {
-    let Some(folder) = shared("data/cello") else {
-        println!("skipped: the cello files are not beside this checkout");
-        return;
-    };
+    let Some(folder) = shared("data/cello") else { return };
     let data = crate::config::Data { midi: folder.display().to_string(), ..Default::default() };
     let pieces = crate::corpus::Corpus::load(&data, 20).unwrap().training;
     // Stretches of six movements of different suites, compared with the others.

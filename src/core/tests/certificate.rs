@@ -1,7 +1,5 @@
 //! `sample`'s certificates: what they say against a search, and that `--max-copy` keeps its promise in the files.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,19 +1,14 @@
 //! Whatever happens to stored checkpoints: it is detected and named, recovery takes the newest good one of the
 //! run, and verify says which are bad and why.
 
-#![allow(clippy::unwrap_used)]
-
-mod s3_server;
-mod scene;
-
+use crate::scene::{Scene, config, stored};
 use bachdist_core::checkpoint::Name;
 use bachdist_core::checkpoint::origin::Whose;
 use bachdist_core::checkpoint::recover::recover;
 use bachdist_core::checkpoint::verify::Verdict;
 use bachdist_core::random::{Purpose, Stream};
 use bachdist_core::store::{Patience, Store};
-use s3_server::server;
-use scene::{Scene, config, stored};
+use bachdist_test_support::s3::server;
 use std::fs;
 
 /// Damage that is drawn by chance is drawn from this seed.
@@ -186,7 +181,7 @@ fn other_runs_alone_are_refused_by_their_keys() {
     }
     let (damaged, bytes) = stored(1, 8);
     store.put(&damaged.to_string(), bytes[..1000].to_vec()).unwrap();
-    let recovery = recover(&store, &Whose::Run(scene::origin(1))).unwrap();
+    let recovery = recover(&store, &Whose::Run(crate::scene::origin(1))).unwrap();
     let refusal = recovery.refusal(&store).unwrap();
     // The newest of them.
     assert!(refusal.message.contains("step-00000006-"), "{refusal}");

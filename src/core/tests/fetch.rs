@@ -1,9 +1,8 @@
 //! Fetching from a local HTTP server that has good, truncated, wrong and missing files, that breaks
 //! connections, and that does ranges or does not.
 
-#![allow(clippy::unwrap_used)]
-
 use bachdist_core::corpus::fetch::{FetchError, Listed, Manifest, Problem, Summary, fetch};
+use bachdist_test_support::tools::shared;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -288,11 +287,7 @@ fn the_embedded_manifest() {
     assert_eq!(manifest.base_url, "http://www.jsbach.net/midi/");
     assert_eq!(manifest.files.len(), 36);
     assert_eq!(manifest.files.iter().map(|file| file.size).sum::<u64>(), 239_339);
-    let copies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/cello");
-    if !copies.exists() {
-        println!("skipped: no copy of the cello suites to compare with");
-        return;
-    }
+    let Some(copies) = shared("data/cello") else { return };
     for file in &manifest.files {
         let bytes = fs::read(copies.join(&file.name)).unwrap();
         let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,7 +1,6 @@
 //! The files that `sample` writes: whole or absent, and never in the place of another piece's.
 
-#![allow(clippy::unwrap_used)]
-
+use bachdist_test_support::tools::{need, on_path};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -118,13 +117,10 @@ pieces = json.loads(out)['pieces']
 assert [len(piece['probabilities']) for piece in pieces] == [100] * count
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 ";
-    if Command::new("python3").arg("--version").output().is_err() {
-        println!("skipped: no python3");
-        return;
-    }
+    let Some(python) = need("python", on_path("python3")) else { return };
     let folder = tempfile::tempdir().unwrap();
     let kilobytes = |count: &str| -> u64 {
-        let mut python = Command::new("python3");
+        let mut python = Command::new(&python);
         python.current_dir(folder.path()).args(["-c", SCRIPT, env!("CARGO_BIN_EXE_sample"), count]);
         let output = python.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

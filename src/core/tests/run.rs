@@ -1,12 +1,6 @@
 //! A launch's hold on a run: what it saves, what it retires, and that it stops for a later one.
 
-#![allow(clippy::unwrap_used)]
-
-#[allow(dead_code)] // the faults are others' business
-mod s3_proxy;
-mod s3_server;
-mod scene;
-
+use crate::scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
 use bachdist_core::checkpoint::Name;
 use bachdist_core::checkpoint::list::list;
 use bachdist_core::checkpoint::recover::Recovery;
@@ -14,9 +8,8 @@ use bachdist_core::checkpoint::retention::Retention;
 use bachdist_core::checkpoint::run::Run;
 use bachdist_core::failure::{Code, code_of};
 use bachdist_core::store::{Patience, Store};
-use s3_proxy::Proxy;
-use s3_server::server;
-use scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
+use bachdist_test_support::proxy::Proxy;
+use bachdist_test_support::s3::server;
 use serde_json::Value;
 
 fn retention(keep: usize) -> Retention {

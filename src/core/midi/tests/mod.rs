@@ -13,7 +13,7 @@ mod rules;
 
 use proptest::test_runner::Config;
 
-use crate::test_tools::shared;
+use bachdist_test_support::tools::shared;
 
 /// A property's cases, without a file of past failures among the sources.
 fn config(cases: u32) -> Config {

@@ -52,11 +52,8 @@ fn assert_tempi_are(song: &Song, expected: &Value, file: &str) {
 
 #[test]
 fn the_36_cello_files_are_read_as_pretty_midi_reads_them() {
-    let (Some(oracle), Some(folder)) = (shared("oracles/cello_pretty_midi.json"), shared("data/cello"))
-    else {
-        println!("skipped: the cello files and their oracle are not beside this checkout");
-        return;
-    };
+    let Some(oracle) = shared("oracles/cello_pretty_midi.json") else { return };
+    let Some(folder) = shared("data/cello") else { return };
     let oracle: Value = serde_json::from_slice(&std::fs::read(oracle).unwrap()).unwrap();
     let files = oracle.as_object().unwrap();
     let mut notes = 0;

@@ -10,14 +10,11 @@ use serde_json::{Value, json};
 
 use super::super::{Instrument, Note, Song, read, write};
 use super::generated;
-use crate::test_tools::python;
+use bachdist_test_support::tools::peer_python;
 
 /// What pretty_midi says of each file, in order; `None` without pretty_midi.
 fn pretty_midi(files: &[Vec<u8>]) -> Option<Vec<Value>> {
-    let Some(python) = python() else {
-        println!("skipped: no pretty_midi (launch/setup --tests installs it)");
-        return None;
-    };
+    let python = peer_python()?;
     let folder = tempfile::tempdir().unwrap();
     for (index, bytes) in files.iter().enumerate() {
         std::fs::write(folder.path().join(format!("{index:06}.mid")), bytes).unwrap();

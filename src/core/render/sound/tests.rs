@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::render::test_tools::test_tools;
+use bachdist_test_support::tools::peer_python;
 
 /// All samples, scaled as in a file.
 fn synthesize(notes: &[Note], rate: u32) -> Vec<f32> {
@@ -46,8 +46,7 @@ fn note_sets() -> Vec<(u32, Vec<Note>)> {
 
 #[test]
 fn equals_pretty_midi_at_every_sample() {
-    let Some(tools) = test_tools("bin/python") else { return };
-    let python = tools.join("bin/python");
+    let Some(python) = peer_python() else { return };
     for (rate, notes) in note_sets() {
         let theirs = pretty_midi_synthesize(&python, &notes, rate);
         let ours = synthesize(&notes, rate);

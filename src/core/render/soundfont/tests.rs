@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::render::sound::Sound;
-use crate::render::test_tools::test_tools;
+use bachdist_test_support::tools;
 
 const RATE: u32 = 44100;
 
@@ -342,8 +342,8 @@ proptest! {
 
 /// A real General MIDI SoundFont, which comes with pretty_midi.
 #[test]
-fn plays_the_cello_of_a_real_soundfont() {
-    let Some(path) = real_soundfont() else { return };
+fn plays_the_cello_of_a_soundfont() {
+    let Some(path) = tools::soundfont() else { return };
     let bytes = std::fs::read(&path).unwrap();
     let notes = [note(36, 0.0, 1.0), note(57, 1.0, 2.0)];
     let cello = synthesize_soundfont(&notes, 42, &bytes, RATE).unwrap();
@@ -352,16 +352,4 @@ fn plays_the_cello_of_a_real_soundfont() {
     assert_ne!(cello, piano);
     let error = synthesize_soundfont(&notes, 42, &bytes[..bytes.len() / 2], RATE).unwrap_err();
     assert!(matches!(error, SoundFontError::CutShort { .. }), "{error}");
-}
-
-fn real_soundfont() -> Option<std::path::PathBuf> {
-    let tools = test_tools("lib")?;
-    let pythons = std::fs::read_dir(tools.join("lib")).unwrap().flatten();
-    let found = pythons
-        .map(|python| python.path().join("site-packages/pretty_midi/TimGM6mb.sf2"))
-        .find(|path| path.exists());
-    if found.is_none() {
-        println!("skipped: no TimGM6mb.sf2 (launch/setup --tests installs it with pretty_midi)");
-    }
-    found
 }

@@ -1,8 +1,8 @@
 //! The Prelude as typed, against what is known of it and against a sequenced edition.
 
 use super::super::parse;
-use std::env;
-use std::path::{Path, PathBuf};
+use bachdist_test_support::tools::{peer_python, shared};
+use std::path::Path;
 use std::process::Command;
 
 const PRELUDE: &str = include_str!("../../../../../data/bwv1007-prelude.txt");
@@ -27,14 +27,8 @@ fn forty_two_bars_from_the_open_c_to_g4() {
 /// Editions differ in a few notes; more than 3% would be mistakes in the typing.
 #[test]
 fn agrees_with_a_sequenced_edition() {
-    let edition = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/cello/cs1-1pre.mid");
-    if !edition.exists() {
-        return println!("skipped: {} is not here", edition.display());
-    }
-    let python = cache().join("test-tools/bin/python");
-    if !python.exists() {
-        return println!("skipped: {} is not here (launch/setup --tests installs it)", python.display());
-    }
+    let Some(edition) = shared("data/cello/cs1-1pre.mid") else { return };
+    let Some(python) = peer_python() else { return };
     let theirs = pitches(&python, &edition);
     let score = parse(PRELUDE).unwrap();
     let ours: Vec<u8> = score.notes.iter().map(|note| note.pitch).collect();
@@ -59,14 +53,6 @@ print(*(n.pitch for n in sorted(notes, key=lambda n: (n.start, n.pitch))))";
     let output = Command::new(python).args(["-c", script]).arg(file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().split_whitespace().map(|pitch| pitch.parse().unwrap()).collect()
-}
-
-fn cache() -> PathBuf {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("BACHDIST_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/bachdist")))
-        .unwrap_or_default()
 }
 
 /// The fewest changes that turn `ours` into `theirs` (Levenshtein's distance, traced back), so that a note

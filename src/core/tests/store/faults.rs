@@ -1,9 +1,9 @@
 //! The store against a server on a bad day: what passes is bridged and counted, what stays is one line.
 
-use super::s3_proxy::{Fault, Proxy};
-use super::s3_server::{Server, server};
 use super::{Line, conforms_over, expect_line};
 use bachdist_core::store::{Creation, Kind, Patience, Store};
+use bachdist_test_support::proxy::{Fault, Proxy};
+use bachdist_test_support::s3::{Server, server};
 use std::thread;
 use std::time::Duration;
 

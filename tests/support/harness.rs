@@ -1,7 +1,6 @@
 //! Running the built programs as a user does: in a folder of their own, alone or under mpirun.
 //!
-//! Command lines are written as in a shell, without quotes: no argument of a test has a space in it. What a
-//! test needs and the machine lacks is asked for here; without it the test prints a line and returns.
+//! Command lines are written as in a shell, without quotes: no argument of a test has a space in it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,9 +10,10 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bachdist_core::midi::{Instrument, Note, write};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::tools::{cache, need, on_path, project, shared};
 
 /// A run of a second: 142 windows of the Prelude make three batches of 37, which 8 lanes cannot share equally,
 /// and a ragged one of 31.
@@ -284,16 +284,21 @@ impl Ended {
     }
 }
 
-/// A MIDI file of so many notes, of which every seed has others.
+/// A MIDI file of so many notes, a second apart, with another melody for each seed.
 pub fn melody(notes: u32, seed: u32) -> Vec<u8> {
-    let note = |i: u32| Note {
-        pitch: (40 + (i * i * seed + i * 3) % 25) as u8,
-        velocity: 90,
-        start: f64::from(i),
-        end: f64::from(i) + 0.5,
-    };
-    let notes = (0..notes).map(note).collect();
-    write(&[Instrument { program: 42, is_drum: false, name: String::new(), notes }], &[])
+    // At 220 ticks a beat and MIDI's own 120 beats a minute, 220 ticks are half a second.
+    const HALF_SECOND: [u8; 2] = [0x81, 0x5c];
+    let mut track = vec![0, 0xc0, 42];
+    for i in 0..notes {
+        let pitch = (40 + (i * i * seed + i * 3) % 25) as u8;
+        track.extend_from_slice(if i == 0 { &[0] } else { &HALF_SECOND });
+        track.extend([0x90, pitch, 90]);
+        track.extend(HALF_SECOND);
+        track.extend([0x80, pitch, 0]);
+    }
+    track.extend([0, 0xff, 0x2f, 0]);
+    let head = [b"MThd\0\0\0\x06\0\0\0\x01\0\xdcMTrk".as_slice(), &(track.len() as u32).to_be_bytes()];
+    [&head.concat(), &track].map(|part| part.to_vec()).concat()
 }
 
 /// Waits until something holds.
@@ -320,9 +325,10 @@ pub fn json(text: &str) -> Value {
 pub fn trained() -> &'static Place {
     static TRAINED: OnceLock<Place> = OnceLock::new();
     TRAINED.get_or_init(|| {
-        // Cargo's folder for this: a static is never dropped, so what it leaves must not pile up elsewhere.
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        for left in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // A folder of the build: a static is never dropped, so what it leaves must not pile up elsewhere.
+        let folder = bachdist().with_file_name("tests");
+        fs::create_dir_all(&folder).expect("a folder of the build");
+        for left in fs::read_dir(&folder).into_iter().flatten().flatten() {
             if left.file_name().to_string_lossy().starts_with("trained") {
                 let _ = fs::remove_dir_all(left.path());
             }
@@ -346,88 +352,55 @@ pub fn trained_copy() -> Place {
     place
 }
 
+/// The `bachdist` program of this build.
 pub fn bachdist() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_bachdist"))
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built("bachdist", "bachdist"))
 }
 
-/// The `sample` program, which the member crate builds beside `bachdist`.
-pub fn sample() -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    let path = bachdist().with_file_name("sample");
-    BUILT.get_or_init(|| {
-        if path.exists() {
-            return;
-        }
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "-p", "bachdist-core", "--bin", "sample", "--manifest-path"]);
-        build.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-        let folder = path.parent().expect("a folder of this profile");
+/// The `sample` program of this build.
+pub fn sample() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built("sample", "bachdist-core"))
+}
+
+/// A program beside the tests' own, which cargo builds in a sub-folder. It builds the programs of a package for that
+/// package's tests; those of the other are built here where they are not there yet.
+fn built(program: &str, package: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("Linux");
+    let folder = tests.ancestors().nth(2).expect("target/PROFILE/deps/TESTS");
+    let path = folder.join(program);
+    if !path.exists() {
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        build.args(["build", "-p", package, "--bin", program, "--manifest-path"]);
+        build.arg(project().join("Cargo.toml"));
         build.arg("--target-dir").arg(folder.parent().expect("the target folder"));
         if folder.ends_with("release") {
             build.arg("--release");
         }
-        assert!(build.status().expect("cargo starts").success(), "sample cannot be built");
-    });
-    path
-}
-
-/// A program on the PATH; without it a line says that the test is skipped.
-pub fn installed(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
-    if found.is_none() {
-        println!("skipped: no {program}");
+        assert!(build.status().expect("cargo starts").success(), "{program} cannot be built");
     }
-    found
+    path
 }
 
 /// The Open MPI on the PATH, which the program was built with.
 pub fn open_mpi() -> Option<OpenMpi> {
-    Some(OpenMpi { mpirun: installed("mpirun")?, libraries: None })
+    Some(OpenMpi { mpirun: need("mpi", on_path("mpirun"))?, libraries: None })
 }
 
 /// Open MPI 5, whose libraries the program takes instead.
 pub fn open_mpi_5() -> Option<OpenMpi> {
-    let entries = fs::read_dir(cache()?).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_5 = |path: &PathBuf| {
-        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"openmpi-5"))
-    };
-    let Some(place) = entries.filter(is_5).find(|path| path.join("complete").exists()) else {
-        println!("skipped: no Open MPI 5 (launch/setup --tests installs it)");
-        return None;
-    };
+    let installed = cache().and_then(|cache| cache.read_dir().ok()).into_iter().flatten().flatten();
+    let mut installed =
+        installed.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"openmpi-5"));
+    let found = installed.find(|entry| entry.path().join("complete").exists());
+    let place = need("mpi5", found)?.path();
     Some(OpenMpi { mpirun: place.join("bin/mpirun"), libraries: Some(place.join("lib")) })
-}
-
-/// Where `launch/setup` installs what is no package of the system.
-fn cache() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    folder("BACHDIST_CACHE")
-        .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
-        .or_else(|| folder("HOME").map(|home| home.join(".cache/bachdist")))
-}
-
-/// The Python with the packages that tests compare with.
-pub fn peer_python() -> Option<PathBuf> {
-    let python = cache()?.join("test-tools/bin/python");
-    if python.exists() {
-        return Some(python);
-    }
-    println!("skipped: no {} (launch/setup --tests installs it)", python.display());
-    None
 }
 
 /// Links the article's 36 files into a place as `cello`; false where this checkout has none beside it.
 pub fn link_cello(place: &Place) -> bool {
-    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/cello");
-    match files.canonicalize() {
-        Ok(files) => {
-            symlink(files, place.path("cello")).expect("a new link");
-            true
-        }
-        Err(_) => {
-            println!("skipped: no {}", files.display());
-            false
-        }
-    }
+    let Some(files) = shared("data/cello") else { return false };
+    symlink(files, place.path("cello")).expect("a new link");
+    true
 }

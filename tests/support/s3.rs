@@ -2,11 +2,11 @@
 //! end of its standard input, so that it ends with the tests however they end.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+
+use crate::tools::{cache, need, project};
 
 pub type Variables = BTreeMap<String, String>;
 
@@ -31,7 +31,6 @@ impl Server {
     }
 
     /// Puts an object whose key, given as in a URL, the store itself would never write.
-    #[allow(dead_code)] // not every test program has foreign objects
     pub fn put_foreign(&self, key: &str) {
         let value = |name: &str| &self.variables[name];
         let user = format!("{}:{}", value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"));
@@ -63,16 +62,10 @@ pub fn server() -> Option<&'static Server> {
 }
 
 fn start_server() -> Option<Server> {
-    let weed = cache()?.join("test-tools/bin/weed");
-    if !weed.exists() {
-        println!("skipped: no S3 server (launch/setup --tests installs it)");
-        return None;
-    }
-    // The tests of both packages have this module.
-    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let script = folders.find_map(|folder| Some(folder.join("launch/s3-local")).filter(|file| file.exists()));
+    let weed = cache().map(|cache| cache.join("test-tools/bin/weed"));
+    need("s3", weed.filter(|weed| weed.exists()))?;
     // `read` ends when this process does, by whatever end.
-    let mut process = Command::new(script.unwrap())
+    let mut process = Command::new(project().join("launch/s3-local"))
         .args(["run", "bash", "-c", "env | grep ^AWS_; echo; read -r _"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -87,11 +80,4 @@ fn start_server() -> Option<Server> {
     let server = Server { variables, _process: process };
     assert!(server.variables.contains_key("AWS_ENDPOINT_URL"), "launch/s3-local did not start");
     Some(server)
-}
-
-fn cache() -> Option<PathBuf> {
-    let named = |name| env::var_os(name).map(PathBuf::from);
-    named("BACHDIST_CACHE")
-        .or_else(|| named("XDG_CACHE_HOME").map(|cache| cache.join("bachdist")))
-        .or_else(|| named("HOME").map(|home| home.join(".cache/bachdist")))
 }

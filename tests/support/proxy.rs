@@ -7,7 +7,6 @@
 //! A test opens its store at [`Proxy::endpoint`]; the signatures hold, because the proxy passes on all
 //! headers as they are, `Host` too.
 
-use bachdist_core::random::{Purpose, Stream};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -54,8 +53,8 @@ struct Line {
 /// What is to happen, and what did.
 #[derive(Default)]
 struct Plan {
-    /// A share of all requests meets a fault drawn from this stream.
-    random: Option<(f64, Stream)>,
+    /// A share of all requests meets a fault that is a function of this seed and the request's number.
+    random: Option<(f64, u64)>,
     /// Met by the next requests, one each.
     next: VecDeque<Fault>,
     outage: bool,
@@ -95,8 +94,7 @@ impl Proxy {
 
     /// From now on this share of all requests meets a fault, each of [`Fault::ALL`] as often; 0 for none.
     pub fn inject(&self, share: f64, seed: u64) {
-        // A purpose has no meaning here; the numbers are the proxy's own by their seed.
-        self.plan(|plan| plan.random = Some((share, Stream::new(seed, Purpose::Sampling, &[]))));
+        self.plan(|plan| plan.random = Some((share, seed)));
     }
 
     /// The next so many requests meet this fault, whatever else was asked for.
@@ -161,12 +159,7 @@ impl Plan {
         } else if let Some(fault) = self.next.pop_front() {
             Some(fault)
         } else {
-            let drawn = |&(share, stream): &(f64, Stream)| {
-                let stream = stream.of(number);
-                let kind = stream.bits(1) % Fault::ALL.len() as u64;
-                (stream.uniform(0) < share).then(|| Fault::ALL[kind as usize])
-            };
-            self.random.as_ref().and_then(drawn)
+            self.random.and_then(|(share, seed)| draw(share, seed, number))
         };
         if let Some(fault) = fault {
             *self.met.entry(fault).or_default() += 1;
@@ -185,6 +178,18 @@ impl Plan {
             }
         }
     }
+}
+
+/// The fault of a request, for a share of all.
+fn draw(share: f64, seed: u64, number: u64) -> Option<Fault> {
+    // SplitMix64: every bit of the result depends on every bit of the counter.
+    let mut bits = (seed << 32 ^ number).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^= bits >> 31;
+    let (low, high) = (bits & 0xffff_ffff, bits >> 32);
+    let meets = (high as f64) < share * 2f64.powi(32);
+    meets.then(|| Fault::ALL[(low % Fault::ALL.len() as u64) as usize])
 }
 
 impl Line {

@@ -1,16 +1,13 @@
 //! One suite of promises over every kind of store: a folder, memory, a real S3 server, and that server on a bad
 //! day. Then the line that each common failure prints.
 
-#![allow(clippy::unwrap_used)]
-
 mod blame;
 mod faults;
 mod foreign;
-mod s3_proxy;
-mod s3_server;
 
 use bachdist_core::store::{Creation, Kind, Patience, Store, StoreError};
-use s3_server::{Server, Variables, server};
+use bachdist_test_support::s3::{Server, Variables, server};
+use bachdist_test_support::tools::need;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -402,11 +399,8 @@ impl Tmpfs {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
-        if mounted.is_ok_and(|mounted| mounted.status.success()) {
-            return Some(Self { path, _folder: folder });
-        }
-        println!("skipped: only root, outside a container, may mount a small file system");
-        None
+        let mounted = mounted.is_ok_and(|mounted| mounted.status.success());
+        need("tmpfs", mounted.then_some(Self { path, _folder: folder }))
     }
 }
 

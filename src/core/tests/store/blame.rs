@@ -1,9 +1,9 @@
 //! Whoever answers in place of the server that was meant: the line names what to change, and no time is lost on what
 //! another try cannot mend.
 
-use super::s3_server::{Variables, server};
 use super::{credentials, expect_line, hasty};
 use bachdist_core::store::{Kind, Patience, Store};
+use bachdist_test_support::s3::{Variables, server};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};

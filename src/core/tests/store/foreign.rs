@@ -1,10 +1,10 @@
 //! What others put beside a run's objects, and servers that lack something: neither stops a run.
 
 use super::blame::{Server, answer};
-use super::s3_proxy::Proxy;
-use super::s3_server::server;
 use super::{names, open};
 use bachdist_core::store::{Creation, Kind, Patience, Store};
+use bachdist_test_support::proxy::Proxy;
+use bachdist_test_support::s3::server;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

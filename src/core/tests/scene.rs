@@ -96,7 +96,6 @@ impl Scene {
     }
 
     /// Everything as it was.
-    #[allow(dead_code)] // one of the two test programs with this module does not
     pub fn restore(&self) {
         self.good.iter().for_each(|(name, bytes)| self.put(name, bytes));
     }

@@ -1,0 +1,12 @@
+//! All integration tests as one program.
+
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod certificate;
+mod damage;
+mod fetch;
+mod outputs;
+mod run;
+mod scene;
+mod store;

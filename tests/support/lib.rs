@@ -1,0 +1,16 @@
+//! What the tests of both crates share.
+//!
+//! - [`tools`]: what a test needs and not every machine has. A test without it is skipped, or fails where
+//!   `BACHDIST_REQUIRE` names it.
+//! - [`harness`]: the built programs, run as a user runs them.
+//! - [`s3`]: a real S3 server, and [`proxy`]: what fails between it and a client.
+
+// A panic is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+// Nobody reads these pages but who reads the code.
+#![allow(missing_docs)]
+
+pub mod harness;
+pub mod proxy;
+pub mod s3;
+pub mod tools;
