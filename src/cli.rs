@@ -92,7 +92,7 @@ pub struct Bench {
   bachdist eval runs/cello --samples composed      do they sound like its music?
   mpirun -n 2 bachdist eval --cross-validate configs/cello-best.toml
 
-To cross-validate, a network is trained on all groups of pieces (data.groups) but
+To cross-validate, a network is trained on all groups of pieces (data.folds) but
 one and evaluated on that one, for each in turn. Run again, it goes on where it
 stopped.")]
 pub struct Eval {
@@ -272,7 +272,7 @@ pub struct Replay {
 }
 
 fn device(text: &str) -> Result<String, String> {
-    if is_device(text) { Ok(text.into()) } else { Err("is none of auto, cpu, cuda, cuda:N".into()) }
+    if is_device(text) { Ok(text.into()) } else { Err("is not one of auto, cpu, cuda, cuda:N".into()) }
 }
 
 /// Which checkpoints.

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::config::Objective;
+use bachdist_core::config::LossPositions;
 use bachdist_core::corpus::Piece;
 use bachdist_core::evaluation::memory::Weights;
 use bachdist_core::evaluation::read_through::read_through;
@@ -35,9 +35,9 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     let by_windows = predict(checkpoint, Device::Cpu, pieces)?;
     let windows = score(pieces, length, None, |number, _| row(&by_windows, number));
     // A network that learnt from every note has learnt to read on and on; the others begin anew with every window.
-    let remembered = match config.train.objective {
-        Objective::Last => by_windows,
-        Objective::Every => {
+    let remembered = match config.train.loss_positions {
+        LossPositions::Last => by_windows,
+        LossPositions::All => {
             let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
             read_through(&network, pieces, length)
         }

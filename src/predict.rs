@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::config::Objective;
+use bachdist_core::config::LossPositions;
 use bachdist_core::corpus::Piece;
 use bachdist_core::corpus::windows::{Window, Windows};
 use tch::Device;
@@ -25,7 +25,7 @@ pub fn predict(checkpoint: &Checkpoint, device: Device, pieces: &[Piece]) -> Res
     for first in (0..windows.len()).step_by(BATCH as usize) {
         let numbers = first..windows.len().min(first + BATCH);
         let batch: Vec<Window<'_>> = numbers.map(|number| windows.get(number)).collect();
-        let lane = |windows| LaneBatch::new(0, LANE, length, Objective::Last, windows);
+        let lane = |windows| LaneBatch::new(0, LANE, length, LossPositions::Last, windows);
         predictions.extend(model.predict(&batch.chunks(LANE).map(lane).collect::<Vec<_>>())?);
     }
     Ok(predictions)

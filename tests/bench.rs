@@ -84,7 +84,7 @@ fn a_table_for_people() {
 fn what_cannot_be_measured() {
     let place = Place::with_tiny();
     let error = |arguments: &str, code: i32| place.bachdist(arguments).with_code(code).error().to_owned();
-    let unknown = "--set train.lane=2: unknown key; the nearest is train.lanes";
+    let unknown = "--set train.lane=2: unknown key; did you mean train.lanes?";
     assert_eq!(error("bench --set train.lane=2", 2), unknown.replace("=2", ""));
     assert_eq!(error("bench tiny.toml --set train.lane=2", 2), unknown.replace("=2", ""));
     assert!(error("bench nowhere.toml", 2).starts_with("nowhere.toml: no such file"));
@@ -118,5 +118,5 @@ fn scaling_compares_numbers_of_ranks() {
     assert_eq!(run("--ranks none").code, 2);
     // Its own line, and bachdist's exit code.
     let ended = run("--ranks 2 --rounds 1 tiny.toml --set train.lane=2");
-    assert_eq!(ended.with_code(2).error(), "--set train.lane: unknown key; the nearest is train.lanes");
+    assert_eq!(ended.with_code(2).error(), "--set train.lane: unknown key; did you mean train.lanes?");
 }

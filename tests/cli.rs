@@ -55,10 +55,10 @@ fn everything_wrong_with_a_configuration_is_said_at_once() {
     let expected = [
         "--set model.dropout: must be at least 0 and less than 1",
         "--set train: is not of the form table.key=value",
-        "bad.toml:2: train.batchsize: unknown key; the nearest is train.batch_size",
+        "bad.toml:2: train.batchsize: unknown key; did you mean train.batch_size?",
         "bad.toml:3: train.lanes: 6 is not a power of two up to 1024",
         "bad.toml:4: train.epochs: invalid type: string \"many\", expected u64",
-        "bad.toml:6: modle: unknown table; the nearest is model",
+        "bad.toml:6: modle: unknown table; did you mean model?",
     ];
     assert_eq!(errors, expected);
     assert!(!place.path("runs").exists());

@@ -12,7 +12,7 @@ fn with_groups() -> Place {
     for (name, notes, seed) in [("a", 60, 7), ("b", 50, 11), ("c", 70, 13)] {
         place.write(&format!("music/{name}.mid"), melody(notes, seed));
     }
-    let groups = "'music'\ngroups = ['a*', 'b*', 'c*']";
+    let groups = "'music'\nfolds = ['a*', 'b*', 'c*']";
     place.write("tiny.toml", TINY.replace("'embedded'", groups));
     place
 }
@@ -101,7 +101,7 @@ fn what_cannot_be_evaluated_is_one_line() {
     assert!(usage("eval").starts_with("which checkpoint? "));
     assert!(usage("eval --samples composed").starts_with("compare them with which music? "));
     let groups = usage("eval --cross-validate tiny.toml");
-    assert!(groups.starts_with("tiny.toml: data.groups names fewer than two groups"), "{groups}");
+    assert!(groups.starts_with("tiny.toml: data.folds needs at least two groups"), "{groups}");
     place.bachdist("eval nowhere").with_code(4);
     place.bachdist("train tiny.toml").ok();
     place.bachdist("eval run --data nowhere").with_code(3);
@@ -114,10 +114,10 @@ fn what_cannot_be_evaluated_is_one_line() {
     place.write("short/a.mid", melody(8, 1));
     let short = place.bachdist("eval run --data short").with_code(3);
     assert!(short.error().ends_with("so there is no window to evaluate on"), "{}", short.stderr);
-    // Options that would take no part.
-    assert!(usage("eval run --plot x.png").starts_with("--plot draws the losses of --cross-validate"));
-    assert!(usage("eval run --set train.seed=2").starts_with("--set takes no part here"));
-    assert!(usage("eval run --data few --set train.seed=2").starts_with("--set train.seed: takes no part"));
+    // Options that would have no effect.
+    assert!(usage("eval run --plot x.png").starts_with("--plot is only used with --cross-validate"));
+    assert!(usage("eval run --set train.seed=2").starts_with("--set is only used with --cross-validate"));
+    assert!(usage("eval run --data few --set train.seed=2").starts_with("--set train.seed: has no effect"));
     assert!(usage("eval run --data few --set data.seed=2").contains("data.seed: unknown key"));
 }
 
@@ -169,7 +169,7 @@ fn groups_that_cannot_be_evaluated_are_refused_before_anything_is_trained() {
     place.write("short.toml", config.replace("'c*'", "'d*'"));
     let short = place.bachdist("eval --cross-validate short.toml").with_code(3);
     assert!(
-        short.error().starts_with("data.groups: no piece of \"d*\" has more than 8 notes"),
+        short.error().starts_with("data.folds: no piece of \"d*\" has more than 8 notes"),
         "{}",
         short.stderr
     );

@@ -2,7 +2,8 @@
 
 use bachdist_test_support::harness::{Ended, Place, Running, bachdist, ended};
 
-const EVERY_STEP: &str = "train tiny.toml --set checkpoint.every_steps=1 --set train.hang_seconds=0.5";
+const EVERY_STEP: &str =
+    "train tiny.toml --set checkpoint.every_steps=1 --set train.collective_timeout_seconds=0.5";
 
 /// A run on three ranks with a fault in it.
 fn with_fault(place: &Place, fault: &str) -> Option<Ended> {

@@ -81,12 +81,12 @@ fn equal_names_of_networks_of_other_widths() {
 
 /// Everything that a configuration can add to the article's step.
 const EVERYTHING: [&str; 9] = [
-    "--set train.objective=every",
+    "--set train.loss_positions=all",
     "--set train.transpose=5",
     "--set model.intervals=true",
     "--set model.weight_drop=0.4",
     "--set model.input_dropout=0.2",
-    "--set model.members=2",
+    "--set model.ensemble_size=2",
     "--set optimizer.clip_norm=0.1",
     "--set optimizer.warmup_steps=3",
     "--set optimizer.decay_steps=9",
@@ -94,7 +94,7 @@ const EVERYTHING: [&str; 9] = [
 
 #[test]
 fn equal_names_with_everything_that_a_step_can_have() {
-    let options = format!("{} --set train.stretch=12", EVERYTHING.join(" "));
+    let options = format!("{} --set train.window_length=12", EVERYTHING.join(" "));
     assert_equal_names(&options, &[(1, &[1, 2, 3, 5, 8]), (2, &[1, 2, 3])]);
 }
 
@@ -180,7 +180,7 @@ fn ranks_with_other_music_are_found_before_the_first_step() {
 fn what_is_wrong_everywhere_is_said_once() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(3, "train tiny.toml --set train.epoch=2") else { return };
-    assert_eq!(ended.with_code(2).error(), "--set train.epoch: unknown key; the nearest is train.epochs");
+    assert_eq!(ended.with_code(2).error(), "--set train.epoch: unknown key; did you mean train.epochs?");
     let Some(ended) = place.on_ranks(2, "train tiny.toml --set data.midi=nowhere") else { return };
     assert!(ended.with_code(3).error().starts_with("nowhere: no such file or folder"));
     let Some(ended) = place.on_ranks(2, "trian tiny.toml") else { return };

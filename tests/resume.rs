@@ -249,7 +249,8 @@ fn so_many_checkpoints_are_kept() {
     };
     place.bachdist("train tiny.toml --set checkpoint.every_steps=1 --set checkpoint.keep=2").ok();
     assert_eq!(steps("run"), ["11", "12"]);
-    let options = "--set checkpoint.every_steps=1 --set checkpoint.keep=1 --set checkpoint.keep_every=5";
+    let options =
+        "--set checkpoint.every_steps=1 --set checkpoint.keep=1 --set checkpoint.keep_every_steps=5";
     place.write("run2/step-by-step.txt", "not a checkpoint");
     place.bachdist(&format!("train tiny.toml --set checkpoint.url=run2 {options}")).ok();
     let mut kept = steps("run2");

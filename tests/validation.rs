@@ -31,7 +31,7 @@ fn the_same_figures_on_any_number_of_ranks() {
 #[test]
 fn every_second_epoch_or_fifth_step_and_the_last() {
     let place = Place::with_holdout();
-    place.bachdist("train tiny.toml --set train.validate_every=2").ok();
+    place.bachdist("train tiny.toml --set train.validate_every_epochs=2").ok();
     let steps: Vec<_> = validations(&place, "run").iter().map(|line| line["step"].clone()).collect();
     assert_eq!(steps, [8, 12]);
     place.bachdist("train tiny.toml --set train.validate_every_steps=5 --set checkpoint.url=steps").ok();
@@ -124,12 +124,12 @@ fn settings_without_effect_are_noted() {
     for (options, said) in [
         (
             "--set train.max_steps=13",
-            "train.max_steps = 13 takes no part: train.epochs = 3 ends the run after 12 steps",
+            "train.max_steps = 13 has no effect: train.epochs = 3 ends the run after 12 steps",
         ),
-        ("--set train.early_stop=2", "train.early_stop = 2 takes no part: the run has 3 validations"),
+        ("--set train.early_stop=2", "train.early_stop = 2 has no effect: the run has 3 validations"),
         (
-            "--set train.validate_every=2 --set train.validate_every_steps=3",
-            "train.validate_every takes no part beside train.validate_every_steps",
+            "--set train.validate_every_epochs=2 --set train.validate_every_steps=3",
+            "train.validate_every_epochs has no effect: train.validate_every_steps is set",
         ),
         (
             "--set train.validate_every_steps=20",
@@ -141,8 +141,8 @@ fn settings_without_effect_are_noted() {
             "optimizer.warmup_steps = 12: the run ends after 12 steps, before the step size has its full value",
         ),
         (
-            "--set checkpoint.keep_every=7",
-            "checkpoint.keep_every = 7 keeps none: there are checkpoints every 5 steps, and 12 steps in all",
+            "--set checkpoint.keep_every_steps=7",
+            "checkpoint.keep_every_steps = 7 keeps none: there are checkpoints every 5 steps, and 12 steps in all",
         ),
         (
             "--set checkpoint.max_unsaved_steps=4",
@@ -151,10 +151,13 @@ fn settings_without_effect_are_noted() {
         ),
         (
             "--set checkpoint.retry_seconds=4",
-            "checkpoint.timeout_seconds and retry_seconds take part only where the storage is a server",
+            "checkpoint.timeout_seconds and retry_seconds are only used when the storage is a server",
         ),
         ("--set data.holdout=['b.mid','b.mid']", "data.holdout: \"b.mid\" stands there twice"),
-        ("--set train.hang_seconds=5", "train.hang_seconds takes part only on several ranks"),
+        (
+            "--set train.collective_timeout_seconds=5",
+            "train.collective_timeout_seconds is only used on several ranks",
+        ),
         ("--set checkpoint.fallback=run", "checkpoint.fallback is where the checkpoints go anyway"),
     ] {
         assert_eq!(notes(&place, options), [said], "{options}");
@@ -162,8 +165,8 @@ fn settings_without_effect_are_noted() {
     // One that stops by it, keeps by it, decays to its end.
     for options in [
         "--set train.early_stop=1",
-        "--set checkpoint.keep_every=10",
-        "--set checkpoint.keep_every=12",
+        "--set checkpoint.keep_every_steps=10",
+        "--set checkpoint.keep_every_steps=12",
         "--set optimizer.decay_steps=12",
         "--set train.max_steps=12",
     ] {
@@ -194,7 +197,7 @@ fn what_does_not_fit_into_memory_is_said_before_anything_is_allocated() {
     let place = Place::with_tiny();
     for (options, key) in [
         ("--set model.units=1000000", "model.units = 1000000: "),
-        ("--set model.dense=1000000 --set model.members=100000", "model.units = 18: "),
+        ("--set model.dense=1000000 --set model.ensemble_size=100000", "model.units = 18: "),
     ] {
         for dry in ["", "--dry-run"] {
             let ended = place.bachdist(&format!("train tiny.toml {dry} {options}")).with_code(2);
@@ -217,10 +220,10 @@ fn early_stop_without_a_validation_is_refused() {
     );
     let short = refused("--set train.early_stop=2 --set data.holdout=['c']");
     assert!(short.ends_with("because no held-out piece has a window of 8 notes"), "{short}");
-    let noted = notes(&place, "--set data.holdout=['c'] --set train.validate_every=2");
+    let noted = notes(&place, "--set data.holdout=['c'] --set train.validate_every_epochs=2");
     let expected = [
         "data.holdout: c.mid held out, but not validated on: no window of 8 notes",
-        "train.validate_every takes no part: no held-out piece has a window of 8 notes",
+        "train.validate_every_epochs has no effect: no held-out piece has a window of 8 notes",
     ];
     assert_eq!(noted, expected);
     let all = place.bachdist("train tiny.toml --set data.holdout=['*']").with_code(3);

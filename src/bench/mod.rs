@@ -18,7 +18,7 @@ mod table;
 mod together;
 
 use anyhow::Result;
-use bachdist_core::config::Objective;
+use bachdist_core::config::LossPositions;
 use tch::Device;
 
 use crate::comm::Communicator;
@@ -128,9 +128,9 @@ fn products_of(comm: &dyn Communicator, plan: &Plan) -> Vec<products::Product> {
     let lanes: Vec<usize> =
         plan.assignment.lanes_of(comm.rank()).map(|lane| batches.rows(lane).len()).collect();
     let notes = plan.config.training_length();
-    let predictions = match plan.config.train.objective {
-        Objective::Last => 1,
-        Objective::Every => notes,
+    let predictions = match plan.config.train.loss_positions {
+        LossPositions::Last => 1,
+        LossPositions::All => notes,
     };
     step_products(plan.architecture, &lanes, notes, predictions)
 }

@@ -186,7 +186,7 @@ impl Operands {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bachdist_core::config::Model;
+    use bachdist_core::config::ModelConfig;
 
     fn flops(products: &[Product]) -> f64 {
         products.iter().map(Product::flops).sum()
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_articles_step_by_hand() {
-        let article = Architecture::new(&Model::default(), 79);
+        let article = Architecture::new(&ModelConfig::default(), 79);
         let products = step_products(article, &[8; 8], 20, 1);
         // A window's multiply-adds forward: three layers of 19 recurrent products, two of 20 input ones, two dense.
         let forward: u64 = 3 * 19 * 256 * 1024 + 2 * 20 * 256 * 1024 + 256 * 256 + 256 * 79;

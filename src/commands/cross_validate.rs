@@ -41,7 +41,7 @@ pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result
     for (path, config) in collective_result(comm, configs)? {
         let name = name_of(path);
         let mut plans = Vec::new();
-        for group in &config.data.groups {
+        for group in &config.data.folds {
             let plan = Plan::together(comm, path, fold(&config, &name, group))?;
             // Said before hours of training, not after them.
             collective_result(comm, evaluable(&plan, group))?;
@@ -54,7 +54,7 @@ pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result
         let mut result = Pooled { name, folds: Vec::new(), all: None, losses: Losses::default() };
         for (number, (group, plan)) in (1..).zip(&plans) {
             // As long as before the first step of any run.
-            comm.set_collective_timeout(plan.config.train.patience(None));
+            comm.set_collective_timeout(plan.config.train.collective_timeout(None));
             if comm.is_root() {
                 let (name, folds) = (&result.name, plans.len());
                 tell(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
@@ -86,18 +86,18 @@ pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result
 
 fn load(path: &Path, overrides: &[String]) -> Result<Config> {
     let config = Config::load(path, overrides)?;
-    if config.data.groups.len() < 2 {
+    if config.data.folds.len() < 2 {
         let message = format!(
-            "{}: data.groups names fewer than two groups of pieces to hold out in turn, like groups = [\"cs1-*\", \"cs2-*\"]",
+            "{}: data.folds needs at least two groups of pieces to hold out in turn, like folds = [\"cs1-*\", \"cs2-*\"]",
             path.display()
         );
         return Err(Failure::new(Code::Usage, message).into());
     }
-    for (index, group) in config.data.groups.iter().enumerate() {
+    for (index, group) in config.data.folds.iter().enumerate() {
         let folder = folder_of(group);
-        if let Some(other) = config.data.groups[..index].iter().find(|other| folder_of(other) == folder) {
+        if let Some(other) = config.data.folds[..index].iter().find(|other| folder_of(other) == folder) {
             let message = format!(
-                "{}: data.groups: {other:?} and {group:?} would both be kept in {folder}; every group needs a name of its own",
+                "{}: data.folds: {other:?} and {group:?} would both be kept in {folder}; every group needs a name of its own",
                 path.display()
             );
             return Err(Failure::new(Code::Usage, message).into());
@@ -112,7 +112,7 @@ fn evaluable(plan: &Plan, group: &str) -> Result<()> {
         return Ok(());
     }
     let length = plan.config.data.sequence_length;
-    let which = format!("data.groups: no piece of {group:?} has more than {length} notes");
+    let which = format!("data.folds: no piece of {group:?} has more than {length} notes");
     Err(Failure::new(Code::Data, format!("{which}, so there is no window to evaluate on")).into())
 }
 

@@ -36,7 +36,7 @@ pub fn as_json(diff: &Diff) -> Value {
 pub fn verdict(diff: &Diff, names: [&str; 2]) -> Result<()> {
     let first = match (diff.tensors.first(), diff.differences.first()) {
         (Some(tensor), _) => format!("first in {}", in_words(tensor)),
-        (None, Some(difference)) => difference.told(["in the one", "in the other"]),
+        (None, Some(difference)) => difference.describe(["in the one", "in the other"]),
         (None, None) => return Ok(()),
     };
     let message = format!("{} and {} differ: {first}", names[0], names[1]);
@@ -58,7 +58,7 @@ pub fn table(diff: &Diff, names: [&str; 2]) -> String {
     let mut lines = vec![format!("a  {}", names[0]), format!("b  {}", names[1])];
     if !diff.differences.is_empty() {
         lines.push(String::new());
-        lines.extend(diff.differences.iter().map(|difference| difference.told(["in a", "in b"])));
+        lines.extend(diff.differences.iter().map(|difference| difference.describe(["in a", "in b"])));
     }
     let (weights, optimizer): (Vec<_>, Vec<_>) =
         diff.tensors.iter().partition(|tensor| !tensor.name.starts_with(OPTIMIZER));
@@ -91,7 +91,7 @@ fn row(tensor: &TensorDifference) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bachdist_core::config::compare::Difference;
+    use bachdist_core::config::identity::ValueDifference;
 
     fn tensor(name: &str, largest: f64, ulps: Option<u32>) -> TensorDifference {
         let (shape, at) = (vec![1024, 256], vec![1023, 255]);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn diff() -> Diff {
-        let difference = Difference { key: "train.seed".into(), values: [json!(1), json!(2)] };
+        let difference = ValueDifference { key: "train.seed".into(), values: [json!(1), json!(2)] };
         let tensors = vec![
             tensor("lstm.weight_ih_l2", 1.26e-7, Some(u32::MAX)),
             tensor("optimizer.mean_square.dense1.bias", f64::NAN, None),

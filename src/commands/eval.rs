@@ -4,8 +4,8 @@
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::open::{Opened, open_one};
-use bachdist_core::config::Data;
-use bachdist_core::config::compare::compare;
+use bachdist_core::config::DataConfig;
+use bachdist_core::config::identity::differences as value_differences;
 use bachdist_core::corpus::load::{Content, named, survey};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{Corpus, CorpusError, Piece};
@@ -23,12 +23,12 @@ use crate::report::layers::count;
 pub fn run(arguments: &Eval) -> Result<()> {
     // Clap does not look at what an option requires where that conflicts with something else.
     if arguments.plot.is_some() {
-        let message = "--plot draws the losses of --cross-validate, and takes no part without it";
+        let message = "--plot is only used with --cross-validate, whose losses it draws";
         return Err(Failure::new(Code::Usage, message).into());
     }
     if !arguments.set.is_empty() && (arguments.data.is_none() || arguments.samples.is_some()) {
-        let message = "--set takes no part here: it is for --cross-validate, or for the music that a checkpoint is evaluated \
-                       on by --data";
+        let message = "--set is only used with --cross-validate, or with --data for the music that a checkpoint is evaluated \
+                       on";
         return Err(Failure::new(Code::Usage, message).into());
     }
     if let Some(folder) = &arguments.samples {
@@ -62,9 +62,9 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
     let corpus = match (&arguments.data, &arguments.checkpoint) {
         (Some(path), checkpoint) => {
             if let Some(location) = checkpoint {
-                tell(format_args!("note: the samples are compared with {path}; {location} takes no part"));
+                tell(format_args!("note: the samples are compared with {path}; {location} has no effect"));
             }
-            all_pieces(path, Data::default())?
+            all_pieces(path, DataConfig::default())?
         }
         (None, Some(location)) => open_one(location, arguments.best)?.checkpoint.corpus.pieces.to_vec(),
         (None, None) => {
@@ -76,7 +76,7 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
     let pitches = |content: Content| -> Vec<u8> {
         first_voice(&content.instruments).iter().map(|note| note.pitch).collect()
     };
-    let survey = survey(&Data { midi: folder.into(), ..Data::default() }, pitches)?;
+    let survey = survey(&DataConfig { midi: folder.into(), ..DataConfig::default() }, pitches)?;
     if !survey.passed_over.is_empty() {
         tell(format_args!("note: {folder}: {}", survey.passed_over));
     }
@@ -118,26 +118,26 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
 }
 
 /// All pieces at a path, read as this says.
-fn all_pieces(path: &str, data: Data) -> Result<Vec<Piece>> {
-    let corpus = Corpus::read(&Data { midi: path.into(), holdout: Vec::new(), ..data })?;
+fn all_pieces(path: &str, data: DataConfig) -> Result<Vec<Piece>> {
+    let corpus = Corpus::read(&DataConfig { midi: path.into(), holdout: Vec::new(), ..data })?;
     corpus.remarks.iter().for_each(|remark| tell(format_args!("note: {path}: {remark}")));
     Ok(corpus.training)
 }
 
 /// How the music at a path is to be read: as the checkpoint's was, but for what the command line says.
-fn data_of(checkpoint: &Checkpoint, overrides: &[String]) -> Result<Data> {
+fn data_of(checkpoint: &Checkpoint, overrides: &[String]) -> Result<DataConfig> {
     const FREE: [&str; 2] = ["data.out_of_range", "data.max_notes"];
     let config = checkpoint.config()?;
     if overrides.is_empty() {
         return Ok(config.data);
     }
     let overridden = config.overridden("the checkpoint's configuration", overrides)?;
-    let differences = compare(&serde_json::to_value(&config)?, &serde_json::to_value(&overridden)?);
+    let differences = value_differences(&serde_json::to_value(&config)?, &serde_json::to_value(&overridden)?);
     match differences.iter().find(|difference| !FREE.contains(&difference.key.as_str())) {
         None => Ok(overridden.data),
         Some(difference) => {
             let message = format!(
-                "--set {}: takes no part in evaluating a checkpoint, whose settings are its own; with --data, {} can be set",
+                "--set {}: has no effect on a checkpoint, which has its own settings (with --data, {} can be set)",
                 difference.key,
                 FREE.join(" and ")
             );

@@ -25,12 +25,12 @@ use crate::report::layers::{count, thousands};
 /// Reads, and prints each file as soon as it is read.
 pub fn run(arguments: &Inspect) -> Result<()> {
     let length = arguments.sequence_length;
-    let data = config::Data {
+    let data = config::DataConfig {
         midi: arguments.path.clone(),
         max_notes: arguments.max_notes,
         sequence_length: length,
         out_of_range: OutOfRange::Refuse,
-        ..config::Data::default()
+        ..config::DataConfig::default()
     };
     let keeps_notes = arguments.notes || arguments.plot.is_some();
     let (mut totals, mut listing, mut plotted) = (Totals::default(), None, false);

@@ -1,7 +1,7 @@
 //! `bachdist train`: read, check, plan, run.
 
 use anyhow::Result;
-use bachdist_core::config::{Config, read};
+use bachdist_core::config::{Config, to_toml};
 use bachdist_core::print::say;
 
 use super::STOPPED;
@@ -37,5 +37,5 @@ fn dry_run(plan: &Plan, comm: &dyn Communicator) -> String {
     let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
     let plan = format!("{}{notes}", plan.summary(comm));
     let plan: Vec<String> = plan.lines().map(|line| format!("# {line}")).collect();
-    format!("{}\n{}", read::to_toml(&config), plan.join("\n"))
+    format!("{}\n{}", to_toml(&config), plan.join("\n"))
 }

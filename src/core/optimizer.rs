@@ -4,12 +4,12 @@
 //! Only additions, products, quotients and roots, which every processor rounds alike.
 
 use crate::compute::vectorized;
-use crate::config::Optimizer;
+use crate::config::OptimizerConfig;
 
 /// One update of all parameters by the gradient of a step, from 0. The network's members, each with so many parameters,
 /// are clipped each for itself. `state` is parameters and running mean of squared gradients.
 pub fn update(
-    settings: &Optimizer,
+    settings: &OptimizerConfig,
     step: u64,
     member: usize,
     (parameters, mean_square): (&mut [f32], &mut [f32]),
@@ -23,8 +23,8 @@ pub fn update(
 
 /// The step size of a step, from 0: it grows evenly to its full value over the warm-up, and falls evenly to 0 until
 /// `decay_steps`.
-pub fn learning_rate(settings: &Optimizer, step: u64) -> f64 {
-    let Optimizer { warmup_steps, decay_steps, .. } = *settings;
+pub fn learning_rate(settings: &OptimizerConfig, step: u64) -> f64 {
+    let OptimizerConfig { warmup_steps, decay_steps, .. } = *settings;
     let grown = (step + 1) as f64 / warmup_steps.max(1) as f64;
     let left = decay_steps.map_or(1.0, |last| {
         last.saturating_sub(step) as f64 / last.saturating_sub(warmup_steps).max(1) as f64
@@ -43,7 +43,7 @@ fn clip(gradient: &mut [f32], longest: f64) {
 
 /// One update of all parameters: v ← ρ·v + (1 − ρ)·g², w ← w − η·g / (√v + ε), all in f32.
 pub fn rmsprop(
-    settings: &Optimizer,
+    settings: &OptimizerConfig,
     learning_rate: f64,
     parameters: &mut [f32],
     mean_square: &mut [f32],
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        let settings = Optimizer { rho: 0.75, epsilon: 1.0, ..Optimizer::default() };
+        let settings = OptimizerConfig { rho: 0.75, epsilon: 1.0, ..OptimizerConfig::default() };
         let (mut weight, mut mean) = ([1.0], [4.0]);
         rmsprop(&settings, 0.1, &mut weight, &mut mean, &[-2.0]);
         // v = 0.75·4 + 0.25·4 = 4, w = 1 + 0.1·2 / (2 + 1).
@@ -89,8 +89,12 @@ mod tests {
     #[test]
     fn the_step_size_rises_and_falls() {
         let rates = |warmup_steps, decay_steps, steps: [u64; 5]| {
-            let settings =
-                Optimizer { learning_rate: 1.0, warmup_steps, decay_steps, ..Optimizer::default() };
+            let settings = OptimizerConfig {
+                learning_rate: 1.0,
+                warmup_steps,
+                decay_steps,
+                ..OptimizerConfig::default()
+            };
             steps.map(|step| learning_rate(&settings, step))
         };
         assert_eq!(rates(0, None, [0, 1, 2, 3, 1000]), [1.0; 5]);

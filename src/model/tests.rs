@@ -1,6 +1,6 @@
 //! The two ways to compute a gradient against each other, and each against itself on other ranks.
 
-use bachdist_core::config::Objective;
+use bachdist_core::config::LossPositions;
 use bachdist_core::corpus::windows::Window;
 use bachdist_core::lanes::TreeSum;
 use bachdist_core::network::Architecture;
@@ -21,7 +21,7 @@ fn lanes(
     count: usize,
     rows: usize,
     notes: usize,
-    objective: Objective,
+    objective: LossPositions,
     missing: usize,
     seed: u64,
 ) -> Vec<LaneBatch> {
@@ -56,8 +56,8 @@ prop_compose! {
     }
 }
 
-fn objectives() -> impl Strategy<Value = Objective> {
-    prop::sample::select(vec![Objective::Last, Objective::Every])
+fn objectives() -> impl Strategy<Value = LossPositions> {
+    prop::sample::select(vec![LossPositions::Last, LossPositions::All])
 }
 
 /// Units from which on each parameter's gradient is compared with its own largest number.
@@ -136,7 +136,7 @@ fn members_learn_by_themselves_and_are_averaged() {
     let one = two.member();
     let parameters = init::parameters(two, 5);
     let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 5, step: 3, member: 0 };
-    let lanes = [1, 2].map(|seed| lanes(2, 8, 6, Objective::Last, 3, seed)).to_vec();
+    let lanes = [1, 2].map(|seed| lanes(2, 8, 6, LossPositions::Last, 3, seed)).to_vec();
     let mut model = Model::new(two, Device::Cpu).unwrap();
     model.load(&parameters).unwrap();
     let mut both = vec![0.0; two.len()];

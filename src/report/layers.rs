@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use bachdist_core::config::{Config, Objective};
+use bachdist_core::config::{Config, LossPositions};
 use bachdist_core::network::Architecture;
 
 /// The table: a line for each layer with its output shape (B stands for any number of windows) and parameters.
 pub fn table(config: &Config, architecture: Architecture) -> String {
     let Architecture { classes, layers, units, dense, members, .. } = architecture;
     let notes = config.training_length();
-    let every = config.train.objective == Objective::Every;
+    let every = config.train.loss_positions == LossPositions::All;
     // What is predicted from: every note's output, or the last's alone.
     let shape_of = |units: usize, all: bool| {
         if all { format!("(B, {notes}, {units})") } else { format!("(B, {units})") }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn members_are_counted() {
         let mut config = Config::default();
-        config.model.members = 3;
+        config.model.ensemble_size = 3;
         let table = table(&config, Architecture::new(&config.model, 79));
         assert!(table.contains("3 members side by side, each of") && table.contains("4,442,349"), "{table}");
         assert!(table.lines().all(|line| line.chars().count() <= 80));

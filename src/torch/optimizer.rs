@@ -2,14 +2,14 @@
 //! that equal gradients make equal weights; nothing is waited for.
 
 use anyhow::Result;
-use bachdist_core::config::Optimizer;
+use bachdist_core::config::OptimizerConfig;
 use tch::{Kind, Tensor};
 
 use bachdist_core::optimizer::learning_rate;
 
 /// One update of all parameters by the gradient of a step, from 0; see [`bachdist_core::optimizer::update`]. The gradient is used up.
 pub fn update(
-    settings: &Optimizer,
+    settings: &OptimizerConfig,
     step: u64,
     member: usize,
     (parameters, mean_square): (&mut Tensor, &mut Tensor),
@@ -35,7 +35,7 @@ fn clip(gradient: &mut Tensor, longest: f64) -> Result<()> {
 
 /// v ← ρ·v + (1 − ρ)·g², w ← w − η·g / (√v + ε), all in f32.
 fn rmsprop(
-    settings: &Optimizer,
+    settings: &OptimizerConfig,
     learning_rate: f64,
     parameters: &mut Tensor,
     mean_square: &mut Tensor,
@@ -63,7 +63,7 @@ mod tests {
     fn as_on_the_host() {
         let stream = Stream::new(3, Purpose::Sampling, &[]);
         for clip_norm in [None, Some(2.0), Some(1e6)] {
-            let settings = Optimizer { clip_norm, warmup_steps: 2, ..Optimizer::default() };
+            let settings = OptimizerConfig { clip_norm, warmup_steps: 2, ..OptimizerConfig::default() };
             let mut host = (vec![0.5f32; 60], vec![0.0f32; 60]);
             let mut device = (Tensor::from_slice(&host.0), Tensor::from_slice(&host.1));
             for step in 0..4 {

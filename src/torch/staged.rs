@@ -144,7 +144,7 @@ impl Staged {
 
 #[cfg(test)]
 mod tests {
-    use bachdist_core::config::Objective;
+    use bachdist_core::config::LossPositions;
     use bachdist_core::corpus::windows::Window;
     use proptest::prelude::*;
 
@@ -157,7 +157,7 @@ mod tests {
             first_row in 0usize..5000, every: bool, rate in 0.01f64..0.99, seed: u64, step: u64, member in 0u64..3,
         ) {
             let architecture = Architecture { classes: 79, intervals: false, layers, units, dense, members: 1 };
-            let objective = if every { Objective::Every } else { Objective::Last };
+            let objective = if every { LossPositions::All } else { LossPositions::Last };
             let window = Window { piece: 0, at: 0, input: &[5; 6][..notes], target: 7, shift: 0 };
             let lane = LaneBatch::new(first_row, rows, notes, objective, &[window]);
             let dropout = Dropout { rate, input_rate: 0.0, seed, step, member };

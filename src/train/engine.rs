@@ -7,7 +7,7 @@ mod host;
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::compute::vectorized;
-use bachdist_core::config::Optimizer;
+use bachdist_core::config::OptimizerConfig;
 use bachdist_core::network::Architecture;
 
 use crate::comm::Communicator;
@@ -93,7 +93,7 @@ impl Engine {
 
     /// Updates the weights by the mean gradient; false, and no update, if that is not finite. The whole gradient is
     /// looked at, so that all ranks see the same, whatever each one's part was.
-    pub fn update(&mut self, settings: &Optimizer, step: u64) -> Result<bool> {
+    pub fn update(&mut self, settings: &OptimizerConfig, step: u64) -> Result<bool> {
         match self {
             Engine::Host(engine) => Ok(engine.update(settings, step)),
             Engine::Device(engine) => engine.update(settings, step),

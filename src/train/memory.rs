@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use bachdist_core::config::Objective;
+use bachdist_core::config::LossPositions;
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::network::Architecture;
@@ -83,7 +83,7 @@ fn needed(comm: &dyn Communicator, plan: &Plan, batches: Batches) -> Needed {
     let lanes = own.filter(|&lane| batches.rows(lane).start < batches.most_windows()).count();
     let rows = (lanes.min(plan.threads) * batches.padded_rows()) as f64;
     let notes = plan.config.training_length() as f64;
-    let predictions = if plan.config.train.objective == Objective::Every { notes } else { 1.0 };
+    let predictions = if plan.config.train.loss_positions == LossPositions::All { notes } else { 1.0 };
     let of_note = 7.0 * units * layers + units * (layers - 1.0) + 2.0 * units;
     let of_prediction = 2.0 * dense + features + classes;
     let of_rows = 4.0 * rows * (notes * of_note + predictions * of_prediction);

@@ -215,7 +215,7 @@ impl Training<'_> {
     /// Ranks wait for each other much longer than the longest step.
     fn be_patient(&mut self, step: Duration) {
         self.longest_step = self.longest_step.max(step);
-        self.comm.set_collective_timeout(self.plan.config.train.patience(Some(self.longest_step)));
+        self.comm.set_collective_timeout(self.plan.config.train.collective_timeout(Some(self.longest_step)));
     }
 
     /// A copy of everything needed to go on.

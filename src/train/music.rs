@@ -3,7 +3,7 @@
 //! Which rank reads what does not show: neither in the corpus nor in what is said of bad files.
 
 use anyhow::Result;
-use bachdist_core::config::Data;
+use bachdist_core::config::DataConfig;
 use bachdist_core::corpus::Corpus;
 use bachdist_core::corpus::files::{Source, list};
 use bachdist_core::corpus::load::{Classes, read_classes};
@@ -15,7 +15,7 @@ use crate::comm::collectives::collective_result;
 use crate::comm::collectives::{gather_round_robin, round_robin};
 
 /// The corpus, the same on every rank, to train on windows of so many notes. Each rank reads with so many threads.
-pub fn load(comm: &dyn Communicator, data: &Data, length: usize, threads: usize) -> Result<Corpus> {
+pub fn load(comm: &dyn Communicator, data: &DataConfig, length: usize, threads: usize) -> Result<Corpus> {
     let listing = collective_result(comm, list(&data.midi).map_err(Into::into))?;
     let sources = &listing.sources;
     collective_result(comm, same_files(comm, sources))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use bachdist_core::checkpoint::Training;
-use bachdist_core::config::{Config, Train};
+use bachdist_core::config::{Config, TrainConfig};
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::corpus::windows::{Windows, windows_of};
 use bachdist_core::corpus::{CLASSES, Corpus, Piece, fingerprint};
@@ -54,7 +54,7 @@ pub struct Plan {
 /// # Collective
 ///
 /// All ranks call this together.
-pub fn place(comm: &dyn Communicator, train: &Train) -> Result<(LaneAssignment, Device), Failure> {
+pub fn place(comm: &dyn Communicator, train: &TrainConfig) -> Result<(LaneAssignment, Device), Failure> {
     // First, whatever is wrong with the lanes: the ranks do it together.
     let device = device::choose(&train.device, comm);
     let (lanes, ranks) = (train.lanes, comm.size());
@@ -78,7 +78,7 @@ impl Plan {
     /// The plan that all ranks agree on, with their threads set.
     pub fn together(comm: &dyn Communicator, path: &Path, config: Config) -> Result<Plan> {
         // Some host may read its music slowly, or its first step take long.
-        comm.set_collective_timeout(config.train.patience(None));
+        comm.set_collective_timeout(config.train.collective_timeout(None));
         let place = collective_result(comm, place(comm, &config.train).map_err(Into::into))?;
         // libtorch waits for ever where it gets no threads: one for each of this rank's cores, and those around the loop.
         let own = cores().div_ceil(comm.local_size());
@@ -128,18 +128,11 @@ impl Plan {
     /// Fails on every rank unless all have the same configuration and music: a stale configuration on one host
     /// would train another network, or leave the others waiting.
     fn check_same_on_all_ranks(&self, comm: &dyn Communicator) -> Result<()> {
-        // The device may differ from host to host.
-        let Config { train, checkpoint, .. } = &self.config;
         let described = serde_json::json!([
-            self.config.identity(),
-            self.training.fingerprint,
+            self.config.shared_by_ranks(),
             self.url,
-            self.last_step,
-            train.epochs,
-            [Some(checkpoint.every_steps), Some(checkpoint.keep as u64), checkpoint.keep_every],
+            self.training.fingerprint,
             fingerprint(&self.held_out),
-            [Some(train.validate_every), train.validate_every_steps],
-            train.early_stop,
         ]);
         let digest = Sha256::digest(described.to_string());
         let own = u64::from_le_bytes(*digest.first_chunk().expect("a digest of 32 bytes"));
@@ -163,8 +156,8 @@ impl Plan {
 
     /// Steps from one validation to the next.
     pub fn validates_every(&self) -> u64 {
-        let Train { validate_every, validate_every_steps, .. } = self.config.train;
-        validate_every_steps.unwrap_or(self.steps_per_epoch.saturating_mul(validate_every))
+        let TrainConfig { validate_every_epochs, validate_every_steps, .. } = self.config.train;
+        validate_every_steps.unwrap_or(self.steps_per_epoch.saturating_mul(validate_every_epochs))
     }
 
     /// Whether the held-out pieces are validated on after so many steps: every so often, and at the end.

@@ -73,7 +73,8 @@ impl Recorder {
         };
         report.record(&if start.step == 0 { Record::Run(attempt) } else { Record::Resume(attempt) })?;
         let checkpoint = &plan.config.checkpoint;
-        let retention = Retention { keep: checkpoint.keep, keep_every: checkpoint.keep_every, best: None };
+        let retention =
+            Retention { keep: checkpoint.keep, keep_every: checkpoint.keep_every_steps, best: None };
         Ok(Recorder {
             saver: Some(Saver::new(run.clone(), retention)),
             fallback: Fallback::new(plan)?,

@@ -26,7 +26,7 @@ pub fn replay(
 ) -> Result<Checkpoint> {
     let mut config = checkpoint.config()?;
     device.clone_into(&mut config.train.device);
-    comm.set_collective_timeout(config.train.patience(None));
+    comm.set_collective_timeout(config.train.collective_timeout(None));
     let (assignment, device) = collective_result(comm, plan::place(comm, &config.train).map_err(Into::into))?;
     let model = Model::new(checkpoint.architecture, device)?;
     let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());

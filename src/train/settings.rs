@@ -1,7 +1,9 @@
 //! Settings that do nothing in a run, or contradict each other, with the music that it has: judged in this one place.
 //! What cannot work with any music is found by [`Config::validate`] before.
 
-use bachdist_core::config::{Checkpoint, Config, Data, Model, Optimizer, Train};
+use bachdist_core::config::{
+    CheckpointConfig, Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig,
+};
 use bachdist_core::corpus::Piece;
 use bachdist_core::corpus::load::named;
 use bachdist_core::corpus::windows::windows_of;
@@ -18,8 +20,8 @@ pub fn judge(comm: &dyn Communicator, plan: &Plan) -> Result<Vec<String>, Failur
     let Config { data, model, optimizer, train, checkpoint } = &plan.config;
     let mut notes = Vec::new();
     of_data(plan, data, &mut notes);
-    let Model { layers: _, units: _, dense: _, members: _, .. } = model;
-    let Model { dropout: _, input_dropout: _, weight_drop: _, intervals: _, .. } = model;
+    let ModelConfig { layers: _, units: _, dense: _, ensemble_size: _, .. } = model;
+    let ModelConfig { dropout: _, input_dropout: _, weight_drop: _, intervals: _, .. } = model;
     of_optimizer(plan, optimizer, &mut notes);
     of_train(comm, plan, train, &mut notes);
     of_validation(plan, train, &mut notes)?;
@@ -33,10 +35,10 @@ fn short(pieces: &[Piece], length: usize) -> Vec<&str> {
     short.map(|piece| piece.name.as_str()).collect()
 }
 
-fn of_data(plan: &Plan, data: &Data, notes: &mut Vec<String>) {
-    // Groups are for `eval --cross-validate`, which reads the same file.
-    let Data { midi: _, representation: _, max_notes: _, out_of_range: _, groups: _, .. } = data;
-    let Data { sequence_length, holdout, .. } = data;
+fn of_data(plan: &Plan, data: &DataConfig, notes: &mut Vec<String>) {
+    // Folds are for `eval --cross-validate`, which reads the same file.
+    let DataConfig { midi: _, representation: _, max_notes: _, out_of_range: _, folds: _, .. } = data;
+    let DataConfig { sequence_length, holdout, .. } = data;
     let length = plan.config.training_length();
     let unread = short(&plan.training.pieces, length);
     if !unread.is_empty() {
@@ -56,8 +58,8 @@ fn of_data(plan: &Plan, data: &Data, notes: &mut Vec<String>) {
     }
 }
 
-fn of_optimizer(plan: &Plan, optimizer: &Optimizer, notes: &mut Vec<String>) {
-    let Optimizer { learning_rate: _, rho: _, epsilon: _, clip_norm: _, warmup_steps, decay_steps } =
+fn of_optimizer(plan: &Plan, optimizer: &OptimizerConfig, notes: &mut Vec<String>) {
+    let OptimizerConfig { learning_rate: _, rho: _, epsilon: _, clip_norm: _, warmup_steps, decay_steps } =
         optimizer;
     let steps = plan.last_step;
     if *warmup_steps >= steps {
@@ -74,14 +76,14 @@ fn of_optimizer(plan: &Plan, optimizer: &Optimizer, notes: &mut Vec<String>) {
     }
 }
 
-fn of_train(comm: &dyn Communicator, plan: &Plan, train: &Train, notes: &mut Vec<String>) {
-    // An objective without its stretch is refused by `validate`; validation has a function of its own.
-    let Train { seed: _, objective: _, stretch: _, transpose: _, device: _, .. } = train;
-    let Train { validate_every: _, validate_every_steps: _, early_stop: _, .. } = train;
-    let Train { epochs, max_steps, batch_size, lanes, hang_seconds, .. } = train;
+fn of_train(comm: &dyn Communicator, plan: &Plan, train: &TrainConfig, notes: &mut Vec<String>) {
+    // A window length that is not used is refused by `validate`; validation has a function of its own.
+    let TrainConfig { seed: _, loss_positions: _, window_length: _, transpose: _, device: _, .. } = train;
+    let TrainConfig { validate_every_epochs: _, validate_every_steps: _, early_stop: _, .. } = train;
+    let TrainConfig { epochs, max_steps, batch_size, lanes, collective_timeout_seconds, .. } = train;
     if let Some(most) = max_steps.filter(|&most| most > plan.last_step) {
         notes.push(format!(
-            "train.max_steps = {most} takes no part: train.epochs = {epochs} ends the run after {}",
+            "train.max_steps = {most} has no effect: train.epochs = {epochs} ends the run after {}",
             count(plan.last_step, "step")
         ));
     }
@@ -104,14 +106,14 @@ fn of_train(comm: &dyn Communicator, plan: &Plan, train: &Train, notes: &mut Vec
             thousands(batches.most_windows() as u64)
         ));
     }
-    if comm.size() == 1 && *hang_seconds != Train::default().hang_seconds {
-        notes.push("train.hang_seconds takes part only on several ranks".into());
+    if comm.size() == 1 && *collective_timeout_seconds != TrainConfig::default().collective_timeout_seconds {
+        notes.push("train.collective_timeout_seconds is only used on several ranks".into());
     }
 }
 
-fn of_validation(plan: &Plan, train: &Train, notes: &mut Vec<String>) -> Result<(), Failure> {
-    let Train { validate_every, validate_every_steps, early_stop, .. } = train;
-    let defaults = Train::default();
+fn of_validation(plan: &Plan, train: &TrainConfig, notes: &mut Vec<String>) -> Result<(), Failure> {
+    let TrainConfig { validate_every_epochs, validate_every_steps, early_stop, .. } = train;
+    let defaults = TrainConfig::default();
     if plan.held_out_windows().is_empty() {
         let why = match plan.held_out.len() {
             0 => "data.holdout holds no piece out".to_owned(),
@@ -121,14 +123,15 @@ fn of_validation(plan: &Plan, train: &Train, notes: &mut Vec<String>) -> Result<
             let message = format!("train.early_stop: there is no validation to stop by, because {why}");
             return Err(Failure::new(Code::Usage, message));
         }
-        if (validate_every, validate_every_steps) != (&defaults.validate_every, &None) {
-            let key = if validate_every_steps.is_some() { "validate_every_steps" } else { "validate_every" };
-            notes.push(format!("train.{key} takes no part: {why}"));
+        if (validate_every_epochs, validate_every_steps) != (&defaults.validate_every_epochs, &None) {
+            let key =
+                if validate_every_steps.is_some() { "validate_every_steps" } else { "validate_every_epochs" };
+            notes.push(format!("train.{key} has no effect: {why}"));
         }
         return Ok(());
     }
-    if validate_every_steps.is_some() && *validate_every != defaults.validate_every {
-        notes.push("train.validate_every takes no part beside train.validate_every_steps".into());
+    if validate_every_steps.is_some() && *validate_every_epochs != defaults.validate_every_epochs {
+        notes.push("train.validate_every_epochs has no effect: train.validate_every_steps is set".into());
     }
     let every = plan.validates_every();
     if every > plan.last_step {
@@ -141,25 +144,26 @@ fn of_validation(plan: &Plan, train: &Train, notes: &mut Vec<String>) -> Result<
     let validations = plan.last_step.div_ceil(every);
     if let Some(most) = early_stop.filter(|&most| validations <= most.saturating_add(1)) {
         notes.push(format!(
-            "train.early_stop = {most} takes no part: the run has {}",
+            "train.early_stop = {most} has no effect: the run has {}",
             count(validations, "validation")
         ));
     }
     Ok(())
 }
 
-fn of_checkpoint(plan: &Plan, checkpoint: &Checkpoint, notes: &mut Vec<String>) {
-    let Checkpoint { url: _, keep: _, fallback: _, every_steps, .. } = checkpoint;
-    let Checkpoint { keep_every, max_unsaved_steps, timeout_seconds, retry_seconds, .. } = checkpoint;
+fn of_checkpoint(plan: &Plan, checkpoint: &CheckpointConfig, notes: &mut Vec<String>) {
+    let CheckpointConfig { url: _, keep: _, fallback: _, every_steps, .. } = checkpoint;
+    let CheckpointConfig { keep_every_steps, max_unsaved_steps, timeout_seconds, retry_seconds, .. } =
+        checkpoint;
     if plan.fallback == plan.url {
         notes.push("checkpoint.fallback is where the checkpoints go anyway".into());
     }
     let comes =
         |kept: u64| (1..=plan.last_step / every_steps).any(|n| (n * every_steps).is_multiple_of(kept));
     let is_last = |kept: u64| plan.last_step.is_multiple_of(kept);
-    if let Some(kept) = keep_every.filter(|&kept| !comes(kept) && !is_last(kept)) {
+    if let Some(kept) = keep_every_steps.filter(|&kept| !comes(kept) && !is_last(kept)) {
         notes.push(format!(
-            "checkpoint.keep_every = {kept} keeps none: there are checkpoints every {}, and {} in all",
+            "checkpoint.keep_every_steps = {kept} keeps none: there are checkpoints every {}, and {} in all",
             count(*every_steps, "step"),
             count(plan.last_step, "step")
         ));
@@ -170,13 +174,12 @@ fn of_checkpoint(plan: &Plan, checkpoint: &Checkpoint, notes: &mut Vec<String>) 
              storage misses ends the run"
         ));
     }
-    let defaults = Checkpoint::default();
+    let defaults = CheckpointConfig::default();
     if !plan.url.starts_with("s3://")
         && (*timeout_seconds, *retry_seconds) != (defaults.timeout_seconds, defaults.retry_seconds)
     {
         notes.push(
-            "checkpoint.timeout_seconds and retry_seconds take part only where the storage is a server"
-                .into(),
+            "checkpoint.timeout_seconds and retry_seconds are only used when the storage is a server".into(),
         );
     }
 }

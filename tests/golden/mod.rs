@@ -9,7 +9,7 @@ mod inference;
 mod peers;
 mod rows;
 
-use bachdist_core::config::Objective;
+use bachdist_core::config::LossPositions;
 use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
 use bachdist_core::network::batch::LaneBatch;
@@ -44,7 +44,7 @@ fn random_windows(
 fn lane(first_row: usize, rows: usize, windows: &[(Vec<u8>, u8)]) -> LaneBatch {
     let sequence_length = windows[0].0.len();
     let windows: Vec<_> = windows.iter().map(|(input, target)| window(input, *target)).collect();
-    LaneBatch::new(first_row, rows, sequence_length, Objective::Last, &windows)
+    LaneBatch::new(first_row, rows, sequence_length, LossPositions::Last, &windows)
 }
 
 /// All numbers of a tensor.

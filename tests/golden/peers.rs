@@ -1,7 +1,7 @@
 //! Forward, loss, gradients and RMSprop as PyTorch has them, forward also as Keras has it.
 
 use bachdist::model::Model;
-use bachdist_core::config::{Objective, Optimizer};
+use bachdist_core::config::{LossPositions, OptimizerConfig};
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::inference::InferenceNetwork;
 use bachdist_core::optimizer::rmsprop;
@@ -76,7 +76,7 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
     let case = Case::open("intervals");
     let notes = case.windows();
     let windows: Vec<_> = notes.iter().map(|(input, target)| window(input, *target)).collect();
-    let lanes = [LaneBatch::new(0, 8, notes[0].0.len(), Objective::Every, &windows)];
+    let lanes = [LaneBatch::new(0, 8, notes[0].0.len(), LossPositions::All, &windows)];
     let (dropout, _) = case.dropout();
     let theirs = case.floats("log_probabilities");
     let ours = floats(&case.network().forward(&lanes[0], None).unwrap());
@@ -129,7 +129,7 @@ fn forward_agrees_with_keras() {
 #[test]
 fn rmsprop_agrees_with_pytorch() {
     let case = Case::open("rmsprop");
-    let settings = Optimizer::default();
+    let settings = OptimizerConfig::default();
     let mut parameters = case.floats("parameters");
     let mut mean_square = vec![0.0; parameters.len()];
     let after = case.rows("parameters_after").into_iter().zip(case.rows("mean_squares_after"));

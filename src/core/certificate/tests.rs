@@ -1,7 +1,7 @@
 use bachdist_test_support::tools::shared;
 
 use super::*;
-use crate::config::{Config, Data};
+use crate::config::{Config, DataConfig};
 use crate::corpus::{Corpus, Piece};
 use crate::random::{Purpose, Stream};
 
@@ -75,7 +75,7 @@ fn programs_find_the_fields_that_they_rely_on() {
 /// The 36 cello movements as the article reads them, where they are.
 fn movements() -> Option<Vec<Piece>> {
     let folder = shared("data/cello")?;
-    let data = Data { midi: folder.display().to_string(), ..Config::default().data };
+    let data = DataConfig { midi: folder.display().to_string(), ..Config::default().data };
     Some(Corpus::load(&data, 20).unwrap().training)
 }
 

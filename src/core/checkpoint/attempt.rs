@@ -17,15 +17,16 @@ pub struct Attempt {
     pub host: String,
     /// Rank 0's process there.
     pub pid: u32,
-    /// The [`Origin::digest`] of its run.
-    pub run: String,
+    /// The [`Origin::digest`] of its run. Version 0.1 wrote `run`, a digest over other key names: such an attempt names no
+    /// run.
+    pub run_digest: String,
 }
 
 impl Attempt {
     /// This process's attempt at a run.
     pub(super) fn here(origin: &Origin) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Attempt { host: host.trim().into(), pid: std::process::id(), run: origin.digest() }
+        Attempt { host: host.trim().into(), pid: std::process::id(), run_digest: origin.digest() }
     }
 
     /// Makes the object of the next attempt, and gives back its number, and whether no other launch can have claimed it
@@ -60,7 +61,7 @@ impl Whose {
     pub fn last_attempted(store: &Store) -> Result<Whose, StoreError> {
         let number = latest(store)?;
         let attempt = if number == 0 { None } else { Attempt::read(store, number)? };
-        Ok(attempt.map_or(Whose::Anyones, |attempt| Whose::Attempt { number, run: attempt.run }))
+        Ok(attempt.map_or(Whose::Anyones, |attempt| Whose::Attempt { number, run: attempt.run_digest }))
     }
 }
 

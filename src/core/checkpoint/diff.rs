@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::open::Opened;
 use super::{Checkpoint, Name, Training};
-use crate::config::compare::{Difference, compare};
+use crate::config::identity::{ValueDifference, differences as value_differences};
 use crate::corpus::Piece;
 use tensors::TensorDifference;
 
@@ -21,7 +21,7 @@ pub struct Diff {
     /// The steps of both.
     pub steps: [u64; 2],
     /// What differs beside the numbers of tensors.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<ValueDifference>,
     /// The tensors whose numbers differ: weights in the order of the network, then the optimizer's.
     pub tensors: Vec<TensorDifference>,
 }
@@ -29,10 +29,10 @@ pub struct Diff {
 impl Diff {
     /// Where two checkpoints differ.
     pub fn between(a: &Checkpoint, b: &Checkpoint) -> Diff {
-        let mut differences = compare(&json!({ "step": a.step }), &json!({ "step": b.step }));
-        differences.extend(compare(&a.identity, &b.identity));
+        let mut differences = value_differences(&json!({ "step": a.step }), &json!({ "step": b.step }));
+        differences.extend(value_differences(&a.identity, &b.identity));
         differences.extend(corpora(&a.corpus, &b.corpus));
-        differences.extend(compare(&sums(a), &sums(b)));
+        differences.extend(value_differences(&sums(a), &sums(b)));
         differences.extend(tensors::shapes(a, b));
         Diff { steps: [a.step, b.step], differences, tensors: tensors::numbers(a, b) }
     }
@@ -43,7 +43,7 @@ impl Diff {
         if diff.is_equal() && a.bytes != b.bytes {
             let name = |opened: &Opened| Name::of(opened.checkpoint.step, &opened.bytes).to_string().into();
             diff.differences
-                .push(Difference { key: "the name of its bytes".into(), values: [name(a), name(b)] });
+                .push(ValueDifference { key: "the name of its bytes".into(), values: [name(a), name(b)] });
         }
         diff
     }
@@ -60,18 +60,18 @@ fn sums(checkpoint: &Checkpoint) -> Value {
 }
 
 /// The fingerprints, and the first piece that differs.
-fn corpora(a: &Training, b: &Training) -> Vec<Difference> {
+fn corpora(a: &Training, b: &Training) -> Vec<ValueDifference> {
     let mut differences = Vec::new();
     if a.fingerprint != b.fingerprint {
         // As short as messages have it.
         let short = |training: &Training| json!(format!("{:.12}", training.fingerprint));
-        differences.push(Difference { key: "corpus.fingerprint".into(), values: [short(a), short(b)] });
+        differences.push(ValueDifference { key: "corpus.fingerprint".into(), values: [short(a), short(b)] });
         differences.extend(first_piece([&a.pieces, &b.pieces]));
     }
     differences
 }
 
-fn first_piece(corpora: [&[Piece]; 2]) -> Option<Difference> {
+fn first_piece(corpora: [&[Piece]; 2]) -> Option<ValueDifference> {
     let names: BTreeSet<&str> =
         corpora.iter().flat_map(|pieces| pieces.iter().map(|p| p.name.as_str())).collect();
     names.into_iter().find_map(|name| {
@@ -81,11 +81,11 @@ fn first_piece(corpora: [&[Piece]; 2]) -> Option<Difference> {
             [Some(a), Some(b)] => {
                 let at = (0..a.len().max(b.len())).find(|&at| a.get(at) != b.get(at))?;
                 let key = format!("corpus {name}: the class of note {}", at + 1);
-                Some(Difference { key, values: [json!(a.get(at)), json!(b.get(at))] })
+                Some(ValueDifference { key, values: [json!(a.get(at)), json!(b.get(at))] })
             }
             _ => {
                 let key = format!("corpus {name}: the number of notes");
-                Some(Difference { key, values: classes.map(|classes| json!(classes.map(Vec::len))) })
+                Some(ValueDifference { key, values: classes.map(|classes| json!(classes.map(Vec::len))) })
             }
         }
     })

@@ -155,7 +155,8 @@ impl Checkpoint {
             epoch: description.epoch,
             seen: description.seen,
             corpus: read_corpus(&tensors, description.corpus)?,
-            identity: description.identity,
+            // Under today's names, whatever the program that wrote it called its keys.
+            identity: config.identity(),
         })
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Checkpoint, Training};
 use crate::config::Config;
-use crate::config::compare::compare;
+use crate::config::identity::differences as value_differences;
 use crate::failure::{Code, Failure};
 
 /// What makes a run this one: its identity and its music.
@@ -85,9 +85,9 @@ impl Origin {
 
     /// How another run's origin differs from this one, if it does.
     fn difference(&self, theirs: &Origin) -> Option<Difference> {
-        let differences = compare(&theirs.identity, &self.identity);
+        let differences = value_differences(&theirs.identity, &self.identity);
         if !differences.is_empty() {
-            let told = differences.iter().map(|difference| difference.told(["there", "here"]));
+            let told = differences.iter().map(|difference| difference.describe(["there", "here"]));
             return Some(Difference::Identity(told.collect()));
         }
         let music =

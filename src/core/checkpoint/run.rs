@@ -148,8 +148,8 @@ impl Run {
         }
         // Whose it is helps, but is no condition.
         let (of, holder) = match Attempt::read(&self.store, latest) {
-            Ok(Some(Attempt { host, pid, run })) => {
-                let of = if run == self.origin.digest() { "this run" } else { "another run" };
+            Ok(Some(Attempt { host, pid, run_digest })) => {
+                let of = if run_digest == self.origin.digest() { "this run" } else { "another run" };
                 (of, format!(" (host {host}, process {pid})"))
             }
             _ => ("this run", String::new()),

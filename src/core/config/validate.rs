@@ -1,25 +1,31 @@
-//! What cannot work in a configuration, found before anything starts, all of it together.
+//! Rejects values that cannot work with any music, before anything starts. All problems are reported together.
 
 use crate::place::{self, NoPlace};
 
-use super::{Checkpoint, Config, Data, Model, Objective, Optimizer, Problem, Train};
+use super::{
+    CheckpointConfig, Config, ConfigProblem, DataConfig, LossPositions, ModelConfig, OptimizerConfig,
+    TrainConfig,
+};
 
-/// The largest value a size or count may have. It keeps every product of two of them far from overflow, and a
-/// typing error from asking for terabytes.
-const LARGEST: usize = 1 << 20;
+/// Limit of sizes and counts. The product of two of them is far from overflow, and a typing error cannot ask for
+/// terabytes.
+const MAX_SIZE: usize = 1 << 20;
 
-/// The longest time that may be waited for anything, in seconds.
-const LONGEST: f64 = 7.0 * 24.0 * 3600.0;
+/// Limit of timeouts: a week.
+const MAX_SECONDS: f64 = 7.0 * 24.0 * 3600.0;
 
-/// Two octaves: farther than any key, and pieces would leave their range.
-const FARTHEST: u8 = 24;
+/// Limit of transposition: two octaves reach every key, and farther away pieces leave the range of pitches.
+const MAX_SEMITONES: u8 = 24;
+
+/// Limit of lanes: their padding costs memory, and no cluster here has more ranks.
+const MAX_LANES: usize = 1024;
 
 impl Config {
-    /// All values that cannot work, in the order of the file's tables.
-    pub fn validate(&self) -> Vec<Problem> {
+    /// All values that cannot work, in the order of the tables.
+    pub fn validate(&self) -> Vec<ConfigProblem> {
         let mut checks = Checks(Vec::new());
         checks.data(&self.data);
-        checks.length(self);
+        checks.window_length(self);
         checks.model(&self.model);
         checks.optimizer(&self.optimizer);
         checks.train(&self.train);
@@ -28,7 +34,7 @@ impl Config {
     }
 }
 
-/// Whether `train.device` may be this.
+/// Whether this is a value of `train.device`.
 pub fn is_device(name: &str) -> bool {
     match name.strip_prefix("cuda:") {
         Some(index) => index.parse::<u16>().is_ok(),
@@ -36,27 +42,27 @@ pub fn is_device(name: &str) -> bool {
     }
 }
 
-/// What was found wrong so far.
-struct Checks(Vec<Problem>);
+/// The problems found so far.
+struct Checks(Vec<ConfigProblem>);
 
 impl Checks {
     fn check(&mut self, holds: bool, key: &str, message: impl Into<String>) {
         if !holds {
-            self.0.push(Problem::new(key, message.into()));
+            self.0.push(ConfigProblem::new(key, message.into()));
         }
     }
 
     fn size(&mut self, key: &str, value: usize) {
-        let holds = (1..=LARGEST).contains(&value);
-        self.check(holds, key, format!("{value} is not between 1 and {LARGEST}"));
+        let holds = (1..=MAX_SIZE).contains(&value);
+        self.check(holds, key, format!("{value} is not between 1 and {MAX_SIZE}"));
     }
 
-    /// A count of steps, epochs or the like; one that is not given is fine.
+    /// A count of steps or epochs; an optional one may be absent.
     fn count(&mut self, key: &str, value: impl Into<Option<u64>>) {
         self.check(value.into() != Some(0), key, "must be at least 1");
     }
 
-    fn share(&mut self, key: &str, value: f64) {
+    fn fraction(&mut self, key: &str, value: f64) {
         self.check((0.0..1.0).contains(&value), key, "must be at least 0 and less than 1");
     }
 
@@ -65,21 +71,21 @@ impl Checks {
     }
 
     fn seconds(&mut self, key: &str, value: f64) {
-        let holds = value > 0.0 && value <= LONGEST;
-        self.check(holds, key, format!("{value} is not more than 0 and at most {LONGEST}, a week"));
+        let holds = value > 0.0 && value <= MAX_SECONDS;
+        self.check(holds, key, format!("{value} is not between 0 and {MAX_SECONDS} (a week)"));
     }
 
     fn place<T>(&mut self, key: &str, place: Result<T, NoPlace>) {
         if let Err(error) = place {
-            self.0.push(Problem::new(key, error.to_string()));
+            self.0.push(ConfigProblem::new(key, error.to_string()));
         }
     }
 
-    fn data(&mut self, data: &Data) {
+    fn data(&mut self, data: &DataConfig) {
         self.size("data.max_notes", data.max_notes);
         self.size("data.sequence_length", data.sequence_length);
         self.place("data.midi", place::music(&data.midi));
-        for (key, patterns) in [("data.holdout", &data.holdout), ("data.groups", &data.groups)] {
+        for (key, patterns) in [("data.holdout", &data.holdout), ("data.folds", &data.folds)] {
             for pattern in patterns {
                 let parsed = globset::Glob::new(pattern);
                 self.check(parsed.is_ok(), key, format!("{pattern:?} is not a name or glob"));
@@ -87,33 +93,33 @@ impl Checks {
         }
     }
 
-    /// The notes of a window, against those of a piece.
-    fn length(&mut self, config: &Config) {
+    /// Windows have to fit into pieces of `data.max_notes`.
+    fn window_length(&mut self, config: &Config) {
         let Config { data, train, .. } = config;
-        let is_every = train.objective == Objective::Every;
-        if let Some(stretch) = train.stretch {
-            self.size("train.stretch", stretch);
-            let message = "takes part only where train.objective = \"every\"";
-            self.check(is_every, "train.stretch", message);
+        if let Some(window_length) = train.window_length {
+            self.size("train.window_length", window_length);
+            let message = "is only used when train.loss_positions = \"all\"";
+            self.check(train.loss_positions == LossPositions::All, "train.window_length", message);
         }
         let longest = data.sequence_length.max(config.training_length());
-        let message = format!("{} notes hold no window of {longest} and the note after it", data.max_notes);
+        let message =
+            format!("{} is too short for a window of {longest} notes and the note after it", data.max_notes);
         self.check(data.max_notes > longest, "data.max_notes", message);
     }
 
-    fn model(&mut self, model: &Model) {
+    fn model(&mut self, model: &ModelConfig) {
         self.size("model.layers", model.layers);
         self.size("model.units", model.units);
         self.size("model.dense", model.dense);
-        self.size("model.members", model.members);
-        self.share("model.dropout", model.dropout);
-        self.share("model.input_dropout", model.input_dropout);
-        self.share("model.weight_drop", model.weight_drop);
+        self.size("model.ensemble_size", model.ensemble_size);
+        self.fraction("model.dropout", model.dropout);
+        self.fraction("model.input_dropout", model.input_dropout);
+        self.fraction("model.weight_drop", model.weight_drop);
     }
 
-    fn optimizer(&mut self, optimizer: &Optimizer) {
+    fn optimizer(&mut self, optimizer: &OptimizerConfig) {
         self.positive("optimizer.learning_rate", optimizer.learning_rate);
-        self.share("optimizer.rho", optimizer.rho);
+        self.fraction("optimizer.rho", optimizer.rho);
         self.positive("optimizer.epsilon", optimizer.epsilon);
         self.positive("optimizer.clip_norm", optimizer.clip_norm.unwrap_or(1.0));
         self.count("optimizer.decay_steps", optimizer.decay_steps);
@@ -121,34 +127,34 @@ impl Checks {
         self.check(holds, "optimizer.warmup_steps", "must be less than optimizer.decay_steps");
     }
 
-    fn train(&mut self, train: &Train) {
+    fn train(&mut self, train: &TrainConfig) {
         self.size("train.batch_size", train.batch_size);
         self.size("train.lanes", train.lanes);
-        let message = format!("{} is not a power of two up to 1024", train.lanes);
         let lanes = train.lanes;
-        self.check(lanes == 0 || lanes.is_power_of_two() && lanes <= 1024, "train.lanes", message);
+        let message = format!("{lanes} is not a power of two up to {MAX_LANES}");
+        self.check(lanes == 0 || lanes.is_power_of_two() && lanes <= MAX_LANES, "train.lanes", message);
         self.count("train.epochs", train.epochs);
         self.count("train.max_steps", train.max_steps);
-        // TOML's whole numbers end there; a larger seed could be set, but not written down again.
+        // The largest integer in TOML: with --set a larger one could be given, but not written to a file.
         let message = format!("must be at most {}", i64::MAX);
         self.check(train.seed <= i64::MAX as u64, "train.seed", message);
-        let message = format!("{} semitones are more than {FARTHEST}", train.transpose);
-        self.check(train.transpose <= FARTHEST, "train.transpose", message);
-        let message = format!("{:?} is none of auto, cpu, cuda, cuda:N", train.device);
+        let message = format!("{} semitones is more than {MAX_SEMITONES}", train.transpose);
+        self.check(train.transpose <= MAX_SEMITONES, "train.transpose", message);
+        let message = format!("{:?} is not one of auto, cpu, cuda, cuda:N", train.device);
         self.check(is_device(&train.device), "train.device", message);
-        self.count("train.validate_every", train.validate_every);
+        self.count("train.validate_every_epochs", train.validate_every_epochs);
         self.count("train.validate_every_steps", train.validate_every_steps);
         self.count("train.early_stop", train.early_stop);
-        self.seconds("train.hang_seconds", train.hang_seconds);
+        self.seconds("train.collective_timeout_seconds", train.collective_timeout_seconds);
     }
 
-    fn checkpoint(&mut self, checkpoint: &Checkpoint) {
+    fn checkpoint(&mut self, checkpoint: &CheckpointConfig) {
         if let Some(url) = &checkpoint.url {
             self.place("checkpoint.url", place::parse(url));
         }
         self.count("checkpoint.every_steps", checkpoint.every_steps);
         self.size("checkpoint.keep", checkpoint.keep);
-        self.count("checkpoint.keep_every", checkpoint.keep_every);
+        self.count("checkpoint.keep_every_steps", checkpoint.keep_every_steps);
         self.count("checkpoint.max_unsaved_steps", checkpoint.max_unsaved_steps);
         if let Some(folder) = &checkpoint.fallback {
             self.place("checkpoint.fallback", place::folder(folder));
@@ -171,20 +177,20 @@ mod tests {
     fn impossible_values_are_all_reported() {
         let mut config = Config::default();
         config.data.max_notes = 20;
-        config.data.groups = vec!["[".into()];
+        config.data.folds = vec!["[".into()];
         config.model.dropout = 1.0;
         config.model.units = 0;
         config.optimizer.learning_rate = f64::NAN;
         config.optimizer.clip_norm = Some(0.0);
         (config.optimizer.warmup_steps, config.optimizer.decay_steps) = (5, Some(5));
-        (config.train.lanes, config.train.transpose, config.train.stretch) = (6, 25, Some(64));
+        (config.train.lanes, config.train.transpose, config.train.window_length) = (6, 25, Some(64));
         config.train.device = "tpu".into();
         config.train.early_stop = Some(0);
         config.checkpoint.retry_seconds = f64::INFINITY;
         let keys: Vec<_> = config.validate().into_iter().map(|p| p.key).collect();
         let expected = [
-            "data.groups",
-            "train.stretch",
+            "data.folds",
+            "train.window_length",
             "data.max_notes",
             "model.units",
             "model.dropout",
@@ -201,11 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_has_to_fit_into_a_piece() {
+    fn a_window_has_to_fit_into_a_piece() {
         let mut config = Config::default();
-        (config.train.objective, config.train.stretch) = (Objective::Every, Some(1000));
+        (config.train.loss_positions, config.train.window_length) = (LossPositions::All, Some(1000));
         let problems = config.validate();
         assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].message, "1000 notes hold no window of 1000 and the note after it");
+        assert_eq!(problems[0].message, "1000 is too short for a window of 1000 notes and the note after it");
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::windows::Windows;
-use crate::config::Train;
+use crate::config::TrainConfig;
 
 /// How the windows of an epoch become batches, and batches lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Batch {
 
 impl Batches {
     /// The batches that a configuration makes of its windows.
-    pub fn new(windows: &Windows<'_>, train: &Train) -> Self {
+    pub fn new(windows: &Windows<'_>, train: &TrainConfig) -> Self {
         Batches { windows: windows.len(), batch_size: train.batch_size, lanes: train.lanes }
     }
 

@@ -7,7 +7,7 @@
 use super::files::{self, Listing, Music, PassedOver, Source};
 use super::windows::windows_of;
 use super::{CLASSES, FIRST_PITCH, Piece, class_of};
-use crate::config::{Data, OutOfRange};
+use crate::config::{DataConfig, OutOfRange};
 use crate::midi::{Instrument, first_voice};
 use crate::parallel::{cores, in_parallel};
 use crate::place::NoPlace;
@@ -118,14 +118,14 @@ pub struct Survey<T> {
 impl Corpus {
     /// Reads everything under `data.midi`, to train on windows of so many notes. All that is wrong is reported
     /// together.
-    pub fn load(data: &Data, length: usize) -> Result<Corpus, CorpusError> {
+    pub fn load(data: &DataConfig, length: usize) -> Result<Corpus, CorpusError> {
         let corpus = Corpus::read(data)?;
         corpus.require_windows(data, length)?;
         Ok(corpus)
     }
 
     /// Reads everything under `data.midi`, whatever it is to be used for.
-    pub fn read(data: &Data) -> Result<Corpus, CorpusError> {
+    pub fn read(data: &DataConfig) -> Result<Corpus, CorpusError> {
         let listing = files::list(&data.midi)?;
         let read = in_parallel(cores(), &listing.sources, |source| read_classes(source, data));
         Corpus::new(listing, read, data)
@@ -135,7 +135,7 @@ impl Corpus {
     pub fn new(
         listing: Listing,
         read: Vec<Result<Classes, String>>,
-        data: &Data,
+        data: &DataConfig,
     ) -> Result<Corpus, CorpusError> {
         let Listing { sources, passed_over, mut remarks } = listing;
         let (mut wrong, mut pieces) = (Vec::new(), Vec::new());
@@ -182,7 +182,7 @@ impl Corpus {
     }
 
     /// An error unless there is a window of so many notes to train on.
-    pub fn require_windows(&self, data: &Data, length: usize) -> Result<(), CorpusError> {
+    pub fn require_windows(&self, data: &DataConfig, length: usize) -> Result<(), CorpusError> {
         let path = data.midi.clone();
         if self.training.is_empty() {
             return Err(CorpusError::AllHeldOut { path, pieces: self.held_out.len() });
@@ -244,7 +244,10 @@ fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<(Vec<Piece>, Vec<Piec
 }
 
 /// Reads every file under `data.midi`, sorted by name, and keeps of each what `keep` makes of it.
-pub fn survey<T: Send>(data: &Data, keep: impl Fn(Content) -> T + Sync) -> Result<Survey<T>, CorpusError> {
+pub fn survey<T: Send>(
+    data: &DataConfig,
+    keep: impl Fn(Content) -> T + Sync,
+) -> Result<Survey<T>, CorpusError> {
     let mut files = Vec::new();
     let (passed_over, remarks) = survey_each(data, keep, |file| -> Result<(), CorpusError> {
         files.push(file);
@@ -256,7 +259,7 @@ pub fn survey<T: Send>(data: &Data, keep: impl Fn(Content) -> T + Sync) -> Resul
 /// The same, but each file goes to `each` as soon as it and all before it are read, so that few are in memory at once.
 /// Gives back what else there was, and what the reader should know of names and links.
 pub fn survey_each<T: Send, E: From<CorpusError>>(
-    data: &Data,
+    data: &DataConfig,
     keep: impl Fn(Content) -> T + Sync,
     mut each: impl FnMut(FileSurvey<T>) -> Result<(), E>,
 ) -> Result<(PassedOver, Vec<String>), E> {
@@ -276,7 +279,7 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
 }
 
 /// A file's classes alone, or what is wrong with it: as many lines as are ever shown, and one that is not.
-pub fn read_classes(source: &Source, data: &Data) -> Result<Classes, String> {
+pub fn read_classes(source: &Source, data: &DataConfig) -> Result<Classes, String> {
     let line = |reason: &String| format!("{}: {reason}", source.name);
     let music = source.read().map_err(|reason| line(&reason))?;
     let Content { instruments, classes, problems, outside, .. } = encode(music, data);
@@ -287,7 +290,7 @@ pub fn read_classes(source: &Source, data: &Data) -> Result<Classes, String> {
 }
 
 /// The first instrument's notes as classes.
-fn encode(music: Music, data: &Data) -> Content {
+fn encode(music: Music, data: &DataConfig) -> Content {
     let Music { instruments, mut remarks } = music;
     if are_drums(&instruments) {
         remarks.push("its first instrument is a drum track, whose keys are no melody".into());
@@ -352,7 +355,7 @@ mod tests {
 
     fn encoded(pitches: &[u8], out_of_range: OutOfRange, max_notes: usize) -> Content {
         let music = Music { instruments: vec![instrument(pitches)], remarks: Vec::new() };
-        encode(music, &Data { out_of_range, max_notes, ..Data::default() })
+        encode(music, &DataConfig { out_of_range, max_notes, ..DataConfig::default() })
     }
 
     #[test]
@@ -384,7 +387,8 @@ mod tests {
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
         let told = |file: &str| {
-            let data = Data { midi: folder.path().join(file).display().to_string(), ..Data::default() };
+            let data =
+                DataConfig { midi: folder.path().join(file).display().to_string(), ..DataConfig::default() };
             Corpus::load(&data, 20).unwrap_err().to_string().lines().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(told("a.mid").len(), 10);
@@ -414,7 +418,7 @@ mod tests {
         std::fs::write(folder.path().join("b/x.mid"), b"no midi").unwrap();
         std::fs::write(folder.path().join("a.txt"), PRELUDE.1).unwrap();
         std::fs::write(folder.path().join("README.txt"), "not music").unwrap();
-        let data = Data { midi: folder.path().display().to_string(), ..Data::default() };
+        let data = DataConfig { midi: folder.path().display().to_string(), ..DataConfig::default() };
         let Survey { files, passed_over, .. } = survey(&data, |content| content).unwrap();
         assert_eq!(passed_over.to_string(), "passed over 1 file: 1 text without a score (README.txt)");
         let found: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.content.is_ok())).collect();

@@ -7,7 +7,7 @@ use super::heard::heard_in_all;
 use super::memory::Weights;
 use super::score::Figures;
 use super::{score, score_baseline};
-use crate::config::Data;
+use crate::config::DataConfig;
 use crate::corpus::windows::Window;
 use crate::corpus::{Corpus, Piece};
 use bachdist_test_support::tools::shared;
@@ -29,7 +29,7 @@ const ALL: [Baseline; 7] = [
 pub(super) fn suites() -> Option<(Vec<Vec<Piece>>, Value)> {
     let (oracle, midi) = (shared("oracles/baselines.json")?, shared("data/cello")?);
     let oracle = serde_json::from_slice(&std::fs::read(oracle).unwrap()).unwrap();
-    let data = Data { midi: midi.display().to_string(), ..Data::default() };
+    let data = DataConfig { midi: midi.display().to_string(), ..DataConfig::default() };
     let pieces = Corpus::load(&data, 20).unwrap().training;
     let suite = |number: usize| {
         let name = format!("cs{number}");

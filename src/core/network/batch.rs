@@ -2,7 +2,7 @@
 
 use crate::checkpoint::EpochSums;
 use crate::compute::one_hot::Shown;
-use crate::config::Objective;
+use crate::config::LossPositions;
 use crate::corpus::windows::Window;
 use crate::network::Architecture;
 
@@ -33,12 +33,12 @@ impl LaneBatch {
         first_row: usize,
         rows: usize,
         sequence_length: usize,
-        objective: Objective,
+        objective: LossPositions,
         windows: &[Window<'_>],
     ) -> Self {
         let predictions = match objective {
-            Objective::Last => 1,
-            Objective::Every => sequence_length,
+            LossPositions::Last => 1,
+            LossPositions::All => sequence_length,
         };
         let note = |row: usize, time: usize| {
             windows.get(row).map_or(0, |window| {

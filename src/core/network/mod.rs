@@ -15,7 +15,7 @@ mod shape;
 pub mod training;
 pub mod weight_drop;
 
-use crate::config::Model;
+use crate::config::ModelConfig;
 
 /// Stacked LSTM layers of equal width on one-hot classes, a linear dense layer, a softmax layer.
 ///
@@ -68,9 +68,9 @@ impl Parameter {
 
 impl Architecture {
     /// The network of a configuration over an alphabet.
-    pub fn new(model: &Model, classes: usize) -> Self {
-        let Model { layers, units, dense, intervals, members, .. } = *model;
-        Architecture { classes, intervals, layers, units, dense, members }
+    pub fn new(model: &ModelConfig, classes: usize) -> Self {
+        let ModelConfig { layers, units, dense, intervals, ensemble_size, .. } = *model;
+        Architecture { classes, intervals, layers, units, dense, members: ensemble_size }
     }
 
     /// One of its members alone.
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_articles_network_has_its_published_size() {
-        let article = Architecture::new(&Model::default(), 79);
+        let article = Architecture::new(&ModelConfig::default(), 79);
         assert_eq!(article.len(), 1_480_783);
         let last = article.parameters().pop().unwrap();
         assert_eq!(last.range().end, 1_480_783);

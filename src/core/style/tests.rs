@@ -161,7 +161,7 @@ fn an_independent_program_finds_the_same_figures() {
 #[test]
 fn the_cello_suites_are_near_themselves() {
     let Some(folder) = shared("data/cello") else { return };
-    let data = crate::config::Data { midi: folder.display().to_string(), ..Default::default() };
+    let data = crate::config::DataConfig { midi: folder.display().to_string(), ..Default::default() };
     let pieces = crate::corpus::Corpus::load(&data, 20).unwrap().training;
     // Stretches of six movements of different suites, compared with the others.
     let (samples, corpus): (Vec<_>, Vec<_>) =

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use bachdist_core::config::{Config, Data};
+use bachdist_core::config::{Config, DataConfig};
 use bachdist_core::corpus::load::survey;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ fn classes(piece: &Value) -> Vec<u8> {
 
 /// What the built-in checkpoint was trained on.
 fn prelude() -> Vec<u8> {
-    let data = Data { midi: "embedded".into(), ..Config::default().data };
+    let data = DataConfig { midi: "embedded".into(), ..Config::default().data };
     survey(&data, |content| content.classes).unwrap().files.remove(0).content.unwrap()
 }
 

@@ -7,7 +7,7 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::config::Optimizer;
+use bachdist_core::config::OptimizerConfig;
 use bachdist_core::network::{Architecture, Parameter};
 use tch::{Device, Kind, Tensor};
 
@@ -175,7 +175,7 @@ impl Engine {
         Ok(())
     }
 
-    pub fn update(&mut self, settings: &Optimizer, step: u64) -> Result<bool> {
+    pub fn update(&mut self, settings: &OptimizerConfig, step: u64) -> Result<bool> {
         let Gradient::Device(gradient, is_finite) = std::mem::replace(&mut self.gradient, Gradient::None)
         else {
             unreachable!("exchanged before the update");

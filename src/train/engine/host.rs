@@ -3,7 +3,7 @@
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::compute::vectorized;
-use bachdist_core::config::Optimizer;
+use bachdist_core::config::OptimizerConfig;
 use bachdist_core::network::Architecture;
 
 use super::{State, exchange, is_finite};
@@ -75,7 +75,7 @@ impl Engine {
         }
     }
 
-    pub fn update(&mut self, settings: &Optimizer, step: u64) -> bool {
+    pub fn update(&mut self, settings: &OptimizerConfig, step: u64) -> bool {
         let gradient = &mut self.gradient[..self.parameters.len()];
         self.weight_drop.apply(self.architecture, gradient);
         let is_finite = is_finite(gradient);

@@ -95,14 +95,14 @@ impl Communicator for Threads<'_> {
 fn config(lanes: usize) -> Config {
     let mut config = Config::default();
     config.data.sequence_length = 6;
-    config.model = bachdist_core::config::Model {
+    config.model = bachdist_core::config::ModelConfig {
         layers: 2,
         units: 24,
         dense: 17,
         weight_drop: 0.2,
         input_dropout: 0.1,
         intervals: true,
-        members: 2,
+        ensemble_size: 2,
         ..config.model
     };
     config.optimizer.clip_norm = Some(0.5);

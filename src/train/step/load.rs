@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use bachdist_core::config::Objective;
+use bachdist_core::config::LossPositions;
 use bachdist_core::corpus::CLASSES;
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::batches::{Batch, Batches};
@@ -64,7 +64,7 @@ impl<'a> Trainer<'a> {
             let rows = self.rows(batch, lane);
             let of_lane: Vec<_> = rows.map(|row| windows.get(batch.first + row as u64)).collect();
             let batches = Batches { windows: windows.len(), ..self.batches };
-            self.pad(batches, lane, windows.length(), Objective::Last, &of_lane)
+            self.pad(batches, lane, windows.length(), LossPositions::Last, &of_lane)
         };
         self.own_lanes().map(lane).collect()
     }
@@ -94,7 +94,7 @@ impl<'a> Trainer<'a> {
             let random = |window: &Window<'_>| random.of(window.piece as u64).bits(window.at as u64);
             let transposed = windows.iter().map(|w| w.transposed(train.transpose, CLASSES, random(w)));
             let windows: Vec<_> = transposed.collect();
-            self.pad(self.batches, lane, self.windows.length(), train.objective, &windows)
+            self.pad(self.batches, lane, self.windows.length(), train.loss_positions, &windows)
         };
         self.own_lanes().zip(lanes).map(lane).collect()
     }
@@ -115,7 +115,7 @@ impl<'a> Trainer<'a> {
         batches: Batches,
         lane: usize,
         length: usize,
-        objective: Objective,
+        objective: LossPositions,
         windows: &[Window<'_>],
     ) -> LaneBatch {
         LaneBatch::new(batches.rows(lane).start, batches.padded_rows(), length, objective, windows)

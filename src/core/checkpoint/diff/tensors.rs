@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::format::mean_square_name;
-use crate::config::compare::Difference;
+use crate::config::identity::ValueDifference;
 use crate::network::Parameter;
 
 /// How a tensor's numbers differ.
@@ -30,7 +30,7 @@ pub struct TensorDifference {
 }
 
 /// The tensors that only one has, or that have another shape.
-pub fn shapes(a: &Checkpoint, b: &Checkpoint) -> Vec<Difference> {
+pub fn shapes(a: &Checkpoint, b: &Checkpoint) -> Vec<ValueDifference> {
     let (of_a, of_b) = (a.architecture.parameters(), b.architecture.parameters());
     let only_b = of_b.iter().filter(|parameter| of_name(&of_a, &parameter.name).is_none());
     let names = of_a.iter().chain(only_b).map(|parameter| &parameter.name);
@@ -39,7 +39,7 @@ pub fn shapes(a: &Checkpoint, b: &Checkpoint) -> Vec<Difference> {
             let values =
                 [&of_a, &of_b].map(|own| json!(of_name(own, name).map(|parameter| &parameter.shape)));
             let key = format!("the shape of {name}");
-            (values[0] != values[1]).then_some(Difference { key, values })
+            (values[0] != values[1]).then_some(ValueDifference { key, values })
         })
         .collect()
 }

@@ -30,7 +30,7 @@ fn small() -> Checkpoint {
 }
 
 fn told(a: &Checkpoint, b: &Checkpoint) -> Vec<String> {
-    Diff::between(a, b).differences.iter().map(|difference| difference.told(["in a", "in b"])).collect()
+    Diff::between(a, b).differences.iter().map(|difference| difference.describe(["in a", "in b"])).collect()
 }
 
 #[test]
