@@ -1,42 +1,50 @@
 //! bachdist: distributed data-parallel training of LSTM language models of music.
 //!
+//! The program is [`run`], and nothing else is public: what is of use elsewhere is in the crate `bachdist_core`.
+//!
 //! # A tour of a run
 //!
-//! `mpirun -n 8 bachdist train configs/cello.toml` starts eight processes. Each joins the others
-//! ([`comm::launch`]), reads the configuration and its part of the music files, whose notes all then have
-//! ([`train::plan`], [`comm::collectives`]), and takes its share of the lanes ([`bachdist_core::lanes`]). Rank 0 looks for the newest
-//! good checkpoint and gives it to all ([`train::start`]).
+//! `mpirun -n 8 bachdist train configs/cello.toml` starts eight processes. Each joins the others ([`comm::launch`]), reads
+//! the configuration and its part of the music files ([`train::plan`]), gets the notes of all files
+//! ([`comm::collectives`]), and is assigned its lanes ([`bachdist_core::lanes`]). Rank 0 finds the newest valid checkpoint
+//! and broadcasts it ([`train::start`]).
 //!
 //! Then the loop ([`mod@train`]) makes one step after another ([`train::step`]): each rank finds its windows by
 //! arithmetic, runs the network forward and backward on each of its lanes ([`model`]), and the lanes' gradients
-//! are summed through MPI along one fixed tree. Every rank makes the same update ([`bachdist_core::optimizer`]), so all have the
-//! same weights, with the same bits for any number of ranks.
+//! are summed through MPI along one fixed tree. Every rank makes the same update ([`bachdist_core::optimizer`]), so that all
+//! have the same weights, with the same bits for any number of ranks.
 //!
-//! Rank 0 reports ([`report`]) and saves beside training ([`train::saver`]). A signal sets a flag ([`stop`]);
-//! all ranks learn of it in the same step, save, and end with exit code 75.
+//! Rank 0 reports ([`report`]) and saves beside training (`train::recorder`). A signal sets a flag ([`stop`]); all ranks
+//! learn of it in the same step, save, and exit with code 75.
 //!
-//! Whether all that comes out with the same bits again, anybody can see: [`train::replay`] makes steps of a run once
-//! more from one of its checkpoints, and [`commands::replay`] compares.
+//! `replay` re-runs steps from a checkpoint and compares the bits with what the run saved ([`train::replay`]).
 //!
-//! A rank that fails ends all of them with its line. One that waits too long asks who is missing and names it
-//! ([`comm`]); [`phase`] says where everybody stands. Where storage does not take the last checkpoint, it goes into a
-//! folder beside it. `BACHDIST_FAULT` makes any of this happen on purpose (`bachdist_core::fault`).
+//! A rank that fails prints its error and aborts the others. A rank that waits too long in a collective finds out which
+//! rank is missing and names it ([`comm`]); [`phase`] holds what the process is doing, for such messages. If the storage
+//! does not take the last checkpoint, it goes into a folder of its own. `BACHDIST_FAULT` injects any of these failures
+//! ([`bachdist_core::fault`]).
 //!
-//! [`mod@bench`] times the parts of a step, and what the machine could do at most.
+//! [`mod@bench`] times the parts of a step, and measures what the machine could do at most.
 //!
-//! What needs no libtorch (music files, configuration, storage, checkpoints, the network in plain Rust,
-//! pictures and sound, `sample`) is in the crate `bachdist_core`.
+//! What needs neither libtorch nor MPI (music files, configuration, storage, checkpoints, the network, pictures and sound,
+//! `sample`) is in `bachdist_core`.
 
-pub mod bench;
-pub mod cli;
-pub mod comm;
-pub mod commands;
-pub mod evaluate;
-pub mod failure;
+mod application;
+mod bench;
+mod cli;
+mod comm;
+mod commands;
+mod evaluate;
+mod failure;
+// `tests/golden` compares these two with PyTorch and Keras. They are no interface.
+#[doc(hidden)]
 pub mod model;
-pub mod phase;
-pub mod predict;
-pub mod report;
-pub mod stop;
+mod phase;
+mod predict;
+mod report;
+mod stop;
+#[doc(hidden)]
 pub mod torch;
-pub mod train;
+mod train;
+
+pub use application::run;

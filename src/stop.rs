@@ -1,4 +1,5 @@
-//! Signals that ask a run to stop: they set a flag, which the loop reads once a step.
+//! Requests to stop a run: signals set a flag, which the training loop reads once per step and turns into a
+//! [`StopRequest`] that all ranks learn of in the same step.
 
 use std::io;
 use std::sync::Arc;
@@ -7,34 +8,47 @@ use std::thread;
 use std::time::Duration;
 
 use bachdist_core::process::has_signal;
+use bitflags::bitflags;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag::{register, register_conditional_default};
 use signal_hook::iterator::Signals;
 
-/// However many signals arrive within this time of the first, they are one request: a scheduler signals the launcher
-/// and its ranks at once, and the launcher signals the ranks again.
+bitflags! {
+    /// Why the ranks must stop after this step. Each rank adds its reasons, and the union is gathered with the step's
+    /// losses, so that all ranks stop after the same step. Whatever it is, a checkpoint is saved first.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct StopRequest: u64 {
+        /// A signal came.
+        const SIGNAL = 1;
+        /// Rank 0 cannot save any more.
+        const STORAGE = 2;
+    }
+}
+
+/// Signals that arrive within this time of the first belong to the same request: a scheduler signals the launcher and its
+/// ranks at once, and the launcher forwards the signal to the ranks again.
 const SAME_REQUEST: Duration = Duration::from_secs(2);
 
-/// Whether a signal came. Any of USR1, USR2, INT, TERM and HUP means: finish the step, save, end with exit code 75.
+/// Whether a signal came. Any of USR1, USR2, INT, TERM and HUP means: finish the step, save, exit with code 75.
 /// An INT or TERM more than two seconds after the first signal ends the process at once.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Catches the signals from here on, those too that were held back until now: `launch/job` starts ranks with them
-    /// blocked, so that none arrives before somebody listens.
+    /// Catches signals from now on, including those that are pending: `launch/job` starts ranks with the signals blocked,
+    /// so that none arrives before they are caught.
     pub fn install() -> io::Result<Self> {
         let requested = Arc::new(AtomicBool::new(false));
-        let insists = Arc::new(AtomicBool::new(false));
+        let insist = Arc::new(AtomicBool::new(false));
         let mut caught = vec![SIGUSR1, SIGUSR2, SIGINT, SIGTERM];
-        // `nohup` wants a run to outlive its terminal.
+        // Ignored by `nohup`, which wants the run to outlive its terminal.
         if !has_signal("SigIgn", SIGHUP) {
             caught.push(SIGHUP);
         }
         for &signal in &caught {
             if signal == SIGINT || signal == SIGTERM {
-                register_conditional_default(signal, insists.clone())?;
+                register_conditional_default(signal, insist.clone())?;
             }
             register(signal, requested.clone())?;
         }
@@ -42,19 +56,19 @@ impl StopFlag {
         thread::Builder::new().name("signals".into()).spawn(move || {
             if first.forever().next().is_some() {
                 thread::sleep(SAME_REQUEST);
-                insists.store(true, Ordering::Relaxed);
+                insist.store(true, Ordering::Relaxed);
             }
         })?;
-        let held_back: SigSet =
+        let blocked: SigSet =
             [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
                 .into_iter()
                 .collect();
-        held_back.thread_unblock()?;
+        blocked.thread_unblock()?;
         Ok(StopFlag(requested))
     }
 
-    /// Whether one came.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// What the signals so far ask for.
+    pub fn request(&self) -> StopRequest {
+        if self.0.load(Ordering::Relaxed) { StopRequest::SIGNAL } else { StopRequest::empty() }
     }
 }

@@ -94,7 +94,7 @@ fn what_cannot_be_measured() {
     let Some(ended) = place.on_ranks(2, explosive) else { return };
     assert!(ended.with_code(6).error().ends_with("the loss or gradient is not finite"));
     let Some(ended) = place.on_ranks(2, "bench --set train.lanes=1") else { return };
-    assert!(ended.with_code(2).error().starts_with("2 ranks cannot share 1 lanes"));
+    assert!(ended.with_code(2).error().starts_with("2 ranks for 1 lane"));
 }
 
 #[test]

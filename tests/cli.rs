@@ -152,7 +152,11 @@ fn the_articles_run_on_8_ranks() {
     }
     let Some(ended) = place.on_ranks(8, &article(&place, "--set train.max_steps=2")) else { return };
     let ended = ended.ok();
-    assert!(ended.stdout.contains("23,781 of 20 notes; 372 steps an epoch of up to 64"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("23,781 of 20 notes; 372 steps per epoch, of up to 64"),
+        "{}",
+        ended.stdout
+    );
     assert!(ended.stdout.contains("done: 2 steps; checkpoints in runs/cello"), "{}", ended.stdout);
     let steps: Vec<_> =
         place.metrics("runs/cello").into_iter().filter(|line| line["kind"] == "step").collect();
@@ -351,7 +355,7 @@ fn threads_as_openmp_writes_them_and_no_more_than_cores() {
     }
     for threads in ["1", "1,2", " 1 ,1"] {
         let ended = train(threads).ok();
-        assert!(ended.stdout.contains("cpu with 1 thread a rank"), "{threads}: {}", ended.stdout);
+        assert!(ended.stdout.contains("cpu, with 1 thread per rank"), "{threads}: {}", ended.stdout);
         assert!(!ended.stderr.contains("note: "), "{}", ended.stderr);
     }
     for threads in ["", "99999", "99999999999999999999999", "4000,2"] {

@@ -22,7 +22,7 @@ fn another_runs_newer_checkpoint_is_passed_over_and_kept() {
     let note = ended.stdout.lines().find(|line| line.starts_with("note: ")).expect("a note");
     assert!(note.contains(&foreign), "{note}");
     assert!(note.contains("which belongs to another run: train.seed is 4 there and 1 here"), "{note}");
-    assert!(ended.stdout.contains("going on after 10 steps"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("resuming after 10 steps"), "{}", ended.stdout);
     let right = trained().checkpoints("run").pop().expect("a checkpoint");
     let mut left = vec![right, foreign.clone()];
     left.sort();
@@ -106,7 +106,7 @@ fn another_runs_checkpoint_beside_the_storage_is_left_there() {
     let ended = place.bachdist("train tiny.toml --set checkpoint.url=new").ok();
     let said = |text: String| assert!(ended.stdout.contains(&text), "{text:?} is not in {}", ended.stdout);
     said(format!("note: passed over {}, which belongs to another run", beside(&foreign)));
-    said(format!("note: step 10 was safe in {}, and is in the storage now", beside(&own)));
+    said(format!("note: step 10 was moved from {} to the storage", beside(&own)));
     assert_eq!(place.checkpoints("runs/tiny.unsaved"), [foreign]);
     assert_eq!(place.checkpoints("new").last(), trained().checkpoints("run").last());
 }

@@ -39,7 +39,7 @@ fn a_panic() {
 fn an_error() {
     let place = Place::with_tiny();
     let Some(ended) = with_fault(&place, "step@2#5=fail") else { return };
-    let says = format!("rank 2 on {}: step 5: failed on purpose", host());
+    let says = format!("rank 2 on {}: step 5: injected failure", host());
     assert_eq!(ended.with_code(1).error(), says);
     assert_goes_on(&place);
 }

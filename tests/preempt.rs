@@ -52,7 +52,7 @@ fn stop_at(open_mpi: &OpenMpi, fault: &str, code: i32) {
     assert_eq!(stopped.code, code, "{open_mpi:?}: {fault}: {}{}", stopped.stdout, stopped.stderr);
     let saved = place.checkpoints("run");
     if stopped.code == 75 {
-        assert!(stopped.stdout.contains("stopped as asked after step "), "{fault}: {}", stopped.stdout);
+        assert!(stopped.stdout.contains("stopped by a signal after step "), "{fault}: {}", stopped.stdout);
         let step = place.metrics("run").pop().expect("metrics")["step"].as_u64().expect("a step");
         let newest = saved.last().expect("a checkpoint");
         assert!(

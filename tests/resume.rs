@@ -43,7 +43,7 @@ fn stopped_inside_an_epoch_and_gone_on_with() {
         assert!(ended.ok().stdout.contains(&format!("done: {steps} steps")));
         let Some(ended) = place.on_ranks(second, &run) else { return };
         let name = place.checkpoints("whole")[steps - 1].clone();
-        let said = format!("going on after {steps} steps, from\n  {folder}/{name}\n");
+        let said = format!("resuming after {steps} steps from\n  {folder}/{name}\n");
         let ended = ended.ok();
         assert!(ended.stdout.contains(&said), "{}", ended.stdout);
         assert_same_end(&place, folder, &whole);
@@ -169,7 +169,7 @@ fn a_damaged_newest_checkpoint_is_passed_over() {
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
     damage(&place, &newest);
     let ended = place.bachdist("train tiny.toml").ok();
-    assert!(ended.stdout.contains("going on after 10 steps"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("resuming after 10 steps"), "{}", ended.stdout);
     let notes: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("note: ")).collect();
     assert!(notes.len() == 1 && notes[0].contains(&newest) && notes[0].contains("damaged"), "{notes:?}");
     // The same step has the same bytes, so it heals.
@@ -269,7 +269,7 @@ fn stop_and_go_on(place: &Place, mut command: std::process::Command, signal: &st
     let stop = place.metrics("run").pop().expect("metrics");
     assert_eq!((&stop["kind"], &stop["reason"]), (&"stop".into(), &"signal".into()));
     let step = stop["step"].as_u64().expect("a step");
-    let said = format!("stopped as asked after step {step}; run the same command again to go on");
+    let said = format!("stopped by a signal after step {step}; rerun the same command to resume");
     assert!(ended.stdout.contains(&said), "{}\n{}", ended.stdout, ended.stderr);
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
     assert!(newest.starts_with(&format!("step-{step:08}-")), "{newest} is not of step {step}");

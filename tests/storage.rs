@@ -43,7 +43,7 @@ fn a_fifth_of_all_requests_fail_and_the_run_ends_with_the_same_name() {
     let store = Store::open_with(url, Patience::default(), server.variables(server.endpoint())).unwrap();
     let metrics = String::from_utf8(store.get("metrics.jsonl").unwrap()).unwrap();
     let retries = metrics.lines().filter_map(|line| json(line)["retries"].as_u64()).sum::<u64>();
-    let notes = ended.stdout.lines().filter(|line| line.contains(" was tried again ")).count();
+    let notes = ended.stdout.lines().filter(|line| line.contains(" was retried ")).count();
     assert!(retries > 0 && retries <= proxy.met_any() && notes > 0, "{retries} retries, {notes} notes");
 }
 
@@ -101,7 +101,7 @@ fn an_outage_that_ends_is_bridged() {
     wait_until("a newer checkpoint", || checkpoints(server, url).pop().unwrap() > before);
     running.signal("USR1");
     let ended = running.end().with_code(75);
-    assert!(ended.stdout.contains("training goes on for up to 1,000,000,000 steps"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("training continues for up to 1,000,000,000 steps"), "{}", ended.stdout);
     assert!(ended.stdout.contains("note: the storage is back; step "), "{}", ended.stdout);
 
     let newest = checkpoints(server, url).pop().unwrap();
@@ -139,10 +139,9 @@ fn storage_that_is_gone_for_good_loses_nothing() {
     let two_more = format!("{run} --set train.max_steps={}", step + 2);
     let mut again = place.launch(3, &two_more).unwrap();
     let ended = bachdist_test_support::harness::ended(through(&proxy, server, &mut again)).ok();
-    let says =
-        format!("note: step {step} was safe in runs/tiny.unsaved/{}, and is in the storage now", kept[0]);
+    let says = format!("note: step {step} was moved from runs/tiny.unsaved/{} to the storage", kept[0]);
     assert!(ended.stdout.contains(&says), "{}", ended.stdout);
-    assert!(ended.stdout.contains(&format!("going on after {step} steps")), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&format!("resuming after {step} steps")), "{}", ended.stdout);
     assert!(!place.path("runs/tiny.unsaved").exists());
     let newest = checkpoints(server, url).pop().unwrap();
     assert_eq!(newest, straight(&place, &newest));
@@ -230,7 +229,7 @@ fn files_of_any_kind_beside_a_run_are_passed_over() {
     let no_text = [b"step-\xFF".as_slice(), b"step-\n"].map(std::ffi::OsStr::from_bytes);
     no_text.iter().for_each(|name| std::fs::write(place.path("run").join(name), "x").unwrap());
     let ended = place.bachdist("train tiny.toml").ok();
-    assert!(ended.stdout.contains("going on after 8 steps"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("resuming after 8 steps"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("note: "), "{}", ended.stdout);
     place.bachdist("checkpoint verify run").ok();
     place.sample("run --only midi").ok();

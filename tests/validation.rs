@@ -46,7 +46,7 @@ fn stopped_in_a_validation_it_is_made_again() {
     let Some(mut launch) = place.launch(2, "train tiny.toml") else { return };
     // The second batch of the second validation.
     let stopped = ended(launch.env("BACHDIST_FAULT", "validate@1#4=usr1")).with_code(75);
-    assert!(stopped.stdout.contains("stopped as asked after step 8"), "{}", stopped.stdout);
+    assert!(stopped.stdout.contains("stopped by a signal after step 8"), "{}", stopped.stdout);
     assert_eq!(validations(&place, "run").len(), 1);
     assert!(place.checkpoints("run").last().unwrap().starts_with("step-00000008-"));
     place.on_ranks(3, "train tiny.toml").unwrap().ok();
@@ -126,39 +126,39 @@ fn settings_without_effect_are_noted() {
             "--set train.max_steps=13",
             "train.max_steps = 13 has no effect: train.epochs = 3 ends the run after 12 steps",
         ),
-        ("--set train.early_stop=2", "train.early_stop = 2 has no effect: the run has 3 validations"),
+        ("--set train.early_stop=2", "train.early_stop = 2 has no effect: the run has only 3 validations"),
         (
             "--set train.validate_every_epochs=2 --set train.validate_every_steps=3",
             "train.validate_every_epochs has no effect: train.validate_every_steps is set",
         ),
         (
             "--set train.validate_every_steps=20",
-            "the only validation is that at the end: the next would come after 20 steps",
+            "the only validation is the one at the end; the first regular one would come after 20 steps",
         ),
         ("--set optimizer.decay_steps=9", "optimizer.decay_steps = 9: the last 3 steps change no weight"),
         (
             "--set optimizer.warmup_steps=12",
-            "optimizer.warmup_steps = 12: the run ends after 12 steps, before the step size has its full value",
+            "optimizer.warmup_steps = 12: the run ends after 12 steps, before the learning rate reaches its full value",
         ),
         (
             "--set checkpoint.keep_every_steps=7",
-            "checkpoint.keep_every_steps = 7 keeps none: there are checkpoints every 5 steps, and 12 steps in all",
+            "checkpoint.keep_every_steps = 7 matches no checkpoint: there is one every 5 steps, and the run has 12 steps",
         ),
         (
             "--set checkpoint.max_unsaved_steps=4",
-            "checkpoint.max_unsaved_steps = 4 is less than every_steps = 5: the first checkpoint that the storage \
-             misses ends the run",
+            "checkpoint.max_unsaved_steps = 4 is less than every_steps = 5: the first checkpoint that \
+             cannot be saved ends the run",
         ),
         (
             "--set checkpoint.retry_seconds=4",
-            "checkpoint.timeout_seconds and retry_seconds are only used when the storage is a server",
+            "checkpoint.timeout_seconds and retry_seconds have no effect on a folder",
         ),
-        ("--set data.holdout=['b.mid','b.mid']", "data.holdout: \"b.mid\" stands there twice"),
+        ("--set data.holdout=['b.mid','b.mid']", "data.holdout: \"b.mid\" is listed twice"),
         (
             "--set train.collective_timeout_seconds=5",
-            "train.collective_timeout_seconds is only used on several ranks",
+            "train.collective_timeout_seconds has no effect in a single process",
         ),
-        ("--set checkpoint.fallback=run", "checkpoint.fallback is where the checkpoints go anyway"),
+        ("--set checkpoint.fallback=run", "checkpoint.fallback is the place of the checkpoints themselves"),
     ] {
         assert_eq!(notes(&place, options), [said], "{options}");
     }
@@ -179,8 +179,8 @@ fn a_batch_takes_no_more_than_there_is() {
     let place = Place::with_holdout();
     let said = notes(&place, "--set train.batch_size=1000000");
     assert_eq!(said.len(), 2, "{said:?}");
-    assert_eq!(said[0], "train.batch_size = 1000000: every step takes all 142 windows");
-    assert!(said[1].starts_with("train.lanes = 8: only 1 of them get windows of a batch of 142"), "{said:?}");
+    assert_eq!(said[0], "train.batch_size = 1000000: every step uses all 142 windows");
+    assert!(said[1].starts_with("train.lanes = 8: a batch of 142 windows fills only 1 of them"), "{said:?}");
     // It trains, and validates on more windows than it trains on, in a fraction of what was declared: a million
     // windows of 8 notes through 18 units would take gigabytes.
     let run = "train tiny.toml --set train.batch_size=1000000 --set data.holdout=['a.mid']";
@@ -216,13 +216,13 @@ fn early_stop_without_a_validation_is_refused() {
     let none = refused("--set train.early_stop=2 --set data.holdout=[]");
     assert_eq!(
         none,
-        "train.early_stop: there is no validation to stop by, because data.holdout holds no piece out"
+        "train.early_stop needs validations, and there are none: data.holdout holds out no piece"
     );
     let short = refused("--set train.early_stop=2 --set data.holdout=['c']");
-    assert!(short.ends_with("because no held-out piece has a window of 8 notes"), "{short}");
+    assert!(short.ends_with(": no held-out piece has a window of 8 notes"), "{short}");
     let noted = notes(&place, "--set data.holdout=['c'] --set train.validate_every_epochs=2");
     let expected = [
-        "data.holdout: c.mid held out, but not validated on: no window of 8 notes",
+        "data.holdout: c.mid held out, but too short to validate on: no window of 8 notes",
         "train.validate_every_epochs has no effect: no held-out piece has a window of 8 notes",
     ];
     assert_eq!(noted, expected);

@@ -164,7 +164,8 @@ impl Part<'_> {
         trainer.begin(step, &lanes)?;
         let sums = trainer.finish()?;
         let of_gradient = clock.lap()?;
-        let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, asked: 0 });
+        let own =
+            sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, ..LaneReport::default() });
         let reports = trainer.gather(own);
         trainer.exchange(batch.windows * lanes[0][0].predictions)?;
         let exchange = clock.lap()?;
@@ -199,13 +200,13 @@ mod tests {
         config.model.dense = 16;
         config.train.batch_size = 37;
         config.train.device = "cpu".into();
-        let plan = Plan::together(&SingleProcess, std::path::Path::new("tiny"), config).unwrap();
+        let plan = Plan::prepare(&SingleProcess, std::path::Path::new("tiny"), config).unwrap();
         let setup = Setup::new(&SingleProcess, &plan);
         let mut timed = Stepper::new(&SingleProcess, &plan, &setup).unwrap();
         let mut plain = Stepper::new(&SingleProcess, &plan, &setup).unwrap().together.trainer;
         for step in 0..3 {
             let times = timed.together().unwrap();
-            plain.step(step, 0).unwrap();
+            plain.step(step, crate::stop::StopRequest::empty()).unwrap();
             let parts = times.weights + times.data + times.gradient + times.exchange + times.update;
             assert!(parts <= times.step, "{times:?}");
         }
@@ -216,7 +217,7 @@ mod tests {
     fn every_timed_batch_is_full() {
         let mut config = Config::default();
         config.train.batch_size = 2000;
-        let plan = Plan::together(&SingleProcess, std::path::Path::new("tiny"), config).unwrap();
+        let plan = Plan::prepare(&SingleProcess, std::path::Path::new("tiny"), config).unwrap();
         assert!(plan.windows().len() < 2000);
         let setup = Setup::new(&SingleProcess, &plan);
         let batches = Stepper::new(&SingleProcess, &plan, &setup).unwrap().together.trainer.batches();

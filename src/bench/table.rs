@@ -8,7 +8,8 @@ use super::fit::Line;
 use super::music::Reading;
 use super::peak::Peak;
 use super::report::{Ceilings, Exchange, Machine, Phases, Products, Report, Run, Step, Version};
-use crate::report::layers::{count, thousands};
+use bachdist_core::print::count;
+use indicatif::HumanCount;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,10 +17,10 @@ impl fmt::Display for Report {
         self.ceilings(f)?;
         self.step(f)?;
         let Reading { files, bytes_per_second, notes_per_second, .. } = &self.reading;
-        let (bytes, notes) = (rate(*bytes_per_second, "B"), thousands(*notes_per_second as u64));
+        let (bytes, notes) = (rate(*bytes_per_second, "B"), HumanCount(*notes_per_second as u64).to_string());
         let files = count(*files as u64, "file");
         row(f, "reading", &format!("{bytes}, {notes} notes/s a core, of {files} of MIDI"))?;
-        let notes = thousands(self.composing.notes_per_second as u64);
+        let notes = HumanCount(self.composing.notes_per_second as u64).to_string();
         write!(f, "{:<13}{notes} notes/s, one piece", "composing")
     }
 }
@@ -34,7 +35,8 @@ impl Report {
         row(f, "bachdist", &format!("{version}{commit}; {ranks} of {threads}, {device}"))?;
         row(f, "machine", &format!("{cpu}, {} of {host}", count(*cores as u64, "core")))?;
         let train = &self.config.train;
-        let (lanes, parameters) = (count(train.lanes as u64, "lane"), thousands(*parameters as u64));
+        let (lanes, parameters) =
+            (count(train.lanes as u64, "lane"), HumanCount(*parameters as u64).to_string());
         let notes = self.config.training_length();
         let batch = train.batch_size;
         let run = format!("batch of {batch} in {lanes}, windows of {notes} notes, {parameters} weights");
@@ -51,7 +53,7 @@ impl Report {
         }
         let Products { flops, seconds, flops_per_second, windows_per_second, .. } = products;
         let libtorch = products.libtorch_flops_per_second;
-        let windows = thousands(windows_per_second.round() as u64);
+        let windows = HumanCount(windows_per_second.round() as u64).to_string();
         let work = format!("{:.2} GFLOP a step: {}, {windows} windows/s", flops / 1e9, time(*seconds));
         line(f, "products", &rate(*flops_per_second, "FLOP"), &work)?;
         // On a GPU the line above is libtorch's.
@@ -88,7 +90,7 @@ impl Report {
         part(f, "backward", *backward, "the gradient less that")?;
         part(f, "exchange", *exchange, "with the wait for the slowest rank")?;
         part(f, "update", *update, "")?;
-        let windows = thousands(windows_per_second.round() as u64);
+        let windows = HumanCount(windows_per_second.round() as u64).to_string();
         let of_ceiling =
             percent_of_ceiling.map(|percent| format!(", {percent:.0}% of the products' ceiling"));
         let speed = format!("{windows} windows/s{}", of_ceiling.unwrap_or_default());

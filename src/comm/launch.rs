@@ -1,14 +1,14 @@
 //! How this process was launched, and joining the ranks that were launched with it.
 //!
-//! Judged by the variables that launchers set, before MPI is initialized: a program started by hand, or as the only
-//! task of a Slurm step, must not need MPI, whose failure to initialize ends the process without a line of ours.
+//! It is judged by the variables that launchers set, before MPI is initialized: a program started by hand, or as the only
+//! task of a Slurm step, must not need MPI, whose failure to initialize ends the process without a message of ours.
 
 use std::env;
 
 use super::{Communicator, SingleProcess, host_name, rank_prefix};
 
-/// Variables by which launchers tell how many ranks there are, and which of them this is: Open MPI, MPICH and
-/// Intel MPI, MVAPICH2, and Slurm's srun. An inner launcher stands before the one that it runs under.
+/// Variables with the number of ranks and this rank: of Open MPI, MPICH and Intel MPI, MVAPICH2, and Slurm's srun. Where
+/// one launcher runs under another, the inner one comes first.
 const LAUNCHERS: [(&str, &str); 4] = [
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
     ("PMI_SIZE", "PMI_RANK"),
@@ -16,15 +16,14 @@ const LAUNCHERS: [(&str, &str); 4] = [
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 ];
 
-/// Set by launchers that speak PMIx, by which Open MPI's ranks find each other; it comes without a number of ranks.
+/// Set by launchers that speak PMIx, through which Open MPI's ranks find each other. No variable gives the number of ranks.
 const PMIX_RANK: &str = "PMIX_RANK";
 
 /// What the launcher's variables say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launch {
-    /// How many ranks there are and the variable that says so.
+    /// The number of ranks, and the variable that says so.
     ranks: Option<(usize, &'static str)>,
-    /// This one.
     rank: usize,
     has_pmix: bool,
 }
@@ -32,37 +31,35 @@ pub struct Launch {
 /// Why a rank cannot join the others.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
-    /// The launcher made several ranks, but this one sees only itself.
+    /// The launcher started several ranks, but this one sees only itself.
+    #[cfg(feature = "mpi")]
     #[error(
         "launched as one of {launched} ranks ({variable}), but alone in its MPI world: the launcher belongs to \
          another MPI than the one this program was built with ({built_with}); use that one's mpirun"
     )]
     Alone {
-        /// Ranks that the launcher made.
         launched: usize,
-        /// The variable that says so.
+        /// The environment variable that says so.
         variable: &'static str,
-        /// The library in this program.
+        /// The MPI library in this program.
         built_with: String,
     },
-    /// Slurm made several ranks that Open MPI gives no way to find each other.
+    /// Slurm started several ranks, and Open MPI has no way to connect them.
+    #[cfg(feature = "mpi")]
     #[error(
         "Slurm started {launched} tasks (SLURM_STEP_NUM_TASKS) without PMIx, which Open MPI needs to connect them; \
          start them with srun --mpi=pmix, or with mpirun (launch/job does)"
     )]
-    WithoutPmix {
-        /// Tasks of the Slurm step.
-        launched: usize,
-    },
-    /// The launcher made several ranks, but this program cannot talk to others.
+    WithoutPmix { launched: usize },
+    /// The launcher started several ranks, but this program has no MPI.
+    #[cfg(not(feature = "mpi"))]
     #[error(
-        "launched as one of {launched} ranks ({variable}), but built without MPI; build with the feature mpi, \
+        "launched as one of {launched} ranks ({variable}), but built without MPI; build with the feature `mpi`, \
          which is on by default"
     )]
     WithoutMpi {
-        /// Ranks that the launcher made.
         launched: usize,
-        /// The variable that says so.
+        /// The environment variable that says so.
         variable: &'static str,
     },
 }
@@ -104,7 +101,7 @@ impl Launch {
         if self.is_single() { String::new() } else { rank_prefix(self.rank, &host_name()) }
     }
 
-    /// Whether a process manager of Open MPI's, which ends with its ranks, is this process's parent.
+    /// Whether this process was started by Open MPI's mpirun or its daemon, which ends with its ranks.
     #[cfg(feature = "mpi")]
     fn has_mpirun(&self) -> bool {
         self.ranks.is_some_and(|(_, variable)| variable == "OMPI_COMM_WORLD_SIZE")
@@ -114,7 +111,7 @@ impl Launch {
 /// Joins the ranks that were launched with this one.
 #[cfg(feature = "mpi")]
 pub fn join(launch: &Launch) -> Result<Box<dyn Communicator>, JoinError> {
-    // First: a rank whose launcher is gone waits in MPI's initialization too.
+    // Before MPI: a rank whose launcher is gone would wait in its initialization.
     if launch.has_mpirun() || !launch.is_single() {
         launcher::exit_with_launcher();
     }

@@ -11,17 +11,17 @@ use crate::bench::{Effort, measure};
 use crate::cli::Bench;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
-use crate::train::memory;
+use crate::train::checks::check_memory;
 use crate::train::plan::Plan;
 
 /// Measures on all ranks; rank 0 prints.
 pub fn run(arguments: &Bench, comm: &dyn Communicator) -> Result<u8> {
     let config = collective_result(comm, config(arguments).map_err(Into::into))?;
     let path = arguments.config.as_deref().unwrap_or(Path::new("bench"));
-    let plan = Plan::together(comm, path, config)?;
+    let plan = Plan::prepare(comm, path, config)?;
     // Here a batch is as large as was asked for, whatever the music: it comes again and again.
     let batches = Batches { windows: u64::MAX, ..plan.batches() };
-    collective_result(comm, memory::judge(comm, &plan, batches).map_err(Into::into))?;
+    collective_result(comm, check_memory(comm, &plan, batches).map_err(Into::into))?;
     let effort = Effort { rounds: arguments.rounds, steps: arguments.steps };
     let report = measure(comm, &plan, effort)?;
     if comm.is_root() {

@@ -16,7 +16,6 @@ use bachdist_core::store::Store;
 use bachdist_core::write::write_whole;
 use serde_json::{Value, json};
 
-use super::STOPPED;
 use super::losses::Losses;
 use crate::cli::Eval;
 use crate::comm::Communicator;
@@ -27,7 +26,7 @@ use crate::report::Progress;
 use crate::stop::StopFlag;
 use crate::train::plan::{Plan, name_of};
 use crate::train::start::Resume;
-use crate::train::{self, Ended};
+use crate::train::{self, RunOutcome};
 
 /// Trains what is not trained yet, evaluates, and prints on rank 0; gives back the exit code.
 pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
@@ -42,7 +41,7 @@ pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result
         let name = name_of(path);
         let mut plans = Vec::new();
         for group in &config.data.folds {
-            let plan = Plan::together(comm, path, fold(&config, &name, group))?;
+            let plan = Plan::prepare(comm, path, fold(&config, &name, group))?;
             // Said before hours of training, not after them.
             collective_result(comm, evaluable(&plan, group))?;
             plans.push((group.clone(), plan));
@@ -59,9 +58,9 @@ pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result
                 let (name, folds) = (&result.name, plans.len());
                 tell(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
             }
-            match train::run(comm, plan, stop, &Resume::Auto, progress)? {
-                Ended::Done | Ended::Early => {}
-                Ended::Stopped | Ended::Unsaved => return Ok(STOPPED),
+            let outcome = train::run(comm, plan, stop, &Resume::Auto, progress)?;
+            if matches!(outcome, RunOutcome::Interrupted | RunOutcome::StorageFailed) {
+                return Ok(outcome.exit_code());
             }
             let work = (comm.is_root()).then_some(|| -> Result<_> {
                 let evaluation = evaluate(&open(&plan.url)?.checkpoint, &plan.held_out)?;

@@ -5,11 +5,11 @@ use bachdist_core::checkpoint::diff::Diff;
 use bachdist_core::checkpoint::diff::tensors::TensorDifference;
 use bachdist_core::checkpoint::open::open;
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::{say, tell};
+use bachdist_core::print::{count, say, tell};
 use serde_json::{Value, json};
 
 use crate::cli;
-use crate::report::layers::{count, thousands};
+use indicatif::HumanCount;
 
 /// Compares, prints, and fails if there is a difference.
 pub fn run(arguments: &cli::Diff) -> Result<()> {
@@ -48,8 +48,8 @@ fn in_words(tensor: &TensorDifference) -> String {
     let all: usize = shape.iter().product();
     format!(
         "{name}: {} of {} numbers, by up to {largest:.1e} at {at:?}",
-        thousands(*differing as u64),
-        thousands(all as u64)
+        HumanCount(*differing as u64),
+        HumanCount(all as u64)
     )
 }
 
@@ -83,8 +83,8 @@ fn row(tensor: &TensorDifference) -> String {
     let name = name.trim_start_matches(OPTIMIZER);
     let [shape, at] = [shape, at].map(|numbers| format!("{numbers:?}"));
     let largest = format!("{largest:.1e}");
-    let ulps = ulps.map_or("NaN".into(), |ulps| thousands(u64::from(ulps)));
-    let differing = thousands(*differing as u64);
+    let ulps = ulps.map_or("NaN".into(), |ulps| HumanCount(u64::from(ulps)).to_string());
+    let differing = HumanCount(*differing as u64).to_string();
     format!("{name:<21} {shape:<12} {differing:>9} {largest:>8} {at:<12} {ulps:>12}")
 }
 

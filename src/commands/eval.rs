@@ -11,13 +11,13 @@ use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{Corpus, CorpusError, Piece};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::first_voice;
+use bachdist_core::print::count;
 use bachdist_core::print::{say, tell};
 use bachdist_core::style;
 use serde_json::json;
 
 use crate::cli::Eval;
 use crate::evaluate::evaluate;
-use crate::report::layers::count;
 
 /// Evaluates, and prints.
 pub fn run(arguments: &Eval) -> Result<()> {

@@ -13,6 +13,7 @@ use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::{Instrument, Note, first_voice};
 use bachdist_core::parallel::cores;
+use bachdist_core::print::count;
 use bachdist_core::print::{Listing, say, tell};
 use bachdist_core::render;
 use bachdist_core::write::write_whole;
@@ -20,7 +21,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::cli::Inspect;
-use crate::report::layers::{count, thousands};
+use indicatif::HumanCount;
 
 /// Reads, and prints each file as soon as it is read.
 pub fn run(arguments: &Inspect) -> Result<()> {
@@ -169,7 +170,7 @@ impl Totals {
             "\n{}, {}, {} used, {} of {sequence_length}",
             count((self.files - self.unreadable) as u64, "piece"),
             count(self.notes as u64, "note"),
-            thousands(self.notes_used as u64),
+            HumanCount(self.notes_used as u64),
             count(self.windows as u64, "window"),
         )];
         if let (Some(lowest), Some(highest)) = (self.pitches.first(), self.pitches.last()) {

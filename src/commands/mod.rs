@@ -13,7 +13,6 @@ pub mod synthesize;
 pub mod train;
 
 use anyhow::Result;
-use bachdist_core::failure::Code;
 
 use crate::cli::Command;
 use crate::comm::Communicator;
@@ -36,6 +35,3 @@ pub fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> 
     }
     .map(|()| 0)
 }
-
-/// The exit code of a training that was stopped as asked.
-pub const STOPPED: u8 = Code::Stopped as u8;

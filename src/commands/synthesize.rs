@@ -7,11 +7,11 @@ use anyhow::Result;
 use bachdist_core::corpus::synthesize::midi_file;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::parallel::{cores, in_parallel};
+use bachdist_core::print::count;
 use bachdist_core::print::say;
 use bachdist_core::write::{unwritable, write_whole};
 
 use crate::cli::Synthesize;
-use crate::report::layers::count;
 
 /// Writes the files.
 pub fn run(arguments: &Synthesize) -> Result<()> {

@@ -4,29 +4,25 @@ use anyhow::Result;
 use bachdist_core::config::{Config, to_toml};
 use bachdist_core::print::say;
 
-use super::STOPPED;
 use crate::cli::Train;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::stop::StopFlag;
+use crate::train;
 use crate::train::plan::Plan;
-use crate::train::{self, Ended};
 
 /// Trains, and gives back the exit code.
 pub fn run(arguments: &Train, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
     let config =
         collective_result(comm, Config::load(&arguments.config, &arguments.set).map_err(Into::into))?;
-    let plan = Plan::together(comm, &arguments.config, config)?;
+    let plan = Plan::prepare(comm, &arguments.config, config)?;
     if arguments.dry_run {
         if comm.is_root() {
             say(dry_run(&plan, comm))?;
         }
         return Ok(0);
     }
-    Ok(match train::run(comm, &plan, stop, &arguments.resume, arguments.progress)? {
-        Ended::Done | Ended::Early => 0,
-        Ended::Stopped | Ended::Unsaved => STOPPED,
-    })
+    Ok(train::run(comm, &plan, stop, &arguments.resume, arguments.progress)?.exit_code())
 }
 
 /// The resolved configuration, and the plan as comments, so that the whole is a configuration again.

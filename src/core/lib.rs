@@ -5,6 +5,8 @@
 //! `store`, `config` and `network`; `certificate`, `evaluation` and `style` use `corpus`, and `evaluation` also
 //! `network`; `network` uses `compute`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
 
+#![warn(missing_docs)]
+
 pub mod certificate;
 pub mod checkpoint;
 pub mod compute;

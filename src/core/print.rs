@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write, stderr, stdout};
 
 use clap::ColorChoice;
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -69,4 +70,20 @@ pub fn color_choice() -> ColorChoice {
 pub fn tell(text: impl Display) {
     // In one piece: other ranks write to the same place.
     let _ = stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// A number of things, with its digits in groups of three: 1 step, 2,000 steps.
+pub fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", HumanCount(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_singular() {
+        assert_eq!([0, 1, 2000].map(|n| count(n, "step")), ["0 steps", "1 step", "2,000 steps"]);
+    }
 }

@@ -1,6 +1,5 @@
 //! What rank 0 says: a bar on a terminal, plain lines elsewhere, and `metrics.jsonl` beside the checkpoints.
 
-pub mod layers;
 pub mod metrics;
 pub mod terminal;
 
@@ -52,7 +51,7 @@ pub struct Report {
 
 /// Where a run stands after a step.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing {
+pub struct StepSummary {
     /// Steps made.
     pub step: u64,
     /// The epoch of the last of them, from 0.
@@ -64,7 +63,7 @@ pub struct Standing {
     /// The batch alone.
     pub batch: EpochSums,
     /// The epoch so far.
-    pub so_far: EpochSums,
+    pub epoch_so_far: EpochSums,
 }
 
 impl Report {
@@ -108,7 +107,7 @@ impl Report {
     }
 
     /// After every step.
-    pub fn step(&mut self, now: Standing) -> Result<()> {
+    pub fn step(&mut self, now: StepSummary) -> Result<()> {
         let seconds = self.step_begin.elapsed().as_secs_f64();
         let pace = seconds / now.windows.max(1) as f64;
         // About the last twenty steps.
@@ -125,21 +124,21 @@ impl Report {
             self.metrics.record(&Record::Epoch {
                 step: now.step,
                 epoch: now.epoch + 1,
-                loss: now.so_far.mean_loss(),
-                accuracy: now.so_far.accuracy(),
+                loss: now.epoch_so_far.mean_loss(),
+                accuracy: now.epoch_so_far.accuracy(),
             })?;
         }
         Ok(())
     }
 
-    fn show(&mut self, now: Standing) {
+    fn show(&mut self, now: StepSummary) {
         let pace = self.pace.unwrap_or_default();
         let steps_left = self.last_step.saturating_sub(now.step);
         let left = steps_left as f64 * self.windows_a_step * pace;
         let figures = format!(
             "loss {:.4}  accuracy {:.4}  {:.0} windows/s",
-            now.so_far.mean_loss(),
-            now.so_far.accuracy(),
+            now.epoch_so_far.mean_loss(),
+            now.epoch_so_far.accuracy(),
             1.0 / pace
         );
         let left = HumanDuration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX));

@@ -1,114 +1,106 @@
-//! Training: the loop, and everything around a step.
+//! Training: the loop over steps.
 //!
-//! [`plan`] says what would be done; [`run`] does it. Every rank runs the same loop and takes the same
-//! branches; rank 0 alone reports and saves, through its recorder.
+//! [`plan`] says what would be done; [`run`] does it. Every rank runs the same loop and takes the same branches: what
+//! decides a branch is gathered from all ranks first. Rank 0 alone reports and saves, through its [`Recorder`].
 
+pub mod checks;
 mod engine;
-mod fallback;
-pub mod memory;
 mod music;
 pub mod plan;
 mod recorder;
 pub mod replay;
-pub mod saver;
-mod settings;
+mod saver;
 pub mod start;
 pub mod step;
-mod validate;
+mod summary;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::corpus::batches::Batch;
+use bachdist_core::checkpoint::{Checkpoint, EpochSums};
+use bachdist_core::corpus::batches::Batches;
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault;
-use bachdist_core::metrics::{BestValidation, Validations};
+use bachdist_core::metrics::{BestValidation, StopReason, Validations};
 
 use crate::comm::Communicator;
-use crate::comm::collectives::collective_result;
-use crate::comm::collectives::run_on_root_with_heartbeat;
+use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
 use crate::model::Model;
 use crate::phase::Phase;
-use crate::report::{Progress, Standing};
-use crate::stop::StopFlag;
+use crate::report::{Progress, StepSummary};
+use crate::stop::{StopFlag, StopRequest};
 use plan::Plan;
 use recorder::Recorder;
-use start::{Resume, Start};
+use start::{InitialState, Resume, find_initial_state};
 use step::{Outcome, Totals, Trainer};
-use validate::Validated;
 
-/// What a rank asks of all at a step; put together by "or".
-mod asked {
-    /// Finish the step, save, and end with exit code 75.
-    pub const STOP: u64 = 1;
-    /// Rank 0 could not save.
-    pub const STORAGE: u64 = 2;
+/// How a run ended, the same on every rank. Its last checkpoint is safe in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// All steps were made.
+    Completed,
+    /// `train.early_stop` validations in a row did not improve on the best one.
+    EarlyStopped,
+    /// A signal asked for it.
+    Interrupted,
+    /// The storage was out of reach for `checkpoint.max_unsaved_steps`.
+    StorageFailed,
+}
 
-    /// What a signal asks for.
-    pub fn by(stop: &super::StopFlag) -> u64 {
-        if stop.is_set() { STOP } else { 0 }
+impl RunOutcome {
+    /// 0, or 75 where the same command would continue the run.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            RunOutcome::Completed | RunOutcome::EarlyStopped => 0,
+            RunOutcome::Interrupted | RunOutcome::StorageFailed => Code::Stopped as u8,
+        }
+    }
+
+    fn reason(self) -> StopReason {
+        match self {
+            RunOutcome::Completed => StopReason::Done,
+            RunOutcome::EarlyStopped => StopReason::Early,
+            RunOutcome::Interrupted => StopReason::Signal,
+            RunOutcome::StorageFailed => StopReason::Storage,
+        }
     }
 }
 
-/// How a run ended, the same on every rank.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// All steps were made.
-    Done,
-    /// So many validations in a row were not the best that the configuration ends the run.
-    Early,
-    /// A signal asked for it; the run can go on.
-    Stopped,
-    /// Too many steps could not be saved; the run can go on.
-    Unsaved,
-}
-
-/// Trains from where the run stands to its end.
+/// Trains from the step that the run has reached to its end.
+///
+/// # Collective
+///
+/// All ranks call this together, with the same plan.
 pub fn run(
     comm: &dyn Communicator,
     plan: &Plan,
     stop: &StopFlag,
     resume: &Resume,
     progress: Progress,
-) -> Result<Ended> {
+) -> Result<RunOutcome> {
     // Before the run is claimed: a launch that has no room for its network must not take it from another.
     let model = Model::new(plan.architecture, plan.device)?;
-    let (start, run) = start::start(comm, plan, resume)?;
-    let recorder = collective_result(
-        comm,
-        run.map(|run| Recorder::open(run, plan, &start, comm, progress)).transpose(),
-    )?;
-    let validations = share_validations(comm, recorder.as_ref());
-    let Start { step, parameters, mean_square, epoch, seen, .. } = start;
+    let (initial, run) = find_initial_state(comm, plan, resume)?;
+    let recorder = run.map(|run| Recorder::open(run, plan, &initial, comm, progress)).transpose();
+    let recorder = collective_result(comm, recorder)?;
+    let validations = broadcast_validations(comm, recorder.as_ref());
+    let InitialState { step, parameters, mean_square, epoch, seen, .. } = initial;
     let state = (parameters, mean_square);
     let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.assignment.clone(), model, state)?;
-    let totals = Totals { epoch, seen };
+    let state = RunState { plan, trainer, step, totals: Totals { epoch, seen } };
     let longest_step = Duration::ZERO;
-    let mut training =
-        Training { comm, plan, stop, recorder, trainer, step, totals, validations, longest_step };
-    let ended = training.go_on()?;
-    training.close(ended)?;
-    Ok(ended)
-}
-
-/// A rank in the middle of a run.
-struct Training<'a> {
-    comm: &'a dyn Communicator,
-    plan: &'a Plan,
-    stop: &'a StopFlag,
-    /// On rank 0.
-    recorder: Option<Recorder>,
-    trainer: Trainer<'a>,
-    /// Steps made.
-    step: u64,
-    totals: Totals,
-    validations: Validations,
-    longest_step: Duration,
+    let mut training = TrainingLoop { comm, plan, stop, state, recorder, validations, longest_step };
+    let outcome = training.run_to_end()?;
+    training.close(outcome)?;
+    Ok(outcome)
 }
 
 /// Rank 0's validations so far, on every rank.
-fn share_validations(comm: &dyn Communicator, recorder: Option<&Recorder>) -> Validations {
+///
+/// # Collective
+///
+/// All ranks call this together.
+fn broadcast_validations(comm: &dyn Communicator, recorder: Option<&Recorder>) -> Validations {
     let Validations { best, since } = recorder.map_or_else(Validations::default, Recorder::validations);
     let best = best.map_or([0, 0, 0], |best| [1, best.step, best.loss.to_bits()]);
     let mut all = vec![0; 4 * comm.size()];
@@ -117,108 +109,17 @@ fn share_validations(comm: &dyn Communicator, recorder: Option<&Recorder>) -> Va
     Validations { best, since: all[3] }
 }
 
-impl Training<'_> {
-    /// One step after another, with validations between them.
-    fn go_on(&mut self) -> Result<Ended> {
-        loop {
-            let mut asked = if self.plan.validates_after(self.step) { self.validate()? } else { 0 };
-            if asked == 0 {
-                if self.step >= self.plan.last_step {
-                    return Ok(Ended::Done);
-                }
-                if self.plan.config.train.early_stop.is_some_and(|most| self.validations.since >= most) {
-                    self.save()?;
-                    return Ok(Ended::Early);
-                }
-                asked = self.advance()?;
-            }
-            if asked & asked::STORAGE != 0 {
-                return Ok(Ended::Unsaved);
-            }
-            if asked & asked::STOP != 0 {
-                // Only its last validation may be missing from a run that made all its steps.
-                let done = self.step == self.plan.last_step && !self.plan.validates_after(self.step);
-                return Ok(if done { Ended::Done } else { Ended::Stopped });
-            }
-        }
-    }
+/// What training changes, and what a checkpoint has of it.
+struct RunState<'a> {
+    plan: &'a Plan,
+    trainer: Trainer<'a>,
+    /// Steps made since the beginning of the run.
+    step: u64,
+    totals: Totals,
+}
 
-    /// Makes one step, and gives back what the ranks asked for.
-    fn advance(&mut self) -> Result<u64> {
-        let begin = Instant::now();
-        Phase::Step(self.step + 1).enter();
-        if fault::at("step") {
-            bail!("{}: failed on purpose", Phase::now());
-        }
-        let storage = self.recorder.as_mut().map_or(0, |recorder| recorder.begin_step(self.step));
-        let asked = storage | asked::by(self.stop);
-        let batch = self.trainer.batches().batch(self.step);
-        let outcome = self.trainer.step(self.step, asked).with_context(|| Phase::now().to_string())?;
-        let (sums, loaded, asked) = match outcome {
-            Outcome::Updated { sums, seen, asked } => (sums, seen, asked),
-            Outcome::NonFinite { lane } => return Err(self.non_finite(lane)),
-        };
-        self.step += 1;
-        self.totals.add(&batch, sums, loaded);
-        self.be_patient(begin.elapsed());
-
-        let every = self.plan.config.checkpoint.every_steps;
-        let due = self.step.is_multiple_of(every) || self.step == self.plan.last_step || asked != 0;
-        let (step, epoch) = (self.step, batch.epoch);
-        let so_far = self.totals.epoch;
-        let Batch { ends_epoch, windows, .. } = batch;
-        let standing = Standing { step, epoch, ends_epoch, windows, batch: sums, so_far };
-        if let Some(recorder) = &mut self.recorder {
-            recorder.step(standing);
-        }
-        if due {
-            self.save()?;
-        }
-        Ok(asked)
-    }
-
-    /// Validates on the held-out pieces, and gives back what the ranks asked for.
-    fn validate(&mut self) -> Result<u64> {
-        Phase::Validation(self.step).enter();
-        let windows = self.plan.held_out_windows();
-        let stop = self.stop;
-        match self.trainer.validate(&windows, || asked::by(stop)).with_context(|| Phase::now().to_string())? {
-            Validated::Whole(sums) => {
-                let epoch = self.step.div_ceil(self.plan.steps_per_epoch);
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.validation(self.step, epoch, sums);
-                }
-                if self.validations.add(self.step, sums.mean_loss()) {
-                    // Retention keeps it, once it is there.
-                    self.save()?;
-                }
-                Ok(0)
-            }
-            Validated::Asked(asked) => {
-                self.save()?;
-                Ok(asked)
-            }
-        }
-    }
-
-    /// Hands this step's checkpoint to the saving thread.
-    fn save(&mut self) -> Result<()> {
-        // Out of its place, so that it can take a copy of the rest.
-        if let Some(mut recorder) = self.recorder.take() {
-            let saved = recorder.save(self.step, || self.checkpoint());
-            self.recorder = Some(recorder);
-            saved?;
-        }
-        Ok(())
-    }
-
-    /// Ranks wait for each other much longer than the longest step.
-    fn be_patient(&mut self, step: Duration) {
-        self.longest_step = self.longest_step.max(step);
-        self.comm.set_collective_timeout(self.plan.config.train.collective_timeout(Some(self.longest_step)));
-    }
-
-    /// A copy of everything needed to go on.
+impl RunState<'_> {
+    /// A copy of everything that is needed to continue.
     fn checkpoint(&self) -> Result<Checkpoint> {
         let (parameters, mean_square) = self.trainer.state()?;
         fault::at("copy");
@@ -233,40 +134,161 @@ impl Training<'_> {
             corpus: self.plan.training.clone(),
         })
     }
+}
+
+/// A rank in the middle of a run. All methods are collective: the ranks call them together.
+struct TrainingLoop<'a> {
+    comm: &'a dyn Communicator,
+    plan: &'a Plan,
+    stop: &'a StopFlag,
+    state: RunState<'a>,
+    /// On rank 0.
+    recorder: Option<Recorder>,
+    validations: Validations,
+    longest_step: Duration,
+}
+
+impl TrainingLoop<'_> {
+    /// One step after another, with validations between them.
+    fn run_to_end(&mut self) -> Result<RunOutcome> {
+        loop {
+            let step = self.state.step;
+            let mut requested = StopRequest::empty();
+            if self.plan.validates_after(step) {
+                requested = self.validate()?;
+            }
+            if requested.is_empty() {
+                if step >= self.plan.last_step {
+                    return Ok(RunOutcome::Completed);
+                }
+                if self.plan.config.train.early_stop.is_some_and(|limit| self.validations.since >= limit) {
+                    self.save()?;
+                    return Ok(RunOutcome::EarlyStopped);
+                }
+                requested = self.advance()?;
+            }
+            if requested.contains(StopRequest::STORAGE) {
+                return Ok(RunOutcome::StorageFailed);
+            }
+            if requested.contains(StopRequest::SIGNAL) {
+                // A run that made all its steps is interrupted only if its last validation is missing.
+                let step = self.state.step;
+                let completed = step == self.plan.last_step && !self.plan.validates_after(step);
+                return Ok(if completed { RunOutcome::Completed } else { RunOutcome::Interrupted });
+            }
+        }
+    }
+
+    /// Makes one step, saves if it is time to, and returns what the ranks asked for.
+    fn advance(&mut self) -> Result<StopRequest> {
+        let begin = Instant::now();
+        let made = self.state.step;
+        Phase::Step(made + 1).enter();
+        if fault::at("step") {
+            bail!("{}: injected failure", Phase::now());
+        }
+        let storage =
+            self.recorder.as_mut().map_or(StopRequest::empty(), |recorder| recorder.begin_step(made));
+        let batch = self.state.trainer.batches().batch(made);
+        let outcome = self.state.trainer.step(made, storage | self.stop.request());
+        let (sums, seen, requested) = match outcome.with_context(|| Phase::now().to_string())? {
+            Outcome::Updated { sums, seen, requested } => (sums, seen, requested),
+            Outcome::NonFinite { lane } => return Err(self.non_finite(lane)),
+        };
+        self.state.step += 1;
+        self.state.totals.add(&batch, sums, seen);
+        // The collective timeout must be much longer than the longest step.
+        self.longest_step = self.longest_step.max(begin.elapsed());
+        self.comm.set_collective_timeout(self.plan.config.train.collective_timeout(Some(self.longest_step)));
+
+        let step = self.state.step;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.step(StepSummary {
+                step,
+                epoch: batch.epoch,
+                ends_epoch: batch.ends_epoch,
+                windows: batch.windows,
+                batch: sums,
+                epoch_so_far: self.state.totals.epoch,
+            });
+        }
+        let is_due = step.is_multiple_of(self.plan.config.checkpoint.every_steps);
+        if is_due || step == self.plan.last_step || !requested.is_empty() {
+            self.save()?;
+        }
+        Ok(requested)
+    }
+
+    /// Loss and accuracy on the held-out pieces, the same bits on any number of ranks. It is abandoned when a rank asks to
+    /// stop, and what the ranks asked for is returned.
+    fn validate(&mut self) -> Result<StopRequest> {
+        let step = self.state.step;
+        Phase::Validation(step).enter();
+        let trainer = &mut self.state.trainer;
+        let windows = self.plan.held_out_windows();
+        let batches = Batches { windows: windows.len(), ..trainer.batches() };
+        let mut sums = EpochSums::default();
+        trainer.load_all_weights().with_context(|| Phase::now().to_string())?;
+        for index in 0..batches.steps_per_epoch() {
+            fault::at("validate");
+            let evaluated = trainer.evaluate(&windows, &batches.batch(index), self.stop.request());
+            let (of_batch, requested) = evaluated.with_context(|| Phase::now().to_string())?;
+            if !requested.is_empty() {
+                self.save()?;
+                return Ok(requested);
+            }
+            sums.add(of_batch);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.validation(step, step.div_ceil(self.plan.steps_per_epoch), sums);
+        }
+        if self.validations.add(step, sums.mean_loss()) {
+            // Retention can keep only what was saved.
+            self.save()?;
+        }
+        Ok(StopRequest::empty())
+    }
+
+    /// Hands this step's checkpoint to the saving thread.
+    fn save(&mut self) -> Result<()> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.save(self.state.step, || self.state.checkpoint()),
+            None => Ok(()),
+        }
+    }
 
     /// Waits until everything is safe.
-    fn close(mut self, ended: Ended) -> Result<()> {
+    fn close(self, outcome: RunOutcome) -> Result<()> {
         Phase::End.enter();
         fault::at("close");
-        let recorder = self.recorder.take();
-        let last = recorder.is_some().then(|| self.checkpoint()).transpose()?;
-        let closing = recorder.zip(last).map(|(recorder, last)| move || recorder.close(&last, ended));
-        let closed = run_on_root_with_heartbeat(self.comm, closing);
+        let last = self.recorder.is_some().then(|| self.state.checkpoint()).transpose()?;
+        let work = self.recorder.zip(last).map(|(recorder, last)| move || recorder.close(&last, outcome));
+        let closed = run_on_root_with_heartbeat(self.comm, work);
         collective_result(self.comm, closed.unwrap_or(Ok(())))
     }
 
-    /// The error that every rank ends with; what was handed over is safe before it is reported.
+    /// The error that every rank ends with. What was handed to the saving thread is safe before it is reported.
     fn non_finite(&mut self, lane: Option<usize>) -> anyhow::Error {
+        let step = self.state.step;
         let what = match lane {
             Some(lane) => {
-                let windows = self.trainer.names_of_windows(self.step, lane);
-                format!("the loss of lane {lane} (windows {})", windows.join(", "))
+                let windows = self.state.trainer.names_of_windows(step, lane);
+                format!("NaN or infinite loss in lane {lane} (windows {})", windows.join(", "))
             }
-            None => "the gradient".into(),
+            None => "NaN or infinite gradient".into(),
         };
         let mut message = format!(
-            "step {}: {what} is not finite; the weights of step {} are unharmed, and the last checkpoint is kept (a smaller \
-             optimizer.learning_rate may help)",
-            self.step + 1,
-            self.step
+            "step {}: {what}; the weights of step {step} are unharmed, and the last checkpoint is kept; lower \
+             optimizer.learning_rate and rerun",
+            step + 1,
         );
-        let draining = self.recorder.as_mut().map(|recorder| {
+        let work = self.recorder.as_mut().map(|recorder| {
             move || {
                 recorder.drain();
-                recorder.failure()
+                recorder.take_failure()
             }
         });
-        if let Some(error) = run_on_root_with_heartbeat(self.comm, draining).flatten() {
+        if let Some(error) = run_on_root_with_heartbeat(self.comm, work).flatten() {
             message = format!("{message}; {}", line_of(&error));
         }
         match collective_result(self.comm, Err::<(), _>(Failure::new(Code::NonFinite, message).into())) {

@@ -1,7 +1,7 @@
 //! What rank 0 does beside training: reporting, and saving through the [`Saver`].
 //!
-//! While the storage is out of reach training goes on, up to `checkpoint.max_unsaved_steps`. When the run ends and
-//! the storage does not take the last checkpoint, it goes into the [`Fallback`].
+//! Training continues while the storage cannot be reached, for up to `checkpoint.max_unsaved_steps`. If the run ends and
+//! the storage does not take the last checkpoint, it goes into the [`FallbackStore`].
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,18 +12,18 @@ use bachdist_core::checkpoint::run::Run;
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault;
-use bachdist_core::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, StopReason, Validations};
+use bachdist_core::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, Validations};
+use bachdist_core::print::count;
 use bachdist_core::store::StoreError;
 
-use super::fallback::Fallback;
+use super::RunOutcome;
 use super::plan::Plan;
-use super::saver::{Done, Event, Job, Saver};
-use super::start::Start;
-use super::{Ended, asked};
+use super::saver::{FallbackStore, SaveEvent, SaveJob, SavedCheckpoint, Saver};
+use super::start::InitialState;
 use crate::comm::Communicator;
-use crate::report::layers::count;
 use crate::report::metrics::{Metrics, Unwritten};
-use crate::report::{Progress, Report, Standing};
+use crate::report::{Progress, Report, StepSummary};
+use crate::stop::StopRequest;
 
 /// Rank 0's reporter and saver.
 pub struct Recorder {
@@ -31,94 +31,97 @@ pub struct Recorder {
     run: Run,
     /// `None` once it is closed.
     saver: Option<Saver>,
-    fallback: Fallback,
-    /// Those recorded so far.
+    fallback: FallbackStore,
     validations: Validations,
     max_unsaved_steps: u64,
-    /// How long training was held for each checkpoint under way, by step.
+    /// How long training was held for each checkpoint that is not saved yet, by step.
     pauses: BTreeMap<u64, Duration>,
-    /// The newest step that was handed over, or gone on from.
+    /// The newest step that was handed to the saver, or resumed from.
     handed_over: u64,
-    /// The newest step that is safe in the storage.
-    safe: u64,
-    /// The storage was out of reach when it was last tried.
-    out_of_reach: bool,
-    /// What ends the run; all ranks stop at the next step.
+    /// The newest step that the storage has.
+    saved: u64,
+    /// The storage could not be reached when it was last tried.
+    in_outage: bool,
+    /// Ends the run: all ranks stop at the next step.
     failed: Option<Error>,
 }
 
 impl Recorder {
-    /// Says what is about to be done, and starts the saving thread.
+    /// Prints the plan, and starts the saving thread.
     pub fn open(
         run: Run,
         plan: &Plan,
-        start: &Start,
+        initial: &InitialState,
         comm: &dyn Communicator,
         progress: Progress,
     ) -> Result<Self> {
-        let (metrics, validations) = Metrics::open(&run, start.step)?;
+        let (metrics, validations) = Metrics::open(&run, initial.step)?;
         let mut report = Report::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));
-        plan.notes.iter().chain(&start.notes).for_each(|note| report.line(&format!("note: {note}")));
-        if let Some(from) = &start.from {
-            // On a line of its own: with the location it would be longer than a terminal is wide.
-            report.line(&format!("going on after {}, from\n  {from}", count(start.step, "step")));
+        for note in plan.notes.iter().chain(&initial.notes) {
+            report.line(&format!("note: {note}"));
+        }
+        if let Some(from) = &initial.from {
+            // The location has a line of its own, because both together are wider than a terminal.
+            report.line(&format!("resuming after {} from\n  {from}", count(initial.step, "step")));
         }
         let attempt = AttemptRecord {
             version: METRICS_VERSION,
-            step: start.step,
+            step: initial.step,
             attempt: run.attempt(),
             ranks: comm.size(),
             config: serde_json::to_value(&plan.config)?,
         };
-        report.record(&if start.step == 0 { Record::Run(attempt) } else { Record::Resume(attempt) })?;
+        report.record(&if initial.step == 0 { Record::Run(attempt) } else { Record::Resume(attempt) })?;
         let checkpoint = &plan.config.checkpoint;
         let retention =
             Retention { keep: checkpoint.keep, keep_every: checkpoint.keep_every_steps, best: None };
         Ok(Recorder {
             saver: Some(Saver::new(run.clone(), retention)),
-            fallback: Fallback::new(plan)?,
+            fallback: FallbackStore::new(plan)?,
             max_unsaved_steps: plan.max_unsaved_steps(),
             validations,
             report,
             run,
             pauses: BTreeMap::new(),
-            handed_over: start.step,
-            safe: start.step,
-            out_of_reach: false,
+            handed_over: initial.step,
+            saved: initial.step,
+            in_outage: false,
             failed: None,
         })
     }
 
-    /// Before a step, of which so many were made: starts its clock, and says what rank 0 asks of all ranks.
-    pub fn begin_step(&mut self, steps: u64) -> u64 {
+    /// Starts the clock of the step after `steps`, and returns what rank 0 asks of all ranks.
+    pub fn begin_step(&mut self, steps: u64) -> StopRequest {
         self.report.step_begins();
-        let unsaved = steps.saturating_sub(self.safe);
-        let too_long = self.out_of_reach && unsaved >= self.max_unsaved_steps;
-        if self.failed.is_some() || too_long { asked::STORAGE } else { 0 }
+        let unsaved = steps.saturating_sub(self.saved);
+        let must_stop = self.failed.is_some() || self.in_outage && unsaved >= self.max_unsaved_steps;
+        if must_stop { StopRequest::STORAGE } else { StopRequest::empty() }
     }
 
-    /// After every step. What goes wrong here ends the run in order, with all ranks.
-    pub fn step(&mut self, standing: Standing) {
-        let reported = self.report.step(standing);
+    /// Records a step. An error here is kept, so that all ranks end together.
+    pub fn step(&mut self, summary: StepSummary) {
+        let reported = self.report.step(summary);
         self.keep_error(reported);
         let events: Vec<_> = self.saver.iter().flat_map(Saver::events).collect();
-        events.into_iter().for_each(|event| self.saving(event));
+        for event in events {
+            self.handle(event);
+        }
     }
 
-    /// What the validations recorded so far came to.
+    /// What the validations so far came to.
     pub fn validations(&self) -> Validations {
         self.validations
     }
 
-    /// After a validation.
+    /// Records a validation.
     pub fn validation(&mut self, step: u64, epoch: u64, sums: EpochSums) {
         self.validations.add(step, sums.mean_loss());
         let reported = self.report.validation(step, epoch, sums);
         self.keep_error(reported);
     }
 
-    /// Hands the checkpoint of a step to the saving thread, once.
+    /// Hands the checkpoint of a step to the saving thread, once per step.
     pub fn save(&mut self, step: u64, copy: impl FnOnce() -> Result<Checkpoint>) -> Result<()> {
         let Some(saver) = self.saver.as_ref().filter(|_| self.failed.is_none() && step > self.handed_over)
         else {
@@ -128,11 +131,12 @@ impl Recorder {
         let checkpoint = copy()?;
         self.handed_over = step;
         let best = self.validations.best.map(|best| best.step);
-        let given_up = saver.save(Job { checkpoint, metrics: self.report.metrics_object(), best });
+        let given_up = saver.save(SaveJob { checkpoint, metrics: self.report.metrics_object(), best });
         self.pauses.insert(step, begin.elapsed());
         for step in given_up {
-            self.report
-                .line(&format!("note: gave up the checkpoint of step {step}: too many wait for the storage"));
+            self.report.line(&format!(
+                "note: dropped the checkpoint of step {step}: too many are waiting for the storage"
+            ));
         }
         Ok(())
     }
@@ -143,61 +147,69 @@ impl Recorder {
         }
     }
 
-    fn saving(&mut self, event: Event) {
+    fn handle(&mut self, event: SaveEvent) {
         match event {
-            Event::Saved(Done { listed, note, retries, upload }) => {
+            SaveEvent::Saved(SavedCheckpoint { listed, note, retries, upload }) => {
                 let step = listed.name.step;
-                if self.out_of_reach {
-                    self.report.line(&format!("note: the storage is back; step {step} is safe"));
+                if self.in_outage {
+                    self.report.line(&format!("note: the storage is back; step {step} is saved"));
                 }
-                (self.out_of_reach, self.safe) = (false, step);
-                note.iter().for_each(|note| self.report.line(&format!("note: {note}")));
+                (self.in_outage, self.saved) = (false, step);
+                if let Some(note) = note {
+                    self.report.line(&format!("note: {note}"));
+                }
                 if let Some(last) = &retries.last {
                     let times = count(retries.count, "time");
-                    self.report.line(&format!("note: saving step {step} was tried again {times}: {last}"));
+                    self.report.line(&format!("note: saving step {step} was retried {times}: {last}"));
                 }
                 let pause = self.pauses.remove(&step).unwrap_or_default();
                 let reported = self.report.checkpoint(&listed, pause, upload, retries.count);
                 self.keep_error(reported);
             }
-            Event::Missed(error) => {
-                // Once for every outage, however often it is tried.
-                if !self.out_of_reach {
-                    let most = count(self.max_unsaved_steps, "step");
-                    let line = line_of(&error);
+            SaveEvent::StorageUnreachable(error) => {
+                // Told once per outage, however often it is tried.
+                if !self.in_outage {
+                    let limit = count(self.max_unsaved_steps, "step");
+                    let reason = line_of(&error);
                     self.report.line(&format!(
-                        "note: {line}; training goes on for up to {most} after step {}",
-                        self.safe
+                        "note: {reason}; training continues for up to {limit} after step {}, the last one saved",
+                        self.saved
                     ));
-                    let reported = self.report.outage(self.safe, &line);
+                    let reported = self.report.outage(self.saved, &reason);
                     self.keep_error(reported);
                 }
-                self.out_of_reach = true;
+                self.in_outage = true;
             }
-            Event::Failed(error) => self.keep_error(Err(error)),
+            SaveEvent::Failed(error) => self.keep_error(Err(error)),
         }
     }
 
-    /// Waits until everything is safe, and says how the run ended. `last` is the state it ended with.
-    pub fn close(mut self, last: &Checkpoint, ended: Ended) -> Result<()> {
-        self.make_safe(last, ended)?;
+    /// Waits until everything is saved, and reports how the run ended. `last` is the state that it ended with.
+    pub fn close(mut self, last: &Checkpoint, outcome: RunOutcome) -> Result<()> {
+        self.persist_final_state(last, outcome)?;
         let url = self.run.store().url();
         let step = last.step;
-        let (reason, line) = match ended {
-            Ended::Done => (StopReason::Done, format!("done: {}; checkpoints in {url}", count(step, "step"))),
-            Ended::Early => (StopReason::Early, self.early(step)),
-            Ended::Stopped => (
-                StopReason::Signal,
-                format!("stopped as asked after step {step}; run the same command again to go on"),
-            ),
-            Ended::Unsaved => (
-                StopReason::Storage,
+        let line = match outcome {
+            RunOutcome::Completed => format!("done: {}; checkpoints in {url}", count(step, "step")),
+            RunOutcome::EarlyStopped => {
+                let Validations { best, since } = self.validations;
+                let best = best.map_or(String::new(), |best| {
+                    format!("; the best is step {}, with loss {:.4}", best.step, best.loss)
+                });
                 format!(
-                    "stopped after step {step}, which the storage took after all; run the same command again to go on"
-                ),
+                    "stopped early after {}: {} without improvement{best}\ncheckpoints in {url}",
+                    count(step, "step"),
+                    count(since, "validation")
+                )
+            }
+            RunOutcome::Interrupted => {
+                format!("stopped by a signal after step {step}; rerun the same command to resume")
+            }
+            RunOutcome::StorageFailed => format!(
+                "stopped after step {step}; its checkpoint was saved in the end; rerun the same command to resume"
             ),
         };
-        self.report.stop(step, reason, &line)?;
+        self.report.stop(step, outcome.reason(), &line)?;
         if let Some(text) = self.report.metrics_object() {
             self.run.publish(METRICS, text.into_bytes())?;
         }
@@ -205,70 +217,57 @@ impl Recorder {
         Ok(())
     }
 
-    /// Why the run ended before its last step.
-    fn early(&self, step: u64) -> String {
-        let Validations { best, since } = self.validations;
-        let best =
-            best.map_or(String::new(), |best| format!("; the best is step {}: {:.4}", best.step, best.loss));
-        let (steps, times) = (count(step, "step"), count(since, "validation"));
-        format!(
-            "done early: {steps}, {times} without a better one{best}\ncheckpoints in {}",
-            self.run.store().url()
-        )
-    }
-
-    /// Waits until this state is safe: in the storage, or else, which is an error, in the fallback.
-    fn make_safe(&mut self, last: &Checkpoint, ended: Ended) -> Result<()> {
-        // First, where there may be little time and a server that does not answer.
-        let urgent = ended == Ended::Stopped && !self.run.store().is_local();
-        let mut kept = (urgent || self.in_trouble()).then(|| self.fallback.keep(last));
+    /// Waits until this state is in the storage or, which is an error, in the fallback.
+    fn persist_final_state(&mut self, last: &Checkpoint, outcome: RunOutcome) -> Result<()> {
+        // Into the fallback first, where time may be short and the storage is a server that may not answer.
+        let is_urgent = outcome == RunOutcome::Interrupted && !self.run.store().is_local();
+        let in_trouble = self.in_outage || self.failed.as_ref().is_some_and(may_fall_back);
+        let mut kept = (is_urgent || in_trouble).then(|| self.fallback.save(last));
         self.drain();
-        if self.failed.is_none() && self.safe == last.step {
+        if self.failed.is_none() && self.saved == last.step {
             if kept.is_some() {
-                self.fallback.forget(last.step)?;
+                self.fallback.clear(last.step)?;
             }
             return Ok(());
         }
         let error = self.failed.take().unwrap_or_else(|| {
-            let message = format!("no checkpoint since step {} could be saved", self.safe);
+            let message = format!("no checkpoint since step {} could be saved", self.saved);
             Failure::new(Code::Storage, message).into()
         });
         if !may_fall_back(&error) {
             return Err(error);
         }
         let url = self.run.store().url().to_owned();
-        let kept = kept.take().unwrap_or_else(|| self.fallback.keep(last));
+        let kept = kept.take().unwrap_or_else(|| self.fallback.save(last));
         let step = last.step;
         Err(error.context(match kept {
             Ok(path) => format!(
-                "could not save to {url}; step {step} is safe in {path}, and the same command finds it there when the \
-                 storage is back"
+                "could not save to {url}; step {step} is safe in {path}; when the storage is back, rerun the same command: \
+                 it resumes from there"
             ),
             Err(other) => format!(
-                "could not save to {url}, nor beside it ({}); the last step that is safe is {}",
+                "could not save to {url}, nor to the fallback ({}); the last step that is safe is {}",
                 line_of(&other),
-                self.safe
+                self.saved
             ),
         }))
     }
 
-    fn in_trouble(&self) -> bool {
-        self.out_of_reach || self.failed.as_ref().is_some_and(may_fall_back)
-    }
-
-    /// Waits until everything handed over is safe, or cannot be.
+    /// Waits until everything handed over is saved, or cannot be.
     pub fn drain(&mut self) {
         let events = self.saver.take().map_or_else(Vec::new, Saver::close);
-        events.into_iter().for_each(|event| self.saving(event));
+        for event in events {
+            self.handle(event);
+        }
     }
 
-    /// What ended the run, if anything did.
-    pub fn failure(&mut self) -> Option<Error> {
+    /// The error that ended the run, if there is one.
+    pub fn take_failure(&mut self) -> Option<Error> {
         self.failed.take()
     }
 }
 
-/// Whether an error is the storage's. Another launch that took over the run is none: it has what it needs.
+/// Whether an error is the storage's. That another launch took the run over is not: it has the state that it needs.
 fn may_fall_back(error: &Error) -> bool {
     error.is::<StoreError>() || error.is::<Unwritten>()
 }

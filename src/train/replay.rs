@@ -14,6 +14,7 @@ use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::model::Model;
 use crate::phase::Phase;
+use crate::stop::StopRequest;
 
 /// The state after step `last`, from a checkpoint of an earlier one that has a window to train on. All ranks call
 /// this with the same checkpoint; `made` is told of every step.
@@ -27,7 +28,8 @@ pub fn replay(
     let mut config = checkpoint.config()?;
     device.clone_into(&mut config.train.device);
     comm.set_collective_timeout(config.train.collective_timeout(None));
-    let (assignment, device) = collective_result(comm, plan::place(comm, &config.train).map_err(Into::into))?;
+    let (assignment, device) =
+        collective_result(comm, plan::assign_lanes_and_device(comm, &config.train).map_err(Into::into))?;
     let model = Model::new(checkpoint.architecture, device)?;
     let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());
     let state = (checkpoint.parameters, checkpoint.mean_square);
@@ -35,10 +37,11 @@ pub fn replay(
     let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };
     for step in checkpoint.step..last {
         Phase::Step(step + 1).enter();
-        let (sums, loaded) = match trainer.step(step, 0).with_context(|| Phase::now().to_string())? {
-            Outcome::Updated { sums, seen, .. } => (sums, seen),
-            Outcome::NonFinite { .. } => return collective_result(comm, Err(non_finite(step).into())),
-        };
+        let (sums, loaded) =
+            match trainer.step(step, StopRequest::empty()).with_context(|| Phase::now().to_string())? {
+                Outcome::Updated { sums, seen, .. } => (sums, seen),
+                Outcome::NonFinite { .. } => return collective_result(comm, Err(non_finite(step).into())),
+            };
         totals.add(&trainer.batches().batch(step), sums, loaded);
         made(step + 1);
     }

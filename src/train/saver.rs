@@ -1,90 +1,92 @@
-//! Saving beside training: a thread that encodes, uploads and retires while the next steps are made.
+//! Saving: a thread that encodes, uploads and prunes checkpoints while training makes the next steps, and a folder for the
+//! last checkpoint if the storage does not take it.
 //!
-//! Training is held for the copy alone. Copies wait in memory while the storage is slower than checkpoints come, or
-//! out of reach; where they become too many, the oldest is given up, never the newest.
+//! Training is held for the copy only. Copies wait in memory while the storage is slow or cannot be reached; when there
+//! are too many, the oldest is dropped, never the newest.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Error, Result, anyhow};
-use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::checkpoint::list::Listed;
+use anyhow::{Context, Error, Result, anyhow};
+use bachdist_core::checkpoint::list::{Listed, list};
+use bachdist_core::checkpoint::origin::{Origin, Whose};
+use bachdist_core::checkpoint::recover::{Recovery, read_of, recover};
 use bachdist_core::checkpoint::retention::Retention;
 use bachdist_core::checkpoint::run::{Run, Saved};
+use bachdist_core::checkpoint::{Checkpoint, Name};
 use bachdist_core::metrics::METRICS;
-use bachdist_core::store::{Kind, Retries, StoreError};
+use bachdist_core::store::{Kind, Retries, Store, StoreError};
+
+use super::plan::Plan;
 
 /// Rank 0's saving thread.
 pub struct Saver {
-    queue: Arc<Queue>,
-    events: Receiver<Event>,
+    queue: Arc<SaveQueue>,
+    events: Receiver<SaveEvent>,
     thread: JoinHandle<()>,
 }
 
-/// What is handed over.
-pub struct Job {
-    /// A copy of the state.
+/// A checkpoint to save.
+pub struct SaveJob {
     pub checkpoint: Checkpoint,
-    /// What `metrics.jsonl` is to hold, where it cannot be appended to.
+    /// The contents of `metrics.jsonl`, where the storage cannot append to it.
     pub metrics: Option<String>,
-    /// The step of the best validation so far, whose checkpoint is kept.
+    /// The step of the best validation so far. Its checkpoint is never pruned.
     pub best: Option<u64>,
 }
 
 /// What became of a checkpoint.
 #[derive(Debug)]
-pub enum Event {
-    /// It is safe.
-    Saved(Done),
-    /// The storage was out of reach. The same checkpoint is tried again.
-    Missed(Error),
+pub enum SaveEvent {
+    Saved(SavedCheckpoint),
+    /// The storage could not be reached. The same checkpoint is tried again.
+    StorageUnreachable(Error),
     /// It cannot be saved, and the thread has ended.
     Failed(Error),
 }
 
-/// A checkpoint that is safe.
+/// A checkpoint that the storage has.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Done {
-    /// Its name and size.
+pub struct SavedCheckpoint {
     pub listed: Listed,
     /// What the user should know.
     pub note: Option<String>,
-    /// What the storage was asked again for.
     pub retries: Retries,
     /// From the copy to the end of the upload.
     pub upload: Duration,
 }
 
-/// So many bytes of copies may wait.
-const MOST_WAITING: usize = 256 << 20;
+/// Limit on waiting copies: twenty of the article's 12 MB, which is little beside the memory of a host that trains.
+const MAX_QUEUED_BYTES: usize = 256 << 20;
 
 #[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
+struct SaveQueue {
+    waiting: Mutex<QueuedJobs>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
-    jobs: VecDeque<(Instant, Arc<Job>)>,
-    /// No more will come, and what fails now has failed.
+struct QueuedJobs {
+    /// With the time when each was handed over.
+    jobs: VecDeque<(Instant, Arc<SaveJob>)>,
+    /// No more will come, and what fails now is not tried again.
     closed: bool,
 }
 
 impl Saver {
-    /// Starts the thread.
     pub fn new(run: Run, retention: Retention) -> Self {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(SaveQueue::default());
         let (report, events) = channel();
-        let worker = Worker { run, retention, queue: queue.clone(), report };
+        let worker = SaveWorker { run, retention, queue: queue.clone(), report };
         Saver { queue, events, thread: std::thread::spawn(move || worker.work()) }
     }
 
-    /// Hands over a checkpoint, and gives back the steps of those given up for it.
-    pub fn save(&self, job: Job) -> Vec<u64> {
+    /// Hands over a checkpoint, and returns the steps of those that were dropped for it.
+    pub fn save(&self, job: SaveJob) -> Vec<u64> {
         let mut waiting = self.queue.lock();
         let mut size = job.size();
         waiting.jobs.push_back((Instant::now(), Arc::new(job)));
@@ -93,48 +95,48 @@ impl Saver {
         let kept = 1 + older
             .take_while(|(_, job)| {
                 size += job.size();
-                size <= MOST_WAITING
+                size <= MAX_QUEUED_BYTES
             })
             .count();
-        let given_up = waiting.jobs.len() - kept;
-        let steps = waiting.jobs.drain(..given_up).map(|(_, job)| job.checkpoint.step).collect();
+        let dropped = waiting.jobs.len() - kept;
+        let steps = waiting.jobs.drain(..dropped).map(|(_, job)| job.checkpoint.step).collect();
         self.queue.changed.notify_all();
         steps
     }
 
-    /// What happened since the last call.
-    pub fn events(&self) -> impl Iterator<Item = Event> + '_ {
+    /// Events since the last call.
+    pub fn events(&self) -> impl Iterator<Item = SaveEvent> + '_ {
         self.events.try_iter()
     }
 
-    /// Waits for everything handed over. What the storage does not take now is tried no more.
-    pub fn close(self) -> Vec<Event> {
+    /// Waits for everything handed over. What the storage does not take now is not tried again.
+    pub fn close(self) -> Vec<SaveEvent> {
         let Saver { queue, events, thread } = self;
         queue.lock().closed = true;
         queue.changed.notify_all();
         let mut all: Vec<_> = events.iter().collect();
         if thread.join().is_err() {
-            all.push(Event::Failed(anyhow!("the saving thread panicked")));
+            all.push(SaveEvent::Failed(anyhow!("the saving thread panicked")));
         }
         all
     }
 }
 
-impl Job {
+impl SaveJob {
     fn size(&self) -> usize {
         let Checkpoint { parameters, mean_square, .. } = &self.checkpoint;
         4 * (parameters.len() + mean_square.len()) + self.metrics.as_ref().map_or(0, String::len)
     }
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing is done under the lock that could leave it half done.
+impl SaveQueue {
+    fn lock(&self) -> MutexGuard<'_, QueuedJobs> {
+        // No code under the lock can leave it in a half-done state.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The oldest job, once there is one; `None` when no more will come.
-    fn oldest(&self) -> Option<(Instant, Arc<Job>)> {
+    fn oldest(&self) -> Option<(Instant, Arc<SaveJob>)> {
         let mut waiting = self.lock();
         loop {
             if let Some(job) = waiting.jobs.front() {
@@ -147,33 +149,35 @@ impl Queue {
         }
     }
 
-    /// Takes out a job that is done, unless it was given up in the meantime.
-    fn remove(&self, job: &Arc<Job>) {
+    /// Removes a job that is done, unless it was dropped in the meantime.
+    fn remove(&self, job: &Arc<SaveJob>) {
         self.lock().jobs.retain(|(_, waiting)| !Arc::ptr_eq(waiting, job));
     }
 }
 
 /// The thread's part.
-struct Worker {
+struct SaveWorker {
     run: Run,
     retention: Retention,
-    queue: Arc<Queue>,
-    report: Sender<Event>,
+    queue: Arc<SaveQueue>,
+    report: Sender<SaveEvent>,
 }
 
-impl Worker {
+impl SaveWorker {
     fn work(self) {
         while let Some((handed_over, job)) = self.queue.oldest() {
             let event = match self.save(&job) {
                 Ok(Saved { listed, note }) => {
                     self.queue.remove(&job);
                     let (upload, retries) = (handed_over.elapsed(), self.run.store().take_retries());
-                    Event::Saved(Done { listed, note, retries, upload })
+                    SaveEvent::Saved(SavedCheckpoint { listed, note, retries, upload })
                 }
-                Err(error) if is_out_of_reach(&error) && !self.queue.lock().closed => Event::Missed(error),
-                Err(error) => Event::Failed(error),
+                Err(error) if is_unreachable(&error) && !self.queue.lock().closed => {
+                    SaveEvent::StorageUnreachable(error)
+                }
+                Err(error) => SaveEvent::Failed(error),
             };
-            let failed = matches!(event, Event::Failed(_));
+            let failed = matches!(event, SaveEvent::Failed(_));
             // The receiver is gone only when the whole run is ending.
             if self.report.send(event).is_err() || failed {
                 return;
@@ -181,8 +185,8 @@ impl Worker {
         }
     }
 
-    fn save(&self, job: &Job) -> Result<Saved> {
-        // Before the checkpoint: whoever goes on from it finds the lines up to it.
+    fn save(&self, job: &SaveJob) -> Result<Saved> {
+        // Before the checkpoint, so that whoever resumes from it finds the lines up to it.
         if let Some(text) = &job.metrics {
             self.run.publish(METRICS, text.clone().into_bytes())?;
         }
@@ -190,6 +194,65 @@ impl Worker {
     }
 }
 
-fn is_out_of_reach(error: &Error) -> bool {
+fn is_unreachable(error: &Error) -> bool {
     error.downcast_ref::<StoreError>().is_some_and(|error| error.kind == Kind::Unreachable)
+}
+
+/// Where the last checkpoint goes if the storage does not take it: a folder on rank 0's host, in which the next launch
+/// looks too. It exists only while there is something in it, and checkpoints of other runs in it are left alone.
+#[derive(Debug, Clone)]
+pub struct FallbackStore {
+    store: Store,
+    whose: Whose,
+}
+
+impl FallbackStore {
+    /// The folder of a plan's run. Nothing is created or read yet.
+    pub fn new(plan: &Plan) -> Result<Self, StoreError> {
+        let whose = Whose::Run(Origin::new(&plan.config, &plan.training));
+        Ok(FallbackStore { store: Store::open(&plan.fallback)?, whose })
+    }
+
+    /// Saves a checkpoint in place of older ones, and returns its path.
+    pub fn save(&self, checkpoint: &Checkpoint) -> Result<String> {
+        let bytes = checkpoint.encode();
+        let name = Name::of(checkpoint.step, &bytes);
+        self.store.put(&name.to_string(), bytes)?;
+        if let Some(older) = name.step.checked_sub(1) {
+            self.delete_until(older)?;
+        }
+        Ok(self.store.url_of(&name.to_string()))
+    }
+
+    pub fn recover(&self) -> Result<Recovery, StoreError> {
+        recover(&self.store, &self.whose)
+    }
+
+    /// A line for each checkpoint that a recovery passed over.
+    pub fn notes(&self, recovery: &Recovery) -> Vec<String> {
+        recovery.notes(&self.store)
+    }
+
+    /// The path of a checkpoint here.
+    pub fn path(&self, name: &Name) -> String {
+        self.store.url_of(&name.to_string())
+    }
+
+    /// Removes the checkpoint of this step and older ones, which the storage has by now.
+    pub fn clear(&self, step: u64) -> Result<()> {
+        self.delete_until(step)?;
+        let folder = self.store.local_path("").context("a fallback is a folder")?;
+        // It refuses a folder that is not empty.
+        let _ = fs::remove_dir(folder);
+        Ok(())
+    }
+
+    fn delete_until(&self, step: u64) -> Result<()> {
+        for Listed { name, .. } in list(&self.store)? {
+            if name.step <= step && read_of(&self.store, &name, &self.whose)?.is_ok() {
+                self.store.delete(&name.to_string())?;
+            }
+        }
+        Ok(())
+    }
 }

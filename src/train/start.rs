@@ -1,4 +1,4 @@
-//! Where a run begins: at step 0, or at the newest good checkpoint, the same on every rank.
+//! Where a run begins: at step 0, or at the newest valid checkpoint, the same on every rank.
 
 use anyhow::Result;
 use bachdist_core::checkpoint::open;
@@ -12,8 +12,8 @@ use bachdist_core::fault;
 use bachdist_core::network::Architecture;
 use bachdist_core::store::Store;
 
-use super::fallback::Fallback;
 use super::plan::Plan;
+use super::saver::FallbackStore;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::comm::collectives::run_on_root_with_heartbeat;
@@ -22,60 +22,72 @@ use bachdist_core::network::init;
 /// `--resume`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resume {
-    /// Go on from the run's newest good checkpoint, if it has one.
+    /// Resume from the run's newest valid checkpoint, if it has one.
     Auto,
     /// Begin at step 0.
     Never,
-    /// Go on from this checkpoint, wherever it lies.
+    /// Resume from this checkpoint, wherever it is.
     From(String),
 }
 
 /// The state before the first step of an attempt.
 #[derive(Debug)]
-pub struct Start {
-    /// Steps made before.
+pub struct InitialState {
     pub step: u64,
-    /// Weights.
     pub parameters: Vec<f32>,
     /// RMSprop's running mean of squared gradients.
     pub mean_square: Vec<f32>,
-    /// Loss and accuracy of the epoch so far.
+    /// Of the epoch so far.
     pub epoch: EpochSums,
     /// The windows loaded since step 0.
     pub seen: Seen,
-    /// The checkpoint that it comes from.
+    /// The location of the checkpoint that it comes from.
     pub from: Option<String>,
-    /// What the user should know: damaged checkpoints passed over.
+    /// What the user should know, such as damaged checkpoints that were skipped.
     pub notes: Vec<String>,
 }
 
-/// What rank 0 read.
+/// What rank 0 read from storage.
 #[derive(Default)]
-struct Read {
+struct StoredState {
+    /// The checkpoint; empty at the beginning of a run.
     bytes: Vec<u8>,
     from: Option<String>,
     notes: Vec<String>,
 }
 
 /// Finds the state to start from. Rank 0 alone reads storage, claims the attempt, and gets a [`Run`].
-pub fn start(comm: &dyn Communicator, plan: &Plan, resume: &Resume) -> Result<(Start, Option<Run>)> {
+///
+/// # Collective
+///
+/// All ranks call this together.
+pub fn find_initial_state(
+    comm: &dyn Communicator,
+    plan: &Plan,
+    resume: &Resume,
+) -> Result<(InitialState, Option<Run>)> {
     fault::at("start");
-    let reading = (comm.is_root()).then_some(|| read(plan, resume));
-    let read = run_on_root_with_heartbeat(comm, reading).unwrap_or_else(|| Ok((Read::default(), None)));
-    let (Read { mut bytes, from, notes }, run) = collective_result(comm, read)?;
+    let work = comm.is_root().then_some(|| read_and_claim(plan, resume));
+    let read = run_on_root_with_heartbeat(comm, work).unwrap_or_else(|| Ok((StoredState::default(), None)));
+    let (StoredState { mut bytes, from, notes }, run) = collective_result(comm, read)?;
     comm.broadcast(&mut bytes);
     if bytes.is_empty() {
-        let parameters = initial(comm, plan.architecture, plan.config.train.seed);
+        let parameters = initial_parameters(comm, plan.architecture, plan.config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
         let (epoch, seen) = (EpochSums::default(), Seen::default());
-        return Ok((Start { step: 0, parameters, mean_square, epoch, seen, from, notes }, run));
+        return Ok((InitialState { step: 0, parameters, mean_square, epoch, seen, from, notes }, run));
     }
     let Checkpoint { step, parameters, mean_square, epoch, seen, .. } = Checkpoint::decode(&bytes)?;
-    Ok((Start { step, parameters, mean_square, epoch, seen, from, notes }, run))
+    Ok((InitialState { step, parameters, mean_square, epoch, seen, from, notes }, run))
 }
 
-/// Rank 0's initial weights, on every rank, so that they are found once.
-fn initial(comm: &dyn Communicator, architecture: Architecture, seed: u64) -> Vec<f32> {
+/// The weights of step 0. Rank 0 makes them and all ranks get them: making orthogonal matrices takes a while, and the
+/// ranks of a host would compete for its cores.
+///
+/// # Collective
+///
+/// All ranks call this together.
+fn initial_parameters(comm: &dyn Communicator, architecture: Architecture, seed: u64) -> Vec<f32> {
     let mut bytes = match comm.rank() {
         0 => init::parameters(architecture, seed).iter().flat_map(|weight| weight.to_le_bytes()).collect(),
         _ => Vec::new(),
@@ -84,17 +96,18 @@ fn initial(comm: &dyn Communicator, architecture: Architecture, seed: u64) -> Ve
     bytes.as_chunks().0.iter().map(|&weight| f32::from_le_bytes(weight)).collect()
 }
 
-fn read(plan: &Plan, resume: &Resume) -> Result<(Read, Option<Run>)> {
+/// Finds the checkpoint to resume from and then claims the run, which takes it from any other launch that has it.
+fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<Run>)> {
     let origin = Origin::new(&plan.config, &plan.training);
     let whose = Whose::Run(origin.clone());
     let store = Store::open_patiently(&plan.url, plan.config.checkpoint.patience())?;
     let recovery = recover(&store, &whose)?;
-    let mut found = Read { notes: recovery.notes(&store), ..Read::default() };
-    // Even a run that begins anew must not lie among another's checkpoints alone.
+    let mut found = StoredState { notes: recovery.notes(&store), ..StoredState::default() };
+    // Even a run that begins at step 0 must not share a place with another run's checkpoints.
     if let Some(refusal) = recovery.refusal(&store) {
         return Err(refusal.into());
     }
-    let fallback = Fallback::new(plan)?;
+    let fallback = FallbackStore::new(plan)?;
     let unsaved = match resume {
         Resume::Auto => {
             let beside = fallback.recover()?;
@@ -106,11 +119,11 @@ fn read(plan: &Plan, resume: &Resume) -> Result<(Read, Option<Run>)> {
     match &recovery.newest {
         Some((name, bytes)) if *resume == Resume::Auto => {
             let from = Some(store.url_of(&name.to_string()));
-            found = Read { bytes: bytes.clone(), from, ..found };
+            found = StoredState { bytes: bytes.clone(), from, ..found };
         }
         None if *resume == Resume::Auto && unsaved.is_none() && !recovery.passed_over.is_empty() => {
             let message = format!(
-                "{}; none is left to go on from (--resume never begins anew)",
+                "{}; no valid checkpoint is left to resume from; --resume never begins at step 0",
                 found.notes.join("; ")
             );
             return Err(Failure::new(Code::Storage, message).into());
@@ -123,22 +136,22 @@ fn read(plan: &Plan, resume: &Resume) -> Result<(Read, Option<Run>)> {
             return Err(difference.refusal(&opened.location).into());
         }
         found.notes.extend(opened.notes);
-        found = Read { bytes: opened.bytes, from: Some(opened.location), ..found };
+        found = StoredState { bytes: opened.bytes, from: Some(opened.location), ..found };
     }
-    // Last, because it takes the run from whoever has it.
+    // Last, because it takes the run from any other launch.
     fault::at("claim");
     let run = Run::claim(store, origin, &recovery)?;
     found.notes.extend(run.note());
     if let Some((name, bytes)) = unsaved {
-        // Where it is missed, before anything else.
+        // The storage lacks it: before anything else it goes there.
         run.put(&name, bytes.clone())?;
         found.notes.push(format!(
-            "step {} was safe in {}, and is in the storage now",
+            "step {} was moved from {} to the storage",
             name.step,
             fallback.path(&name)
         ));
-        fallback.forget(name.step)?;
-        found = Read { bytes, from: Some(run.store().url_of(&name.to_string())), ..found };
+        fallback.clear(name.step)?;
+        found = StoredState { bytes, from: Some(run.store().url_of(&name.to_string())), ..found };
     }
     Ok((found, Some(run)))
 }

@@ -21,6 +21,7 @@ use tch::{Device, Kind, Tensor};
 use super::engine::{Engine, State};
 use crate::comm::Communicator;
 use crate::model::Model;
+use crate::stop::StopRequest;
 use bachdist_core::lanes::LaneAssignment;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
@@ -51,8 +52,8 @@ pub enum Outcome {
         sums: EpochSums,
         /// The windows that were loaded for it.
         seen: Seen,
-        /// What the ranks asked for, put together by "or".
-        asked: u64,
+        /// The union of all ranks' requests.
+        requested: StopRequest,
     },
     /// A loss or gradient was not finite, so nothing was updated.
     NonFinite {
@@ -102,8 +103,8 @@ impl<'a> Trainer<'a> {
         self.batches
     }
 
-    /// Makes one step. `asked` is this rank's part in what all ranks learn together.
-    pub fn step(&mut self, step: u64, asked: u64) -> Result<Outcome> {
+    /// Makes one step. `requested` is this rank's part in what all ranks learn together.
+    pub fn step(&mut self, step: u64, requested: StopRequest) -> Result<Outcome> {
         let batch = self.batches.batch(step);
         self.load_weights(step)?;
 
@@ -120,7 +121,7 @@ impl<'a> Trainer<'a> {
             sums[0].loss = f64::NAN;
         }
 
-        let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, asked });
+        let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, requested });
         let reports = self.gather(own);
         if let Some(lane) = reports.iter().position(|report| !report.sums.loss.is_finite()) {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
@@ -131,17 +132,22 @@ impl<'a> Trainer<'a> {
         if !self.update(step)? {
             return Ok(Outcome::NonFinite { lane: None });
         }
-        let LaneReport { sums, seen, asked } = fold(reports);
-        Ok(Outcome::Updated { sums, seen, asked })
+        let LaneReport { sums, seen, requested } = fold(reports);
+        Ok(Outcome::Updated { sums, seen, requested })
     }
 
     /// Loss and right predictions of a batch that is not trained on, and what the ranks ask for.
-    pub fn evaluate(&mut self, windows: &Windows<'_>, batch: &Batch, asked: u64) -> Result<(EpochSums, u64)> {
+    pub fn evaluate(
+        &mut self,
+        windows: &Windows<'_>,
+        batch: &Batch,
+        requested: StopRequest,
+    ) -> Result<(EpochSums, StopRequest)> {
         let lanes = self.load_in_order(windows, batch);
         let sums = self.engine.model().evaluate(&lanes)?;
-        let own = sums.into_iter().map(|sums| LaneReport { sums, asked, ..LaneReport::default() });
-        let LaneReport { sums, asked, .. } = fold(self.gather(own));
-        Ok((sums, asked))
+        let own = sums.into_iter().map(|sums| LaneReport { sums, requested, ..LaneReport::default() });
+        let LaneReport { sums, requested, .. } = fold(self.gather(own));
+        Ok((sums, requested))
     }
 
     /// Gives the network the weights that take part in a step.

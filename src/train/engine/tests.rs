@@ -12,6 +12,7 @@ use super::State;
 use crate::comm::Communicator;
 use crate::comm::SingleProcess;
 use crate::model::{Member, Model};
+use crate::stop::StopRequest;
 use crate::torch::network as autograd;
 use crate::train::plan::Plan;
 use crate::train::step::{Outcome, Trainer};
@@ -114,7 +115,7 @@ fn config(lanes: usize) -> Config {
 
 /// What some steps come to on this rank, by the engine of a GPU or by that of the host.
 fn train(comm: &dyn Communicator, config: &Config, on_device: bool) -> (State, Vec<Outcome>) {
-    let plan = Plan::together(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
+    let plan = Plan::prepare(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
     let assignment = LaneAssignment::new(config.train.lanes, comm.size()).unwrap();
     let architecture = plan.architecture;
     let member = |_| autograd::Network::new(architecture.member(), Device::Cpu).map(Member::Autograd);
@@ -130,11 +131,11 @@ fn train(comm: &dyn Communicator, config: &Config, on_device: bool) -> (State, V
     let mut trainer = Trainer::new(comm, config, plan.windows(), assignment, model, state).unwrap();
     let mut outcomes = Vec::new();
     for step in 0..5 {
-        outcomes.push(trainer.step(step, 0).unwrap());
+        outcomes.push(trainer.step(step, StopRequest::empty()).unwrap());
         // A validation between two steps takes other weights and batches.
         trainer.load_all_weights().unwrap();
         let batch = trainer.batches().batch(step);
-        trainer.evaluate(&plan.windows(), &batch, 0).unwrap();
+        trainer.evaluate(&plan.windows(), &batch, StopRequest::empty()).unwrap();
     }
     let state = trainer.state().unwrap();
     assert_ne!(state.0, parameters);
@@ -191,7 +192,7 @@ fn a_gpus_engine_has_the_same_bits_on_any_number_of_ranks() {
 #[test]
 fn what_is_not_finite_never_reaches_the_weights_on_a_gpu() {
     let config = config(2);
-    let plan = Plan::together(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
+    let plan = Plan::prepare(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
     let architecture = plan.architecture;
     let network = || autograd::Network::new(architecture.member(), Device::Cpu).map(Member::Autograd);
     let model = Model::of(vec![network().unwrap(), network().unwrap()], architecture.classes);
@@ -208,6 +209,6 @@ fn what_is_not_finite_never_reaches_the_weights_on_a_gpu() {
     let assignment = LaneAssignment::new(2, 1).unwrap();
     let mut trainer =
         Trainer::new(&SingleProcess, &config, plan.windows(), assignment, model, state).unwrap();
-    assert_eq!(trainer.step(0, 0).unwrap(), Outcome::NonFinite { lane: None });
+    assert_eq!(trainer.step(0, StopRequest::empty()).unwrap(), Outcome::NonFinite { lane: None });
     assert_eq!(trainer.state().unwrap().0, parameters);
 }

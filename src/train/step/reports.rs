@@ -7,6 +7,7 @@ use bachdist_core::lanes::LaneAssignment;
 
 use super::Trainer;
 use crate::comm::Communicator;
+use crate::stop::StopRequest;
 
 /// What a lane tells all ranks before the update, as 64-bit words.
 #[derive(Default)]
@@ -16,7 +17,7 @@ pub struct LaneReport {
     /// The windows that were loaded.
     pub seen: Seen,
     /// What its rank asks of all.
-    pub asked: u64,
+    pub requested: StopRequest,
 }
 
 impl Trainer<'_> {
@@ -24,18 +25,25 @@ impl Trainer<'_> {
     pub fn gather(&self, own: impl Iterator<Item = LaneReport>) -> Vec<LaneReport> {
         const WORDS: usize = 6;
         let words: Vec<u64> = own
-            .flat_map(|LaneReport { sums, seen, asked }| {
-                [sums.loss.to_bits(), sums.correct, sums.predictions, seen.windows, seen.digest, asked]
+            .flat_map(|LaneReport { sums, seen, requested }| {
+                [
+                    sums.loss.to_bits(),
+                    sums.correct,
+                    sums.predictions,
+                    seen.windows,
+                    seen.digest,
+                    requested.bits(),
+                ]
             })
             .collect();
         let all = gather_lanes(self.comm, &self.assignment, &words, WORDS);
         all.as_chunks::<WORDS>()
             .0
             .iter()
-            .map(|&[loss, correct, predictions, windows, digest, asked]| LaneReport {
+            .map(|&[loss, correct, predictions, windows, digest, requested]| LaneReport {
                 sums: EpochSums { loss: f64::from_bits(loss), correct, predictions },
                 seen: Seen { windows, digest },
-                asked,
+                requested: StopRequest::from_bits_retain(requested),
             })
             .collect()
     }
@@ -62,7 +70,7 @@ pub fn fold(reports: Vec<LaneReport>) -> LaneReport {
     for report in reports {
         all.sums.add(report.sums);
         all.seen.add(report.seen);
-        all.asked |= report.asked;
+        all.requested |= report.requested;
     }
     all
 }
