@@ -44,6 +44,7 @@ fn check(report: &Value, ranks: u64) {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn everything_is_measured_and_nothing_written() {
     let place = Place::with_tiny();
     let command = format!("bench tiny.toml --json {LITTLE}");
@@ -68,6 +69,7 @@ fn everything_is_measured_and_nothing_written() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_table_for_people() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(2, &format!("bench tiny.toml {LITTLE}")) else { return };
@@ -81,6 +83,7 @@ fn a_table_for_people() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn what_cannot_be_measured() {
     let place = Place::with_tiny();
     let error = |arguments: &str, code: i32| place.bachdist(arguments).with_code(code).error().to_owned();
@@ -98,6 +101,7 @@ fn what_cannot_be_measured() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn scaling_compares_numbers_of_ranks() {
     if open_mpi().is_none() {
         return;

@@ -26,6 +26,7 @@ fn on_all(place: &Place, arguments: impl Fn(usize) -> String) -> Vec<Ended> {
 
 /// Checkpoints carry their corpus: equal names mean equal pieces in an equal order.
 #[test]
+#[ignore = "needs mpi"]
 fn equal_corpora_on_any_number_of_ranks() {
     for pieces in [2, 3, 11] {
         let place = Place::with_tiny();
@@ -57,6 +58,7 @@ fn equal_corpora_on_any_number_of_threads() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn one_bad_file_among_many_is_one_line_on_any_number_of_ranks() {
     let place = Place::with_tiny();
     music(&place, 12);
@@ -69,6 +71,7 @@ fn one_bad_file_among_many_is_one_line_on_any_number_of_ranks() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn many_bad_files_are_the_same_lines_on_any_number_of_ranks() {
     let place = Place::with_tiny();
     music(&place, 5);
@@ -146,6 +149,7 @@ fn made_up_music_is_as_much_as_asked_for_and_comes_among_no_other() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn what_is_not_as_it_seems_is_told_once_on_any_number_of_ranks() {
     let place = Place::with_tiny();
     music(&place, 4);

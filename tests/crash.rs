@@ -56,6 +56,7 @@ enum Storage {
 }
 
 #[test]
+#[ignore = "needs mpi, s3"]
 fn killed_anywhere_it_ends_with_the_same_name() {
     if open_mpi().is_none() {
         return;

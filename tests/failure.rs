@@ -26,6 +26,7 @@ fn host() -> String {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_panic() {
     let place = Place::with_tiny();
     let Some(ended) = with_fault(&place, "step@1#7=panic") else { return };
@@ -36,6 +37,7 @@ fn a_panic() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn an_error() {
     let place = Place::with_tiny();
     let Some(ended) = with_fault(&place, "step@2#5=fail") else { return };
@@ -46,6 +48,7 @@ fn an_error() {
 
 /// libtorch's frames stay out of it.
 #[test]
+#[ignore = "needs mpi"]
 fn an_error_of_libtorch() {
     let place = Place::with_tiny();
     let Some(ended) = with_fault(&place, "device@1#3=fail") else { return };
@@ -57,6 +60,7 @@ fn an_error_of_libtorch() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_kill() {
     let place = Place::with_tiny();
     let Some(ended) = with_fault(&place, "exchange@1#4=kill") else { return };
@@ -65,6 +69,7 @@ fn a_kill() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_killed_launcher() {
     let place = Place::with_tiny();
     let Some(mut launch) = place.launch(3, EVERY_STEP) else { return };
@@ -75,6 +80,7 @@ fn a_killed_launcher() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_rank_that_hangs_is_named() {
     for (fault, phase, rank) in [
         ("step@1#7=stop", "step 7", 1),
@@ -92,6 +98,7 @@ fn a_rank_that_hangs_is_named() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_device_that_one_host_does_not_have() {
     let place = Place::with_tiny();
     let Some(mut launch) = place.launch(1, "train tiny.toml") else { return };
@@ -104,6 +111,7 @@ fn a_device_that_one_host_does_not_have() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_loss_that_is_no_number_names_lane_and_windows() {
     let place = Place::with_tiny();
     // Of three ranks the last owns lanes 6 and 7.

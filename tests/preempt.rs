@@ -71,6 +71,7 @@ fn stop_at(open_mpi: &OpenMpi, fault: &str, code: i32) {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn one_rank_is_told_in_training() {
     let Some(open_mpi) = open_mpi() else { return };
     let faults = ["step@1#30=usr1", "exchange@0#44=usr2", "exchanged@2#51=int", "loss@1#3=term"];
@@ -78,24 +79,28 @@ fn one_rank_is_told_in_training() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn one_rank_is_told_in_validation() {
     let Some(open_mpi) = open_mpi() else { return };
     stop_and_go_on(&open_mpi, &["validate@2#7=usr2", "validate@0#12=term"], 75);
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn one_rank_is_told_while_it_saves() {
     let Some(open_mpi) = open_mpi() else { return };
     stop_and_go_on(&open_mpi, &["upload@0#2=int", "uploaded@0#1=usr1", "copy@0#3=term"], 75);
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn one_rank_is_told_before_the_first_step() {
     let Some(open_mpi) = open_mpi() else { return };
     stop_and_go_on(&open_mpi, &["start@0=int", "start@2=usr1", "claim@0=usr2"], 75);
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn one_rank_is_told_twice() {
     let Some(open_mpi) = open_mpi() else { return };
     // The save that the first signal asks for comes after those of the steps before it.
@@ -108,6 +113,7 @@ fn one_rank_is_told_twice() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn who_insists_after_two_seconds_ends_a_rank_that_cannot_stop() {
     let Some(open_mpi) = open_mpi() else { return };
     let place = Place::with_holdout();
@@ -131,6 +137,7 @@ fn is_bachdist(pid: &str) -> bool {
 
 /// A signal that arrives before the program does is taken when it listens, where the launcher holds it back.
 #[test]
+#[ignore = "needs mpi"]
 fn a_signal_that_is_held_back_while_the_program_starts() {
     const EARLY: &str = "kill -TERM $$; exec \"$@\"";
     let place = Place::with_holdout();
@@ -147,6 +154,7 @@ fn a_signal_that_is_held_back_while_the_program_starts() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn one_rank_is_told_when_nothing_is_left_to_do() {
     let Some(open_mpi) = open_mpi() else { return };
     stop_and_go_on(&open_mpi, &["close@1=usr1", "closed@0=int"], 0);
@@ -169,6 +177,7 @@ const CUT_SHORT: [&str; 4] = [
 ];
 
 #[test]
+#[ignore = "needs mpi"]
 fn mpirun_4_is_told() {
     let Some(open_mpi) = open_mpi() else { return };
     stop_and_go_on(&open_mpi, &TOLD, 75);
@@ -177,6 +186,7 @@ fn mpirun_4_is_told() {
 }
 
 #[test]
+#[ignore = "needs mpi5"]
 fn mpirun_5_is_told() {
     let Some(open_mpi) = open_mpi_5() else { return };
     stop_and_go_on(&open_mpi, &TOLD, 75);

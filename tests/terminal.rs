@@ -41,6 +41,7 @@ fn assert_bar(text: &str) {
 }
 
 #[test]
+#[ignore = "needs script"]
 fn a_bar_on_the_terminal_of_the_launcher() {
     let place = Place::with_tiny();
     let Some(line) = mpirun("") else { return };
@@ -49,6 +50,7 @@ fn a_bar_on_the_terminal_of_the_launcher() {
 }
 
 #[test]
+#[ignore = "needs script"]
 fn a_bar_on_our_own_terminal() {
     let place = Place::with_tiny();
     let line = format!("{} train tiny.toml", bachdist().display());
@@ -57,6 +59,7 @@ fn a_bar_on_our_own_terminal() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn lines_where_the_launcher_has_no_terminal() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(2, "train tiny.toml") else { return };
@@ -66,6 +69,7 @@ fn lines_where_the_launcher_has_no_terminal() {
 }
 
 #[test]
+#[ignore = "needs script"]
 fn lines_where_only_the_output_is_a_terminal() {
     // What a person sees who keeps the errors: `mpirun ... 2>log`.
     let place = Place::with_tiny();
@@ -75,6 +79,7 @@ fn lines_where_only_the_output_is_a_terminal() {
 }
 
 #[test]
+#[ignore = "needs script"]
 fn a_terminal_that_understands_nothing_gets_no_codes() {
     for environment in ["TERM=dumb", "TERM=dumb CI=true", "-u TERM", "NO_COLOR=1"] {
         for command in ["train tiny.toml", "train --help", "train", "data inspect nowhere", "replay run"] {
@@ -97,6 +102,7 @@ fn a_terminal_that_understands_nothing_gets_no_codes() {
 }
 
 #[test]
+#[ignore = "needs mpi, script"]
 fn progress_overrules_the_terminal() {
     let place = Place::with_tiny();
     let Some(line) = mpirun("--progress plain") else { return };

@@ -9,6 +9,7 @@ fn validations(place: &Place, folder: &str) -> Vec<Value> {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn the_same_figures_on_any_number_of_ranks() {
     let place = Place::with_holdout();
     place.bachdist("train tiny.toml").ok();
@@ -40,6 +41,7 @@ fn every_second_epoch_or_fifth_step_and_the_last() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn stopped_in_a_validation_it_is_made_again() {
     let place = Place::with_holdout();
     place.bachdist("train tiny.toml --set checkpoint.url=whole").ok();
@@ -59,6 +61,7 @@ const RESTLESS: &str = "train tiny.toml --set train.epochs=30 --set train.early_
                         --set checkpoint.keep=1 --set checkpoint.every_steps=3";
 
 #[test]
+#[ignore = "needs mpi"]
 fn it_ends_early_and_keeps_the_best() {
     let place = Place::with_holdout();
     let ended = place.bachdist(RESTLESS).ok();
@@ -175,6 +178,7 @@ fn settings_without_effect_are_noted() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn a_batch_takes_no_more_than_there_is() {
     let place = Place::with_holdout();
     let said = notes(&place, "--set train.batch_size=1000000");

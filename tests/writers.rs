@@ -183,6 +183,7 @@ fn ended_as_if_alone(storage: &Storage) {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn in_a_folder_after_the_later_launch_has_ended() {
     // Between two saves, and between a look for a later launch and the write.
     for point in ["step#6", "upload#3", "retire#2"] {
@@ -193,6 +194,7 @@ fn in_a_folder_after_the_later_launch_has_ended() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn in_a_folder_on_two_ranks() {
     for point in ["step#6", "upload#3"] {
         println!("{point}");
@@ -202,6 +204,7 @@ fn in_a_folder_on_two_ranks() {
 }
 
 #[test]
+#[ignore = "needs mpi"]
 fn in_a_folder_while_the_later_launch_runs() {
     for (first, later) in [("upload#3", "upload#5"), ("retire#2", "step#4")] {
         println!("{first}, {later}");
@@ -211,6 +214,7 @@ fn in_a_folder_while_the_later_launch_runs() {
 }
 
 #[test]
+#[ignore = "needs mpi, s3"]
 fn in_a_bucket_after_the_later_launch_has_ended() {
     for point in ["step#6", "metrics#3", "upload#3", "retire#2"] {
         println!("{point}");
@@ -220,6 +224,7 @@ fn in_a_bucket_after_the_later_launch_has_ended() {
 }
 
 #[test]
+#[ignore = "needs mpi, s3"]
 fn in_a_bucket_on_two_ranks() {
     for point in ["step#6", "metrics#3"] {
         println!("{point}");
@@ -229,6 +234,7 @@ fn in_a_bucket_on_two_ranks() {
 }
 
 #[test]
+#[ignore = "needs mpi, s3"]
 fn in_a_bucket_while_the_later_launch_runs() {
     // The late metrics.jsonl comes before the later launch has written its own, in the middle, and after it.
     for (first, later) in [("metrics#3", "step#1"), ("metrics#3", "metrics#1"), ("metrics#3", "upload#1")] {

@@ -60,6 +60,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn exact_points_give_their_line_back(alpha in 1e-7..1e-3_f64, beta in 1e-12..1e-8_f64) {
             let line = Line::through(&SIZES.map(|bytes| (bytes, alpha + beta * bytes)));

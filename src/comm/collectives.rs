@@ -157,6 +157,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn distributed_items_come_back_in_order(
             items in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 0..40),

@@ -71,7 +71,7 @@ fn largest(x: impl Iterator<Item = f32>) -> f32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(bachdist_test_support::properties(24))]
 
     #[test]
     fn written_out_and_by_graph_agree(

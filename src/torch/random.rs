@@ -104,6 +104,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn the_hosts_bits(
             seed: u64, coordinates in prop::collection::vec(any::<u64>(), 1..4), sizes in prop::collection::vec(1i64..200, 1..4),

@@ -151,6 +151,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn masks_have_the_hosts_bits(
             layers in 1usize..4, units in 1usize..20, dense in 1usize..20, notes in 1usize..6, rows in 1usize..9,

@@ -83,7 +83,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(bachdist_test_support::properties(200))]
 
     #[test]
     fn agrees_on_any_network(

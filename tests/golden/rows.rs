@@ -81,7 +81,7 @@ prop_compose! {
 
 proptest! {
     // Each computes up to 66 gradients.
-    #![proptest_config(ProptestConfig::with_cases(25))]
+    #![proptest_config(bachdist_test_support::properties(25))]
 
     #[test]
     fn a_lane_is_its_rows(scene in scenes()) {

@@ -14,3 +14,12 @@ pub mod harness;
 pub mod proxy;
 pub mod s3;
 pub mod tools;
+
+use proptest::test_runner::{Config, FileFailurePersistence};
+
+/// Settings of properties (`proptest!`). Cases that failed are kept in a file of that name beside the source, which is
+/// committed: they are tried first from then on.
+pub fn properties(cases: u32) -> Config {
+    let file = FileFailurePersistence::WithSource("proptest-regressions");
+    Config { cases, failure_persistence: Some(Box::new(file)), ..Config::default() }
+}

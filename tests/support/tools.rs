@@ -1,8 +1,9 @@
 //! What tests need and not every machine has.
 //!
-//! Each such test asks for its tool by name, is skipped without it, and says so. Where `BACHDIST_REQUIRE` (names between
-//! commas) has the name, the test fails instead, so that nothing is green because nothing ran. `tests/tools.txt` lists the
-//! names; the shell scripts in `tests/launch` read it too.
+//! Such a test has `#[ignore = "needs NAME"]`, so that plain `cargo test` needs no tool, and says how many tests it left to
+//! `launch/test`, which runs all. There it asks for its tool by name, is skipped without it, and says so. Where
+//! `BACHDIST_REQUIRE` (names between commas) has the name, the test fails instead, so that nothing is green because nothing
+//! ran. `tests/tools.txt` lists the names; the shell scripts in `tests/launch` read it too.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ fn tools() -> impl Iterator<Item = Tool> {
 
 /// What was found of a tool. Without it the test is skipped with a line, or fails where `BACHDIST_REQUIRE` names the tool.
 pub fn need<T>(name: &str, found: Option<T>) -> Option<T> {
+    let all = env::args().any(|argument| argument == "--ignored" || argument == "--include-ignored");
+    assert!(all, "a test that needs a tool has an attribute: #[ignore = \"needs {name}\"]");
     need_as(&env::var("BACHDIST_REQUIRE").unwrap_or_default(), name, found)
 }
 
@@ -85,7 +88,12 @@ pub fn soundfont() -> Option<PathBuf> {
 
 /// The tool `shared`: a file or folder of it.
 pub fn shared(path: &str) -> Option<PathBuf> {
-    need("shared", project().join("../shared").join(path).canonicalize().ok())
+    need("shared", shared_if_any(path))
+}
+
+/// The same for a test that does not depend on it.
+pub fn shared_if_any(path: &str) -> Option<PathBuf> {
+    project().join("../shared").join(path).canonicalize().ok()
 }
 
 #[cfg(test)]

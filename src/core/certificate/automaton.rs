@@ -305,7 +305,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(bachdist_test_support::properties(256))]
 
         #[test]
         fn endings_are_those_that_a_search_finds(

@@ -191,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(bachdist_test_support::properties(256))]
 
         #[test]
         fn runs_are_those_that_a_search_finds((pieces, melody) in pieces_and_melody()) {

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(bachdist_test_support::properties(256))]
 
         #[test]
         fn stretches_are_those_that_a_search_finds(

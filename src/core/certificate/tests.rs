@@ -81,6 +81,7 @@ fn movements() -> Option<Vec<Piece>> {
 
 /// Where the two constants come from: no movement is called a copy of the others.
 #[test]
+#[ignore = "needs shared"]
 fn chance_is_the_longest_run_that_two_movements_share() {
     let Some(pieces) = movements() else { return };
     let longest = |piece: &Piece| {
@@ -96,6 +97,7 @@ fn chance_is_the_longest_run_that_two_movements_share() {
 
 /// The article's published sample, decoded from its picture: greedy, from a network trained for long.
 #[test]
+#[ignore = "needs shared"]
 fn a_stretch_of_200_notes_of_a_movement_is_found_there() {
     let Some(pieces) = movements() else { return };
     let courante = pieces.iter().find(|piece| piece.name == "cs6-3cou.mid").unwrap();
@@ -106,7 +108,7 @@ fn a_stretch_of_200_notes_of_a_movement_is_found_there() {
 
 /// How fast: cargo test --release -- --ignored --nocapture thousand
 #[test]
-#[ignore = "prints a time"]
+#[ignore = "needs shared"]
 fn a_thousand_pieces_against_the_corpus() {
     let Some(pieces) = movements() else { return };
     // Stretches of the corpus with a wrong note here and there: runs of all lengths.

@@ -283,6 +283,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn every_sum_is_read_back_bit_for_bit(loss in proptest::num::f64::NORMAL) {
             let mut checkpoint = checkpoint();

@@ -70,7 +70,7 @@ impl<W: WithSimd<Output = ()>> Kind for W {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(bachdist_test_support::properties(64))]
 
     #[test]
     fn a_product_is_a_chain_of_fused_multiply_adds_in_every_kind_of_vector(

@@ -100,6 +100,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn lanes_cut_a_batch_without_gap_or_overlap(batch_size in 1usize..600, log_lanes in 0u32..8) {
             let batches = Batches { windows: 600, batch_size, lanes: 1 << log_lanes };

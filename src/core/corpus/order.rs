@@ -52,6 +52,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn every_window_once(seed: u64, epoch in 0u64..1000, n in 1u64..3000) {
             let order = Order::new(seed, epoch, n);

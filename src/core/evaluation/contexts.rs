@@ -145,6 +145,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn probabilities_are_positive_and_sum_to_one(
             symbols in prop::collection::vec(0u8..9, 0..60),

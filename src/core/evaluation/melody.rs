@@ -114,6 +114,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn probabilities_are_positive_and_sum_to_one(
             notes in prop::collection::vec(0u8..CLASSES as u8, 0..40),

@@ -111,7 +111,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(bachdist_test_support::properties(30))]
         #[test]
         fn probabilities_sum_to_one(
             notes in prop::collection::vec(0u8..CLASSES as u8, 0..60),

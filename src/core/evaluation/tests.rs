@@ -68,6 +68,7 @@ fn compare(expected: &Value, baseline: Baseline, parts: &[Figures]) -> bool {
 }
 
 #[test]
+#[ignore = "needs shared"]
 fn baselines_reach_the_oracles_figures_with_each_suite_left_out() {
     let Some((suites, oracle)) = suites() else { return };
     let (mut left_out, mut last) = (0, 0);
@@ -83,6 +84,7 @@ fn baselines_reach_the_oracles_figures_with_each_suite_left_out() {
 }
 
 #[test]
+#[ignore = "needs shared"]
 fn baselines_reach_the_oracles_figures_on_what_they_were_fitted_on() {
     let Some((suites, oracle)) = suites() else { return };
     let all = suites.concat();
@@ -92,6 +94,7 @@ fn baselines_reach_the_oracles_figures_on_what_they_were_fitted_on() {
 }
 
 #[test]
+#[ignore = "needs shared"]
 fn as_many_windows_were_heard_before_as_the_oracle_counts() {
     let Some((suites, oracle)) = suites() else { return };
     let heard = heard_in_all(&suites.concat(), SEQUENCE_LENGTH);
@@ -102,6 +105,7 @@ fn as_many_windows_were_heard_before_as_the_oracle_counts() {
 
 /// The n-gram mix with memory on top, weights fitted on the other suites: what a network starts from.
 #[test]
+#[ignore = "needs shared; slow"]
 fn memory_beats_the_oracles_online_model() {
     let Some((suites, oracle)) = suites() else { return };
     let (mut overall, mut novel, mut repeated) = (Vec::new(), Vec::new(), Vec::new());

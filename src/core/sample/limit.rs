@@ -185,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(bachdist_test_support::properties(200))]
 
         #[test]
         fn no_longer_run_is_shared(

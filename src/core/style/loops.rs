@@ -59,6 +59,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
         #[test]
         fn what_is_found_goes_round(notes in prop::collection::vec(0u8..2, 0..60)) {
             if let Some(Loop { start, period, rounds }) = find(&notes) {

@@ -83,6 +83,7 @@ fn of_few_pieces_all_but_distances_is_compared() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn tables_fit_80_columns_and_json_has_every_part() {
     for samples in [alike(1), dull(20)] {
         let style = compare(&samples, &corpus()).unwrap();
@@ -144,6 +145,7 @@ fn assert_same(ours: &Value, theirs: &Value, place: &str) -> usize {
 }
 
 #[test]
+#[ignore = "needs pretty_midi"]
 fn an_independent_program_finds_the_same_figures() {
     let compare_both = |samples: Vec<Vec<u8>>, corpus: &[Piece], spread: bool| {
         let theirs = peer(&samples, corpus, spread)?;
@@ -159,6 +161,7 @@ fn an_independent_program_finds_the_same_figures() {
 }
 
 #[test]
+#[ignore = "needs pretty_midi, shared"]
 fn the_cello_suites_are_near_themselves() {
     let Some(folder) = shared("data/cello") else { return };
     let data = crate::config::DataConfig { midi: folder.display().to_string(), ..Default::default() };

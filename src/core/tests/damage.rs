@@ -165,6 +165,7 @@ fn in_a_folder() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn in_a_bucket() {
     let Some(server) = server() else { return };
     let variables = server.variables(server.endpoint());

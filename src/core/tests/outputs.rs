@@ -107,6 +107,7 @@ fn folders_and_links_in_the_way_are_no_files_to_replace() {
 
 /// A piece's JSON is printed as soon as it is there: what the program keeps does not grow with their number.
 #[test]
+#[ignore = "needs python; slow"]
 fn many_pieces_are_one_document_and_do_not_gather_in_memory() {
     const SCRIPT: &str = "
 import json, resource, subprocess, sys

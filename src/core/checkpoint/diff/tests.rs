@@ -86,6 +86,8 @@ fn bits_flipped() -> impl Strategy<Value = Vec<(bool, prop::sample::Index, u32)>
 }
 
 proptest! {
+    #![proptest_config(bachdist_test_support::properties(256))]
+
     #[test]
     fn every_bit_that_differs_is_found_in_its_tensor(flips in bits_flipped()) {
         let (a, mut b) = (small(), small());

@@ -184,6 +184,8 @@ fn write_keys(keys: &[u8], flats: bool) -> String {
 }
 
 proptest! {
+    #![proptest_config(bachdist_test_support::properties(256))]
+
     #[test]
     fn what_is_written_is_what_is_read(music in music(), full in prop::sample::select(vec![3u32, 16, 24]), flats: bool) {
         let text = format!("meter: {full}/16\nunit: 1/16\ntempo: 60\n{}", write(&music, full, flats));

@@ -6,7 +6,9 @@ use proptest::sample::select;
 
 use super::super::{Instrument, MAX_TICK, Note, Problem, Song, read, write};
 use super::bytes::*;
-use super::{config, generated, shared};
+use bachdist_test_support::tools::shared_if_any;
+
+use super::{config, generated};
 
 /// Bytes that a song takes beyond itself.
 fn heap(song: &Song) -> usize {
@@ -36,7 +38,7 @@ fn real_files() -> Vec<Vec<u8>> {
     let notes = (0..40).map(note).collect();
     let cello = Instrument { program: 42, is_drum: false, name: "Cello".into(), notes };
     let mut files = vec![write(&[cello], &[(0.0, "text")])];
-    if let Some(folder) = shared("data/cello") {
+    if let Some(folder) = shared_if_any("data/cello") {
         let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let midi = paths.filter(|path| path.extension().is_some_and(|extension| extension == "mid"));
         files.extend(midi.map(|path| std::fs::read(path).unwrap()));

@@ -17,5 +17,5 @@ use bachdist_test_support::tools::shared;
 
 /// A property's cases, without a file of past failures among the sources.
 fn config(cases: u32) -> Config {
-    Config { cases, max_shrink_iters: 500, failure_persistence: None, ..Config::default() }
+    Config { max_shrink_iters: 500, ..bachdist_test_support::properties(cases) }
 }

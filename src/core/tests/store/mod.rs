@@ -241,6 +241,7 @@ fn a_folder_without_permission() {
 }
 
 #[test]
+#[ignore = "needs tmpfs"]
 fn a_read_only_file_system() {
     let Some(mount) = Tmpfs::new("size=1m,ro") else { return };
     let store = Store::open(mount.path.to_str().unwrap()).unwrap();
@@ -249,6 +250,7 @@ fn a_read_only_file_system() {
 }
 
 #[test]
+#[ignore = "needs tmpfs"]
 fn a_full_disk() {
     let Some(mount) = Tmpfs::new("size=1m") else { return };
     let store = Store::open(mount.path.to_str().unwrap()).unwrap();
@@ -263,6 +265,7 @@ fn a_full_disk() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn s3_conforms() {
     let Some(server) = server() else { return };
     let store = open(server, "s3://bachdist/conformance/run", &[]);
@@ -273,6 +276,7 @@ fn s3_conforms() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn s3_wrong_secret() {
     let Some(server) = server() else { return };
     let store = open(server, "s3://bachdist/p", &[("AWS_SECRET_ACCESS_KEY", "wrong")]);
@@ -287,6 +291,7 @@ fn s3_wrong_secret() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn s3_unknown_key() {
     let Some(server) = server() else { return };
     let store = open(server, "s3://bachdist/p", &[("AWS_ACCESS_KEY_ID", "nobody")]);
@@ -295,6 +300,7 @@ fn s3_unknown_key() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn s3_missing_bucket() {
     let Some(server) = server() else { return };
     let store = open(server, "s3://elsewhere/p", &[]);
@@ -343,6 +349,7 @@ fn s3_settings_that_cannot_work() {
 }
 
 #[test]
+#[ignore = "needs s3"]
 fn s3_settings_with_blanks_and_without_value() {
     let Some(server) = server() else { return };
     let secret = format!(" {}\r\n", server.variables("")["AWS_SECRET_ACCESS_KEY"]);
