@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use anyhow::Error;
 use bachdist_core::failure::{Code, failure_of_panic};
 use bachdist_core::fault;
-use bachdist_core::parallel::check_threads;
 use bachdist_core::print::tell;
+use bachdist_core::process::check_threads;
 use bachdist_core::write::outlive_size_limits;
 use clap::Parser;
 

@@ -31,7 +31,7 @@ const EVERYWHERE: [(&str, u64); 7] = [
 
 /// Points that only rank 0 passes.
 const ON_RANK_0: [(&str, u64); 7] =
-    [("claim", 1), ("copy", 4), ("upload", 4), ("uploaded", 4), ("retire", 3), ("retired", 3), ("closed", 1)];
+    [("claim", 1), ("copy", 4), ("upload", 4), ("uploaded", 4), ("prune", 3), ("pruned", 3), ("closed", 1)];
 
 const RANKS: [usize; 6] = [1, 2, 3, 4, 5, 8];
 

@@ -105,7 +105,7 @@ fn another_runs_checkpoint_beside_the_storage_is_left_there() {
     place.write(&beside(&foreign), place.read(&format!("other/{foreign}")));
     let ended = place.bachdist("train tiny.toml --set checkpoint.url=new").ok();
     let said = |text: String| assert!(ended.stdout.contains(&text), "{text:?} is not in {}", ended.stdout);
-    said(format!("note: passed over {}, which belongs to another run", beside(&foreign)));
+    said(format!("note: skipped {}, which belongs to another run", beside(&foreign)));
     said(format!("note: step 10 was moved from {} to the storage", beside(&own)));
     assert_eq!(place.checkpoints("runs/tiny.unsaved"), [foreign]);
     assert_eq!(place.checkpoints("new").last(), trained().checkpoints("run").last());

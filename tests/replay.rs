@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bachdist_core::checkpoint::{Checkpoint, Name};
+use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
 use serde_json::json;
 
 use bachdist_test_support::harness::{Ended, Place, ended, trained, trained_copy};
@@ -90,7 +90,7 @@ fn alter(place: &Place, step: u64, change: impl FnOnce(&mut Checkpoint)) -> Stri
     fs::remove_file(place.path(&file)).unwrap();
     change(&mut checkpoint);
     let bytes = checkpoint.encode();
-    let file = format!("run/{}", Name::of(step, &bytes));
+    let file = format!("run/{}", CheckpointName::of(step, &bytes));
     place.write(&file, bytes);
     file
 }

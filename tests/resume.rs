@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bachdist_core::checkpoint::{Checkpoint, Name};
+use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::windows::Windows;
 
@@ -198,7 +198,7 @@ fn a_window_read_twice_and_another_skipped_are_noticed() {
     checkpoint.seen.digest = checkpoint.seen.digest.wrapping_sub(seen(0)).wrapping_add(seen(1));
     let bytes = checkpoint.encode();
     fs::remove_file(place.path(&format!("run/{newest}"))).unwrap();
-    place.write(&format!("run/{}", Name::of(checkpoint.step, &bytes)), bytes);
+    place.write(&format!("run/{}", CheckpointName::of(checkpoint.step, &bytes)), bytes);
     let verified = place.bachdist("checkpoint verify run").with_code(4).stdout;
     assert!(verified.lines().last().unwrap().contains("windows that are not"), "{verified}");
 }

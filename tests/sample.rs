@@ -285,7 +285,7 @@ fn damaged_checkpoints_are_refused_or_passed_over() {
     let ended = place.sample(&newest).with_code(4);
     assert!(ended.stderr.contains(&names[2]) && ended.stderr.contains("cut short"), "{}", ended.stderr);
     let ended = place.sample("run --notes 1 --only midi").ok();
-    assert!(ended.stderr.starts_with("note: passed over"), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("note: skipped"), "{}", ended.stderr);
     assert!(ended.stdout.contains("(step 10)"), "{}", ended.stdout);
     place.write("other.safetensors", "not a checkpoint");
     let ended: Ended = place.sample("other.safetensors").with_code(4);

@@ -110,7 +110,7 @@ fn without_a_validation_none_is_the_best() {
     let place = Place::with_tiny();
     place.bachdist("train tiny.toml").ok();
     let ended = place.bachdist("sample run --best").with_code(4);
-    assert!(ended.error().contains("metrics.jsonl there tells of no validation"), "{}", ended.stderr);
+    assert!(ended.error().contains("metrics.jsonl has no validations"), "{}", ended.stderr);
 }
 
 /// What a dry run notes of settings.

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bachdist_core::checkpoint::Name;
+use bachdist_core::checkpoint::CheckpointName;
 use bachdist_core::store::{Patience, Store};
 
 use bachdist_test_support::harness::{Ended, Place, Running, bachdist, json, trained};
@@ -165,7 +165,7 @@ fn stopped_without_harm(ended: Ended, storage: &Storage) {
 
 fn is_good_old_checkpoint(storage: &Storage, name: &str) -> bool {
     let bytes = storage.open().get(name).unwrap();
-    name.parse().is_ok_and(|name: Name| name.step < 12 && name.fits(&bytes))
+    name.parse().is_ok_and(|name: CheckpointName| name.step < 12 && name.matches(&bytes))
 }
 
 /// The right name is there, and every step was recorded once.
@@ -186,7 +186,7 @@ fn ended_as_if_alone(storage: &Storage) {
 #[ignore = "needs mpi"]
 fn in_a_folder_after_the_later_launch_has_ended() {
     // Between two saves, and between a look for a later launch and the write.
-    for point in ["step#6", "upload#3", "retire#2"] {
+    for point in ["step#6", "upload#3", "prune#2"] {
         println!("{point}");
         let place = Place::new();
         replace(&Storage::folder(&place), 1, point, None);
@@ -206,7 +206,7 @@ fn in_a_folder_on_two_ranks() {
 #[test]
 #[ignore = "needs mpi"]
 fn in_a_folder_while_the_later_launch_runs() {
-    for (first, later) in [("upload#3", "upload#5"), ("retire#2", "step#4")] {
+    for (first, later) in [("upload#3", "upload#5"), ("prune#2", "step#4")] {
         println!("{first}, {later}");
         let place = Place::new();
         replace(&Storage::folder(&place), 1, first, Some(later));
@@ -216,7 +216,7 @@ fn in_a_folder_while_the_later_launch_runs() {
 #[test]
 #[ignore = "needs mpi, s3"]
 fn in_a_bucket_after_the_later_launch_has_ended() {
-    for point in ["step#6", "metrics#3", "upload#3", "retire#2"] {
+    for point in ["step#6", "metrics#3", "upload#3", "prune#2"] {
         println!("{point}");
         let Some(storage) = Storage::bucket(&format!("ended/{point}").replace('#', "-")) else { return };
         replace(&storage, 1, point, None);

@@ -5,7 +5,7 @@
 
 use std::env;
 
-use super::{Communicator, SingleProcess, host_name, rank_prefix};
+use super::{Communicator, SingleProcess, rank_prefix};
 
 /// Variables with the number of ranks and this rank: of Open MPI, MPICH and Intel MPI, MVAPICH2, and Slurm's srun. Where
 /// one launcher runs under another, the inner one comes first.
@@ -98,7 +98,11 @@ impl Launch {
 
     /// `rank 1 on host: `, to begin a message with; empty in a single process.
     pub fn rank_prefix(&self) -> String {
-        if self.is_single() { String::new() } else { rank_prefix(self.rank, &host_name()) }
+        if self.is_single() {
+            String::new()
+        } else {
+            rank_prefix(self.rank, &bachdist_core::process::host_name())
+        }
     }
 
     /// Whether this process was started by Open MPI's mpirun or its daemon, which ends with its ranks.

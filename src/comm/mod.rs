@@ -102,7 +102,7 @@ impl Communicator for SingleProcess {
     }
 
     fn host(&self) -> String {
-        host_name()
+        bachdist_core::process::host_name()
     }
 
     fn set_collective_timeout(&self, _timeout: Duration) {}
@@ -124,9 +124,4 @@ impl Communicator for SingleProcess {
     fn abort(&self, code: i32) -> ! {
         std::process::exit(code)
     }
-}
-
-/// This host's name, without MPI.
-pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

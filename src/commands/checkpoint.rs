@@ -1,8 +1,8 @@
 //! `bachdist checkpoint`: what lies under a URL, whether it is whole, and where two differ.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::list::{Listed, list};
-use bachdist_core::checkpoint::verify::{Verdict, Verified, verify};
+use bachdist_core::checkpoint::catalog::{CheckpointEntry, list};
+use bachdist_core::checkpoint::catalog::{ObjectVerdict, VerifiedObject, verify};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::say;
 use bachdist_core::store::Store;
@@ -27,14 +27,14 @@ fn list_all(arguments: &Checkpoints) -> Result<()> {
     } else if listed.is_empty() {
         say(format_args!("{}: no checkpoints", arguments.url))?;
     } else {
-        for Listed { name, bytes } in &listed {
+        for CheckpointEntry { name, bytes } in &listed {
             say(format_args!("{name}  {bytes:>12} bytes"))?;
         }
     }
     Ok(())
 }
 
-fn describe(listed: &Listed) -> serde_json::Value {
+fn describe(listed: &CheckpointEntry) -> serde_json::Value {
     json!({ "name": listed.name.to_string(), "step": listed.name.step, "bytes": listed.bytes })
 }
 
@@ -43,15 +43,15 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
     let (mut objects, mut checkpoints, mut bad) = (Vec::new(), 0, 0);
     verify(&store, |object| {
         checkpoints += usize::from(object.step.is_some());
-        bad += usize::from(matches!(object.verdict, Verdict::Bad(_)));
+        bad += usize::from(matches!(object.verdict, ObjectVerdict::Invalid(_)));
         if arguments.json {
             objects.push(describe_verified(&object));
             return Ok(());
         }
         let (mark, text) = match &object.verdict {
-            Verdict::Good => ("", "ok"),
-            Verdict::Bad(problem) => ("", problem.as_str()),
-            Verdict::Note(note) => ("note: ", note.as_str()),
+            ObjectVerdict::Valid => ("", "ok"),
+            ObjectVerdict::Invalid(problem) => ("", problem.as_str()),
+            ObjectVerdict::Note(note) => ("note: ", note.as_str()),
         };
         say(format_args!("{mark}{}  {text}", object.name)).map_err(anyhow::Error::from)
     })?;
@@ -70,12 +70,12 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
 }
 
 /// `problem` is what is wrong with a checkpoint; `note` is about what is none, which is `ok` as it harms nothing.
-fn describe_verified(object: &Verified) -> serde_json::Value {
-    let Verified { name, step, bytes, verdict } = object;
+fn describe_verified(object: &VerifiedObject) -> serde_json::Value {
+    let VerifiedObject { name, step, bytes, verdict } = object;
     let (problem, note) = match verdict {
-        Verdict::Good => (None, None),
-        Verdict::Bad(problem) => (Some(problem), None),
-        Verdict::Note(note) => (None, Some(note)),
+        ObjectVerdict::Valid => (None, None),
+        ObjectVerdict::Invalid(problem) => (Some(problem), None),
+        ObjectVerdict::Note(note) => (None, Some(note)),
     };
     let ok = problem.is_none();
     json!({ "name": name, "step": step, "bytes": bytes, "ok": ok, "problem": problem, "note": note })

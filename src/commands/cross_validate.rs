@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::checkpoint::open::open;
+use bachdist_core::checkpoint::read::open;
 use bachdist_core::config::Config;
 use bachdist_core::evaluation::score::Three;
 use bachdist_core::failure::{Code, Failure};

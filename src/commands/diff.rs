@@ -1,9 +1,9 @@
 //! `bachdist checkpoint diff`: where two checkpoints differ, for people and for programs.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::diff::Diff;
-use bachdist_core::checkpoint::diff::tensors::TensorDifference;
-use bachdist_core::checkpoint::open::open;
+use bachdist_core::checkpoint::diff::CheckpointDiff;
+use bachdist_core::checkpoint::diff::TensorDifference;
+use bachdist_core::checkpoint::read::open;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::{count, say, tell};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use indicatif::HumanCount;
 pub fn run(arguments: &cli::Diff) -> Result<()> {
     let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
     a.notes.iter().chain(&b.notes).for_each(|note| tell(format_args!("note: {note}")));
-    let diff = Diff::between_stored(&a, &b);
+    let diff = CheckpointDiff::between_stored(&a, &b);
     if arguments.json {
         say(as_json(&diff))?;
     } else if diff.is_equal() {
@@ -27,13 +27,13 @@ pub fn run(arguments: &cli::Diff) -> Result<()> {
 }
 
 /// `{equal, steps, differences, tensors}`; what is no number in JSON is null.
-pub fn as_json(diff: &Diff) -> Value {
-    let Diff { steps, differences, tensors } = diff;
+pub fn as_json(diff: &CheckpointDiff) -> Value {
+    let CheckpointDiff { steps, differences, tensors } = diff;
     json!({ "equal": diff.is_equal(), "steps": steps, "differences": differences, "tensors": tensors })
 }
 
 /// An error that names the first tensor that differs, or the first other thing.
-pub fn verdict(diff: &Diff, names: [&str; 2]) -> Result<()> {
+pub fn verdict(diff: &CheckpointDiff, names: [&str; 2]) -> Result<()> {
     let first = match (diff.tensors.first(), diff.differences.first()) {
         (Some(tensor), _) => format!("first in {}", in_words(tensor)),
         (None, Some(difference)) => difference.describe(["in the one", "in the other"]),
@@ -54,7 +54,7 @@ fn in_words(tensor: &TensorDifference) -> String {
 }
 
 /// What differs, first all but numbers, then a line for each tensor.
-pub fn table(diff: &Diff, names: [&str; 2]) -> String {
+pub fn table(diff: &CheckpointDiff, names: [&str; 2]) -> String {
     let mut lines = vec![format!("a  {}", names[0]), format!("b  {}", names[1])];
     if !diff.differences.is_empty() {
         lines.push(String::new());
@@ -106,13 +106,13 @@ mod tests {
         }
     }
 
-    fn diff() -> Diff {
+    fn diff() -> CheckpointDiff {
         let difference = ValueDifference { key: "train.seed".into(), values: [json!(1), json!(2)] };
         let tensors = vec![
             tensor("lstm.weight_ih_l2", 1.26e-7, Some(u32::MAX)),
             tensor("optimizer.mean_square.dense1.bias", f64::NAN, None),
         ];
-        Diff { steps: [5, 5], differences: vec![difference], tensors }
+        CheckpointDiff { steps: [5, 5], differences: vec![difference], tensors }
     }
 
     #[test]
@@ -136,7 +136,7 @@ dense1.bias           [1024, 256]    262,144      NaN [1023, 255]           NaN"
     #[test]
     fn the_verdict_names_the_first_tensor() {
         let mut diff = diff();
-        let line = |diff: &Diff| verdict(diff, ["x", "y"]).unwrap_err().to_string();
+        let line = |diff: &CheckpointDiff| verdict(diff, ["x", "y"]).unwrap_err().to_string();
         let first = "lstm.weight_ih_l2: 262,144 of 262,144 numbers, by up to 1.3e-7 at [1023, 255]";
         assert_eq!(line(&diff), format!("x and y differ: first in {first}"));
         diff.tensors.clear();

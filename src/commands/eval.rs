@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::checkpoint::open::{Opened, open_one};
+use bachdist_core::checkpoint::read::{LoadedCheckpoint, open_one};
 use bachdist_core::config::DataConfig;
 use bachdist_core::config::identity::differences as value_differences;
 use bachdist_core::corpus::load::{Content, named, survey};
@@ -38,7 +38,7 @@ pub fn run(arguments: &Eval) -> Result<()> {
         let message = "which checkpoint? Name a file, a folder or a URL, or --cross-validate CONFIG";
         return Err(Failure::new(Code::Usage, message).into());
     };
-    let Opened { checkpoint, location, notes, .. } = open_one(location, arguments.best)?;
+    let LoadedCheckpoint { checkpoint, location, notes, .. } = open_one(location, arguments.best)?;
     notes.iter().for_each(|note| tell(format_args!("note: {note}")));
     let music = Music::choose(&checkpoint, arguments.data.as_deref(), &arguments.set)?;
     let report = evaluate(&checkpoint, &music.pieces)?.report();

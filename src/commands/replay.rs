@@ -1,11 +1,11 @@
 //! `bachdist replay`: make steps of a run again, and compare with what it saved.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::diff::Diff;
-use bachdist_core::checkpoint::list::list;
-use bachdist_core::checkpoint::open::{Opened, open, place_of};
-use bachdist_core::checkpoint::problem::Problem;
-use bachdist_core::checkpoint::{Checkpoint, Name};
+use bachdist_core::checkpoint::catalog::list;
+use bachdist_core::checkpoint::diff::CheckpointDiff;
+use bachdist_core::checkpoint::read::CheckpointProblem;
+use bachdist_core::checkpoint::read::{LoadedCheckpoint, open, store_and_name};
+use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::{say, tell};
 use bachdist_core::store::Store;
@@ -49,7 +49,7 @@ pub fn run(arguments: &Replay, comm: &dyn Communicator) -> Result<u8> {
 /// What is to be made again.
 struct Task {
     /// Where it begins.
-    from: Opened,
+    from: LoadedCheckpoint,
     /// Where that lies, and what it is to be compared with.
     beside: Store,
     /// The step up to which.
@@ -60,7 +60,7 @@ impl Task {
     fn find(arguments: &Replay) -> Result<Task> {
         let from = open(&arguments.checkpoint)?;
         from.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
-        if Problem::of_windows(&from.checkpoint).is_some() {
+        if CheckpointProblem::of_windows(&from.checkpoint).is_some() {
             let message = format!(
                 "{} was trained on other windows than its {} steps should have taken, so a replay from it proves \
                  nothing; begin at an earlier checkpoint (bachdist checkpoint verify says which are right)",
@@ -68,7 +68,7 @@ impl Task {
             );
             return Err(Failure::new(Code::Storage, message).into());
         }
-        let (beside, _) = place_of(&from.location)?;
+        let (beside, _) = store_and_name(&from.location)?;
         let last = match arguments.steps {
             Some(steps) => from.checkpoint.step.checked_add(steps).ok_or_else(|| {
                 Failure::new(Code::Usage, format!("--steps {steps} is more than can be counted"))
@@ -88,11 +88,11 @@ impl Task {
     fn compare(&self, replayed: Checkpoint, as_json_object: bool) -> Result<()> {
         let (first, last) = (self.from.checkpoint.step + 1, self.last);
         let bytes = replayed.encode();
-        let name = Name::of(last, &bytes);
+        let name = CheckpointName::of(last, &bytes);
         let stored = open(&self.beside.url_of(&self.stored(&name)?.to_string()))?;
         let title = format!("replayed from {}", self.from.location);
-        let replayed = Opened { bytes, checkpoint: replayed, location: title, notes: Vec::new() };
-        let diff = Diff::between_stored(&stored, &replayed);
+        let replayed = LoadedCheckpoint { bytes, checkpoint: replayed, location: title, notes: Vec::new() };
+        let diff = CheckpointDiff::between_stored(&stored, &replayed);
         let names = [stored.location.as_str(), &replayed.location];
         if as_json_object {
             let mut object = as_json(&diff);
@@ -109,8 +109,9 @@ impl Task {
     }
 
     /// The checkpoint of the last step that the run saved; of several, one with other bits than the replay has.
-    fn stored(&self, replayed: &Name) -> Result<Name> {
-        let mut names: Vec<Name> = list(&self.beside)?.into_iter().map(|listed| listed.name).collect();
+    fn stored(&self, replayed: &CheckpointName) -> Result<CheckpointName> {
+        let mut names: Vec<CheckpointName> =
+            list(&self.beside)?.into_iter().map(|listed| listed.name).collect();
         names.retain(|name| name.step == self.last);
         let other = names.iter().find(|name| *name != replayed).or(names.first());
         Ok(other.cloned().ok_or_else(|| {
@@ -126,7 +127,7 @@ impl Task {
 }
 
 /// The step of the next checkpoint.
-fn next(beside: &Store, from: &Opened) -> Result<u64> {
+fn next(beside: &Store, from: &LoadedCheckpoint) -> Result<u64> {
     let steps: Vec<u64> = list(beside)?.into_iter().map(|listed| listed.name.step).collect();
     let own = from.checkpoint.step;
     Ok(steps.into_iter().find(|&step| step > own).ok_or_else(|| {

@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::Result;
 use bachdist_core::corpus::synthesize::midi_file;
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::parallel::{cores, in_parallel};
+use bachdist_core::parallel::in_parallel;
 use bachdist_core::print::count;
 use bachdist_core::print::say;
+use bachdist_core::process::cores;
 use bachdist_core::write::{unwritable, write_whole};
 
 use crate::cli::Synthesize;

@@ -1,7 +1,8 @@
-//! Faults on purpose: how the tests show what a run survives, and how anybody can try it on a cluster of their own.
+//! Fault injection: the tests show with it what a run survives, and anyone can try it on their own cluster.
 //!
-//! The code passes named points, [`at`]. With nothing in `BACHDIST_FAULT`, and in `sample`, passing one does nothing. `BACHDIST_FAULT="exchange@1#3=kill"` kills rank 1 when it passes `exchange` for the third time.
-//! A list is separated by commas; without `@` rank 0 is meant, without `#` the first time.
+//! The code passes named points by [`at`], which does nothing unless the variable `BACHDIST_FAULT` is set.
+//! `BACHDIST_FAULT="exchange@1#3=kill"` kills rank 1 when it passes `exchange` for the third time. Several faults are
+//! separated by commas; without `@` rank 0 is meant, without `#` the first time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,45 +16,91 @@ use crate::environment;
 use crate::print::tell;
 use crate::process::has_signal;
 
-/// The variable that asks for faults.
+/// The environment variable that requests faults.
 pub const VARIABLE: &str = "BACHDIST_FAULT";
 
-/// Points that a run passes, in the order of a step.
-pub const POINTS: [&str; 17] = [
-    "start",     // before storage is read
-    "claim",     // rank 0, before the attempt is claimed
-    "step",      // before a step; `fail` is an error of this rank
-    "load",      // before a lane's windows are loaded; `fail` loads one of them twice
-    "device",    // before the gradients are waited for; `fail` is an error of libtorch's
-    "loss",      // after a lane's loss is known; `fail` makes it no number
-    "exchange",  // before the gradients are exchanged
-    "exchanged", // after it, before the update
-    "validate",  // before a batch of validation
-    "copy",      // rank 0, in the middle of the copy for a checkpoint
-    "metrics",   // saving thread, before metrics.jsonl is written as a whole
-    "upload",    // saving thread, before the checkpoint is written
-    "uploaded",  // saving thread, after it
-    "retire",    // saving thread, before an old checkpoint is deleted
-    "retired",   // saving thread, after it
-    "close",     // after the last step
-    "closed",    // rank 0, when everything is safe
-];
+/// Defines the points once: the enum, the list of all, and their names in [`VARIABLE`].
+macro_rules! fault_points {
+    ($($(#[$doc:meta])* $point:ident = $name:literal,)*) => {
+        /// Points that a run passes, in the order of a step.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum FaultPoint { $($(#[$doc])* $point,)* }
+
+        impl FaultPoint {
+            /// Every point.
+            pub const ALL: &[FaultPoint] = &[$(FaultPoint::$point,)*];
+
+            /// Its name in the variable.
+            pub fn name(self) -> &'static str {
+                match self { $(FaultPoint::$point => $name,)* }
+            }
+        }
+    };
+}
+
+fault_points! {
+    /// Before storage is read.
+    Start = "start",
+    /// On rank 0, before the attempt is claimed.
+    Claim = "claim",
+    /// Before a step; `fail` is an error of this rank.
+    Step = "step",
+    /// Before a lane's windows are loaded; `fail` loads one of them twice.
+    Load = "load",
+    /// Before the gradients are waited for; `fail` is an error of libtorch's.
+    Device = "device",
+    /// After a lane's loss is known; `fail` makes it NaN.
+    Loss = "loss",
+    /// Before the gradients are exchanged.
+    Exchange = "exchange",
+    /// After the exchange, before the update.
+    Exchanged = "exchanged",
+    /// Before a batch of validation.
+    Validate = "validate",
+    /// On rank 0, in the middle of the copy for a checkpoint.
+    Copy = "copy",
+    /// In the saving thread, before `metrics.jsonl` is written.
+    Metrics = "metrics",
+    /// In the saving thread, before the checkpoint is written.
+    Upload = "upload",
+    /// In the saving thread, after the checkpoint was written.
+    Uploaded = "uploaded",
+    /// In the saving thread, before an old checkpoint is deleted.
+    Prune = "prune",
+    /// In the saving thread, after it was deleted.
+    Pruned = "pruned",
+    /// After the last step.
+    Close = "close",
+    /// On rank 0, when everything is saved.
+    Closed = "closed",
+}
+
+impl FromStr for FaultPoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        FaultPoint::ALL.iter().copied().find(|point| point.name() == text).ok_or_else(|| {
+            let names: Vec<_> = FaultPoint::ALL.iter().map(|point| point.name()).collect();
+            format!("there is no point {text:?}; the points are {}", names.join(", "))
+        })
+    }
+}
 
 /// What is to happen at a point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fault {
-    /// As it was asked for.
+    /// As the variable has it.
     text: String,
-    point: String,
+    point: FaultPoint,
     rank: usize,
-    /// The time of passing that is meant, from 1.
+    /// Which passing of the point is meant, counted from 1.
     count: u64,
     action: Action,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
-    /// The place itself fails, in a way of its own.
+    /// [`at`] returns true, and the caller fails in its own way.
     Fail,
     Panic,
     /// A signal.
@@ -64,25 +111,25 @@ enum Action {
 enum Target {
     /// This rank.
     Rank,
-    /// The launcher, which started it. What mpirun hands on is waited for, so that it arrives at this point of the run.
+    /// The launcher. A signal that mpirun forwards to the ranks is waited for, so that it arrives at this point of the run.
     Launcher,
     /// The launcher and all ranks that it started on this host, at once.
     All,
 }
 
-/// A description in `BACHDIST_FAULT` that cannot be understood.
+/// An entry of `BACHDIST_FAULT` that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{VARIABLE}: {0:?} is not POINT[@RANK][#COUNT]=ACTION: {1}")]
 pub struct FaultError(String, String);
 
 struct Armed {
-    /// Those of this rank, with how often each one's point was passed.
+    /// The faults of this rank, each with how often its point was passed.
     faults: Vec<(Fault, AtomicU64)>,
 }
 
 static ARMED: OnceLock<Armed> = OnceLock::new();
 
-/// Takes the faults of this rank from the environment. Calls after the first change nothing.
+/// Reads this rank's faults from the environment. Calls after the first change nothing.
 pub fn arm(rank: usize) -> Result<(), FaultError> {
     let text = environment::variable(VARIABLE).map_err(|error| FaultError(String::new(), error.reason))?;
     let Some(text) = text else { return Ok(()) };
@@ -97,8 +144,8 @@ pub fn arm(rank: usize) -> Result<(), FaultError> {
     Ok(())
 }
 
-/// A point that a run passes. True if the place is to fail now; other faults happen here.
-pub fn at(point: &str) -> bool {
+/// Passes a point. Returns true if the caller is to fail now; other faults happen inside.
+pub fn at(point: FaultPoint) -> bool {
     let Some(armed) = ARMED.get() else { return false };
     let mut fails = false;
     for (fault, passed) in &armed.faults {
@@ -120,7 +167,7 @@ impl Target {
         let targets = match self {
             Target::Rank => vec![getpid()],
             Target::Launcher => launcher.into_iter().collect(),
-            // This rank last.
+            // This rank last: it may not survive its own signal.
             Target::All => {
                 let others =
                     launcher.map(children).unwrap_or_default().into_iter().filter(|&pid| pid != getpid());
@@ -134,7 +181,7 @@ impl Target {
             register(signal.as_raw(), arrived.clone()).expect("a signal that can be caught");
         }
         for pid in targets {
-            // Gone already is as good.
+            // A process that is already gone needs no signal.
             let _ = kill_process(pid, signal);
         }
         while !arrived.load(Ordering::Relaxed) {
@@ -146,9 +193,10 @@ impl Target {
     }
 }
 
-/// Returns when this process, sent SIGSTOP, has been halted and goes on. A signal to a process goes to any of its
-/// threads: until that one takes it, this one would run on, past its point. Linux takes it and marks all threads to
-/// halt under the lock that /proc reads with, so a thread that sees it gone is halted at the end of that read.
+/// Returns when this process, which was sent SIGSTOP, has stopped and been continued. Linux delivers a process's signal to
+/// any of its threads; until that thread takes it, this one would run past its point. Linux takes the signal and marks all
+/// threads to stop under the lock that /proc reads with, so a thread that sees the signal gone stops at the end of that
+/// read.
 fn halt() {
     while has_signal("ShdPnd", Signal::STOP.as_raw()) {
         std::thread::yield_now();
@@ -180,18 +228,10 @@ impl FromStr for Fault {
         let (place, action) = text.split_once('=').ok_or_else(|| wrong("there is no =".into()))?;
         let (place, count) = place.split_once('#').unwrap_or((place, "1"));
         let (point, rank) = place.split_once('@').unwrap_or((place, "0"));
-        if !POINTS.contains(&point) {
-            return Err(wrong(format!("the points are {}", POINTS.join(", "))));
-        }
+        let point = point.parse().map_err(wrong)?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| wrong(format!("{text:?} is not a number")));
         let action = action.parse().map_err(wrong)?;
-        Ok(Fault {
-            text: whole.into(),
-            point: point.into(),
-            rank: number(rank)? as usize,
-            count: number(count)?,
-            action,
-        })
+        Ok(Fault { text: whole.into(), point, rank: number(rank)? as usize, count: number(count)?, action })
     }
 }
 
@@ -228,7 +268,7 @@ mod tests {
     #[test]
     fn faults_are_described_by_point_rank_count_and_action() {
         let fault: Fault = "exchange@1#3=kill-all".parse().unwrap();
-        assert_eq!((fault.point.as_str(), fault.rank, fault.count), ("exchange", 1, 3));
+        assert_eq!((fault.point, fault.rank, fault.count), (FaultPoint::Exchange, 1, 3));
         assert_eq!(fault.action, Action::Send(Signal::KILL, Target::All));
         let short: Fault = "upload=fail".parse().unwrap();
         assert_eq!((short.rank, short.count, short.action), (0, 1, Action::Fail));
@@ -237,5 +277,7 @@ mod tests {
         {
             assert!(wrong.parse::<Fault>().is_err(), "{wrong}");
         }
+        let unknown = "lunch=kill".parse::<Fault>().unwrap_err().to_string();
+        assert!(unknown.contains("there is no point \"lunch\"; the points are start, claim, "), "{unknown}");
     }
 }

@@ -1,56 +1,11 @@
-//! The same work on many things, by the threads of one process. Which thread does what does not show: results come
-//! back in the order of the things.
+//! A parallel map over threads of this process. Its results are in the order of the items, so they do not depend on which
+//! thread did what.
 
-use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::thread;
 
-use crate::environment::{self, BadVariable, THREADS};
-
-/// The threads that this process may use: as many as cores that it may run on, or fewer where `OMP_NUM_THREADS` says so.
-/// More would only wait for each other. What it says was checked at the start.
-pub fn cores() -> usize {
-    let usable = usable_cores();
-    environment::threads().ok().flatten().map_or(usable, |asked| asked.min(usable))
-}
-
-/// The cores that this process may run on.
-pub fn usable_cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-/// What a user should know where `OMP_NUM_THREADS` asks for more threads than there are cores.
-///
-/// # Errors
-/// It asks for no number of threads.
-pub fn check_threads() -> Result<Option<String>, BadVariable> {
-    let usable = usable_cores();
-    Ok(environment::threads()?.filter(|&asked| asked > usable).map(|asked| {
-        format!(
-            "{THREADS} asks for {asked} threads; this process takes {usable}, one for each core that it may use"
-        )
-    }))
-}
-
-/// An error unless so many threads can be started beside this one, each with a stack as the C library gives it. Some
-/// libraries wait for ever where they get none.
-pub fn try_threads(threads: usize) -> std::io::Result<()> {
-    const STACK_BYTES: usize = 8 << 20;
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held = Mutex::new(held);
-    thread::scope(|scope| {
-        // All at once: each waits until the last was started.
-        let started = (0..threads).try_for_each(|_| {
-            let wait = || drop(held.lock().map(|held| held.recv()));
-            thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, wait).map(drop)
-        });
-        drop(hold);
-        started
-    })
-}
-
-/// What `work` makes of each item, in their order, by up to so many threads, this one among them.
+/// Applies `work` to each item on up to `threads` threads, including this one; the results are in the order of the items.
 pub fn in_parallel<T: Send, R: Send>(
     threads: usize,
     items: impl IntoIterator<Item = T>,
@@ -61,7 +16,7 @@ pub fn in_parallel<T: Send, R: Send>(
     if threads <= 1 {
         return items.into_iter().map(work).collect();
     }
-    // Whoever is free takes the next item: some take much longer than others.
+    // A free thread takes the next item, because some items take much longer than others.
     let queue = Mutex::new(items.into_iter().enumerate());
     let next = || queue.lock().expect("nothing panics while it is held").next();
     let worker = || {
@@ -72,7 +27,7 @@ pub fn in_parallel<T: Send, R: Send>(
         done
     };
     let mut all = thread::scope(|scope| {
-        // Where the system gives no more threads, those that there are do the work.
+        // If the system gives no more threads, fewer do the work.
         let spawn = |_| thread::Builder::new().spawn_scoped(scope, worker).ok();
         let others: Vec<_> = (1..threads).map_while(spawn).collect();
         let mut all = worker();
@@ -98,12 +53,6 @@ mod tests {
             assert_eq!(in_parallel(threads, &items, |x| x * x), squares, "{threads} threads");
         }
         assert_eq!(in_parallel(4, [0usize; 0], |x| x), [] as [usize; 0]);
-    }
-
-    #[test]
-    fn threads_are_tried_out() {
-        try_threads(0).unwrap();
-        try_threads(3).unwrap();
     }
 
     #[test]

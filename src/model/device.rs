@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{Result, bail};
-use bachdist_core::parallel::{cores, usable_cores};
 use bachdist_core::print::tell;
+use bachdist_core::process::{cores, usable_cores};
 use bachdist_core::{environment, process};
 use tch::{Cuda, Device, Kind, Tensor};
 

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 
 use anyhow::Result;
-use bachdist_core::checkpoint::run::Run;
+use bachdist_core::checkpoint::claim::RunClaim;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::metrics::{METRICS, Record, Validations, lines_until};
 use bachdist_core::store::Kind;
@@ -27,7 +27,7 @@ impl Metrics {
     /// A file is a new one from now on: what an earlier launch still writes goes to the old one, which nobody sees.
     ///
     /// Gives back the validations before that step too.
-    pub fn open(run: &Run, step: u64) -> Result<(Self, Validations)> {
+    pub fn open(run: &RunClaim, step: u64) -> Result<(Self, Validations)> {
         let store = run.store();
         let before = match store.get(METRICS) {
             Ok(bytes) if step > 0 => lines_until(&String::from_utf8_lossy(&bytes), step),

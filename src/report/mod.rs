@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::checkpoint::list::Listed;
+use bachdist_core::checkpoint::catalog::CheckpointEntry;
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::metrics::{Record, StopReason};
 use indicatif::{HumanDuration, ProgressBar};
@@ -178,7 +178,7 @@ impl Report {
     /// storage had to be asked again.
     pub fn checkpoint(
         &mut self,
-        listed: &Listed,
+        listed: &CheckpointEntry,
         pause: Duration,
         upload: Duration,
         retries: u64,

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::failure::{Code, Failure, line_of};
-use bachdist_core::fault;
+use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::metrics::{BestValidation, StopReason, Validations};
 
 use crate::comm::Communicator;
@@ -122,7 +122,7 @@ impl RunState<'_> {
     /// A copy of everything that is needed to continue.
     fn checkpoint(&self) -> Result<Checkpoint> {
         let (parameters, mean_square) = self.trainer.state()?;
-        fault::at("copy");
+        fault::at(FaultPoint::Copy);
         Ok(Checkpoint {
             step: self.step,
             identity: self.plan.config.identity(),
@@ -184,7 +184,7 @@ impl TrainingLoop<'_> {
         let begin = Instant::now();
         let made = self.state.step;
         Phase::Step(made + 1).enter();
-        if fault::at("step") {
+        if fault::at(FaultPoint::Step) {
             bail!("{}: injected failure", Phase::now());
         }
         let storage =
@@ -230,7 +230,7 @@ impl TrainingLoop<'_> {
         let mut sums = EpochSums::default();
         trainer.load_all_weights().with_context(|| Phase::now().to_string())?;
         for index in 0..batches.steps_per_epoch() {
-            fault::at("validate");
+            fault::at(FaultPoint::Validate);
             let evaluated = trainer.evaluate(&windows, &batches.batch(index), self.stop.request());
             let (of_batch, requested) = evaluated.with_context(|| Phase::now().to_string())?;
             if !requested.is_empty() {
@@ -260,7 +260,7 @@ impl TrainingLoop<'_> {
     /// Waits until everything is safe.
     fn close(self, outcome: RunOutcome) -> Result<()> {
         Phase::End.enter();
-        fault::at("close");
+        fault::at(FaultPoint::Close);
         let last = self.recorder.is_some().then(|| self.state.checkpoint()).transpose()?;
         let work = self.recorder.zip(last).map(|(recorder, last)| move || recorder.close(&last, outcome));
         let closed = run_on_root_with_heartbeat(self.comm, work);

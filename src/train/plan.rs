@@ -10,8 +10,8 @@ use bachdist_core::corpus::windows::{Windows, windows_of};
 use bachdist_core::corpus::{CLASSES, Corpus, Piece, fingerprint};
 use bachdist_core::failure::{Code, Failure, out_of_threads};
 use bachdist_core::network::Architecture;
-use bachdist_core::parallel::{cores, try_threads};
 use bachdist_core::print::count;
+use bachdist_core::process::{cores, try_threads};
 use sha2::{Digest, Sha256};
 use tch::Device;
 

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
-use bachdist_core::checkpoint::retention::Retention;
-use bachdist_core::checkpoint::run::Run;
+use bachdist_core::checkpoint::claim::Retention;
+use bachdist_core::checkpoint::claim::RunClaim;
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::failure::{Code, Failure, line_of};
-use bachdist_core::fault;
+use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, Validations};
 use bachdist_core::print::count;
 use bachdist_core::store::StoreError;
@@ -28,7 +28,7 @@ use crate::stop::StopRequest;
 /// Rank 0's reporter and saver.
 pub struct Recorder {
     report: Report,
-    run: Run,
+    run: RunClaim,
     /// `None` once it is closed.
     saver: Option<Saver>,
     fallback: FallbackStore,
@@ -49,7 +49,7 @@ pub struct Recorder {
 impl Recorder {
     /// Prints the plan, and starts the saving thread.
     pub fn open(
-        run: Run,
+        run: RunClaim,
         plan: &Plan,
         initial: &InitialState,
         comm: &dyn Communicator,
@@ -75,7 +75,7 @@ impl Recorder {
         report.record(&if initial.step == 0 { Record::Run(attempt) } else { Record::Resume(attempt) })?;
         let checkpoint = &plan.config.checkpoint;
         let retention =
-            Retention { keep: checkpoint.keep, keep_every: checkpoint.keep_every_steps, best: None };
+            Retention { keep: checkpoint.keep, keep_every_steps: checkpoint.keep_every_steps, best: None };
         Ok(Recorder {
             saver: Some(Saver::new(run.clone(), retention)),
             fallback: FallbackStore::new(plan)?,
@@ -213,7 +213,7 @@ impl Recorder {
         if let Some(text) = self.report.metrics_object() {
             self.run.publish(METRICS, text.into_bytes())?;
         }
-        fault::at("closed");
+        fault::at(FaultPoint::Closed);
         Ok(())
     }
 

@@ -12,12 +12,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
-use bachdist_core::checkpoint::list::{Listed, list};
-use bachdist_core::checkpoint::origin::{Origin, Whose};
-use bachdist_core::checkpoint::recover::{Recovery, read_of, recover};
-use bachdist_core::checkpoint::retention::Retention;
-use bachdist_core::checkpoint::run::{Run, Saved};
-use bachdist_core::checkpoint::{Checkpoint, Name};
+use bachdist_core::checkpoint::catalog::{CheckpointEntry, list};
+use bachdist_core::checkpoint::claim::Retention;
+use bachdist_core::checkpoint::claim::{RunClaim, StoredCheckpoint};
+use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
+use bachdist_core::checkpoint::read::{Recovery, read_matching, recover};
+use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
 use bachdist_core::metrics::METRICS;
 use bachdist_core::store::{Kind, Retries, Store, StoreError};
 
@@ -52,7 +52,7 @@ pub enum SaveEvent {
 /// A checkpoint that the storage has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedCheckpoint {
-    pub listed: Listed,
+    pub listed: CheckpointEntry,
     /// What the user should know.
     pub note: Option<String>,
     pub retries: Retries,
@@ -78,7 +78,7 @@ struct QueuedJobs {
 }
 
 impl Saver {
-    pub fn new(run: Run, retention: Retention) -> Self {
+    pub fn new(run: RunClaim, retention: Retention) -> Self {
         let queue = Arc::new(SaveQueue::default());
         let (report, events) = channel();
         let worker = SaveWorker { run, retention, queue: queue.clone(), report };
@@ -157,7 +157,7 @@ impl SaveQueue {
 
 /// The thread's part.
 struct SaveWorker {
-    run: Run,
+    run: RunClaim,
     retention: Retention,
     queue: Arc<SaveQueue>,
     report: Sender<SaveEvent>,
@@ -167,7 +167,7 @@ impl SaveWorker {
     fn work(self) {
         while let Some((handed_over, job)) = self.queue.oldest() {
             let event = match self.save(&job) {
-                Ok(Saved { listed, note }) => {
+                Ok(StoredCheckpoint { listed, note }) => {
                     self.queue.remove(&job);
                     let (upload, retries) = (handed_over.elapsed(), self.run.store().take_retries());
                     SaveEvent::Saved(SavedCheckpoint { listed, note, retries, upload })
@@ -185,7 +185,7 @@ impl SaveWorker {
         }
     }
 
-    fn save(&self, job: &SaveJob) -> Result<Saved> {
+    fn save(&self, job: &SaveJob) -> Result<StoredCheckpoint> {
         // Before the checkpoint, so that whoever resumes from it finds the lines up to it.
         if let Some(text) = &job.metrics {
             self.run.publish(METRICS, text.clone().into_bytes())?;
@@ -203,20 +203,20 @@ fn is_unreachable(error: &Error) -> bool {
 #[derive(Debug, Clone)]
 pub struct FallbackStore {
     store: Store,
-    whose: Whose,
+    whose: CheckpointFilter,
 }
 
 impl FallbackStore {
     /// The folder of a plan's run. Nothing is created or read yet.
     pub fn new(plan: &Plan) -> Result<Self, StoreError> {
-        let whose = Whose::Run(Origin::new(&plan.config, &plan.training));
+        let whose = CheckpointFilter::Run(RunIdentity::new(&plan.config, &plan.training));
         Ok(FallbackStore { store: Store::open(&plan.fallback)?, whose })
     }
 
     /// Saves a checkpoint in place of older ones, and returns its path.
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<String> {
         let bytes = checkpoint.encode();
-        let name = Name::of(checkpoint.step, &bytes);
+        let name = CheckpointName::of(checkpoint.step, &bytes);
         self.store.put(&name.to_string(), bytes)?;
         if let Some(older) = name.step.checked_sub(1) {
             self.delete_until(older)?;
@@ -234,7 +234,7 @@ impl FallbackStore {
     }
 
     /// The path of a checkpoint here.
-    pub fn path(&self, name: &Name) -> String {
+    pub fn path(&self, name: &CheckpointName) -> String {
         self.store.url_of(&name.to_string())
     }
 
@@ -248,8 +248,8 @@ impl FallbackStore {
     }
 
     fn delete_until(&self, step: u64) -> Result<()> {
-        for Listed { name, .. } in list(&self.store)? {
-            if name.step <= step && read_of(&self.store, &name, &self.whose)?.is_ok() {
+        for CheckpointEntry { name, .. } in list(&self.store)? {
+            if name.step <= step && read_matching(&self.store, &name, &self.whose)?.is_ok() {
                 self.store.delete(&name.to_string())?;
             }
         }

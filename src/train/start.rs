@@ -1,14 +1,14 @@
 //! Where a run begins: at step 0, or at the newest valid checkpoint, the same on every rank.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::open;
-use bachdist_core::checkpoint::origin::{Origin, Whose};
-use bachdist_core::checkpoint::recover::{Recovery, recover};
-use bachdist_core::checkpoint::run::Run;
-use bachdist_core::checkpoint::{Checkpoint, EpochSums, Name};
+use bachdist_core::checkpoint::claim::RunClaim;
+use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
+use bachdist_core::checkpoint::read::open;
+use bachdist_core::checkpoint::read::{Recovery, recover};
+use bachdist_core::checkpoint::{Checkpoint, CheckpointName, EpochSums};
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::fault;
+use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::network::Architecture;
 use bachdist_core::store::Store;
 
@@ -56,7 +56,7 @@ struct StoredState {
     notes: Vec<String>,
 }
 
-/// Finds the state to start from. Rank 0 alone reads storage, claims the attempt, and gets a [`Run`].
+/// Finds the state to start from. Rank 0 alone reads storage, claims the attempt, and gets a [`RunClaim`].
 ///
 /// # Collective
 ///
@@ -65,8 +65,8 @@ pub fn find_initial_state(
     comm: &dyn Communicator,
     plan: &Plan,
     resume: &Resume,
-) -> Result<(InitialState, Option<Run>)> {
-    fault::at("start");
+) -> Result<(InitialState, Option<RunClaim>)> {
+    fault::at(FaultPoint::Start);
     let work = comm.is_root().then_some(|| read_and_claim(plan, resume));
     let read = run_on_root_with_heartbeat(comm, work).unwrap_or_else(|| Ok((StoredState::default(), None)));
     let (StoredState { mut bytes, from, notes }, run) = collective_result(comm, read)?;
@@ -97,9 +97,9 @@ fn initial_parameters(comm: &dyn Communicator, architecture: Architecture, seed:
 }
 
 /// Finds the checkpoint to resume from and then claims the run, which takes it from any other launch that has it.
-fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<Run>)> {
-    let origin = Origin::new(&plan.config, &plan.training);
-    let whose = Whose::Run(origin.clone());
+fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<RunClaim>)> {
+    let origin = RunIdentity::new(&plan.config, &plan.training);
+    let whose = CheckpointFilter::Run(origin.clone());
     let store = Store::open_patiently(&plan.url, plan.config.checkpoint.patience())?;
     let recovery = recover(&store, &whose)?;
     let mut found = StoredState { notes: recovery.notes(&store), ..StoredState::default() };
@@ -121,7 +121,7 @@ fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<R
             let from = Some(store.url_of(&name.to_string()));
             found = StoredState { bytes: bytes.clone(), from, ..found };
         }
-        None if *resume == Resume::Auto && unsaved.is_none() && !recovery.passed_over.is_empty() => {
+        None if *resume == Resume::Auto && unsaved.is_none() && !recovery.skipped.is_empty() => {
             let message = format!(
                 "{}; no valid checkpoint is left to resume from; --resume never begins at step 0",
                 found.notes.join("; ")
@@ -131,7 +131,7 @@ fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<R
         _ => {}
     }
     if let Resume::From(location) = resume {
-        let opened = open::open(location)?;
+        let opened = open(location)?;
         if let Some(difference) = whose.difference(&opened.checkpoint) {
             return Err(difference.refusal(&opened.location).into());
         }
@@ -139,8 +139,8 @@ fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<R
         found = StoredState { bytes: opened.bytes, from: Some(opened.location), ..found };
     }
     // Last, because it takes the run from any other launch.
-    fault::at("claim");
-    let run = Run::claim(store, origin, &recovery)?;
+    fault::at(FaultPoint::Claim);
+    let run = RunClaim::claim(store, origin, &recovery)?;
     found.notes.extend(run.note());
     if let Some((name, bytes)) = unsaved {
         // The storage lacks it: before anything else it goes there.
@@ -157,6 +157,6 @@ fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<R
 }
 
 /// Whether the storage has no checkpoint of this step or a later one.
-fn is_newer(name: &Name, stored: &Recovery) -> bool {
+fn is_newer(name: &CheckpointName, stored: &Recovery) -> bool {
     stored.newest.as_ref().is_none_or(|(stored, _)| stored.step < name.step)
 }

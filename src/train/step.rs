@@ -14,7 +14,7 @@ use bachdist_core::corpus::CLASSES;
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::windows::Windows;
-use bachdist_core::fault;
+use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::network::Architecture;
 use tch::{Device, Kind, Tensor};
 
@@ -111,13 +111,13 @@ impl<'a> Trainer<'a> {
         let Loaded { lanes, seen } = self.take_loaded(step);
         self.begin(step, &lanes)?;
         self.load_ahead(step + 1)?;
-        if fault::at("device") {
+        if fault::at(FaultPoint::Device) {
             // An error such as a GPU's, which comes out here: these two cannot be multiplied.
             let [a, b] = [[1, 2], [3, 4]].map(|shape| Tensor::f_zeros(shape, (Kind::Float, Device::Cpu)));
             let _ = a?.f_mm(&b?)?;
         }
         let mut sums = self.finish()?;
-        if fault::at("loss") {
+        if fault::at(FaultPoint::Loss) {
             sums[0].loss = f64::NAN;
         }
 
@@ -126,9 +126,9 @@ impl<'a> Trainer<'a> {
         if let Some(lane) = reports.iter().position(|report| !report.sums.loss.is_finite()) {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
-        fault::at("exchange");
+        fault::at(FaultPoint::Exchange);
         self.exchange(batch.windows * lanes[0][0].predictions)?;
-        fault::at("exchanged");
+        fault::at(FaultPoint::Exchanged);
         if !self.update(step)? {
             return Ok(Outcome::NonFinite { lane: None });
         }

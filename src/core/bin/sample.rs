@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use bachdist_core::failure::{code_of, line_of};
-use bachdist_core::parallel::check_threads;
 use bachdist_core::print::{color_choice, tell};
+use bachdist_core::process::check_threads;
 use bachdist_core::sample::{Arguments, run};
 use bachdist_core::write::outlive_size_limits;
 use clap::Parser;

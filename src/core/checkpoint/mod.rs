@@ -1,22 +1,36 @@
 //! Checkpoints: everything needed to continue a run or to compose, as one immutable object.
 //!
-//! [`Checkpoint`] is the contents, `format` turns it into bytes and back, `name` ties bytes to names by their
-//! hash. In a [`crate::store::Store`], `run` claims, saves and retires, `recover` finds the newest good one, and
-//! `verify` looks at all; `origin` tells whose they are, `problem` what is wrong with them, and `diff` compares two. The bytes are a
-//! function of identity, corpus and step alone: nothing about an attempt is in them.
+//! [`Checkpoint`] is the contents; `format` turns it into bytes and back. `catalog` names and lists checkpoints under a
+//! URL, `read` reads them and finds the newest valid one, `identity` decides whether one belongs to a run, `claim` is the
+//! only code that writes or deletes them, and `diff` compares two. `docs/checkpoints.md` has the state diagram.
+//!
+//! Invariant: a checkpoint's bytes are a function of the run's identity, its corpus and the step. Nothing about the launch
+//! is in them: no time, host or number of ranks. Two launches that reach the same step write the same bytes.
+//!
+//! # The save protocol
+//!
+//! Only rank 0 uses the storage of checkpoints.
+//!
+//! 1. *Recover.* List the checkpoints and take the newest one that is valid: its bytes have the hash in its name, it can be
+//!    decoded, and it belongs to this run. There is no pointer to a latest checkpoint that could be stale.
+//! 2. *Claim.* Create `attempt-<N>` with the next free number, by a write that fails if the object exists.
+//! 3. *Save.* Look for a higher attempt number; if there is one, another launch has taken over, and this one stops without
+//!    writing. Otherwise write the checkpoint, one object in one request: it is complete or absent.
+//! 4. *Prune.* Delete checkpoints that [`Retention`](claim::Retention) does not keep, each after another look for a higher
+//!    attempt. Only valid checkpoints of this run are counted or deleted: those that this launch saved or resumed from are
+//!    known, others are read once.
+//! 5. *Publish* `metrics.jsonl`: note its version, look for a higher attempt, replace that version.
+//!
+//! Invariant: of two launches on one URL the later claim wins, and the earlier cannot do harm even if it is halted between
+//! its look and its write: equal steps have equal bytes; what it deletes would have been pruned before the later launch
+//! began; and it replaces only the version of `metrics.jsonl` that was there before its look.
 
-mod attempt;
+pub mod catalog;
+pub mod claim;
 pub mod diff;
 mod format;
-pub mod list;
-mod name;
-pub mod open;
-pub mod origin;
-pub mod problem;
-pub mod recover;
-pub mod retention;
-pub mod run;
-pub mod verify;
+pub mod identity;
+pub mod read;
 
 use std::sync::Arc;
 
@@ -27,8 +41,8 @@ use crate::corpus::batches::Batches;
 use crate::corpus::windows::Windows;
 use crate::network::Architecture;
 
+pub use catalog::CheckpointName;
 pub use format::FormatError;
-pub use name::Name;
 
 /// A run after a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,8 +81,8 @@ impl Training {
     }
 }
 
-/// Sums over the predictions of an epoch so far, one for each window or, where every note is learnt from, for each
-/// note of it; what Keras shows is their quotient.
+/// Sums over the predictions of an epoch so far: one for each window, or one for each of its notes, as
+/// `train.loss_positions` says. Keras shows their quotient.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub struct EpochSums {
     /// Sum of the losses, in nats.
@@ -92,7 +106,7 @@ impl EpochSums {
         self.loss / self.predictions.max(1) as f64
     }
 
-    /// Share of predictions whose most probable class was right.
+    /// Fraction of predictions whose most probable class was right.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.predictions.max(1) as f64
     }

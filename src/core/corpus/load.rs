@@ -9,8 +9,9 @@ use super::windows::windows_of;
 use super::{CLASSES, FIRST_PITCH, Piece, class_of};
 use crate::config::{DataConfig, OutOfRange};
 use crate::midi::{Instrument, first_voice};
-use crate::parallel::{cores, in_parallel};
+use crate::parallel::in_parallel;
 use crate::place::NoPlace;
+use crate::process::cores;
 
 /// The pieces that are trained on, and those held out.
 #[derive(Debug, Clone, PartialEq, Eq)]

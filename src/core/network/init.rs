@@ -7,7 +7,8 @@
 //! limit, made for inputs that all take part, lets a note say next to nothing at first (docs/lab-log.md).
 
 use crate::network::{Architecture, Parameter};
-use crate::parallel::{cores, in_parallel};
+use crate::parallel::in_parallel;
+use crate::process::cores;
 use crate::random::{Purpose, Stream};
 
 /// All parameters, laid out as [`Architecture::parameters`] says. Each is found by itself, on any of the cores.

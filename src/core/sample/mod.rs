@@ -20,10 +20,11 @@ use serde_json::json;
 
 use crate::certificate::{Certificate, Stretches};
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::open::{Opened, open_one};
+use crate::checkpoint::read::{LoadedCheckpoint, open_one};
 use crate::network::inference::InferenceNetwork;
-use crate::parallel::{cores, in_parallel};
+use crate::parallel::in_parallel;
 use crate::print::{Listing, say, tell};
+use crate::process::cores;
 use crate::random::{Purpose, Stream};
 pub use choose::Choice;
 pub use compose::{Composition, compose};
@@ -107,7 +108,7 @@ pub enum Kind {
 
 /// Composes, writes, and prints what was written.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let Opened { checkpoint, location, notes, .. } = match &arguments.checkpoint {
+    let LoadedCheckpoint { checkpoint, location, notes, .. } = match &arguments.checkpoint {
         Some(location) => open_one(location, arguments.best)?,
         None => embedded()?,
     };
@@ -173,9 +174,14 @@ struct Piece {
     files: Files,
 }
 
-fn embedded() -> Result<Opened> {
+fn embedded() -> Result<LoadedCheckpoint> {
     let checkpoint = Checkpoint::decode(EMBEDDED).context("the built-in checkpoint")?;
-    Ok(Opened { bytes: EMBEDDED.into(), checkpoint, location: "built-in".into(), notes: Vec::new() })
+    Ok(LoadedCheckpoint {
+        bytes: EMBEDDED.into(),
+        checkpoint,
+        location: "built-in".into(),
+        notes: Vec::new(),
+    })
 }
 
 impl Piece {

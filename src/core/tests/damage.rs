@@ -2,10 +2,10 @@
 //! run, and verify says which are bad and why.
 
 use crate::scene::{Scene, config, stored};
-use bachdist_core::checkpoint::Name;
-use bachdist_core::checkpoint::origin::Whose;
-use bachdist_core::checkpoint::recover::recover;
-use bachdist_core::checkpoint::verify::Verdict;
+use bachdist_core::checkpoint::CheckpointName;
+use bachdist_core::checkpoint::catalog::ObjectVerdict;
+use bachdist_core::checkpoint::identity::CheckpointFilter;
+use bachdist_core::checkpoint::read::recover;
 use bachdist_core::random::{Purpose, Stream};
 use bachdist_core::store::{Patience, Store};
 use bachdist_test_support::s3::server;
@@ -49,8 +49,8 @@ fn a_bit_flipped_anywhere_is_noticed() {
         scene.put(scene.name(2), &flipped(&bytes, bit));
         let recovery = scene.recover();
         assert_eq!(recovery.newest.as_ref().map(|(name, _)| name), Some(scene.name(1)));
-        let (name, problem) = &recovery.passed_over[0];
-        assert_eq!((name, recovery.passed_over.len()), (scene.name(2), 1));
+        let (name, problem) = &recovery.skipped[0];
+        assert_eq!((name, recovery.skipped.len()), (scene.name(2), 1));
         let problem = problem.to_string();
         assert!(problem.contains("damaged"), "{problem}");
         if number % 20 == 0 {
@@ -101,13 +101,13 @@ fn damage_of_every_kind(scene: &Scene) {
     scene.restore();
 
     // The right hash under another step.
-    let renamed = Name { step: 9, hash: newest.hash.clone() };
+    let renamed = CheckpointName { step: 9, hash: newest.hash.clone() };
     scene.put(&renamed, &bytes);
     scene.expect(&[(&renamed, "is renamed: its bytes are of step 6")], 2);
     scene.store.delete(&renamed.to_string()).unwrap();
 
     // Another format under its own hash.
-    let other = Name::of(9, b"not a checkpoint");
+    let other = CheckpointName::of(9, b"not a checkpoint");
     scene.put(&other, b"not a checkpoint");
     scene.expect(&[(&other, "cannot be read: ")], 2);
     scene.store.delete(&other.to_string()).unwrap();
@@ -119,7 +119,7 @@ fn damage_of_every_kind(scene: &Scene) {
     scene.put(oldest, &[]);
     let recovery = scene.recover();
     assert!(recovery.newest.is_none() && recovery.refusal(&scene.store).is_none());
-    assert_eq!(recovery.passed_over.len(), 3);
+    assert_eq!(recovery.skipped.len(), 3);
     scene.restore();
 
     another_runs_checkpoint(scene);
@@ -139,15 +139,15 @@ fn another_runs_checkpoint(scene: &Scene) {
     );
     // Verify has no configuration, but an attempt that says whose prefix it is.
     let verdicts: Vec<_> = scene.verify().into_iter().map(|found| found.verdict).collect();
-    let bad = Verdict::Bad("belongs to another run than attempt 1".into());
-    assert_eq!(verdicts, [Verdict::Good, Verdict::Good, Verdict::Good, bad]);
+    let bad = ObjectVerdict::Invalid("belongs to another run than attempt 1".into());
+    assert_eq!(verdicts, [ObjectVerdict::Valid, ObjectVerdict::Valid, ObjectVerdict::Valid, bad]);
     // So have those that only want the newest.
-    let newest = |whose: &Whose| recover(&scene.store, whose).unwrap().newest.unwrap().0;
-    assert_eq!(&newest(&Whose::last_attempted(&scene.store).unwrap()), scene.name(2));
+    let newest = |whose: &CheckpointFilter| recover(&scene.store, whose).unwrap().newest.unwrap().0;
+    assert_eq!(&newest(&CheckpointFilter::last_attempted(&scene.store).unwrap()), scene.name(2));
     // An attempt of a version before says nothing, and then nobody knows.
     scene.store.put("attempt-000002", "").unwrap();
-    assert_eq!(newest(&Whose::last_attempted(&scene.store).unwrap()), foreign);
-    assert!(scene.verify().iter().all(|found| found.verdict == Verdict::Good));
+    assert_eq!(newest(&CheckpointFilter::last_attempted(&scene.store).unwrap()), foreign);
+    assert!(scene.verify().iter().all(|found| found.verdict == ObjectVerdict::Valid));
     scene.store.delete("attempt-000002").unwrap();
     scene.store.delete(&foreign.to_string()).unwrap();
     scene.expect(&[], 2);
@@ -182,7 +182,7 @@ fn other_runs_alone_are_refused_by_their_keys() {
     }
     let (damaged, bytes) = stored(1, 8);
     store.put(&damaged.to_string(), bytes[..1000].to_vec()).unwrap();
-    let recovery = recover(&store, &Whose::Run(crate::scene::origin(1))).unwrap();
+    let recovery = recover(&store, &CheckpointFilter::Run(crate::scene::origin(1))).unwrap();
     let refusal = recovery.refusal(&store).unwrap();
     // The newest of them.
     assert!(refusal.message.contains("step-00000006-"), "{refusal}");
@@ -202,10 +202,14 @@ fn what_only_looks_like_a_checkpoint_is_named() {
     fs::write(path("step-00000008.safetensors"), half).unwrap();
     fs::write(path("step-by-step.txt"), "mine").unwrap();
     fs::write(path("notes.txt"), "mine").unwrap();
-    assert!(scene.recover().passed_over.is_empty());
+    assert!(scene.recover().skipped.is_empty());
     let verified = scene.verify();
     let found: Vec<_> = verified.iter().skip(3).map(|found| (found.name.as_str(), &found.verdict)).collect();
-    let [(misnamed, Verdict::Bad(a)), (text, Verdict::Note(b)), (half_written, Verdict::Note(c))] = found[..]
+    let [
+        (misnamed, ObjectVerdict::Invalid(a)),
+        (text, ObjectVerdict::Note(b)),
+        (half_written, ObjectVerdict::Note(c)),
+    ] = found[..]
     else {
         panic!("{found:?}");
     };

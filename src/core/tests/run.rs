@@ -1,11 +1,11 @@
 //! A launch's hold on a run: what it saves, what it retires, and that it stops for a later one.
 
 use crate::scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
-use bachdist_core::checkpoint::Name;
-use bachdist_core::checkpoint::list::list;
-use bachdist_core::checkpoint::recover::Recovery;
-use bachdist_core::checkpoint::retention::Retention;
-use bachdist_core::checkpoint::run::Run;
+use bachdist_core::checkpoint::CheckpointName;
+use bachdist_core::checkpoint::catalog::list;
+use bachdist_core::checkpoint::claim::Retention;
+use bachdist_core::checkpoint::claim::RunClaim;
+use bachdist_core::checkpoint::read::Recovery;
 use bachdist_core::failure::{Code, code_of};
 use bachdist_core::store::{Patience, Store};
 use bachdist_test_support::proxy::Proxy;
@@ -13,34 +13,34 @@ use bachdist_test_support::s3::server;
 use serde_json::Value;
 
 fn retention(keep: usize) -> Retention {
-    Retention { keep, keep_every: None, best: None }
+    Retention { keep, keep_every_steps: None, best: None }
 }
 
-fn names(store: &Store) -> Vec<Name> {
+fn names(store: &Store) -> Vec<CheckpointName> {
     list(store).unwrap().into_iter().map(|listed| listed.name).collect()
 }
 
-fn own(steps: &[u64]) -> Vec<Name> {
+fn own(steps: &[u64]) -> Vec<CheckpointName> {
     steps.iter().map(|&step| stored(1, step).0).collect()
 }
 
 /// The next launch of the run in a scene.
-fn resume(scene: &Scene) -> Run {
-    Run::claim(scene.store.clone(), origin(1), &scene.recover()).unwrap()
+fn resume(scene: &Scene) -> RunClaim {
+    RunClaim::claim(scene.store.clone(), origin(1), &scene.recover()).unwrap()
 }
 
 #[test]
 fn only_good_checkpoints_of_this_run_are_counted_and_deleted() {
     let scene = Scene::new(Store::open("memory:").unwrap());
     // Between its own, older and newer ones: another run's, damaged ones, and misnamed ones.
-    let foreign: Vec<Name> = [1, 3, 5, 7, 9]
+    let foreign: Vec<CheckpointName> = [1, 3, 5, 7, 9]
         .map(|step| {
             let (name, bytes) = stored(2, step);
             scene.put(&name, &bytes);
             name
         })
         .into();
-    let damaged = Name { step: 5, hash: "0123456789abcdef".into() };
+    let damaged = CheckpointName { step: 5, hash: "0123456789abcdef".into() };
     scene.put(&damaged, b"");
     scene.store.put("step-00000001.safetensors", "mine").unwrap();
 
@@ -108,7 +108,7 @@ fn a_launch_that_was_replaced_writes_nothing() {
     later.publish("metrics.jsonl", b"later again".into()).unwrap();
 
     // By a launch with another configuration, at an address that it should not have.
-    let _other = Run::claim(scene.store.clone(), origin(2), &Recovery::default()).unwrap();
+    let _other = RunClaim::claim(scene.store.clone(), origin(2), &Recovery::default()).unwrap();
     let line = later.save(&checkpoint(1, 8), KEEP_ALL).unwrap_err().to_string();
     assert!(line.starts_with("attempt 4 of another run (host "), "{line}");
 }
@@ -121,7 +121,7 @@ fn without_create_only_writes_the_last_to_write_has_the_attempt() {
     proxy.without_conditions("501 Not Implemented");
     let variables = server.variables(&proxy.endpoint());
     let store = Store::open_with("s3://bachdist/run/unguarded", Patience::default(), variables).unwrap();
-    let run = Run::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
+    let run = RunClaim::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
     assert!(run.note().unwrap().contains("knows no create-only writes"));
     run.save(&checkpoint(1, 2), KEEP_ALL).unwrap();
     // Another launch has seen no attempt either, a moment ago.
@@ -133,5 +133,5 @@ fn without_create_only_writes_the_last_to_write_has_the_attempt() {
     // On a server that knows them there is nothing to tell.
     let variables = server.variables(server.endpoint());
     let store = Store::open_with("s3://bachdist/run/guarded", Patience::default(), variables).unwrap();
-    assert_eq!(Run::claim(store, origin(1), &Recovery::default()).unwrap().note(), None);
+    assert_eq!(RunClaim::claim(store, origin(1), &Recovery::default()).unwrap().note(), None);
 }

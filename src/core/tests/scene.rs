@@ -1,12 +1,12 @@
 //! A small run in a store, made without training: three good checkpoints, and what recovery and verify say of
 //! them once a test has damaged some.
 
-use bachdist_core::checkpoint::origin::{Origin, Whose};
-use bachdist_core::checkpoint::recover::{Recovery, recover};
-use bachdist_core::checkpoint::retention::Retention;
-use bachdist_core::checkpoint::run::Run;
-use bachdist_core::checkpoint::verify::{Verdict, Verified, verify};
-use bachdist_core::checkpoint::{Checkpoint, EpochSums, Name, Training};
+use bachdist_core::checkpoint::catalog::{ObjectVerdict, VerifiedObject, verify};
+use bachdist_core::checkpoint::claim::Retention;
+use bachdist_core::checkpoint::claim::RunClaim;
+use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
+use bachdist_core::checkpoint::read::{Recovery, recover};
+use bachdist_core::checkpoint::{Checkpoint, CheckpointName, EpochSums, Training};
 use bachdist_core::config::Config;
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::batches::Batches;
@@ -16,7 +16,7 @@ use bachdist_core::network::Architecture;
 use bachdist_core::store::{Store, StoreError};
 
 /// Keeps everything that a test saves.
-pub const KEEP_ALL: Retention = Retention { keep: 100, keep_every: None, best: None };
+pub const KEEP_ALL: Retention = Retention { keep: 100, keep_every_steps: None, best: None };
 
 /// A small run's description; another seed makes another run.
 pub fn config(seed: u64) -> Config {
@@ -33,8 +33,8 @@ pub fn training() -> Training {
     Training::new([piece("a", 30), piece("b", 20)].into())
 }
 
-pub fn origin(seed: u64) -> Origin {
-    Origin::new(&config(seed), &training())
+pub fn origin(seed: u64) -> RunIdentity {
+    RunIdentity::new(&config(seed), &training())
 }
 
 /// The run with this seed after a step; its numbers stand for trained ones.
@@ -58,23 +58,23 @@ pub fn checkpoint(seed: u64, step: u64) -> Checkpoint {
 }
 
 /// Its name and bytes.
-pub fn stored(seed: u64, step: u64) -> (Name, Vec<u8>) {
+pub fn stored(seed: u64, step: u64) -> (CheckpointName, Vec<u8>) {
     let bytes = checkpoint(seed, step).encode();
-    (Name::of(step, &bytes), bytes)
+    (CheckpointName::of(step, &bytes), bytes)
 }
 
 /// A run in a store, after three checkpoints.
 pub struct Scene {
     pub store: Store,
     /// Oldest first.
-    pub good: Vec<(Name, Vec<u8>)>,
+    pub good: Vec<(CheckpointName, Vec<u8>)>,
 }
 
 impl Scene {
     pub const STEPS: [u64; 3] = [2, 4, 6];
 
     pub fn new(store: Store) -> Self {
-        let run = Run::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
+        let run = RunClaim::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
         for step in Self::STEPS {
             run.save(&checkpoint(1, step), KEEP_ALL).unwrap();
         }
@@ -83,7 +83,7 @@ impl Scene {
         scene
     }
 
-    pub fn name(&self, index: usize) -> &Name {
+    pub fn name(&self, index: usize) -> &CheckpointName {
         &self.good[index].0
     }
 
@@ -91,7 +91,7 @@ impl Scene {
         self.good[index].1.clone()
     }
 
-    pub fn put(&self, name: &Name, bytes: &[u8]) {
+    pub fn put(&self, name: &CheckpointName, bytes: &[u8]) {
         self.store.put(&name.to_string(), bytes.to_vec()).unwrap();
     }
 
@@ -101,11 +101,11 @@ impl Scene {
     }
 
     pub fn recover(&self) -> Recovery {
-        recover(&self.store, &Whose::Run(origin(1))).unwrap()
+        recover(&self.store, &CheckpointFilter::Run(origin(1))).unwrap()
     }
 
     /// What verify finds.
-    pub fn verify(&self) -> Vec<Verified> {
+    pub fn verify(&self) -> Vec<VerifiedObject> {
         let mut found = Vec::new();
         verify(&self.store, |verified| {
             found.push(verified);
@@ -117,7 +117,7 @@ impl Scene {
 
     /// That recovery takes this checkpoint, naming each newer bad one with its words, and that verify finds the bad
     /// ones, and no others.
-    pub fn expect(&self, bad: &[(&Name, &str)], newest: usize) {
+    pub fn expect(&self, bad: &[(&CheckpointName, &str)], newest: usize) {
         let recovery = self.recover();
         let (name, bytes) = recovery.newest.as_ref().expect("a good one");
         assert_eq!((name, bytes), (self.name(newest), &self.bytes(newest)));
@@ -132,11 +132,11 @@ impl Scene {
         for (name, words) in bad {
             let found = verified.iter().find(|found| found.name == name.to_string()).expect("listed");
             assert!(
-                matches!(&found.verdict, Verdict::Bad(problem) if problem.contains(words)),
+                matches!(&found.verdict, ObjectVerdict::Invalid(problem) if problem.contains(words)),
                 "{words}: {found:?}"
             );
         }
-        let good = verified.iter().filter(|found| found.verdict == Verdict::Good).count();
+        let good = verified.iter().filter(|found| found.verdict == ObjectVerdict::Valid).count();
         assert_eq!((good, verified.len()), (verified.len() - bad.len(), verified.len()), "{verified:?}");
     }
 }

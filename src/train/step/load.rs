@@ -9,7 +9,7 @@ use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::order::Order;
 use bachdist_core::corpus::windows::{Window, Windows};
-use bachdist_core::fault;
+use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::random::{Purpose, Stream};
 
 use super::Trainer;
@@ -102,7 +102,7 @@ impl<'a> Trainer<'a> {
     /// Loads the windows of a lane, and counts them.
     fn load_lane(&self, batch: &Batch, lane: usize) -> (Vec<Window<'a>>, Seen) {
         let mut windows = self.windows_of(batch, lane);
-        if fault::at("load") && windows.len() > 1 {
+        if fault::at(FaultPoint::Load) && windows.len() > 1 {
             windows[1] = windows[0];
         }
         let mut seen = Seen::default();

@@ -1,4 +1,4 @@
-//! Whose a checkpoint is: what all checkpoints of a run have in common, and no other run's have.
+//! Run identity: decides whether a checkpoint belongs to a run.
 
 use std::fmt;
 
@@ -10,9 +10,9 @@ use crate::config::Config;
 use crate::config::identity::differences as value_differences;
 use crate::failure::{Code, Failure};
 
-/// What makes a run this one: its identity and its music.
+/// What distinguishes a run from others: its configuration's identity and its corpus.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Origin {
+pub struct RunIdentity {
     /// [`Config::identity`].
     identity: Value,
     /// [`Training::fingerprint`].
@@ -20,120 +20,124 @@ pub struct Origin {
     pieces: usize,
 }
 
-/// Whose checkpoints are looked for.
+/// Which checkpoints are accepted.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Whose {
-    /// Anybody's.
-    Anyones,
+pub enum CheckpointFilter {
+    /// All.
+    Any,
     /// Those of this run.
-    Run(Origin),
-    /// Those of the run that this attempt is of.
+    Run(RunIdentity),
+    /// Those of the run of this attempt.
     Attempt {
         /// Its number.
         number: u64,
-        /// Its run's [`Origin::digest`].
+        /// Its run's [`RunIdentity::digest`].
         run: String,
     },
 }
 
-/// Why a checkpoint is another run's.
+/// Why a checkpoint does not belong to a run.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Difference {
+pub enum IdentityMismatch {
     /// The values that differ, by key.
     Identity(Vec<String>),
     /// Other music.
     Music {
         /// What it was trained on.
-        theirs: Music,
+        theirs: CorpusSummary,
         /// What this run learns.
-        ours: Music,
+        ours: CorpusSummary,
     },
-    /// It is not of the run of this attempt.
+    /// Its run is not that of this attempt.
     Attempt(u64),
 }
 
-/// Some music, as messages name it.
+/// A corpus, as messages name it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Music {
+pub struct CorpusSummary {
     pieces: usize,
     fingerprint: String,
 }
 
-impl Origin {
-    /// That of a run with this configuration and this music.
+impl RunIdentity {
+    /// The identity of a run with this configuration and corpus.
     pub fn new(config: &Config, training: &Training) -> Self {
         Self::from_parts(config.identity(), training)
     }
 
-    /// That of a checkpoint's run.
+    /// The identity of a checkpoint's run.
     pub fn of(checkpoint: &Checkpoint) -> Self {
         Self::from_parts(checkpoint.identity.clone(), &checkpoint.corpus)
     }
 
     fn from_parts(identity: Value, training: &Training) -> Self {
-        Origin { identity, fingerprint: training.fingerprint.clone(), pieces: training.pieces.len() }
+        RunIdentity { identity, fingerprint: training.fingerprint.clone(), pieces: training.pieces.len() }
     }
 
-    /// 16 hexadecimal digits that other runs do not have.
+    /// 16 hexadecimal digits that identify the run.
     pub fn digest(&self) -> String {
-        // Objects are written with their keys in order.
+        // JSON objects are written with sorted keys.
         let text = json!({ "corpus": self.fingerprint, "identity": self.identity }).to_string();
         let mut digits = crate::hex(&Sha256::digest(text));
         digits.truncate(16);
         digits
     }
 
-    /// How another run's origin differs from this one, if it does.
-    fn difference(&self, theirs: &Origin) -> Option<Difference> {
+    /// How another run's identity differs from this one, if it does.
+    fn difference(&self, theirs: &RunIdentity) -> Option<IdentityMismatch> {
         let differences = value_differences(&theirs.identity, &self.identity);
         if !differences.is_empty() {
-            let told = differences.iter().map(|difference| difference.describe(["there", "here"]));
-            return Some(Difference::Identity(told.collect()));
+            let described = differences.iter().map(|difference| difference.describe(["there", "here"]));
+            return Some(IdentityMismatch::Identity(described.collect()));
         }
-        let music =
-            |origin: &Origin| Music { pieces: origin.pieces, fingerprint: origin.fingerprint.clone() };
+        let music = |origin: &RunIdentity| CorpusSummary {
+            pieces: origin.pieces,
+            fingerprint: origin.fingerprint.clone(),
+        };
         (theirs.fingerprint != self.fingerprint)
-            .then(|| Difference::Music { theirs: music(theirs), ours: music(self) })
+            .then(|| IdentityMismatch::Music { theirs: music(theirs), ours: music(self) })
     }
 }
 
-impl Whose {
-    /// Why a checkpoint is not among those that are looked for, if it is not.
-    pub fn difference(&self, checkpoint: &Checkpoint) -> Option<Difference> {
-        let theirs = Origin::of(checkpoint);
+impl CheckpointFilter {
+    /// Why a checkpoint is not accepted, if it is not.
+    pub fn difference(&self, checkpoint: &Checkpoint) -> Option<IdentityMismatch> {
+        let theirs = RunIdentity::of(checkpoint);
         match self {
-            Whose::Anyones => None,
-            Whose::Run(ours) => ours.difference(&theirs),
-            Whose::Attempt { number, run } => {
-                (theirs.digest() != *run).then_some(Difference::Attempt(*number))
+            CheckpointFilter::Any => None,
+            CheckpointFilter::Run(ours) => ours.difference(&theirs),
+            CheckpointFilter::Attempt { number, run } => {
+                (theirs.digest() != *run).then_some(IdentityMismatch::Attempt(*number))
             }
         }
     }
 }
 
-impl Difference {
-    /// The error of a run that was told to go on from, or to lie beside, the checkpoint at this location.
+impl IdentityMismatch {
+    /// The error of a run that was asked to resume from the checkpoint at this location, or to share its folder.
     pub fn refusal(&self, location: &str) -> Failure {
         let (code, values) = match self {
-            Difference::Music { .. } => (Code::Data, "that music"),
+            IdentityMismatch::Music { .. } => (Code::Data, "that music"),
             _ => (Code::Usage, "those values"),
         };
-        let advice = format!("give this run a checkpoint.url of its own, or {values} back");
-        Failure::new(code, format!("{location} {self}; {advice}"))
+        let hint = format!("give this run its own checkpoint.url, or set {values} back");
+        Failure::new(code, format!("{location} {self}; {hint}"))
     }
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for IdentityMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Difference::Identity(keys) => write!(f, "belongs to another run: {}", keys.join(", ")),
-            Difference::Music { theirs, ours } => write!(
+            IdentityMismatch::Identity(keys) => write!(f, "belongs to another run: {}", keys.join(", ")),
+            IdentityMismatch::Music { theirs, ours } => write!(
                 f,
-                "belongs to another run: it was trained on other music ({} pieces, fingerprint {:.12}) than data.midi \
-                 holds now ({} pieces, {:.12})",
+                "belongs to another run: it was trained on different music ({} pieces, fingerprint {:.12}) from what \
+                 data.midi holds now ({} pieces, {:.12})",
                 theirs.pieces, theirs.fingerprint, ours.pieces, ours.fingerprint
             ),
-            Difference::Attempt(number) => write!(f, "belongs to another run than attempt {number}"),
+            IdentityMismatch::Attempt(number) => {
+                write!(f, "belongs to a different run from attempt {number}")
+            }
         }
     }
 }
@@ -143,9 +147,9 @@ mod tests {
     use super::*;
     use crate::corpus::Piece;
 
-    fn origin(config: &Config, classes: &[u8]) -> Origin {
+    fn origin(config: &Config, classes: &[u8]) -> RunIdentity {
         let piece = Piece { name: "a".into(), classes: classes.to_vec() };
-        Origin::new(config, &Training::new([piece].into()))
+        RunIdentity::new(config, &Training::new([piece].into()))
     }
 
     #[test]
@@ -155,7 +159,7 @@ mod tests {
         b.data.holdout = vec!["x".into()];
         let (a, b) = (origin(&a, &[1]), origin(&b, &[1]));
         let expected = ["data.holdout is [] there and [\"x\"] here", "model.units is 256 there and 128 here"];
-        assert_eq!(b.difference(&a), Some(Difference::Identity(expected.map(str::to_owned).into())));
+        assert_eq!(b.difference(&a), Some(IdentityMismatch::Identity(expected.map(str::to_owned).into())));
         assert_ne!(a.digest(), b.digest());
     }
 
