@@ -40,7 +40,7 @@ pub struct Listed {
 impl Manifest {
     /// The 36 files of the article: the six cello suites.
     pub fn cello() -> Self {
-        serde_json::from_str(include_str!("../../../data/cello.manifest.json"))
+        serde_json::from_str(include_str!("../data/cello.manifest.json"))
             .expect("the embedded manifest is right, as a test makes sure")
     }
 }

@@ -23,8 +23,7 @@ use crate::text;
 pub const EMBEDDED: &str = "embedded";
 
 /// The Prelude's name and text.
-pub(super) const PRELUDE: (&str, &str) =
-    ("bwv1007-prelude.txt", include_str!("../../../data/bwv1007-prelude.txt"));
+pub(super) const PRELUDE: (&str, &str) = ("bwv1007-prelude.txt", include_str!("../data/bwv1007-prelude.txt"));
 
 /// Endings of MIDI files: plain ones, karaoke, and those wrapped in RIFF.
 const MIDI: [&str; 5] = ["mid", "midi", "kar", "smf", "rmi"];

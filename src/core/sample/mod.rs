@@ -33,7 +33,7 @@ use output::{Files, Output};
 use start::{Begin, Start};
 
 /// A small network trained on the Prelude, so that there is something to compose from at once.
-const EMBEDDED: &[u8] = include_bytes!("../../../data/prelude.safetensors");
+const EMBEDDED: &[u8] = include_bytes!("../data/prelude.safetensors");
 
 /// `sample`, and `bachdist sample`.
 #[derive(Debug, Clone, Args)]

@@ -5,7 +5,7 @@ use bachdist_test_support::tools::{peer_python, shared};
 use std::path::Path;
 use std::process::Command;
 
-const PRELUDE: &str = include_str!("../../../../../data/bwv1007-prelude.txt");
+const PRELUDE: &str = include_str!("../../../data/bwv1007-prelude.txt");
 
 #[test]
 fn forty_two_bars_from_the_open_c_to_g4() {
