@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use bachdist_core::failure::{Code, failure_of_panic};
 use bachdist_core::fault;
-use bachdist_core::print::tell;
+use bachdist_core::print::eprint_line;
 use bachdist_core::process::check_threads;
 use bachdist_core::write::outlive_size_limits;
 use clap::Parser;
@@ -78,7 +78,7 @@ fn run_command(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> u8 {
     // Each host has its own environment.
     match collective_result(comm, check_threads().map_err(Into::into)) {
-        Ok(Some(note)) if comm.is_root() => tell(format_args!("note: {note}")),
+        Ok(Some(note)) if comm.is_root() => eprint_line(format_args!("note: {note}")),
         Ok(_) => {}
         Err(error) => return report(&error, comm),
     }
@@ -115,15 +115,15 @@ fn report_panics(rank_prefix: String) {
         let message = panic_message(panic.payload());
         let phase = Phase::now();
         if let Some(failure) = failure_of_panic(message) {
-            return tell(format_args!("bachdist: {rank_prefix}{phase}: {failure}"));
+            return eprint_line(format_args!("bachdist: {rank_prefix}{phase}: {failure}"));
         }
         let at = panic.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
-        tell(format_args!(
+        eprint_line(format_args!(
             "bachdist: {rank_prefix}{phase}: panicked: {message}{at}; this is a bug in bachdist; please report it"
         ));
         let trace = Backtrace::capture();
         if trace.status() == BacktraceStatus::Captured {
-            tell(trace);
+            eprint_line(trace);
         }
     }));
 }
@@ -135,6 +135,6 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 
 fn print_error(text: &str) {
     for line in text.lines() {
-        tell(format_args!("bachdist: {line}"));
+        eprint_line(format_args!("bachdist: {line}"));
     }
 }

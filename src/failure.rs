@@ -2,12 +2,13 @@
 //! texts run on for 10 to 30 lines of C++ frames and advice to its own developers.
 
 use anyhow::Error;
+use bachdist_core::exit;
 use bachdist_core::failure::{self, Code};
 use tch::TchError;
 
 /// The exit code of an error.
 pub fn code_of(error: &Error) -> Code {
-    match failure::code_of(error) {
+    match exit::code_of(error) {
         // A network or batch that is too large for the memory is for the configuration to change.
         Code::Internal if of_libtorch(error).any(|error| is_out_of_memory(&error.to_string())) => Code::Usage,
         code => code,

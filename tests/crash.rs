@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::store::{Patience, Store};
+use bachdist_core::store::{RetryPolicy, Store};
 
 use bachdist_test_support::harness::{Ended, Place, Running, open_mpi};
 use bachdist_test_support::s3::{Variables, server};
@@ -134,7 +134,7 @@ impl Case {
             Storage::Folder => self.place.checkpoints("run"),
             Storage::S3(variables) => {
                 let url = format!("s3://bachdist/crash/{}-{}", self.seed, self.case);
-                let store = Store::open_with(&url, Patience::default(), variables.clone()).unwrap();
+                let store = Store::open_with(&url, RetryPolicy::default(), variables.clone()).unwrap();
                 store.list("step-").unwrap().into_iter().map(|entry| entry.name).collect()
             }
         }

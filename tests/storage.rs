@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bachdist_core::store::{Patience, Store};
+use bachdist_core::store::{RetryPolicy, Store};
 
 use bachdist_test_support::harness::{Place, Running, bachdist, ended, json, wait_until};
 use bachdist_test_support::proxy::{Fault, Proxy};
@@ -19,7 +19,7 @@ fn through<'a>(proxy: &Proxy, server: &Server, command: &'a mut Command) -> &'a 
 /// The names of the checkpoints in the server, oldest first.
 fn checkpoints(server: &Server, url: &str) -> Vec<String> {
     let variables = server.variables(server.endpoint());
-    let store = Store::open_with(url, Patience::default(), variables).unwrap();
+    let store = Store::open_with(url, RetryPolicy::default(), variables).unwrap();
     store.list("step-").unwrap().into_iter().map(|entry| entry.name).collect()
 }
 
@@ -41,7 +41,7 @@ fn a_fifth_of_all_requests_fail_and_the_run_ends_with_the_same_name() {
     assert_eq!(checkpoints(server, url), place.checkpoints("run"));
 
     // The log says so, line by line.
-    let store = Store::open_with(url, Patience::default(), server.variables(server.endpoint())).unwrap();
+    let store = Store::open_with(url, RetryPolicy::default(), server.variables(server.endpoint())).unwrap();
     let metrics = String::from_utf8(store.get("metrics.jsonl").unwrap()).unwrap();
     let retries = metrics.lines().filter_map(|line| json(line)["retries"].as_u64()).sum::<u64>();
     let notes = ended.stdout.lines().filter(|line| line.contains(" was retried ")).count();

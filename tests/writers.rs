@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bachdist_core::checkpoint::CheckpointName;
-use bachdist_core::store::{Patience, Store};
+use bachdist_core::store::{RetryPolicy, Store};
 
 use bachdist_test_support::harness::{Ended, Place, Running, bachdist, json, trained};
 use bachdist_test_support::s3::{Variables, server};
@@ -34,7 +34,7 @@ impl Storage {
     }
 
     fn open(&self) -> Store {
-        Store::open_with(&self.url, Patience::default(), self.variables.clone()).unwrap()
+        Store::open_with(&self.url, RetryPolicy::default(), self.variables.clone()).unwrap()
     }
 
     /// Everything but the attempts.

@@ -157,7 +157,7 @@ pub fn join(launch: &Launch) -> Result<Box<dyn Communicator>, JoinError> {
 mod launcher {
     use std::thread;
 
-    use bachdist_core::print::tell;
+    use bachdist_core::print::eprint_line;
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open};
 
@@ -172,7 +172,7 @@ mod launcher {
             while poll(&mut [PollFd::new(&launcher, PollFlags::IN)], None).is_err() {}
             // One rank per host says so; ranks of launchers other than Open MPI's end silently.
             if std::env::var("OMPI_COMM_WORLD_LOCAL_RANK").is_ok_and(|rank| rank == "0") {
-                tell("bachdist: mpirun exited, so its ranks stop; rerun the same command to resume");
+                eprint_line("bachdist: mpirun exited, so its ranks stop; rerun the same command to resume");
             }
             // Not by `exit`: other threads compute and save, and what they use must not be torn down under them.
             let _ = kill_process(getpid(), Signal::KILL);

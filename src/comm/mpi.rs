@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bachdist_core::failure::Code;
-use bachdist_core::print::tell;
+use bachdist_core::print::eprint_line;
 use mpi::Rank;
 use mpi::environment::Universe;
 use mpi::request::{Request, Scope, scope};
@@ -132,7 +132,7 @@ impl MpiCommunicator {
         let names: Vec<String> =
             missing.iter().map(|&rank| format!("rank {rank} on {}", self.hosts[rank])).collect();
         let have = if missing.len() == 1 { "has" } else { "have" };
-        tell(format_args!(
+        eprint_line(format_args!(
             "bachdist: {}: {} {have} not reached this collective for {:.0} s (rank {} on {} is waiting); aborting all ranks; \
              rerun the same command to resume from the last checkpoint",
             Phase::now(),

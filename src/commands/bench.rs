@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use bachdist_core::config::{Config, ConfigError};
 use bachdist_core::corpus::batches::Batches;
-use bachdist_core::print::say;
+use bachdist_core::print::print_line;
 
 use crate::bench::{Effort, measure};
 use crate::cli::Bench;
@@ -25,7 +25,7 @@ pub fn run(arguments: &Bench, comm: &dyn Communicator) -> Result<u8> {
     let effort = Effort { rounds: arguments.rounds, steps: arguments.steps };
     let report = measure(comm, &plan, effort)?;
     if comm.is_root() {
-        if arguments.json { say(serde_json::to_string(&report)?)? } else { say(report)? }
+        if arguments.json { print_line(serde_json::to_string(&report)?)? } else { print_line(report)? }
     }
     Ok(0)
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use bachdist_core::checkpoint::catalog::{CheckpointEntry, list};
 use bachdist_core::checkpoint::catalog::{ObjectVerdict, VerifiedObject, verify};
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::say;
+use bachdist_core::print::print_line;
 use bachdist_core::store::Store;
 use serde_json::json;
 
@@ -23,12 +23,12 @@ fn list_all(arguments: &Checkpoints) -> Result<()> {
     let listed = list(&Store::open(&arguments.url)?)?;
     if arguments.json {
         let objects: Vec<_> = listed.iter().map(describe).collect();
-        say(serde_json::Value::from(objects))?;
+        print_line(serde_json::Value::from(objects))?;
     } else if listed.is_empty() {
-        say(format_args!("{}: no checkpoints", arguments.url))?;
+        print_line(format_args!("{}: no checkpoints", arguments.url))?;
     } else {
         for CheckpointEntry { name, bytes } in &listed {
-            say(format_args!("{name}  {bytes:>12} bytes"))?;
+            print_line(format_args!("{name}  {bytes:>12} bytes"))?;
         }
     }
     Ok(())
@@ -53,10 +53,10 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
             ObjectVerdict::Invalid(problem) => ("", problem.as_str()),
             ObjectVerdict::Note(note) => ("note: ", note.as_str()),
         };
-        say(format_args!("{mark}{}  {text}", object.name)).map_err(anyhow::Error::from)
+        print_line(format_args!("{mark}{}  {text}", object.name)).map_err(anyhow::Error::from)
     })?;
     if arguments.json {
-        say(serde_json::Value::from(objects))?;
+        print_line(serde_json::Value::from(objects))?;
     }
     let url = &arguments.url;
     let message = match (checkpoints, bad) {

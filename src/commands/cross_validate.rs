@@ -10,7 +10,7 @@ use bachdist_core::checkpoint::read::open;
 use bachdist_core::config::Config;
 use bachdist_core::evaluation::score::Three;
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::{say, tell};
+use bachdist_core::print::{eprint_line, print_line};
 use bachdist_core::render::losses;
 use bachdist_core::store::Store;
 use bachdist_core::write::write_whole;
@@ -56,7 +56,7 @@ pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result
             comm.set_collective_timeout(plan.config.train.collective_timeout(None));
             if comm.is_root() {
                 let (name, folds) = (&result.name, plans.len());
-                tell(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
+                eprint_line(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
             }
             let outcome = train::run(comm, plan, stop, &Resume::Auto, progress)?;
             if matches!(outcome, RunOutcome::Interrupted | RunOutcome::StorageFailed) {
@@ -152,14 +152,14 @@ impl Pooled {
     }
 
     fn print_folds(&self) -> Result<()> {
-        say(format_args!(
+        print_line(format_args!(
             "{:<28}{:>8}{:>8}{:>8}{:>19}",
             "held out", "windows", "nats", "top 1", "with memory: nats"
         ))?;
         for (group, [windows, memory]) in &self.folds {
             let [windows, memory] = [windows.overall, memory.overall];
             let top1 = 100.0 * windows.top1;
-            say(format_args!(
+            print_line(format_args!(
                 "{group:<28}{:>8}{:>8.3}{top1:>7.1}%{:>19.3}",
                 windows.windows, windows.nats, memory.nats
             ))?;
@@ -185,17 +185,21 @@ fn plot(results: &[Pooled], path: &Path) -> Result<()> {
     let marks: Vec<_> = best.map(|(name, nats)| (format!("{name} {nats:.2}"), nats)).into_iter().collect();
     let picture = losses("Loss of training and on held-out pieces", &curves, &marks);
     write_whole(path, |out| out.write_all(&picture.png))?;
-    picture.note.iter().for_each(|note| tell(format_args!("note: {note}")));
+    picture.note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
     Ok(())
 }
 
 fn print(results: &[Pooled], as_json: bool) -> Result<()> {
     if as_json {
-        return Ok(say(Value::from(results.iter().map(Pooled::json).collect::<Vec<_>>()))?);
+        return Ok(print_line(Value::from(results.iter().map(Pooled::json).collect::<Vec<_>>()))?);
     }
     for result in results {
         let Some(all) = &result.all else { continue };
-        say(format_args!("\n{}, each group of pieces held out in turn\n\n{}", result.name, all.report()))?;
+        print_line(format_args!(
+            "\n{}, each group of pieces held out in turn\n\n{}",
+            result.name,
+            all.report()
+        ))?;
         result.print_folds()?;
     }
     summary(results)
@@ -204,7 +208,7 @@ fn print(results: &[Pooled], as_json: bool) -> Result<()> {
 /// Every configuration in a line, and the baselines, which are the same for all.
 fn summary(results: &[Pooled]) -> Result<()> {
     let pooled = || results.iter().filter_map(|result| Some((&result.name, result.all.as_ref()?)));
-    say(format_args!(
+    print_line(format_args!(
         "\n{:<28}{:>8}{:>8}{:>14}{:>18}",
         "all groups", "nats", "top 1", "with memory", "of it not heard"
     ))?;
@@ -212,14 +216,14 @@ fn summary(results: &[Pooled]) -> Result<()> {
         let Three { overall, .. } = all.windows.all();
         let memory = all.memory.all();
         let (top1, not_heard) = (100.0 * overall.top1, memory.novel.nats);
-        say(format_args!(
+        print_line(format_args!(
             "{name:<28}{:>8.3}{top1:>7.1}%{:>14.3}{not_heard:>18.3}",
             overall.nats, memory.overall.nats
         ))?;
     }
     for (name, scores) in pooled().take(1).flat_map(|(_, all)| &all.baselines) {
         let Three { overall, .. } = scores.all();
-        say(format_args!("{name:<28}{:>8.3}{:>7.1}%", overall.nats, 100.0 * overall.top1))?;
+        print_line(format_args!("{name:<28}{:>8.3}{:>7.1}%", overall.nats, 100.0 * overall.top1))?;
     }
     Ok(())
 }

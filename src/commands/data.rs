@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use bachdist_core::corpus::fetch::{Manifest, Progress, Summary, fetch};
-use bachdist_core::print::say;
+use bachdist_core::print::print_line;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{inspect, synthesize};
@@ -32,5 +32,5 @@ fn fetch_all(folder: &Path, url: Option<&str>) -> Result<()> {
     let summary = fetch(&manifest, url.unwrap_or(&manifest.base_url), folder, &mut progress);
     bar.finish_and_clear();
     let Summary { kept, fetched, .. } = summary?;
-    Ok(say(format_args!("{}: {fetched} files fetched, {kept} were there", folder.display()))?)
+    Ok(print_line(format_args!("{}: {fetched} files fetched, {kept} were there", folder.display()))?)
 }

@@ -5,7 +5,7 @@ use bachdist_core::checkpoint::diff::CheckpointDiff;
 use bachdist_core::checkpoint::diff::TensorDifference;
 use bachdist_core::checkpoint::read::open;
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::{count, say, tell};
+use bachdist_core::print::{count, eprint_line, print_line};
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -14,14 +14,14 @@ use indicatif::HumanCount;
 /// Compares, prints, and fails if there is a difference.
 pub fn run(arguments: &cli::Diff) -> Result<()> {
     let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
-    a.notes.iter().chain(&b.notes).for_each(|note| tell(format_args!("note: {note}")));
+    a.notes.iter().chain(&b.notes).for_each(|note| eprint_line(format_args!("note: {note}")));
     let diff = CheckpointDiff::between_stored(&a, &b);
     if arguments.json {
-        say(as_json(&diff))?;
+        print_line(as_json(&diff))?;
     } else if diff.is_equal() {
-        say(format_args!("equal in every bit, after {}", count(a.checkpoint.step, "step")))?;
+        print_line(format_args!("equal in every bit, after {}", count(a.checkpoint.step, "step")))?;
     } else {
-        say(table(&diff, [&a.location, &b.location]))?;
+        print_line(table(&diff, [&a.location, &b.location]))?;
     }
     verdict(&diff, [&a.location, &b.location])
 }

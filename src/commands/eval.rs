@@ -12,7 +12,7 @@ use bachdist_core::corpus::{Corpus, CorpusError, Piece};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::first_voice;
 use bachdist_core::print::count;
-use bachdist_core::print::{say, tell};
+use bachdist_core::print::{eprint_line, print_line};
 use bachdist_core::style;
 use serde_json::json;
 
@@ -39,20 +39,20 @@ pub fn run(arguments: &Eval) -> Result<()> {
         return Err(Failure::new(Code::Usage, message).into());
     };
     let LoadedCheckpoint { checkpoint, location, notes, .. } = open_one(location, arguments.best)?;
-    notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+    notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
     let music = Music::choose(&checkpoint, arguments.data.as_deref(), &arguments.set)?;
     let report = evaluate(&checkpoint, &music.pieces)?.report();
     if arguments.json {
         let mut object = serde_json::to_value(&report)?;
         object["checkpoint"] = json!(location);
         object["trained_on"] = json!(music.trained_on);
-        say(object)?;
+        print_line(object)?;
     } else {
-        say(format_args!(
+        print_line(format_args!(
             "checkpoint  {location} (step {})\nmusic       {}\n",
             checkpoint.step, music.description
         ))?;
-        say(report.to_string().trim_end())?;
+        print_line(report.to_string().trim_end())?;
     }
     Ok(())
 }
@@ -62,7 +62,9 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
     let corpus = match (&arguments.data, &arguments.checkpoint) {
         (Some(path), checkpoint) => {
             if let Some(location) = checkpoint {
-                tell(format_args!("note: the samples are compared with {path}; {location} has no effect"));
+                eprint_line(format_args!(
+                    "note: the samples are compared with {path}; {location} has no effect"
+                ));
             }
             all_pieces(path, DataConfig::default())?
         }
@@ -78,7 +80,7 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
     };
     let survey = survey(&DataConfig { midi: folder.into(), ..DataConfig::default() }, pitches)?;
     if !survey.passed_over.is_empty() {
-        tell(format_args!("note: {folder}: {}", survey.passed_over));
+        eprint_line(format_args!("note: {folder}: {}", survey.passed_over));
     }
     for file in survey.files {
         match file.content {
@@ -102,7 +104,7 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
         return Err(Failure::new(Code::Data, message).into());
     }
     for (name, reason) in &left_out {
-        tell(format_args!("note: {name} is left out: {reason}"));
+        eprint_line(format_args!("note: {name} is left out: {reason}"));
     }
     let style = style::compare(&samples, &corpus)
         .map_err(|error| Failure::new(Code::Data, format!("{folder}: {error}")))?;
@@ -111,16 +113,16 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
         object["files"] = json!(names);
         let left_out = left_out.iter().map(|(path, reason)| json!({ "path": path, "reason": reason }));
         object["left_out"] = left_out.collect();
-        return Ok(say(object)?);
+        return Ok(print_line(object)?);
     }
     let files = names.iter().enumerate().map(|(number, name)| format!("sample {:<4} {name}\n", number + 1));
-    Ok(say(format_args!("{}\n{style}", files.collect::<String>()))?)
+    Ok(print_line(format_args!("{}\n{style}", files.collect::<String>()))?)
 }
 
 /// All pieces at a path, read as this says.
 fn all_pieces(path: &str, data: DataConfig) -> Result<Vec<Piece>> {
     let corpus = Corpus::read(&DataConfig { midi: path.into(), holdout: Vec::new(), ..data })?;
-    corpus.remarks.iter().for_each(|remark| tell(format_args!("note: {path}: {remark}")));
+    corpus.remarks.iter().for_each(|remark| eprint_line(format_args!("note: {path}: {remark}")));
     Ok(corpus.training)
 }
 
@@ -173,7 +175,7 @@ impl Music {
         }
         if !short.is_empty() {
             let names: Vec<_> = short.iter().map(|piece| &piece.name).collect();
-            tell(format_args!("note: {path}: no window of {length} notes is in {}", named(&names)));
+            eprint_line(format_args!("note: {path}: no window of {length} notes is in {}", named(&names)));
         }
         // By their notes: a file that was only renamed is no new music.
         let known = |piece: &Piece| training.iter().any(|trained| trained.classes == piece.classes);

@@ -13,7 +13,7 @@ use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::{Instrument, Note, first_voice};
 use bachdist_core::print::count;
-use bachdist_core::print::{Listing, say, tell};
+use bachdist_core::print::{Listing, eprint_line, print_line};
 use bachdist_core::process::cores;
 use bachdist_core::render;
 use bachdist_core::write::write_whole;
@@ -53,9 +53,9 @@ pub fn run(arguments: &Inspect) -> Result<()> {
                 listing.add(&Described::of(&file, length, arguments.notes))?;
             } else {
                 if totals.files == 0 {
-                    say(HEADING)?;
+                    print_line(HEADING)?;
                 }
-                say(rows(&file, length))?;
+                print_line(rows(&file, length))?;
             }
             totals.add(&file, length);
             printing += begin.elapsed();
@@ -65,7 +65,7 @@ pub fn run(arguments: &Inspect) -> Result<()> {
     totals.seconds = (begin.elapsed() - printing).as_secs_f64();
     match listing {
         Some(listing) => listing.end(&totals.json(&passed_over, &remarks))?,
-        None => say(totals.lines(length, &passed_over, &remarks))?,
+        None => print_line(totals.lines(length, &passed_over, &remarks))?,
     }
     if arguments.plot.is_some() && !plotted {
         let reason = "no file could be read, so there is nothing to plot";
@@ -279,7 +279,7 @@ fn plot(name: &str, found: &Found, path: &Path) -> Result<()> {
     let notes = first_voice(found.kept.as_deref().unwrap_or_default());
     let picture = render::piano_roll(notes, name);
     write_whole(path, |out| out.write_all(&picture.png))?;
-    tell(format_args!("wrote {}: {name}", path.display()));
-    picture.note.iter().for_each(|note| tell(format_args!("note: {note}")));
+    eprint_line(format_args!("wrote {}: {name}", path.display()));
+    picture.note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
     Ok(())
 }

@@ -7,7 +7,7 @@ use bachdist_core::checkpoint::read::CheckpointProblem;
 use bachdist_core::checkpoint::read::{LoadedCheckpoint, open, store_and_name};
 use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::{say, tell};
+use bachdist_core::print::{eprint_line, print_line};
 use bachdist_core::store::Store;
 use indicatif::ProgressBar;
 use serde_json::json;
@@ -59,7 +59,7 @@ struct Task {
 impl Task {
     fn find(arguments: &Replay) -> Result<Task> {
         let from = open(&arguments.checkpoint)?;
-        from.notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+        from.notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
         if CheckpointProblem::of_windows(&from.checkpoint).is_some() {
             let message = format!(
                 "{} was trained on other windows than its {} steps should have taken, so a replay from it proves \
@@ -97,13 +97,13 @@ impl Task {
         if as_json_object {
             let mut object = as_json(&diff);
             object["replayed"] = json!({ "first": first, "last": last, "name": name.to_string() });
-            say(object)?;
+            print_line(object)?;
         } else if diff.is_equal() {
             let steps =
                 if first == last { format!("step {last}") } else { format!("steps {first} to {last}") };
-            say(format_args!("replayed {steps}: {name}, the same bits"))?;
+            print_line(format_args!("replayed {steps}: {name}, the same bits"))?;
         } else {
-            say(table(&diff, names))?;
+            print_line(table(&diff, names))?;
         }
         verdict(&diff, names)
     }

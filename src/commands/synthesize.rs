@@ -8,7 +8,7 @@ use bachdist_core::corpus::synthesize::midi_file;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::parallel::in_parallel;
 use bachdist_core::print::count;
-use bachdist_core::print::say;
+use bachdist_core::print::print_line;
 use bachdist_core::process::cores;
 use bachdist_core::write::{unwritable, write_whole};
 
@@ -25,7 +25,7 @@ pub fn run(arguments: &Synthesize) -> Result<()> {
     });
     written.into_iter().collect::<Result<(), _>>()?;
     let (files, notes) = (count(*files, "file"), count(u64::from(*notes), "note"));
-    Ok(say(format_args!("{}: {files} of {notes} made up", folder.display()))?)
+    Ok(print_line(format_args!("{}: {files} of {notes} made up", folder.display()))?)
 }
 
 /// Makes a folder where there is none. Music made up must not come among other music.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bachdist_core::config::{Config, to_toml};
-use bachdist_core::print::say;
+use bachdist_core::print::print_line;
 
 use crate::cli::Train;
 use crate::comm::Communicator;
@@ -18,7 +18,7 @@ pub fn run(arguments: &Train, comm: &dyn Communicator, stop: &StopFlag) -> Resul
     let plan = Plan::prepare(comm, &arguments.config, config)?;
     if arguments.dry_run {
         if comm.is_root() {
-            say(dry_run(&plan, comm))?;
+            print_line(dry_run(&plan, comm))?;
         }
         return Ok(0);
     }

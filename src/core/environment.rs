@@ -12,6 +12,8 @@ use std::path::Path;
 
 use reqwest::Url;
 
+use crate::failure::{Code, ExitCode};
+
 /// A variable whose value cannot be used. Its `Display` is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {reason}")]
@@ -25,6 +27,12 @@ pub struct BadVariable {
 impl BadVariable {
     pub(crate) fn new(name: &str, reason: impl Into<String>) -> Self {
         BadVariable { name: name.to_owned(), reason: reason.into() }
+    }
+}
+
+impl ExitCode for BadVariable {
+    fn exit_code(&self) -> Code {
+        Code::Usage
     }
 }
 

@@ -1,17 +1,15 @@
-//! Exit codes: what a scheduler or a script can tell from how a program ended.
+//! How errors end a program: the exit codes that schedulers and scripts act on, and the one line that is printed.
+//!
+//! An error type says its code itself, by [`ExitCode`]. This module knows none of them.
 
-use crate::config::ConfigError;
-use crate::corpus::CorpusError;
-use crate::corpus::fetch::FetchError;
-use crate::environment::BadVariable;
-use crate::place::NoPlace;
-use crate::store::{Kind, StoreError};
+use std::error::Error;
+use std::fmt::Display;
 
-/// Why a program ended, as its exit code.
+/// Why a program ended. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// Something that should not happen.
+    /// A bug.
     Internal = 1,
     /// Command line or configuration.
     Usage = 2,
@@ -19,15 +17,21 @@ pub enum Code {
     Data = 3,
     /// Storage or checkpoint.
     Storage = 4,
-    /// A peer failed or hung.
+    /// Another rank failed or hung.
     Peer = 5,
     /// A loss or gradient was not finite.
     NonFinite = 6,
-    /// Stopped as asked; run again to continue.
+    /// Stopped as requested; run again to continue.
     Stopped = 75,
 }
 
-/// An error with its exit code and a line that says what happened, where, and what to do.
+/// An error type that decides the exit code of a program that it ends.
+pub trait ExitCode: Error + 'static {
+    /// The exit code of this error.
+    fn exit_code(&self) -> Code;
+}
+
+/// An error that nobody handles: its exit code, and a line that says what happened, why, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -38,22 +42,28 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of this kind.
+    /// A failure with this code and line.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Failure { code, message: message.into() }
     }
 }
 
-/// The failure of a machine or a limit that gives no more threads.
-pub fn out_of_threads(error: &dyn std::fmt::Display) -> Failure {
+impl ExitCode for Failure {
+    fn exit_code(&self) -> Code {
+        self.code
+    }
+}
+
+/// The failure of a system that does not start another thread.
+pub fn out_of_threads(error: &dyn Display) -> Failure {
     let message = format!(
-        "cannot start another thread: {error}; a limit is reached (ulimit -v or -u, a control group), or memory: fewer ranks \
-         or a smaller OMP_NUM_THREADS need less"
+        "cannot start another thread: {error}; a limit (ulimit -v or -u, a control group) or the memory is exhausted (use \
+         fewer ranks, or a smaller OMP_NUM_THREADS)"
     );
     Failure::new(Code::Usage, message)
 }
 
-/// The failure behind a panic that is nobody's mistake: the standard library and others panic where they get no thread.
+/// The failure behind a panic that is not a bug: the standard library and others panic if they cannot start a thread.
 pub fn failure_of_panic(text: &str) -> Option<Failure> {
     let is_thread = text.contains("failed to spawn thread") || text.contains("OS can't spawn");
     is_thread.then(|| {
@@ -63,37 +73,24 @@ pub fn failure_of_panic(text: &str) -> Option<Failure> {
     })
 }
 
-/// The exit code of an error: that of the first cause that has one.
-pub fn code_of(error: &anyhow::Error) -> Code {
-    let of_cause = |cause: &(dyn std::error::Error + 'static)| {
-        if let Some(failure) = cause.downcast_ref::<Failure>() {
-            Some(failure.code)
-        } else if cause.is::<ConfigError>() {
-            Some(Code::Usage)
-        } else if matches!(cause.downcast_ref(), Some(FetchError::Folder { .. })) {
-            Some(Code::Storage)
-        } else if matches!(cause.downcast_ref(), Some(CorpusError::Place(_))) {
-            Some(Code::Usage)
-        } else if cause.is::<CorpusError>() || cause.is::<FetchError>() {
-            Some(Code::Data)
-        } else if let Some(error) = cause.downcast_ref::<StoreError>() {
-            // Where it was looked for was wrong, and nothing was asked of a storage yet.
-            Some(if error.kind == Kind::BadUrl { Code::Usage } else { Code::Storage })
-        } else if cause.is::<BadVariable>() || cause.is::<NoPlace>() {
-            Some(Code::Usage)
-        } else {
-            None
-        }
-    };
-    error.chain().find_map(of_cause).unwrap_or(Code::Internal)
+/// Asks a cause for its exit code, if it has the type that this function was made for.
+pub type AskExitCode = fn(&(dyn Error + 'static)) -> Option<Code>;
+
+/// The exit code of a cause if it is an `E`. As a function pointer it is an [`AskExitCode`].
+pub fn exit_code_if<E: ExitCode>(cause: &(dyn Error + 'static)) -> Option<Code> {
+    cause.downcast_ref().map(E::exit_code)
 }
 
-/// The chain of an error on one line, each cause once.
+/// The exit code of the first cause in an error's chain that has one of the asked types.
+pub fn code_of(error: &anyhow::Error, types: &[AskExitCode]) -> Code {
+    error.chain().find_map(|cause| types.iter().find_map(|ask| ask(cause))).unwrap_or(Code::Internal)
+}
+
+/// An error and its causes on one line. A cause that the line quotes already is left out.
 pub fn line_of(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
-        // Many errors already quote their source.
         if line.contains(&text) {
             continue;
         }
@@ -111,12 +108,12 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn a_panic_for_want_of_a_thread_is_no_mistake() {
+    fn a_panic_without_a_thread_is_not_a_bug() {
         let error = std::io::Error::from_raw_os_error(11);
         let text = format!("failed to spawn thread: {error:?}");
         let failure = failure_of_panic(&text).unwrap();
         assert_eq!(failure.code, Code::Usage);
-        let line = "cannot start another thread: Resource temporarily unavailable; a limit is reached";
+        let line = "cannot start another thread: Resource temporarily unavailable; a limit (ulimit";
         assert!(failure.message.starts_with(line), "{failure}");
         assert_eq!(failure_of_panic("index out of bounds"), None);
     }
@@ -125,9 +122,10 @@ mod tests {
     fn the_code_survives_context_and_causes_are_not_repeated() {
         let failure = Failure::new(Code::Data, "x.mid: not MIDI");
         let error = anyhow::Error::new(failure).context("cannot read x.mid: not MIDI");
-        assert_eq!(code_of(&error), Code::Data);
+        let types: [AskExitCode; 1] = [exit_code_if::<Failure>];
+        assert_eq!(code_of(&error, &types), Code::Data);
         assert_eq!(line_of(&error), "cannot read x.mid: not MIDI");
         let other = Err::<(), _>(std::io::Error::other("why")).context("what").unwrap_err();
-        assert_eq!((code_of(&other), line_of(&other).as_str()), (Code::Internal, "what: why"));
+        assert_eq!((code_of(&other, &types), line_of(&other).as_str()), (Code::Internal, "what: why"));
     }
 }

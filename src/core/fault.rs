@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 use signal_hook::flag::register;
 
 use crate::environment;
-use crate::print::tell;
+use crate::print::eprint_line;
 use crate::process::has_signal;
 
 /// The environment variable that requests faults.
@@ -150,7 +150,7 @@ pub fn at(point: FaultPoint) -> bool {
     let mut fails = false;
     for (fault, passed) in &armed.faults {
         if fault.point == point && passed.fetch_add(1, Ordering::Relaxed) + 1 == fault.count {
-            tell(format_args!("bachdist: fault: {fault}"));
+            eprint_line(format_args!("bachdist: fault: {fault}"));
             match fault.action {
                 Action::Fail => fails = true,
                 Action::Panic => panic!("fault: {fault}"),

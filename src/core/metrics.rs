@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::store::{Kind, Store, StoreError};
+use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// The object that holds them.
 pub const METRICS: &str = "metrics.jsonl";
@@ -197,7 +197,7 @@ impl Validations {
     pub fn of(store: &Store) -> Result<Self, StoreError> {
         match store.get(METRICS) {
             Ok(bytes) => Ok(Self::read(&String::from_utf8_lossy(&bytes))),
-            Err(error) if error.kind == Kind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error),
         }
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::failure::{Code, Failure};
 
 /// Prints a line; a reader that has gone away, like `head`, is no error.
-pub fn say(text: impl Display) -> Result<(), Failure> {
+pub fn print_line(text: impl Display) -> Result<(), Failure> {
     printed(writeln!(stdout(), "{text}"))
 }
 
@@ -67,7 +67,7 @@ pub fn color_choice() -> ColorChoice {
 }
 
 /// Prints a line on stderr, for people. Where nobody listens there is nobody to tell.
-pub fn tell(text: impl Display) {
+pub fn eprint_line(text: impl Display) {
     // In one piece: other ranks write to the same place.
     let _ = stderr().write_all(format!("{text}\n").as_bytes());
 }

@@ -43,7 +43,7 @@ fn replace(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>)
         Some(file) => Some(file.metadata()?.permissions()),
         None => None,
     };
-    let aside = Aside::write(folder_of(&path), contents)?;
+    let aside = TempFile::write(folder_of(&path), contents)?;
     if let Some(permissions) = permissions {
         aside.file.as_file().set_permissions(permissions)?;
     }
@@ -62,11 +62,11 @@ pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// A whole file that has no name yet. It is gone unless it gets one.
-pub struct Aside {
+pub struct TempFile {
     file: NamedTempFile,
 }
 
-impl Aside {
+impl TempFile {
     /// Writes a file into a folder that exists.
     pub fn write(folder: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Self> {
         // The mode that any new file gets here; that of temporary files is for their owner alone.
@@ -77,7 +77,7 @@ impl Aside {
             .tempfile_in(folder)
             .map_err(without_path)?;
         write(file.as_file(), contents)?;
-        Ok(Aside { file })
+        Ok(TempFile { file })
     }
 
     /// Whether a file of this name has the same bytes.
@@ -113,7 +113,7 @@ impl Aside {
             Err(error) => error,
         };
         if path.symlink_metadata().is_ok() {
-            return Ok(Some(Aside { file: error.file }));
+            return Ok(Some(TempFile { file: error.file }));
         }
         // Some network file systems know neither links nor a rename that replaces nothing.
         error.file.persist(path)?;
@@ -239,7 +239,8 @@ mod tests {
     fn equal_bytes_and_names_that_are_taken() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        let aside = |bytes: &'static [u8]| Aside::write(folder.path(), |out| out.write_all(bytes)).unwrap();
+        let aside =
+            |bytes: &'static [u8]| TempFile::write(folder.path(), |out| out.write_all(bytes)).unwrap();
         assert!(!aside(b"one").equals(&path));
         assert!(aside(b"one").persist_new(&path).unwrap().is_none());
         assert!(aside(b"one").equals(&path));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{Result, bail};
-use bachdist_core::print::tell;
+use bachdist_core::print::eprint_line;
 use bachdist_core::process::{cores, usable_cores};
 use bachdist_core::{environment, process};
 use tch::{Cuda, Device, Kind, Tensor};
@@ -31,7 +31,9 @@ pub fn choose(name: &str, comm: &dyn Communicator) -> Result<Device> {
             // Once a host and process: an evaluation of several folds comes here for each.
             static NOTED: Once = Once::new();
             if comm.local_rank() == 0 && why.is_unexpected(Path::new("/proc/driver/nvidia").exists()) {
-                NOTED.call_once(|| tell(format_args!("note: {}no GPU is used: {why}", comm.rank_prefix())));
+                NOTED.call_once(|| {
+                    eprint_line(format_args!("note: {}no GPU is used: {why}", comm.rank_prefix()))
+                });
             }
             Ok(Device::Cpu)
         }

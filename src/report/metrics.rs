@@ -10,7 +10,7 @@ use anyhow::Result;
 use bachdist_core::checkpoint::claim::RunClaim;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::metrics::{METRICS, Record, Validations, lines_until};
-use bachdist_core::store::Kind;
+use bachdist_core::store::StoreErrorKind;
 
 /// The file or object being written.
 pub enum Metrics {
@@ -32,7 +32,7 @@ impl Metrics {
         let before = match store.get(METRICS) {
             Ok(bytes) if step > 0 => lines_until(&String::from_utf8_lossy(&bytes), step),
             Ok(_) => String::new(),
-            Err(error) if error.kind == Kind::NotFound => String::new(),
+            Err(error) if error.kind == StoreErrorKind::NotFound => String::new(),
             Err(error) => return Err(error.into()),
         };
         let validations = Validations::read(&before);

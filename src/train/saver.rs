@@ -19,7 +19,7 @@ use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
 use bachdist_core::checkpoint::read::{Recovery, read_matching, recover};
 use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
 use bachdist_core::metrics::METRICS;
-use bachdist_core::store::{Kind, Retries, Store, StoreError};
+use bachdist_core::store::{Retries, Store, StoreError, StoreErrorKind};
 
 use super::plan::Plan;
 
@@ -195,7 +195,7 @@ impl SaveWorker {
 }
 
 fn is_unreachable(error: &Error) -> bool {
-    error.downcast_ref::<StoreError>().is_some_and(|error| error.kind == Kind::Unreachable)
+    error.downcast_ref::<StoreError>().is_some_and(|error| error.kind == StoreErrorKind::Unreachable)
 }
 
 /// Where the last checkpoint goes if the storage does not take it: a folder on rank 0's host, in which the next launch

@@ -100,7 +100,7 @@ fn initial_parameters(comm: &dyn Communicator, architecture: Architecture, seed:
 fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<RunClaim>)> {
     let origin = RunIdentity::new(&plan.config, &plan.training);
     let whose = CheckpointFilter::Run(origin.clone());
-    let store = Store::open_patiently(&plan.url, plan.config.checkpoint.patience())?;
+    let store = Store::open_with_policy(&plan.url, plan.config.checkpoint.retry_policy())?;
     let recovery = recover(&store, &whose)?;
     let mut found = StoredState { notes: recovery.notes(&store), ..StoredState::default() };
     // Even a run that begins at step 0 must not share a place with another run's checkpoints.

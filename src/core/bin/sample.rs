@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use bachdist_core::failure::{code_of, line_of};
-use bachdist_core::print::{color_choice, tell};
+use bachdist_core::exit::code_of;
+use bachdist_core::failure::line_of;
+use bachdist_core::print::{color_choice, eprint_line};
 use bachdist_core::process::check_threads;
 use bachdist_core::sample::{Arguments, run};
 use bachdist_core::write::outlive_size_limits;
@@ -22,13 +23,13 @@ fn main() -> ExitCode {
     let _ = outlive_size_limits();
     let Cli { arguments } = Cli::parse();
     let done = check_threads().map_err(Into::into).and_then(|note| {
-        note.iter().for_each(|note| tell(format_args!("note: {note}")));
+        note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
         run(&arguments)
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(format_args!("sample: {}", line_of(&error)));
+            eprint_line(format_args!("sample: {}", line_of(&error)));
             ExitCode::from(code_of(&error) as u8)
         }
     }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::identity::CheckpointFilter;
 use super::read::{CheckpointProblem, read_matching};
-use crate::store::{Entry, Kind, Store, StoreError};
+use crate::store::{Store, StoreError, StoreErrorKind, StoredObject};
 
 /// The name of a checkpoint's object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +135,7 @@ pub fn verify<E: From<StoreError>>(
             found(VerifiedObject { name: name.to_string(), step: Some(name.step), bytes, verdict })?;
         }
     }
-    let unfinished = store.unfinished()?.into_iter().map(half_written);
+    let unfinished = store.partial_writes()?.into_iter().map(half_written);
     others.into_iter().chain(unfinished).try_for_each(found)
 }
 
@@ -148,13 +148,13 @@ fn judge(
     let problem = match read_matching(store, name, filter) {
         Ok(Ok(valid)) => CheckpointProblem::of_windows(&valid.checkpoint),
         Ok(Err(problem)) => Some(problem),
-        Err(error) if error.kind == Kind::NotFound => return Ok(None),
+        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     Ok(Some(problem.map_or(ObjectVerdict::Valid, |problem| ObjectVerdict::Invalid(problem.to_string()))))
 }
 
-fn misnamed(Entry { name, size }: Entry) -> VerifiedObject {
+fn misnamed(StoredObject { name, size }: StoredObject) -> VerifiedObject {
     let reason = "is not named like a checkpoint, so nothing reads it";
     let verdict = if name.ends_with(".safetensors") {
         // Someone may rely on it.
@@ -165,7 +165,7 @@ fn misnamed(Entry { name, size }: Entry) -> VerifiedObject {
     VerifiedObject { name, step: None, bytes: size, verdict }
 }
 
-fn half_written(Entry { name, size }: Entry) -> VerifiedObject {
+fn half_written(StoredObject { name, size }: StoredObject) -> VerifiedObject {
     let says = "is half-written, by a running launch or one that crashed; nothing reads it, and a launch an hour later \
                 removes it";
     VerifiedObject { name, step: None, bytes: size, verdict: ObjectVerdict::Note(says.into()) }

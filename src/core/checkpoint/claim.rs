@@ -12,7 +12,7 @@ use super::read::{Recovery, read_matching};
 use crate::failure::{Code, Failure};
 use crate::fault::{self, FaultPoint};
 use crate::process::host_name;
-use crate::store::{Creation, Kind, Store, StoreError};
+use crate::store::{Creation, Store, StoreError, StoreErrorKind};
 
 /// Attempts at replacing `metrics.jsonl` before it is written unconditionally. Each failure means that another launch wrote
 /// in between, or that a server's answer was lost; four in a row mean that the server's versions cannot be trusted.
@@ -127,7 +127,7 @@ impl RunClaim {
         let own = match read_matching(&self.store, name, &CheckpointFilter::Run(self.identity.clone())) {
             Ok(read) => read.is_ok(),
             // Deleted since it was listed.
-            Err(error) if error.kind == Kind::NotFound => return Ok(false),
+            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
         self.ownership.learn(name, own);
@@ -203,7 +203,7 @@ impl AttemptRecord {
     pub(super) fn read(store: &Store, number: u64) -> Result<Option<AttemptRecord>, StoreError> {
         match store.get(&attempt_name(number)) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind == Kind::NotFound => Ok(None),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

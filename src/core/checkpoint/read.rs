@@ -10,9 +10,9 @@ use super::catalog::{CheckpointEntry, CheckpointName, list};
 use super::identity::{CheckpointFilter, IdentityMismatch};
 use crate::corpus::audit::Seen;
 use crate::failure::{Code, Failure};
+use crate::location::{self, Location};
 use crate::metrics::{METRICS, Validations};
-use crate::place::{self, Place};
-use crate::store::{Kind, Store, StoreError};
+use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// A checkpoint and where it came from.
 #[derive(Debug)]
@@ -29,10 +29,10 @@ pub struct LoadedCheckpoint {
 
 /// Opens a checkpoint by its file or object, or the newest valid one in a folder or under a URL.
 pub fn open(location: &str) -> anyhow::Result<LoadedCheckpoint> {
-    let is_object = match place::parse(location)? {
-        Place::Local(path) => path.is_file() || has_checkpoint_suffix(&path.to_string_lossy()),
-        Place::S3 { prefix, .. } => has_checkpoint_suffix(&prefix),
-        Place::Memory => false,
+    let is_object = match location::parse(location)? {
+        Location::Local(path) => path.is_file() || has_checkpoint_suffix(&path.to_string_lossy()),
+        Location::S3 { prefix, .. } => has_checkpoint_suffix(&prefix),
+        Location::Memory => false,
     };
     if is_object { open_object(location) } else { open_newest(location) }
 }
@@ -63,9 +63,9 @@ fn has_checkpoint_suffix(name: &str) -> bool {
 
 /// The store that holds a file or object, and its name there.
 pub fn store_and_name(location: &str) -> Result<(Store, String), StoreError> {
-    let (parent, name) = match place::parse(location) {
+    let (parent, name) = match location::parse(location) {
         // Split the expanded path, because one variable may hold folder and name.
-        Ok(Place::Local(path)) => match (path.parent(), path.file_name()) {
+        Ok(Location::Local(path)) => match (path.parent(), path.file_name()) {
             (Some(parent), Some(name)) => {
                 let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                 (parent.to_string_lossy().into_owned(), name.to_string_lossy().into_owned())
@@ -157,7 +157,7 @@ impl Recovery {
     }
 }
 
-/// Reads a checkpoint, or says what is wrong with it. One that was pruned since it was listed is [`Kind::NotFound`].
+/// Reads a checkpoint, or says what is wrong with it. One that was pruned since it was listed is [`StoreErrorKind::NotFound`].
 pub fn read(
     store: &Store,
     name: &CheckpointName,
@@ -212,7 +212,7 @@ pub fn recover(store: &Store, filter: &CheckpointFilter) -> Result<Recovery, Sto
                 break;
             }
             Ok(Err(problem)) => recovery.skipped.push((name, problem)),
-            Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) if error.kind == StoreErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }

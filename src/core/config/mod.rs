@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::Patience;
+use crate::store::RetryPolicy;
 
 pub use read::{ConfigError, ConfigProblem, ValueSource, to_toml};
 pub use validate::is_device;
@@ -248,7 +248,7 @@ impl Default for TrainConfig {
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        let patience = Patience::default();
+        let policy = RetryPolicy::default();
         CheckpointConfig {
             url: None,
             every_steps: 500,
@@ -256,8 +256,8 @@ impl Default for CheckpointConfig {
             keep_every_steps: None,
             max_unsaved_steps: None,
             fallback: None,
-            timeout_seconds: patience.one_try.as_secs_f64(),
-            retry_seconds: patience.retry.as_secs_f64(),
+            timeout_seconds: policy.attempt_timeout.as_secs_f64(),
+            retry_seconds: policy.retry_window.as_secs_f64(),
         }
     }
 }
@@ -281,10 +281,15 @@ impl TrainConfig {
 }
 
 impl CheckpointConfig {
-    /// The time limits of calls to storage.
-    pub fn patience(&self) -> Patience {
-        let [one_try, retry] = [self.timeout_seconds, self.retry_seconds].map(Duration::from_secs_f64);
-        let defaults = Patience::default();
-        Patience { connect: defaults.connect.min(one_try), one_try, retry, ..defaults }
+    /// The time limits and retries of calls to storage.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        let attempt_timeout = Duration::from_secs_f64(self.timeout_seconds);
+        let defaults = RetryPolicy::default();
+        RetryPolicy {
+            connect_timeout: defaults.connect_timeout.min(attempt_timeout),
+            attempt_timeout,
+            retry_window: Duration::from_secs_f64(self.retry_seconds),
+            ..defaults
+        }
     }
 }

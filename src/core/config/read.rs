@@ -14,6 +14,7 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::identity::RenamedKey;
+use crate::failure::{Code, ExitCode};
 use crate::text::{self, Encoding};
 
 /// A guard against reading a music file or a device to its end; real configurations have about 1 kB.
@@ -78,6 +79,12 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+impl ExitCode for ConfigError {
+    fn exit_code(&self) -> Code {
+        Code::Usage
+    }
+}
 
 impl Config {
     /// Reads a file and lays the overrides (`table.key=value`, the last of equals wins) over it.

@@ -1,6 +1,6 @@
 //! Rejects values that cannot work with any music, before anything starts. All problems are reported together.
 
-use crate::place::{self, NoPlace};
+use crate::location::{self, InvalidLocation};
 
 use super::{
     CheckpointConfig, Config, ConfigProblem, DataConfig, LossPositions, ModelConfig, OptimizerConfig,
@@ -75,7 +75,7 @@ impl Checks {
         self.check(holds, key, format!("{value} is not between 0 and {MAX_SECONDS} (a week)"));
     }
 
-    fn place<T>(&mut self, key: &str, place: Result<T, NoPlace>) {
+    fn place<T>(&mut self, key: &str, place: Result<T, InvalidLocation>) {
         if let Err(error) = place {
             self.0.push(ConfigProblem::new(key, error.to_string()));
         }
@@ -84,7 +84,7 @@ impl Checks {
     fn data(&mut self, data: &DataConfig) {
         self.size("data.max_notes", data.max_notes);
         self.size("data.sequence_length", data.sequence_length);
-        self.place("data.midi", place::music(&data.midi));
+        self.place("data.midi", location::music(&data.midi));
         for (key, patterns) in [("data.holdout", &data.holdout), ("data.folds", &data.folds)] {
             for pattern in patterns {
                 let parsed = globset::Glob::new(pattern);
@@ -150,14 +150,14 @@ impl Checks {
 
     fn checkpoint(&mut self, checkpoint: &CheckpointConfig) {
         if let Some(url) = &checkpoint.url {
-            self.place("checkpoint.url", place::parse(url));
+            self.place("checkpoint.url", location::parse(url));
         }
         self.count("checkpoint.every_steps", checkpoint.every_steps);
         self.size("checkpoint.keep", checkpoint.keep);
         self.count("checkpoint.keep_every_steps", checkpoint.keep_every_steps);
         self.count("checkpoint.max_unsaved_steps", checkpoint.max_unsaved_steps);
         if let Some(folder) = &checkpoint.fallback {
-            self.place("checkpoint.fallback", place::folder(folder));
+            self.place("checkpoint.fallback", location::folder(folder));
         }
         self.seconds("checkpoint.timeout_seconds", checkpoint.timeout_seconds);
         self.seconds("checkpoint.retry_seconds", checkpoint.retry_seconds);

@@ -7,7 +7,8 @@
 
 mod download;
 
-use crate::store::{innermost, net};
+use crate::failure::{Code, ExitCode};
+use crate::store::{http, root_cause};
 use download::{Download, Stop, holds};
 use reqwest::Client;
 use serde::Deserialize;
@@ -117,6 +118,15 @@ pub enum FetchError {
     },
 }
 
+impl ExitCode for FetchError {
+    fn exit_code(&self) -> Code {
+        match self {
+            FetchError::Folder { .. } => Code::Storage,
+            _ => Code::Data,
+        }
+    }
+}
+
 /// One file that could not be had.
 #[derive(Debug)]
 pub struct Failure {
@@ -178,13 +188,13 @@ pub fn fetch(
     let base_url = format!("{}/", base_url.trim_end_matches('/'));
     let unusable = |reason| FetchError::Client { url: base_url.clone(), reason };
     reqwest::Url::parse(&base_url).map_err(|error| unusable(error.to_string()))?;
-    let client = client().map_err(|error| unusable(innermost(&error)))?;
-    let runtime = net::runtime().map_err(|error| unusable(error.to_string()))?;
+    let client = client().map_err(|error| unusable(root_cause(&error)))?;
+    let runtime = http::runtime().map_err(|error| unusable(error.to_string()))?;
     runtime.block_on(fetch_all(manifest, &client, &base_url, folder, progress))
 }
 
 fn client() -> reqwest::Result<Client> {
-    net::choose_tls();
+    http::choose_tls();
     Client::builder()
         .user_agent(concat!("bachdist/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))

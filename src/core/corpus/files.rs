@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{CorpusError, notation};
+use crate::location;
 use crate::midi::{self, Instrument};
-use crate::place;
 use crate::text;
 
 /// `data.midi` of the Prelude that comes with the program.
@@ -178,7 +178,7 @@ pub fn list(root: &str) -> Result<Listing, CorpusError> {
         return Ok(Listing { sources: vec![prelude], ..Listing::default() });
     }
     let fail = |reason: String| CorpusError::Path { path: root.to_owned(), reason };
-    let path = &place::music(root)?;
+    let path = &location::music(root)?;
     let found = fs::metadata(path).map_err(|error| {
         fail(match error.kind() {
             io::ErrorKind::NotFound => format!(

@@ -8,9 +8,10 @@ use super::files::{self, Listing, Music, PassedOver, Source};
 use super::windows::windows_of;
 use super::{CLASSES, FIRST_PITCH, Piece, class_of};
 use crate::config::{DataConfig, OutOfRange};
+use crate::failure::{Code, ExitCode};
+use crate::location::InvalidLocation;
 use crate::midi::{Instrument, first_voice};
 use crate::parallel::in_parallel;
-use crate::place::NoPlace;
 use crate::process::cores;
 
 /// The pieces that are trained on, and those held out.
@@ -37,7 +38,7 @@ pub enum CorpusError {
     },
     /// It names no place that music is read from.
     #[error(transparent)]
-    Place(#[from] NoPlace),
+    Place(#[from] InvalidLocation),
     /// Some of its files cannot be used.
     #[error("{}", .0.join("\n"))]
     Files(Vec<String>),
@@ -66,6 +67,15 @@ pub enum CorpusError {
     /// A `data.holdout` pattern that no piece has.
     #[error("data.holdout: {0:?} matches no piece (see bachdist data inspect for their names)")]
     Holdout(String),
+}
+
+impl ExitCode for CorpusError {
+    fn exit_code(&self) -> Code {
+        match self {
+            CorpusError::Place(_) => Code::Usage,
+            _ => Code::Data,
+        }
+    }
 }
 
 /// What was found in one file.

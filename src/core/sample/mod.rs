@@ -23,7 +23,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::read::{LoadedCheckpoint, open_one};
 use crate::network::inference::InferenceNetwork;
 use crate::parallel::in_parallel;
-use crate::print::{Listing, say, tell};
+use crate::print::{Listing, eprint_line, print_line};
 use crate::process::cores;
 use crate::random::{Purpose, Stream};
 pub use choose::Choice;
@@ -112,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(location) => open_one(location, arguments.best)?,
         None => embedded()?,
     };
-    notes.iter().for_each(|note| tell(format_args!("note: {note}")));
+    notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
     let seed = arguments.seed.unwrap_or_else(new_seed);
     let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
     let source = start::source(arguments, &checkpoint)?;
@@ -120,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let output = Output::new(arguments)?;
 
     if !arguments.json {
-        say(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
+        print_line(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
     }
     let pieces = &checkpoint.corpus.pieces;
     let stretches = arguments.max_copy.map(|notes| Stretches::new(pieces, notes as usize + 1));
@@ -143,7 +143,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for piece in in_parallel(threads, numbers.iter().copied(), compose_piece) {
             let piece = piece?;
             if !arguments.json {
-                say(piece.lines())?;
+                print_line(piece.lines())?;
                 continue;
             }
             // Not before there is a piece: until then an error leaves nothing on stdout.

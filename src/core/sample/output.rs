@@ -14,9 +14,9 @@ use crate::certificate::{Certificate, Run};
 use crate::corpus::FIRST_PITCH;
 use crate::failure::{Code, Failure};
 use crate::midi::{self, Instrument, Note, first_voice};
-use crate::print::tell;
+use crate::print::eprint_line;
 use crate::render::{self, Novelty, Picture, SharedRun, Sound, SoundFont, WavError};
-use crate::write::{Aside, unwritable};
+use crate::write::{TempFile, unwritable};
 
 /// General MIDI's cello.
 const CELLO: u8 = 42;
@@ -104,7 +104,7 @@ impl Output {
                 Kind::Certificate => {
                     let title = format!("Seed {seed}, piece {number} — {}", certificate.lines()[0]);
                     let picture = picture(composition, certificate, &title);
-                    picture.note.iter().for_each(|note| tell(format_args!("note: {note}")));
+                    picture.note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
                     self.aside(|out| out.write_all(&picture.png))
                 }
             };
@@ -115,7 +115,7 @@ impl Output {
     }
 
     /// Gives the files of a piece the first names that are free, or that the same files have already.
-    fn name(&self, seed: u64, number: u64, made: Vec<(Kind, Aside)>) -> Result<Files> {
+    fn name(&self, seed: u64, number: u64, made: Vec<(Kind, TempFile)>) -> Result<Files> {
         let mut copy = 1;
         while let Some((kind, _)) = made.iter().find(|(kind, aside)| {
             let path = self.path(seed, number, copy, *kind);
@@ -123,7 +123,7 @@ impl Output {
         }) {
             if copy == 1 && !self.has_told.swap(true, Ordering::Relaxed) {
                 let path = self.path(seed, number, 1, *kind);
-                tell(format_args!(
+                eprint_line(format_args!(
                     "note: {} is of another piece and stays; new pieces have one more number in their names",
                     path.display()
                 ));
@@ -155,7 +155,7 @@ impl Output {
     }
 
     /// The sound of the MIDI file: its times are whole ticks, and sound as others would play it.
-    fn sound(&self, midi: &[u8]) -> Result<io::Result<Aside>> {
+    fn sound(&self, midi: &[u8]) -> Result<io::Result<TempFile>> {
         let song = midi::read(midi).context("the MIDI file just made")?;
         let notes = first_voice(&song.instruments);
         let sound = match &self.soundfont {
@@ -183,8 +183,8 @@ impl Output {
         }
     }
 
-    fn aside(&self, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Aside> {
-        Aside::write(&self.folder, contents)
+    fn aside(&self, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<TempFile> {
+        TempFile::write(&self.folder, contents)
     }
 
     fn unwritable(&self, path: &Path, error: &io::Error) -> Failure {
@@ -203,7 +203,7 @@ fn soundfont(path: &Path) -> Result<SoundFont, Failure> {
     file.read_to_end(&mut bytes).map_err(unreadable)?;
     let font = SoundFont::read(&bytes, CELLO).map_err(|error| unusable(path, &error))?;
     for note in font.notes() {
-        tell(format_args!("note: {}: {note}", path.display()));
+        eprint_line(format_args!("note: {}: {note}", path.display()));
     }
     Ok(font)
 }

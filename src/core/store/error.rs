@@ -3,7 +3,9 @@
 //! `object_store` reports a file error, or a server's answer with its XML, under several layers of its own
 //! words. Here the layers are searched for what a person can act on.
 
-use super::http::{Foreign, between, first_line};
+use crate::failure::{Code, ExitCode};
+
+use super::http::{ForeignAnswer, between, first_line};
 use rustls::{AlertDescription, CertificateError};
 use std::error::Error;
 use std::fmt;
@@ -12,7 +14,7 @@ use std::io;
 /// What a caller may want to tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum StoreErrorKind {
     /// The URL, or the `AWS_*` that go with it, cannot work.
     BadUrl,
     /// No such object.
@@ -26,7 +28,7 @@ pub enum Kind {
     /// The server does not know such a request, such as a write under a condition.
     Unsupported,
     /// What answers there is not the S3 server that was meant, or cannot be spoken to in safety: a web page, another
-    /// address, a certificate that does not fit, or no host has the name. Where an S3 server has answered before, it is [`Kind::Unreachable`].
+    /// address, a certificate that does not fit, or no host has the name. Where an S3 server has answered before, it is [`StoreErrorKind::Unreachable`].
     NotS3,
     /// No such bucket.
     NoBucket,
@@ -47,11 +49,21 @@ pub enum Kind {
 #[error("cannot {action} {object}: {advice}")]
 pub struct StoreError {
     /// What to branch on.
-    pub kind: Kind,
+    pub kind: StoreErrorKind,
     action: Action,
     object: String,
     /// The reason and what to do about it.
     advice: String,
+}
+
+impl ExitCode for StoreError {
+    fn exit_code(&self) -> Code {
+        match self.kind {
+            // The configuration is wrong; the storage was not asked yet.
+            StoreErrorKind::BadUrl => Code::Usage,
+            _ => Code::Storage,
+        }
+    }
 }
 
 /// What was tried.
@@ -78,19 +90,19 @@ impl fmt::Display for Action {
 
 /// Where the store is, as far as advice depends on it.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum StoreKind {
     Memory,
     Folder,
     S3 {
         bucket: String,
         /// What the variables say that a mistake may lie in.
-        settings: Settings,
+        settings: S3Settings,
     },
 }
 
 /// What an error names of the variables for storage.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Settings {
+pub(super) struct S3Settings {
     /// The address of the server, where it is not Amazon's.
     pub(super) endpoint: Option<String>,
     /// The variable that says so.
@@ -103,7 +115,7 @@ pub(super) struct Settings {
     pub(super) proxy: bool,
 }
 
-impl Settings {
+impl S3Settings {
     /// The server, as messages name it.
     fn server(&self) -> &str {
         self.endpoint.as_deref().unwrap_or("Amazon S3")
@@ -123,15 +135,15 @@ impl Settings {
     }
 }
 
-impl Place {
+impl StoreKind {
     /// Whether there is a server to be out of reach.
     pub(super) fn is_remote(&self) -> bool {
-        matches!(self, Place::S3 { .. })
+        matches!(self, StoreKind::S3 { .. })
     }
 }
 
 impl StoreError {
-    pub(super) fn new(kind: Kind, action: Action, object: String, advice: String) -> Self {
+    pub(super) fn new(kind: StoreErrorKind, action: Action, object: String, advice: String) -> Self {
         Self { kind, action, object, advice: one_line(&advice) }
     }
 
@@ -147,14 +159,14 @@ impl StoreError {
     pub(super) fn explain(
         action: Action,
         object: String,
-        place: &Place,
+        place: &StoreKind,
         error: Box<dyn Error + Send + Sync>,
     ) -> Self {
         let (kind, advice) = match place {
-            Place::S3 { bucket, settings } => {
-                Answer::from_error(&*error).explain(action, &*error, bucket, settings)
+            StoreKind::S3 { bucket, settings } => {
+                S3Answer::from_error(&*error).explain(action, &*error, bucket, settings)
             }
-            Place::Folder | Place::Memory => explain_file(&*error),
+            StoreKind::Folder | StoreKind::Memory => explain_file(&*error),
         };
         Self::new(kind, action, object, advice)
     }
@@ -162,39 +174,46 @@ impl StoreError {
 
 const CHANGED: &str = "somebody else has written it";
 
-fn explain_file(error: &(dyn Error + 'static)) -> (Kind, String) {
+fn explain_file(error: &(dyn Error + 'static)) -> (StoreErrorKind, String) {
     match error.downcast_ref() {
-        Some(object_store::Error::NotFound { .. }) => return (Kind::NotFound, "no such file".into()),
-        Some(object_store::Error::AlreadyExists { .. }) => return (Kind::Exists, "it exists".into()),
-        Some(object_store::Error::Precondition { .. }) => return (Kind::Changed, CHANGED.into()),
+        Some(object_store::Error::NotFound { .. }) => {
+            return (StoreErrorKind::NotFound, "no such file".into());
+        }
+        Some(object_store::Error::AlreadyExists { .. }) => {
+            return (StoreErrorKind::Exists, "it exists".into());
+        }
+        Some(object_store::Error::Precondition { .. }) => return (StoreErrorKind::Changed, CHANGED.into()),
         _ => {}
     }
-    let Some(error) = find::<io::Error>(error) else { return (Kind::Other, innermost(error)) };
+    let Some(error) = find::<io::Error>(error) else { return (StoreErrorKind::Other, root_cause(error)) };
     let (kind, advice) = match error.kind() {
-        io::ErrorKind::NotFound => (Kind::NotFound, "no such file or folder, and none can be made there"),
+        io::ErrorKind::NotFound => {
+            (StoreErrorKind::NotFound, "no such file or folder, and none can be made there")
+        }
         io::ErrorKind::PermissionDenied => {
-            (Kind::Denied, "permission denied (choose a folder that this user may write and read)")
+            (StoreErrorKind::Denied, "permission denied (choose a folder that this user may write and read)")
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            (Kind::ReadOnly, "the file system is read-only (choose another folder)")
+            (StoreErrorKind::ReadOnly, "the file system is read-only (choose another folder)")
         }
         io::ErrorKind::StorageFull => {
-            (Kind::Full, "no space left on the device (free some, or choose another folder)")
+            (StoreErrorKind::Full, "no space left on the device (free some, or choose another folder)")
         }
         io::ErrorKind::QuotaExceeded => {
-            (Kind::Full, "the disk quota is used up (free some space, or choose another folder)")
+            (StoreErrorKind::Full, "the disk quota is used up (free some space, or choose another folder)")
         }
-        io::ErrorKind::NotADirectory => {
-            (Kind::Other, "there is a file where the folder should be (move it, or choose another folder)")
-        }
-        _ => return (Kind::Other, error.to_string()),
+        io::ErrorKind::NotADirectory => (
+            StoreErrorKind::Other,
+            "there is a file where the folder should be (move it, or choose another folder)",
+        ),
+        _ => return (StoreErrorKind::Other, error.to_string()),
     };
     (kind, advice.to_owned())
 }
 
 /// What a server answered, as far as it did.
 #[derive(Debug, Default, PartialEq)]
-struct Answer {
+struct S3Answer {
     /// HTTP status.
     status: Option<u16>,
     /// The `Code` of S3's error document, such as `NoSuchBucket`.
@@ -207,7 +226,7 @@ struct Answer {
     line: String,
 }
 
-impl Answer {
+impl S3Answer {
     /// `object_store` keeps the type that holds the answer to itself, but prints all of it.
     fn from_error(error: &(dyn Error + 'static)) -> Self {
         let text = error.to_string();
@@ -248,31 +267,33 @@ impl Answer {
         action: Action,
         error: &(dyn Error + 'static),
         bucket: &str,
-        settings: &Settings,
-    ) -> (Kind, String) {
+        settings: &S3Settings,
+    ) -> (StoreErrorKind, String) {
         match error.downcast_ref() {
             Some(object_store::Error::AlreadyExists { .. }) if !self.is_passing() => {
-                return (Kind::Exists, "it exists".into());
+                return (StoreErrorKind::Exists, "it exists".into());
             }
             Some(object_store::Error::Precondition { .. }) if !self.is_passing() => {
-                return (Kind::Changed, CHANGED.into());
+                return (StoreErrorKind::Changed, CHANGED.into());
             }
-            Some(object_store::Error::InvalidPath { .. }) => return (Kind::Other, innermost(error)),
+            Some(object_store::Error::InvalidPath { .. }) => {
+                return (StoreErrorKind::Other, root_cause(error));
+            }
             // AWS_CONDITIONAL_PUT=disabled.
             Some(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-                return (Kind::Unsupported, innermost(error));
+                return (StoreErrorKind::Unsupported, root_cause(error));
             }
             _ => {}
         }
-        if let Some(answer) = find::<Foreign>(error) {
-            return (Kind::NotS3, explain_foreign(answer, settings));
+        if let Some(answer) = find::<ForeignAnswer>(error) {
+            return (StoreErrorKind::NotS3, explain_foreign(answer, settings));
         }
         let text = error.to_string();
         // Amazon's machines have their credentials from there, and nobody else has that address.
         let from_the_machine = text.contains("169.254.169.254") || text.contains("latest/api/token");
         if from_the_machine && !self.is_passing() {
             let advice = "no credentials (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)";
-            return (Kind::Denied, advice.into());
+            return (StoreErrorKind::Denied, advice.into());
         }
         if let Some(known) = self.explain_code(bucket, settings) {
             return known;
@@ -285,7 +306,7 @@ impl Answer {
 
     /// Codes from <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, which other
     /// servers use too.
-    fn explain_code(&self, bucket: &str, settings: &Settings) -> Option<(Kind, String)> {
+    fn explain_code(&self, bucket: &str, settings: &S3Settings) -> Option<(StoreErrorKind, String)> {
         let server = settings.server();
         let advice = match self.code.as_deref()? {
             "NoSuchBucket" => {
@@ -296,9 +317,9 @@ impl Answer {
                         "; AWS_VIRTUAL_HOSTED_STYLE_REQUEST is on: the server has to know it by its host",
                     );
                 }
-                return Some((Kind::NoBucket, advice));
+                return Some((StoreErrorKind::NoBucket, advice));
             }
-            "NoSuchKey" => return Some((Kind::NotFound, "no such object".into())),
+            "NoSuchKey" => return Some((StoreErrorKind::NotFound, "no such object".into())),
             "InvalidAccessKeyId" => {
                 "access denied: the server does not know the key (check AWS_ACCESS_KEY_ID)"
             }
@@ -316,24 +337,24 @@ impl Answer {
             | "IllegalLocationConstraintException"
             | "PermanentRedirect"
             | "TemporaryRedirect" => {
-                return Some((Kind::Denied, wrong_region(self.region.as_deref())));
+                return Some((StoreErrorKind::Denied, wrong_region(self.region.as_deref())));
             }
             "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => {
                 "access denied (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and what they may do in this bucket)"
             }
             "NotImplemented" => {
                 let advice = format!("{server} does not know such a request");
-                return Some((Kind::Unsupported, advice));
+                return Some((StoreErrorKind::Unsupported, advice));
             }
             "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => {
-                return Some((Kind::Full, "the server has no space left for this bucket".into()));
+                return Some((StoreErrorKind::Full, "the server has no space left for this bucket".into()));
             }
             _ => return None,
         };
-        Some((Kind::Denied, advice.into()))
+        Some((StoreErrorKind::Denied, advice.into()))
     }
 
-    fn explain_status(&self, action: Action, settings: &Settings) -> Option<(Kind, String)> {
+    fn explain_status(&self, action: Action, settings: &S3Settings) -> Option<(StoreErrorKind, String)> {
         let server = settings.server();
         let said = match (&self.message, &self.code) {
             (Some(message), Some(code)) if !self.is_passing() => format!("{message} ({code})"),
@@ -345,44 +366,48 @@ impl Answer {
         if self.is_passing() {
             let answer = self.status.map_or_else(String::new, |status| format!("HTTP {status}; "));
             let advice = format!("{server} cannot serve now: {said} ({answer}try again later)");
-            return Some((Kind::Unreachable, advice));
+            return Some((StoreErrorKind::Unreachable, advice));
         }
         let status = self.status?;
         // Of S3's answers only those without a body have no code.
         let is_s3 = self.code.is_some() || self.line.is_empty();
         Some(match status {
             // As Go's and nginx's servers say it.
-            400 if ["HTTPS server", "HTTPS port"].iter().any(|says| self.line.contains(says)) => {
-                (Kind::NotS3, format!("{server} speaks TLS (write https:// in {})", settings.address()))
-            }
+            400 if ["HTTPS server", "HTTPS port"].iter().any(|says| self.line.contains(says)) => (
+                StoreErrorKind::NotS3,
+                format!("{server} speaks TLS (write https:// in {})", settings.address()),
+            ),
             407 => (
-                Kind::NotS3,
+                StoreErrorKind::NotS3,
                 "the proxy wants a user and a password (AWS_PROXY_URL=http://user:password@...)".into(),
             ),
             401 | 403 | 404 if !is_s3 => {
                 let check = settings.address();
                 (
-                    Kind::NotS3,
+                    StoreErrorKind::NotS3,
                     format!("{server} answered HTTP {status}, but not as S3 does: {said} (check {check})"),
                 )
             }
             401 | 403 => {
                 let advice = "(check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)";
-                (Kind::Denied, format!("access denied {advice}"))
+                (StoreErrorKind::Denied, format!("access denied {advice}"))
             }
             404 if matches!(action, Action::Read | Action::Delete) => {
-                (Kind::NotFound, "no such object".into())
+                (StoreErrorKind::NotFound, "no such object".into())
             }
             // S3 would have said that the bucket is absent.
             404 => {
                 let check = settings.address();
-                (Kind::NotS3, format!("{server} answered HTTP 404; is it an S3 server? (check {check})"))
+                (
+                    StoreErrorKind::NotS3,
+                    format!("{server} answered HTTP 404; is it an S3 server? (check {check})"),
+                )
             }
             400 | 405 | 501 if matches!(action, Action::Write) => {
-                (Kind::Unsupported, format!("{server} answered HTTP {status}: {said}"))
+                (StoreErrorKind::Unsupported, format!("{server} answered HTTP {status}: {said}"))
             }
-            507 => (Kind::Full, "the server has no space left".into()),
-            _ => (Kind::Other, format!("{server} answered HTTP {status}: {said}")),
+            507 => (StoreErrorKind::Full, "the server has no space left".into()),
+            _ => (StoreErrorKind::Other, format!("{server} answered HTTP {status}: {said}")),
         })
     }
 }
@@ -394,11 +419,11 @@ fn wrong_region(region: Option<&str>) -> String {
     }
 }
 
-fn explain_foreign(answer: &Foreign, settings: &Settings) -> String {
+fn explain_foreign(answer: &ForeignAnswer, settings: &S3Settings) -> String {
     let (server, check) = (settings.server(), settings.address());
     match answer {
-        Foreign::Redirect { region: Some(region), .. } => wrong_region(Some(region)),
-        Foreign::Redirect { status, to, .. } => {
+        ForeignAnswer::Redirect { region: Some(region), .. } => wrong_region(Some(region)),
+        ForeignAnswer::Redirect { status, to, .. } => {
             let amazon =
                 settings.endpoint.is_none() || to.as_ref().is_some_and(|to| to.contains(".amazonaws.com"));
             let to = to.as_ref().map_or_else(String::new, |to| format!(" {to}"));
@@ -409,9 +434,9 @@ fn explain_foreign(answer: &Foreign, settings: &Settings) -> String {
             };
             format!("{server} sends to another address{to}, HTTP {status} ({remedy})")
         }
-        Foreign::Speaks("https") => format!("{server} speaks TLS (write https:// in {check})"),
-        Foreign::Speaks(_) => no_tls(settings),
-        Foreign::Page { status, line } => {
+        ForeignAnswer::Speaks("https") => format!("{server} speaks TLS (write https:// in {check})"),
+        ForeignAnswer::Speaks(_) => no_tls(settings),
+        ForeignAnswer::Page { status, line } => {
             let says = if line.is_empty() { "nothing".to_owned() } else { format!("{line:?}") };
             format!("{server} is not an S3 server: it answered HTTP {status} and {says} (check {check})")
         }
@@ -419,7 +444,7 @@ fn explain_foreign(answer: &Foreign, settings: &Settings) -> String {
 }
 
 /// What kept a request from an answer.
-fn explain_line(error: &(dyn Error + 'static), settings: &Settings) -> (Kind, String) {
+fn explain_line(error: &(dyn Error + 'static), settings: &S3Settings) -> (StoreErrorKind, String) {
     let (server, address) = (settings.server(), settings.address());
     if let Some(error) = find::<rustls::Error>(error) {
         return explain_tls(error, settings);
@@ -428,13 +453,17 @@ fn explain_line(error: &(dyn Error + 'static), settings: &Settings) -> (Kind, St
         let advice = format!(
             "{server} does not answer in HTTP; is it TLS? (write https:// in {address}, or check it)"
         );
-        return (Kind::NotS3, advice);
+        return (StoreErrorKind::NotS3, advice);
     }
-    let reason = innermost(error);
+    let reason = root_cause(error);
     // As the C libraries of Linux say that there is none, not that nobody knows at the moment.
     let no_host =
         ["Name or service not known", "No address associated with hostname", "Name does not resolve"];
-    let kind = if no_host.iter().any(|says| reason.contains(says)) { Kind::NotS3 } else { Kind::Unreachable };
+    let kind = if no_host.iter().any(|says| reason.contains(says)) {
+        StoreErrorKind::NotS3
+    } else {
+        StoreErrorKind::Unreachable
+    };
     let refused = find::<io::Error>(error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
     let reason = if refused { "connection refused".to_owned() } else { reason };
     let check = match settings.endpoint {
@@ -444,7 +473,7 @@ fn explain_line(error: &(dyn Error + 'static), settings: &Settings) -> (Kind, St
     (kind, format!("cannot reach {server}: {reason} (check {check})"))
 }
 
-fn no_tls(settings: &Settings) -> String {
+fn no_tls(settings: &S3Settings) -> String {
     format!(
         "{} does not speak TLS (check {}; without encryption it begins with http://, and AWS_ALLOW_HTTP=true allows that)",
         settings.server(),
@@ -453,7 +482,7 @@ fn no_tls(settings: &Settings) -> String {
 }
 
 /// Why there is no TLS connection. What its handshake says is no matter of time.
-fn explain_tls(error: &rustls::Error, settings: &Settings) -> (Kind, String) {
+fn explain_tls(error: &rustls::Error, settings: &S3Settings) -> (StoreErrorKind, String) {
     let (server, address) = (settings.server(), settings.address());
     let advice = match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
@@ -488,7 +517,7 @@ fn explain_tls(error: &rustls::Error, settings: &Settings) -> (Kind, String) {
         ) => format!("{server} refuses the TLS connection: {error} (check {address})"),
         _ => format!("no TLS connection to {server}: {error} (check {address})"),
     };
-    (Kind::NotS3, advice)
+    (StoreErrorKind::NotS3, advice)
 }
 
 /// The first error of a type among an error and its causes.
@@ -497,7 +526,7 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 }
 
 /// The cause of all causes, in its own words.
-pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }
 

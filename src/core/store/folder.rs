@@ -2,7 +2,7 @@
 //! `NAME#1`), fsyncs, renames or hard-links, and fsyncs the folder: the folder's real path before it
 //! exists, a listing of files among whatever else lies there, and the removal of what a crash left half-written.
 
-use super::Entry;
+use super::StoredObject;
 use object_store::path::Path as ObjectPath;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 /// No write takes this long, so an older aside file is nobody's.
-const ABANDONED: Duration = Duration::from_secs(60 * 60);
+const ABANDONED_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// A folder that may not exist yet.
 #[derive(Debug)]
@@ -32,17 +32,17 @@ impl Folder {
 
     /// The files, without those that are still being written. An absent folder is an empty one, but a file is no
     /// folder. Whatever else lies there is passed over: folders, pipes, links to nothing, names that are no text.
-    pub(super) fn files(&self) -> io::Result<Vec<Entry>> {
+    pub(super) fn files(&self) -> io::Result<Vec<StoredObject>> {
         let mut files = Vec::new();
         for entry in self.entries()? {
             let name = entry.file_name();
             let Some(text) = name.to_str().filter(|text| ObjectPath::parse(text).is_ok()) else { continue };
             // Through links. One that is gone by now was deleted.
-            if !is_aside(&name)
+            if !is_partial_write(&name)
                 && let Ok(found) = fs::metadata(entry.path())
                 && found.is_file()
             {
-                files.push(Entry { name: text.to_owned(), size: found.len() });
+                files.push(StoredObject { name: text.to_owned(), size: found.len() });
             }
         }
         Ok(files)
@@ -64,15 +64,15 @@ impl Folder {
     }
 
     /// Aside files, by name.
-    pub(super) fn unfinished(&self) -> io::Result<Vec<Entry>> {
+    pub(super) fn partial_writes(&self) -> io::Result<Vec<StoredObject>> {
         let mut found = Vec::new();
         for entry in self.entries()? {
             let name = entry.file_name();
             // One that is gone by now was a write under way.
-            if let (true, Ok(metadata)) = (is_aside(&name), entry.metadata())
+            if let (true, Ok(metadata)) = (is_partial_write(&name), entry.metadata())
                 && metadata.is_file()
             {
-                found.push(Entry { name: name.to_string_lossy().into_owned(), size: metadata.len() });
+                found.push(StoredObject { name: name.to_string_lossy().into_owned(), size: metadata.len() });
             }
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -91,7 +91,7 @@ impl Folder {
         for entry in self.entries()? {
             let Ok(modified) = entry.metadata().and_then(|found| found.modified()) else { continue };
             let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-            if is_aside(&entry.file_name()) && age > ABANDONED {
+            if is_partial_write(&entry.file_name()) && age > ABANDONED_AFTER {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -101,7 +101,7 @@ impl Folder {
 
 /// Whether `LocalFileSystem` gives such names to files that it has not finished, of the objects that a run writes:
 /// somebody's `draft#2` is somebody's.
-fn is_aside(name: &OsStr) -> bool {
+fn is_partial_write(name: &OsStr) -> bool {
     let Some((object, suffix)) = name.to_str().and_then(|name| name.split_once('#')) else { return false };
     let is_ours = ["step-", "attempt-", "metrics.jsonl"].iter().any(|ours| object.starts_with(ours));
     is_ours && !suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_digit())
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn only_old_aside_files_go() {
         let temporary = tempfile::tempdir().unwrap();
-        let old = SystemTime::now() - 2 * ABANDONED;
+        let old = SystemTime::now() - 2 * ABANDONED_AFTER;
         for (name, modified) in [
             ("step-1#1", old),
             ("step-1#2", SystemTime::now()),

@@ -1,7 +1,7 @@
 //! HTTP beneath `object_store`: the client that it is given, and a look at each answer before it reads it.
 //!
 //! `object_store` takes any success for S3's, follows redirects with the signature of another address, and gives up a
-//! whole listing for one key that it cannot express. Here an answer that no S3 server gives becomes a [`Foreign`] error,
+//! whole listing for one key that it cannot express. Here an answer that no S3 server gives becomes a [`ForeignAnswer`] error,
 //! and a listing loses what is not ours.
 
 use super::error::chain;
@@ -17,22 +17,35 @@ use reqwest::{Method, NoProxy, Proxy, redirect};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
 
 /// Between checkpoints nobody watches idle connections, and a server may have closed them.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Amazon's machines answer at once when they are asked for credentials, and nobody else has that address.
-const METADATA: Duration = Duration::from_secs(1);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server that has just hung up answers as soon if it is asked as it wants to be.
-const PROBE: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// So long may the line of a foreign answer be that is quoted.
 const MAX_QUOTED_CHARS: usize = 100;
 
+/// A runtime without threads: its tasks, a connection's for one, advance while a caller waits in it.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Chooses the cryptography of every TLS connection of the process. To be called before the first HTTP
+/// client is built; calls after the first change nothing.
+pub(crate) fn choose_tls() {
+    // The only error is that a choice was made before, by us or by a program that embeds the library.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// An answer that no S3 server gives to such a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(super) enum Foreign {
+pub(super) enum ForeignAnswer {
     /// It sends to another address.
     #[error("HTTP {status}, redirected to {to:?}")]
     Redirect {
@@ -56,7 +69,7 @@ pub(super) enum Foreign {
 
 /// Makes clients, all with the same certificates and proxy.
 #[derive(Debug)]
-pub(super) struct Connector {
+pub(super) struct S3Connector {
     /// What TLS trusts in place of the system's.
     pub(super) roots: Option<Vec<Certificate>>,
     /// Address, certificate and exceptions. Without one there is none, whatever `HTTP_PROXY` and its like say.
@@ -65,19 +78,19 @@ pub(super) struct Connector {
     pub(super) connect: Duration,
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for S3Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let is = |key| options.get_config_value(&key).is_some_and(|value| value == "true");
         // object_store shortens it for the client that asks a machine for its credentials.
         let asks_machine =
             options.get_config_value(&ClientConfigKey::ConnectTimeout) == Some("1s".to_owned());
-        let connect = if asks_machine { self.connect.min(METADATA) } else { self.connect };
+        let connect = if asks_machine { self.connect.min(METADATA_TIMEOUT) } else { self.connect };
         let mut builder = reqwest::Client::builder()
             // A signature holds for one address.
             .redirect(redirect::Policy::none())
             .http1_only()
             .connect_timeout(connect)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .https_only(!is(ClientConfigKey::AllowHttp))
             .tls_danger_accept_invalid_certs(is(ClientConfigKey::AllowInvalidCertificates))
             .no_proxy();
@@ -95,7 +108,7 @@ impl HttpConnector for Connector {
             source: Box::new(error),
         })?;
         let settled = AtomicBool::new(self.proxy.is_some());
-        Ok(HttpClient::new(Checked { client: HttpClient::new(client), settled }))
+        Ok(HttpClient::new(CheckedClient { client: HttpClient::new(client), settled }))
     }
 }
 
@@ -106,14 +119,14 @@ pub(super) fn proxy(url: &str, excludes: Option<&str>) -> reqwest::Result<Proxy>
 
 /// A client whose answers are looked at.
 #[derive(Debug)]
-struct Checked {
+struct CheckedClient {
     client: HttpClient,
     /// Nobody asks any more whether the other of `http` and `https` is meant: there was an answer, or it was asked, or
     /// a proxy is between.
     settled: AtomicBool,
 }
 
-impl Checked {
+impl CheckedClient {
     /// Of a server that hangs up before it has ever answered: the other scheme, if there is an answer to that. Many
     /// servers say nothing to TLS where they speak none, or to HTTP where they speak TLS.
     async fn other_scheme(&self, url: &str, error: &HttpError) -> Option<&'static str> {
@@ -128,7 +141,7 @@ impl Checked {
         other.set_query(None);
         // Nothing of the request is in this one, so it does not matter who answers.
         let builder = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none());
-        let client = builder.timeout(PROBE).tls_danger_accept_invalid_certs(true).build().ok()?;
+        let client = builder.timeout(PROBE_TIMEOUT).tls_danger_accept_invalid_certs(true).build().ok()?;
         client.head(other).send().await.ok().map(|_| scheme)
     }
 }
@@ -148,7 +161,7 @@ fn is_hung_up(error: &HttpError) -> bool {
 }
 
 #[async_trait]
-impl HttpService for Checked {
+impl HttpService for CheckedClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let lists = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
         // The token of Amazon's machines is put too, and has none.
@@ -158,7 +171,7 @@ impl HttpService for Checked {
             Ok(answer) => answer.into_parts(),
             Err(error) => {
                 let other = self.other_scheme(&url, &error).await;
-                return Err(other.map_or(error, |scheme| foreign(Foreign::Speaks(scheme))));
+                return Err(other.map_or(error, |scheme| foreign(ForeignAnswer::Speaks(scheme))));
             }
         };
         self.settled.store(true, Ordering::Relaxed);
@@ -174,14 +187,14 @@ impl HttpService for Checked {
             let region = text_of(headers, "x-amz-bucket-region").or(between(&text, "<Region>", "</Region>"));
             let to = text_of(headers, LOCATION).or(between(&text, "<Endpoint>", "</Endpoint>"));
             let to_owned = |text: &str| first_line(text);
-            return Err(foreign(Foreign::Redirect {
+            return Err(foreign(ForeignAnswer::Redirect {
                 status: status_number,
                 to: to.map(to_owned),
                 region: region.map(to_owned),
             }));
         }
         if status.is_success() && !(lists && text.contains("<ListBucketResult")) {
-            return Err(foreign(Foreign::Page { status: status_number, line: first_line(&text) }));
+            return Err(foreign(ForeignAnswer::Page { status: status_number, line: first_line(&text) }));
         }
         let text = if lists && status.is_success() { without_foreign_keys(&text) } else { text.into_owned() };
         // It may have another length by now.
@@ -190,7 +203,7 @@ impl HttpService for Checked {
     }
 }
 
-fn foreign(answer: Foreign) -> HttpError {
+fn foreign(answer: ForeignAnswer) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, answer)
 }
 

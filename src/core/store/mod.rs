@@ -5,29 +5,28 @@
 //! mean, which of them to keep, and the appending to `metrics.jsonl` are left to the callers.
 //!
 //! Over a network, a call that meets no server, or none that can serve, is tried again for a while; see
-//! [`Patience`]. A folder is asked once.
+//! [`RetryPolicy`]. A folder is asked once.
 //!
 //! Calls block. A [`Store`] may be cloned and used from several threads at once; the small runtime that
 //! `object_store` needs turns only while one of them waits.
 
 mod error;
 mod folder;
-mod http;
-pub(crate) mod net;
+pub(crate) mod http;
 mod open;
-mod patience;
+mod retry;
 
-pub(crate) use error::innermost;
-pub use error::{Kind, StoreError};
-pub use patience::{Patience, Retries};
+pub(crate) use error::root_cause;
+pub use error::{StoreError, StoreErrorKind};
+pub use retry::{Retries, RetryPolicy};
 
 use backon::Retryable;
 use bytes::Bytes;
-use error::{Action, Place};
+use error::{Action, StoreKind};
 use folder::Folder;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
-use patience::{Account, Tries, failure};
+use retry::{CallAttempts, RetryLog, failure};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -37,7 +36,7 @@ use tokio::runtime::Runtime;
 
 /// One object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoredObject {
     /// Relative to the store's URL, without `/`.
     pub name: String,
     /// In bytes.
@@ -46,7 +45,7 @@ pub struct Entry {
 
 /// What tells an object from an older or newer one of its name.
 #[derive(Debug, Clone)]
-pub struct Version(UpdateVersion);
+pub struct ObjectVersion(UpdateVersion);
 
 /// What a create-only write found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,11 +70,11 @@ struct Inner {
     objects: Arc<dyn ObjectStore>,
     /// What every name is relative to.
     prefix: ObjectPath,
-    place: Place,
+    place: StoreKind,
     /// Where the objects are files.
     folder: Option<Folder>,
-    patience: Patience,
-    retries: Account,
+    policy: RetryPolicy,
+    retries: RetryLog,
     /// An S3 server has answered, so the address was right: what else answers later will pass.
     answered: AtomicBool,
     runtime: Runtime,
@@ -89,31 +88,31 @@ impl Store {
     /// server that does not answer shows at the first call.
     ///
     /// # Errors
-    /// [`Kind::BadUrl`]: a URL or `AWS_*` that cannot work.
+    /// [`StoreErrorKind::BadUrl`]: a URL or `AWS_*` that cannot work.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        Self::open_patiently(url, Patience::default())
+        Self::open_with_policy(url, RetryPolicy::default())
     }
 
     /// Like [`Store::open`], with these time limits for a server; a folder has the default ones.
     ///
     /// # Errors
     /// As for [`Store::open`].
-    pub fn open_patiently(url: &str, patience: Patience) -> Result<Self, StoreError> {
-        Self::open_with(url, patience, std::env::vars_os())
+    pub fn open_with_policy(url: &str, policy: RetryPolicy) -> Result<Self, StoreError> {
+        Self::open_with(url, policy, std::env::vars_os())
     }
 
-    /// Like [`Store::open_patiently`], with these variables in place of the environment, of which only those for
+    /// Like [`Store::open_with_policy`], with these variables in place of the environment, of which only those for
     /// storage are looked at.
     ///
     /// # Errors
     /// As for [`Store::open`].
     pub fn open_with(
         url: &str,
-        patience: Patience,
+        policy: RetryPolicy,
         variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     ) -> Result<Self, StoreError> {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        open::open(url, patience, variables).map(|inner| Self(Arc::new(inner)))
+        open::open(url, policy, variables).map(|inner| Self(Arc::new(inner)))
     }
 
     /// The URL of the whole store, as messages should name it.
@@ -144,23 +143,23 @@ impl Store {
     /// The contents of an object.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] where it is absent, and whatever keeps the store from answering.
+    /// [`StoreErrorKind::NotFound`] where it is absent, and whatever keeps the store from answering.
     pub fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         if let Some(folder) = &self.0.folder {
             folder.check_readable(name).map_err(|error| self.explain(Action::Read, name, error.into()))?;
         }
-        let (patience, is_remote) = (self.0.patience, self.0.place.is_remote());
+        let (policy, is_remote) = (self.0.policy, self.0.place.is_remote());
         self.call(Action::Read, name, |objects, path| async move {
-            let found = patience.limited(0, objects.get(&path)).await?;
+            let found = policy.limited(0, objects.get(&path)).await?;
             if is_remote && found.meta.e_tag.is_none() {
                 // Every S3 server sends one. Its contents are no object's, whatever they are.
                 let begin = found.bytes().await.unwrap_or_default();
                 let line = http::first_line(&String::from_utf8_lossy(&begin));
-                let source = Box::new(http::Foreign::Page { status: 200, line });
+                let source = Box::new(http::ForeignAnswer::Page { status: 200, line });
                 return Err(object_store::Error::Generic { store: "S3", source });
             }
             let size = found.meta.size as usize;
-            let bytes = patience.limited(size, found.bytes()).await?;
+            let bytes = policy.limited(size, found.bytes()).await?;
             if bytes.len() < size {
                 let short = format!("the answer ended after {} of {size} bytes", bytes.len());
                 return Err(failure(io::ErrorKind::UnexpectedEof, short));
@@ -189,10 +188,10 @@ impl Store {
         let contents = contents.into();
         match self.write(name, contents.clone(), PutMode::Create) {
             Ok(()) => return Ok(Creation::Created),
-            Err(error) if error.kind == Kind::Exists => return Ok(Creation::Exists),
+            Err(error) if error.kind == StoreErrorKind::Exists => return Ok(Creation::Exists),
             // A server without such writes says so, each in its own way. If it is something else that it does not like,
             // the plain write that follows fails too.
-            Err(error) if error.kind == Kind::Unsupported => {}
+            Err(error) if error.kind == StoreErrorKind::Unsupported => {}
             Err(error) => return Err(error),
         }
         if self.version(name)?.is_some() {
@@ -206,14 +205,16 @@ impl Store {
     ///
     /// # Errors
     /// Whatever keeps the store from answering.
-    pub fn version(&self, name: &str) -> Result<Option<Version>, StoreError> {
-        let patience = self.0.patience;
+    pub fn version(&self, name: &str) -> Result<Option<ObjectVersion>, StoreError> {
+        let policy = self.0.policy;
         let found = self.call(Action::Read, name, |objects, path| async move {
-            patience.limited(0, objects.head(&path)).await
+            policy.limited(0, objects.head(&path)).await
         });
         match found {
-            Ok(found) => Ok(Some(Version(UpdateVersion { e_tag: found.e_tag, version: found.version }))),
-            Err(error) if error.kind == Kind::NotFound => Ok(None),
+            Ok(found) => {
+                Ok(Some(ObjectVersion(UpdateVersion { e_tag: found.e_tag, version: found.version })))
+            }
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -227,19 +228,21 @@ impl Store {
         &self,
         name: &str,
         contents: impl Into<Bytes>,
-        version: Option<&Version>,
+        version: Option<&ObjectVersion>,
     ) -> Result<bool, StoreError> {
         let contents = contents.into();
         let mode = match version {
             _ if self.is_local() => PutMode::Overwrite,
             None => PutMode::Create,
-            Some(Version(UpdateVersion { e_tag: None, .. })) => PutMode::Overwrite,
-            Some(Version(version)) => PutMode::Update(version.clone()),
+            Some(ObjectVersion(UpdateVersion { e_tag: None, .. })) => PutMode::Overwrite,
+            Some(ObjectVersion(version)) => PutMode::Update(version.clone()),
         };
         match self.write(name, contents.clone(), mode) {
             Ok(()) => Ok(true),
-            Err(error) if matches!(error.kind, Kind::Exists | Kind::Changed) => Ok(false),
-            Err(error) if error.kind == Kind::Unsupported => self.put(name, contents).map(|()| true),
+            Err(error) if matches!(error.kind, StoreErrorKind::Exists | StoreErrorKind::Changed) => Ok(false),
+            Err(error) if error.kind == StoreErrorKind::Unsupported => {
+                self.put(name, contents).map(|()| true)
+            }
             Err(error) => Err(error),
         }
     }
@@ -249,8 +252,8 @@ impl Store {
     ///
     /// # Errors
     /// Whatever keeps the folder from being read.
-    pub fn unfinished(&self) -> Result<Vec<Entry>, StoreError> {
-        let found = self.0.folder.as_ref().map_or(Ok(Vec::new()), Folder::unfinished);
+    pub fn partial_writes(&self) -> Result<Vec<StoredObject>, StoreError> {
+        let found = self.0.folder.as_ref().map_or(Ok(Vec::new()), Folder::partial_writes);
         found.map_err(|error| self.explain(Action::List, "", error.into()))
     }
 
@@ -260,17 +263,17 @@ impl Store {
     ///
     /// # Errors
     /// Whatever keeps the store from answering.
-    pub fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+    pub fn list(&self, prefix: &str) -> Result<Vec<StoredObject>, StoreError> {
         let mut entries = match &self.0.folder {
             // object_store's own listing of a folder fails as a whole for one name that is not UTF-8.
             Some(folder) => folder.files().map_err(|error| self.explain(Action::List, "", error.into()))?,
             None => {
-                let patience = self.0.patience;
+                let policy = self.0.policy;
                 let found = self.call(Action::List, "", |objects, path| async move {
-                    patience.limited(0, objects.list_with_delimiter(Some(&path))).await
+                    policy.limited(0, objects.list_with_delimiter(Some(&path))).await
                 })?;
                 let entry = |object: ObjectMeta| {
-                    Some(Entry { name: object.location.filename()?.to_owned(), size: object.size })
+                    Some(StoredObject { name: object.location.filename()?.to_owned(), size: object.size })
                 };
                 found.objects.into_iter().filter_map(entry).collect()
             }
@@ -285,12 +288,12 @@ impl Store {
     /// # Errors
     /// Whatever keeps the store from deleting it.
     pub fn delete(&self, name: &str) -> Result<(), StoreError> {
-        let patience = self.0.patience;
+        let policy = self.0.policy;
         let deleted = self.call(Action::Delete, name, |objects, path| async move {
-            patience.limited(0, objects.delete(&path)).await
+            policy.limited(0, objects.delete(&path)).await
         });
         match deleted {
-            Err(error) if error.kind == Kind::NotFound => Ok(()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
             other => other,
         }
     }
@@ -299,11 +302,11 @@ impl Store {
         if let Some(folder) = &self.0.folder {
             folder.sweep_once();
         }
-        let patience = self.0.patience;
+        let policy = self.0.policy;
         self.call(Action::Write, name, |objects, path| {
             let (payload, mode) = (PutPayload::from_bytes(contents.clone()), mode.clone());
             let size = contents.len();
-            async move { patience.limited(size, objects.put_opts(&path, payload, mode.into())).await.map(drop) }
+            async move { policy.limited(size, objects.put_opts(&path, payload, mode.into())).await.map(drop) }
         })
     }
 
@@ -330,11 +333,16 @@ impl Store {
             let done = operation(Arc::clone(&inner.objects), path.clone()).await;
             let done = done.map_err(|error| self.explain(action, name, Box::new(error)));
             match done {
-                Err(mut error) if error.kind == Kind::NotS3 && inner.answered.load(Ordering::Relaxed) => {
-                    error.kind = Kind::Unreachable;
+                Err(mut error)
+                    if error.kind == StoreErrorKind::NotS3 && inner.answered.load(Ordering::Relaxed) =>
+                {
+                    error.kind = StoreErrorKind::Unreachable;
                     Err(error)
                 }
-                Err(error) if ![Kind::NotFound, Kind::Exists, Kind::Changed].contains(&error.kind) => {
+                Err(error)
+                    if ![StoreErrorKind::NotFound, StoreErrorKind::Exists, StoreErrorKind::Changed]
+                        .contains(&error.kind) =>
+                {
                     Err(error)
                 }
                 done => {
@@ -346,10 +354,10 @@ impl Store {
         if !inner.place.is_remote() {
             return inner.runtime.block_on(one_try());
         }
-        let mut tries = Tries::default();
+        let mut tries = CallAttempts::default();
         let call = one_try
-            .retry(inner.patience.waits())
-            .when(|error| tries.go_on(error, &inner.patience))
+            .retry(inner.policy.waits())
+            .when(|error| tries.should_retry(error, &inner.policy))
             .notify(|error, _| inner.retries.add(error));
         let result = inner.runtime.block_on(call);
         result.map_err(|error| error.after(tries.failed()))

@@ -1,12 +1,12 @@
 //! From a URL and `AWS_*` to a store, without touching what is there.
 
-use super::error::{Action, Kind, Place, Settings, StoreError};
+use super::Inner;
+use super::error::{Action, S3Settings, StoreError, StoreErrorKind, StoreKind};
 use super::folder::Folder;
-use super::http::{self, Connector};
-use super::patience::{Account, Patience};
-use super::{Inner, net};
+use super::http::{self, S3Connector};
+use super::retry::{RetryLog, RetryPolicy};
 use crate::environment::{self, BadVariable};
-use crate::place;
+use crate::location;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -25,22 +25,22 @@ type Variables = BTreeMap<&'static str, String>;
 
 pub(super) fn open(
     url: &str,
-    patience: Patience,
+    policy: RetryPolicy,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Inner, StoreError> {
-    let bad = |advice: String| StoreError::new(Kind::BadUrl, Action::Open, url.to_owned(), advice);
-    match place::parse(url) {
-        Ok(place::Place::Local(path)) => open_folder(&path).map_err(bad),
-        Ok(place::Place::S3 { bucket, prefix }) => {
+    let bad = |advice: String| StoreError::new(StoreErrorKind::BadUrl, Action::Open, url.to_owned(), advice);
+    match location::parse(url) {
+        Ok(location::Location::Local(path)) => open_folder(&path).map_err(bad),
+        Ok(location::Location::S3 { bucket, prefix }) => {
             let variables = environment::storage(variables).map_err(|variable| bad(variable.to_string()))?;
-            open_s3(&bucket, &prefix, patience, &variables).map_err(bad)
+            open_s3(&bucket, &prefix, policy, &variables).map_err(bad)
         }
-        Ok(place::Place::Memory) => {
+        Ok(location::Location::Memory) => {
             let memory = Arc::new(InMemory::new());
-            inner(url.to_owned(), memory, ObjectPath::default(), Place::Memory, None, patience).map_err(bad)
+            inner(url.to_owned(), memory, ObjectPath::default(), StoreKind::Memory, None, policy).map_err(bad)
         }
-        Err(place::NoPlace { shown, advice }) => {
-            Err(StoreError::new(Kind::BadUrl, Action::Open, shown, advice))
+        Err(location::InvalidLocation { shown, advice }) => {
+            Err(StoreError::new(StoreErrorKind::BadUrl, Action::Open, shown, advice))
         }
     }
 }
@@ -49,13 +49,13 @@ fn inner(
     url: String,
     objects: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
-    place: Place,
+    place: StoreKind,
     folder: Option<Folder>,
-    patience: Patience,
+    policy: RetryPolicy,
 ) -> Result<Inner, String> {
-    let runtime = net::runtime().map_err(|error| error.to_string())?;
-    let (retries, answered) = (Account::default(), AtomicBool::new(false));
-    Ok(Inner { url, objects, prefix, place, folder, patience, retries, answered, runtime })
+    let runtime = http::runtime().map_err(|error| error.to_string())?;
+    let (retries, answered) = (RetryLog::default(), AtomicBool::new(false));
+    Ok(Inner { url, objects, prefix, place, folder, policy, retries, answered, runtime })
 }
 
 fn open_folder(path: &Path) -> Result<Inner, String> {
@@ -65,26 +65,25 @@ fn open_folder(path: &Path) -> Result<Inner, String> {
     let shown = path.display().to_string();
     let shown = if shown.len() > 1 { shown.trim_end_matches('/').to_owned() } else { shown };
     // A write to a disk goes on when nobody waits for it any more, so nobody may ask for a short wait.
-    inner(shown, objects, prefix, Place::Folder, Some(folder), Patience::default())
+    inner(shown, objects, prefix, StoreKind::Folder, Some(folder), RetryPolicy::default())
 }
 
-fn open_s3(bucket: &str, prefix: &str, patience: Patience, variables: &Variables) -> Result<Inner, String> {
+fn open_s3(bucket: &str, prefix: &str, policy: RetryPolicy, variables: &Variables) -> Result<Inner, String> {
     let prefix = ObjectPath::parse(prefix).map_err(|error| error.to_string())?;
-    let (builder, settings) =
-        builder(bucket, patience, variables).map_err(|variable| variable.to_string())?;
+    let (builder, settings) = builder(bucket, policy, variables).map_err(|variable| variable.to_string())?;
     let objects = Arc::new(builder.build().map_err(|error| not_built(variables, &error))?);
     let url = format!("s3://{bucket}/{prefix}");
     let url = url.trim_end_matches('/').to_owned();
-    inner(url, objects, prefix, Place::S3 { bucket: bucket.to_owned(), settings }, None, patience)
+    inner(url, objects, prefix, StoreKind::S3 { bucket: bucket.to_owned(), settings }, None, policy)
 }
 
 /// The client as the variables describe it, and what messages name of them.
 fn builder(
     bucket: &str,
-    patience: Patience,
+    policy: RetryPolicy,
     variables: &Variables,
-) -> Result<(AmazonS3Builder, Settings), BadVariable> {
-    net::choose_tls();
+) -> Result<(AmazonS3Builder, S3Settings), BadVariable> {
+    http::choose_tls();
     let value = |name: &str| variables.get(name).map(String::as_str);
     let is = |name: &str| value(name) == Some("true");
     let mut builder = AmazonS3Builder::new();
@@ -100,18 +99,18 @@ fn builder(
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
         // One object at a time by a plain DELETE, which every server knows and which may be repeated.
         .with_disable_bulk_delete(true)
-        .with_http_connector(connector(patience, variables)?);
+        .with_http_connector(connector(policy, variables)?);
 
     // In the order in which object_store prefers them.
     let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
         .into_iter()
         .find_map(|name| Some((name, value(name)?.to_owned())));
     let virtual_hosted = is("AWS_VIRTUAL_HOSTED_STYLE_REQUEST");
-    let mut settings = Settings {
+    let mut settings = S3Settings {
         ca_bundle: value("AWS_CA_BUNDLE").map(str::to_owned),
         virtual_hosted,
         proxy: value("AWS_PROXY_URL").is_some(),
-        ..Settings::default()
+        ..S3Settings::default()
     };
     if let Some((name, mut url)) = endpoint {
         if url.starts_with("http://") && !is("AWS_ALLOW_HTTP") {
@@ -135,7 +134,7 @@ fn builder(
 }
 
 /// What the HTTP client takes from the variables.
-fn connector(patience: Patience, variables: &Variables) -> Result<Connector, BadVariable> {
+fn connector(policy: RetryPolicy, variables: &Variables) -> Result<S3Connector, BadVariable> {
     let value = |name: &str| variables.get(name).map(String::as_str);
     let proxy_certificate = "AWS_PROXY_CA_CERTIFICATE";
     let certificate = value(proxy_certificate).map(|pem| Certificate::from_pem(pem.as_bytes())).transpose();
@@ -151,7 +150,7 @@ fn connector(patience: Patience, variables: &Variables) -> Result<Connector, Bad
         None => None,
     };
     let roots = value("AWS_CA_BUNDLE").map(roots).transpose()?;
-    Ok(Connector { roots, proxy, connect: patience.connect })
+    Ok(S3Connector { roots, proxy, connect: policy.connect_timeout })
 }
 
 /// The certificates in a PEM file. They take the place of the system's, as in AWS's own tools.
@@ -186,7 +185,7 @@ fn not_built(variables: &Variables, error: &object_store::Error) -> String {
         (false, true) => return "AWS_SECRET_ACCESS_KEY is set but AWS_ACCESS_KEY_ID is not".to_owned(),
         _ => {}
     }
-    let reason = super::innermost(error);
+    let reason = super::root_cause(error);
     if reason.contains("No CA certificates") {
         return format!(
             "{reason} (set AWS_CA_BUNDLE to a PEM file with root certificates, or install ca-certificates)"

@@ -7,7 +7,7 @@ use bachdist_core::checkpoint::catalog::ObjectVerdict;
 use bachdist_core::checkpoint::identity::CheckpointFilter;
 use bachdist_core::checkpoint::read::recover;
 use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::store::{Patience, Store};
+use bachdist_core::store::{RetryPolicy, Store};
 use bachdist_test_support::s3::server;
 use std::fs;
 
@@ -169,7 +169,7 @@ fn in_a_folder() {
 fn in_a_bucket() {
     let Some(server) = server() else { return };
     let variables = server.variables(server.endpoint());
-    let store = Store::open_with("s3://bachdist/damage/kinds", Patience::default(), variables).unwrap();
+    let store = Store::open_with("s3://bachdist/damage/kinds", RetryPolicy::default(), variables).unwrap();
     damage_of_every_kind(&Scene::new(store));
 }
 

@@ -6,8 +6,9 @@ use bachdist_core::checkpoint::catalog::list;
 use bachdist_core::checkpoint::claim::Retention;
 use bachdist_core::checkpoint::claim::RunClaim;
 use bachdist_core::checkpoint::read::Recovery;
-use bachdist_core::failure::{Code, code_of};
-use bachdist_core::store::{Patience, Store};
+use bachdist_core::exit::code_of;
+use bachdist_core::failure::Code;
+use bachdist_core::store::{RetryPolicy, Store};
 use bachdist_test_support::proxy::Proxy;
 use bachdist_test_support::s3::server;
 use serde_json::Value;
@@ -120,7 +121,7 @@ fn without_create_only_writes_the_last_to_write_has_the_attempt() {
     let proxy = Proxy::before(server.endpoint());
     proxy.without_conditions("501 Not Implemented");
     let variables = server.variables(&proxy.endpoint());
-    let store = Store::open_with("s3://bachdist/run/unguarded", Patience::default(), variables).unwrap();
+    let store = Store::open_with("s3://bachdist/run/unguarded", RetryPolicy::default(), variables).unwrap();
     let run = RunClaim::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
     assert!(run.note().unwrap().contains("knows no create-only writes"));
     run.save(&checkpoint(1, 2), KEEP_ALL).unwrap();
@@ -132,6 +133,6 @@ fn without_create_only_writes_the_last_to_write_has_the_attempt() {
     assert_eq!(names(&store), own(&[2]));
     // On a server that knows them there is nothing to tell.
     let variables = server.variables(server.endpoint());
-    let store = Store::open_with("s3://bachdist/run/guarded", Patience::default(), variables).unwrap();
+    let store = Store::open_with("s3://bachdist/run/guarded", RetryPolicy::default(), variables).unwrap();
     assert_eq!(RunClaim::claim(store, origin(1), &Recovery::default()).unwrap().note(), None);
 }

@@ -1,7 +1,7 @@
 //! One file on its way: ask for what is missing, gather it in `NAME.part`, verify, rename.
 
 use super::{Listed, Problem};
-use crate::store::innermost;
+use crate::store::root_cause;
 use reqwest::{Client, Response, StatusCode, header};
 use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
@@ -105,8 +105,8 @@ impl<'a> Download<'a> {
         }
         let mut response = match request.send().await {
             Ok(response) => response,
-            Err(error) if error.is_connect() => return Err(Stop::NoConnection(innermost(&error))),
-            Err(error) => return Ok(Err(innermost(&error))),
+            Err(error) if error.is_connect() => return Err(Stop::NoConnection(root_cause(&error))),
+            Err(error) => return Ok(Err(root_cause(&error))),
         };
         let mut have = match response.status() {
             StatusCode::PARTIAL_CONTENT if starts_at(&response, resumed) => resumed,
@@ -132,7 +132,7 @@ impl<'a> Download<'a> {
                     }
                 }
                 Ok(None) => return Ok(Ok(())),
-                Err(error) => return Ok(Err(innermost(&error))),
+                Err(error) => return Ok(Err(root_cause(&error))),
             }
         }
     }

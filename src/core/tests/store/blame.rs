@@ -2,7 +2,7 @@
 //! another try cannot mend.
 
 use super::{credentials, expect_line, hasty};
-use bachdist_core::store::{Kind, Patience, Store};
+use bachdist_core::store::{RetryPolicy, Store, StoreErrorKind};
 use bachdist_test_support::s3::{Variables, server};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -108,7 +108,7 @@ fn serve(
 fn open(endpoint: &str, more: &[(&str, &str)]) -> Store {
     let mut variables = credentials(endpoint);
     variables.extend(more.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-    Store::open_with("s3://music/run", Patience::default(), variables).unwrap()
+    Store::open_with("s3://music/run", RetryPolicy::default(), variables).unwrap()
 }
 
 /// An answer of this kind.
@@ -122,7 +122,7 @@ const LOGIN: &str = "<!doctype html>\n<html><head><title>Please log in</title></
 const EMPTY_LISTING: &str = "<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>";
 
 /// All calls, each of which asked the server once.
-fn every_call(server: &Server, scheme: &str, more: &[(&str, &str)], kind: Kind, words: &[&str]) {
+fn every_call(server: &Server, scheme: &str, more: &[(&str, &str)], kind: StoreErrorKind, words: &[&str]) {
     for (action, error) in [
         ("list", server.store(scheme, more).list("").map(drop)),
         ("write", server.store(scheme, more).put("step-1", "x")),
@@ -148,7 +148,7 @@ fn a_page_in_place_of_s3() {
             &server,
             "http",
             &[],
-            Kind::NotS3,
+            StoreErrorKind::NotS3,
             &["is not an S3 server", says, "check AWS_ENDPOINT_URL"],
         );
         assert_eq!(server.heads().len(), 5, "nothing was tried twice");
@@ -162,7 +162,7 @@ fn a_page_in_place_of_s3() {
         (answer("407 Proxy Authentication Required", HTML, ""), "the proxy wants a user"),
     ] {
         let server = Server::saying(page);
-        every_call(&server, "http", &[], Kind::NotS3, &[says]);
+        every_call(&server, "http", &[], StoreErrorKind::NotS3, &[says]);
         assert_eq!(server.heads().len(), 5);
     }
 }
@@ -173,9 +173,9 @@ fn another_program_in_place_of_s3() {
     let server = Server::saying(json);
     let says = ["is not an S3 server", "{\\\"status\\\": \\\"up\\\"}", "AWS_ENDPOINT_URL"];
     let store = server.store("http", &[]);
-    expect_line(store.list("").unwrap_err(), Kind::NotS3, &says);
-    expect_line(store.put("step-1", "x").unwrap_err(), Kind::NotS3, &says);
-    expect_line(store.get("step-1").unwrap_err(), Kind::NotS3, &says);
+    expect_line(store.list("").unwrap_err(), StoreErrorKind::NotS3, &says);
+    expect_line(store.put("step-1", "x").unwrap_err(), StoreErrorKind::NotS3, &says);
+    expect_line(store.get("step-1").unwrap_err(), StoreErrorKind::NotS3, &says);
     assert_eq!(server.heads().len(), 3);
 }
 
@@ -185,17 +185,17 @@ fn another_address() {
     let to_login = moved("302 Found", "Location: https://login.example.org/?next=x\r\n");
     let says =
         ["sends to another address https://login.example.org/?next=x, HTTP 302", "set AWS_ENDPOINT_URL to"];
-    every_call(&to_login, "http", &[], Kind::NotS3, &says);
+    every_call(&to_login, "http", &[], StoreErrorKind::NotS3, &says);
     let of_writes = moved("307 Temporary Redirect", "Location: https://there:9000/music/run/step-1\r\n");
     every_call(
         &of_writes,
         "http",
         &[],
-        Kind::NotS3,
+        StoreErrorKind::NotS3,
         &["another address https://there:9000/music/run/step-1"],
     );
     let elsewhere = moved("301 Moved Permanently", "x-amz-bucket-region: eu-west-3\r\n");
-    every_call(&elsewhere, "http", &[], Kind::NotS3, &["wrong region", "set AWS_REGION=eu-west-3"]);
+    every_call(&elsewhere, "http", &[], StoreErrorKind::NotS3, &["wrong region", "set AWS_REGION=eu-west-3"]);
     for server in [to_login, of_writes, elsewhere] {
         assert_eq!(server.heads().len(), 5, "nothing was followed, nothing tried twice");
     }
@@ -227,11 +227,11 @@ fn a_server_that_was_right_before_will_be_again() {
 fn tls_where_there_is_none() {
     let plain = Server::saying(answer("200 OK", "", EMPTY_LISTING));
     let says = ["does not speak TLS", "AWS_ENDPOINT_URL", "http://", "AWS_ALLOW_HTTP=true"];
-    every_call(&plain, "https", &[], Kind::NotS3, &says);
+    every_call(&plain, "https", &[], StoreErrorKind::NotS3, &says);
     // Where the real server is, and its way to say so.
     let Some(real) = server() else { return };
     let endpoint = real.endpoint().replace("http://", "https://");
-    expect_line(open(&endpoint, &[]).list("").unwrap_err(), Kind::NotS3, &says);
+    expect_line(open(&endpoint, &[]).list("").unwrap_err(), StoreErrorKind::NotS3, &says);
 }
 
 /// A certificate for a host by an issuer of its own, and a file with the issuer's.
@@ -291,7 +291,7 @@ fn certificates_that_do_not_fit() {
         (&old, Some(&old), ["has expired", "clock"]),
     ] {
         let (listed, tried) = line(of, bundle);
-        expect_line(listed.unwrap_err(), Kind::NotS3, &says);
+        expect_line(listed.unwrap_err(), StoreErrorKind::NotS3, &says);
         assert_eq!(tried, 0);
     }
 }
@@ -301,10 +301,16 @@ fn certificates_that_do_not_fit() {
 fn no_tls_where_it_is_spoken() {
     let server = issued("localhost", 2099).server();
     let says = ["does not answer in HTTP", "write https:// in AWS_ENDPOINT_URL"];
-    every_call(&server, "http", &[], Kind::NotS3, &says);
+    every_call(&server, "http", &[], StoreErrorKind::NotS3, &says);
     let of_go =
         Server::saying("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
-    every_call(&of_go, "http", &[], Kind::NotS3, &["speaks TLS (write https:// in AWS_ENDPOINT_URL)"]);
+    every_call(
+        &of_go,
+        "http",
+        &[],
+        StoreErrorKind::NotS3,
+        &["speaks TLS (write https:// in AWS_ENDPOINT_URL)"],
+    );
 }
 
 /// A server that hangs up on whatever does not begin as it should, and answers otherwise through the one behind it.
@@ -338,18 +344,18 @@ fn servers_that_hang_up_without_a_word() {
     // Asked by HEAD, it hangs up too.
     let error =
         Store::open_with("s3://music/run", hasty(), credentials(&format!("https://{at}"))).unwrap().list("");
-    expect_line(error.unwrap_err(), Kind::Unreachable, &["cannot reach"]);
+    expect_line(error.unwrap_err(), StoreErrorKind::Unreachable, &["cannot reach"]);
     let at = curt(&plain, b'H');
     let says = ["does not speak TLS", "AWS_ALLOW_HTTP=true"];
-    expect_line(open(&format!("https://{at}"), &[]).list("").unwrap_err(), Kind::NotS3, &says);
+    expect_line(open(&format!("https://{at}"), &[]).list("").unwrap_err(), StoreErrorKind::NotS3, &says);
 
     let tls = issued("localhost", 2099).server();
     let at = curt(&tls, 0x16);
     let says = ["speaks TLS (write https:// in AWS_ENDPOINT_URL)"];
-    expect_line(open(&format!("http://{at}"), &[]).list("").unwrap_err(), Kind::NotS3, &says);
+    expect_line(open(&format!("http://{at}"), &[]).list("").unwrap_err(), StoreErrorKind::NotS3, &says);
     expect_line(
         open(&format!("http://{at}"), &[]).put("x", vec![0; 300_000]).unwrap_err(),
-        Kind::NotS3,
+        StoreErrorKind::NotS3,
         &says,
     );
 }
@@ -363,10 +369,14 @@ fn bundles_that_are_none() {
         Store::open_with("s3://music", hasty(), variables).unwrap_err()
     };
     let path = empty.path().to_str().unwrap().to_owned();
-    expect_line(text(&path), Kind::BadUrl, &["AWS_CA_BUNDLE is ", &path, "not a PEM file"]);
+    expect_line(text(&path), StoreErrorKind::BadUrl, &["AWS_CA_BUNDLE is ", &path, "not a PEM file"]);
     empty.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-    expect_line(text(&path), Kind::BadUrl, &["AWS_CA_BUNDLE is ", &path, "not a PEM file"]);
-    expect_line(text("/no/such.pem"), Kind::BadUrl, &["AWS_CA_BUNDLE is /no/such.pem", "no such file"]);
+    expect_line(text(&path), StoreErrorKind::BadUrl, &["AWS_CA_BUNDLE is ", &path, "not a PEM file"]);
+    expect_line(
+        text("/no/such.pem"),
+        StoreErrorKind::BadUrl,
+        &["AWS_CA_BUNDLE is /no/such.pem", "no such file"],
+    );
 }
 
 #[test]
@@ -389,7 +399,7 @@ fn a_bucket_in_the_hosts_name() {
     let error = Store::open_with("s3://music", hasty(), variables).unwrap_err();
     expect_line(
         error,
-        Kind::BadUrl,
+        StoreErrorKind::BadUrl,
         &["AWS_ENDPOINT_URL is http://127.0.0.1:9000", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"],
     );
 }

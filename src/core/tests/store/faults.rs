@@ -1,19 +1,19 @@
 //! The store against a server on a bad day: what passes is bridged and counted, what stays is one line.
 
 use super::{Line, conforms_over, expect_line};
-use bachdist_core::store::{Creation, Kind, Patience, Store};
+use bachdist_core::store::{Creation, RetryPolicy, Store, StoreErrorKind};
 use bachdist_test_support::proxy::{Fault, Proxy};
 use bachdist_test_support::s3::{Server, server};
 use std::thread;
 use std::time::Duration;
 
 /// Seconds in place of minutes, but longer than the server needs on a busy machine.
-fn scaled() -> Patience {
-    Patience {
-        one_try: Duration::from_secs(2),
-        bytes_per_second: 3e6,
-        retry: Duration::from_secs(30),
-        ..Patience::default()
+fn scaled() -> RetryPolicy {
+    RetryPolicy {
+        attempt_timeout: Duration::from_secs(2),
+        min_bytes_per_second: 3e6,
+        retry_window: Duration::from_secs(30),
+        ..RetryPolicy::default()
     }
 }
 
@@ -23,7 +23,7 @@ fn open(server: &Server, prefix: &str) -> (Store, Proxy) {
     (behind(&proxy, server, prefix, scaled()), proxy)
 }
 
-fn behind(proxy: &Proxy, server: &Server, prefix: &str, patience: Patience) -> Store {
+fn behind(proxy: &Proxy, server: &Server, prefix: &str, patience: RetryPolicy) -> Store {
     let url = format!("s3://bachdist/faults/{prefix}");
     Store::open_with(&url, patience, server.variables(&proxy.endpoint())).unwrap()
 }
@@ -65,7 +65,7 @@ fn every_call_survives(prefix: &str, fault: Fault, reason: &str) {
     assert_eq!(store.get("attempt-1").unwrap(), b"first");
     twice(&mut || assert_eq!(store.list("").unwrap().len(), 2));
     twice(&mut || store.delete("attempt-1").unwrap());
-    assert_eq!(store.get("attempt-1").unwrap_err().kind, Kind::NotFound);
+    assert_eq!(store.get("attempt-1").unwrap_err().kind, StoreErrorKind::NotFound);
     assert_eq!(store.take_retries(), Default::default(), "an absent object is an answer");
 }
 
@@ -123,7 +123,7 @@ fn an_outage_longer_than_the_window_leaves_what_was_there() {
     patient.put("step-1", "older").unwrap();
     proxy.outage_at(2, "PUT", "/step-1");
     patient.put("step-1", "old").unwrap();
-    let hasty = Patience { retry: Duration::from_millis(500), ..scaled() };
+    let hasty = RetryPolicy { retry_window: Duration::from_millis(500), ..scaled() };
     let store = behind(&proxy, server, "long", hasty);
     let words = ["s3://bachdist/faults/long", &proxy.endpoint(), "AWS_ENDPOINT_URL", " times"];
     for error in [
@@ -133,7 +133,7 @@ fn an_outage_longer_than_the_window_leaves_what_was_there() {
         store.list("").unwrap_err(),
         store.delete("step-1").unwrap_err(),
     ] {
-        expect_line(error, Kind::Unreachable, &words);
+        expect_line(error, StoreErrorKind::Unreachable, &words);
     }
     // Of each call, the last failure was not repeated.
     assert_eq!(store.take_retries().count, proxy.met(Fault::Outage) - 5);
@@ -150,6 +150,6 @@ fn refusals_are_not_repeated() {
     let mut variables = server.variables(&proxy.endpoint());
     variables.insert("AWS_SECRET_ACCESS_KEY".into(), "wrong".into());
     let store = Store::open_with("s3://bachdist/faults/refused", scaled(), variables).unwrap();
-    assert_eq!(store.put("step-1", "x").unwrap_err().kind, Kind::Denied);
+    assert_eq!(store.put("step-1", "x").unwrap_err().kind, StoreErrorKind::Denied);
     assert_eq!((proxy.requests(), store.take_retries()), (1, Default::default()));
 }

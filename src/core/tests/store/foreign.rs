@@ -2,7 +2,7 @@
 
 use super::blame::{Server, answer};
 use super::{names, open};
-use bachdist_core::store::{Creation, Kind, Patience, Store};
+use bachdist_core::store::{Creation, RetryPolicy, Store, StoreErrorKind};
 use bachdist_test_support::proxy::Proxy;
 use bachdist_test_support::s3::server;
 use std::ffi::OsStr;
@@ -74,13 +74,16 @@ fn files_of_any_name_and_kind() {
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     assert_eq!(names(&store, ""), ["step-1", "step-5#x", "step-7"]);
     assert_eq!(store.get("step-7").unwrap(), b"ours");
-    assert_eq!(store.unfinished().unwrap(), []);
+    assert_eq!(store.partial_writes().unwrap(), []);
     for name in ["step-2", "step-4"] {
         // A pipe would be waited for.
         let error = store.get(name).unwrap_err();
-        assert!(error.kind == Kind::Other && error.to_string().contains("it is no file"), "{error}");
+        assert!(
+            error.kind == StoreErrorKind::Other && error.to_string().contains("it is no file"),
+            "{error}"
+        );
     }
-    assert_eq!(store.get("step-3").unwrap_err().kind, Kind::NotFound);
+    assert_eq!(store.get("step-3").unwrap_err().kind, StoreErrorKind::NotFound);
     assert_eq!(store.create("attempt-000001", "x").unwrap(), Creation::Exists);
 }
 
@@ -92,7 +95,8 @@ fn a_server_without_conditions() {
         let proxy = Proxy::before(server.endpoint());
         proxy.without_conditions(status);
         let url = format!("s3://bachdist/foreign/without-{}", &status[..3]);
-        let store = Store::open_with(&url, Patience::default(), server.variables(&proxy.endpoint())).unwrap();
+        let store =
+            Store::open_with(&url, RetryPolicy::default(), server.variables(&proxy.endpoint())).unwrap();
         assert_eq!(store.create("attempt-1", "first").unwrap(), Creation::Unguarded);
         assert_eq!(store.create("attempt-1", "second").unwrap(), Creation::Exists);
         assert_eq!(store.get("attempt-1").unwrap(), b"first");

@@ -5,7 +5,7 @@ mod blame;
 mod faults;
 mod foreign;
 
-use bachdist_core::store::{Creation, Kind, Patience, Store, StoreError};
+use bachdist_core::store::{Creation, RetryPolicy, Store, StoreError, StoreErrorKind};
 use bachdist_test_support::s3::{Server, Variables, server};
 use bachdist_test_support::tools::need;
 use std::fs;
@@ -32,7 +32,7 @@ enum Line {
 fn conforms_over(store: &Store, line: Line) {
     // Nothing is there, and nothing is no error.
     assert_eq!(names(store, ""), [""; 0]);
-    assert_eq!(store.get("absent").unwrap_err().kind, Kind::NotFound);
+    assert_eq!(store.get("absent").unwrap_err().kind, StoreErrorKind::NotFound);
     store.delete("absent").unwrap();
 
     // What is put is got, empty and large; a put replaces the whole.
@@ -82,8 +82,8 @@ fn conforms_over(store: &Store, line: Line) {
     }
 
     // Names cannot lead outside.
-    assert_eq!(store.put("../outside", "x").unwrap_err().kind, Kind::Other);
-    assert_eq!(store.get("..").unwrap_err().kind, Kind::Other);
+    assert_eq!(store.put("../outside", "x").unwrap_err().kind, StoreErrorKind::Other);
+    assert_eq!(store.get("..").unwrap_err().kind, StoreErrorKind::Other);
 
     one_of_many_creates(store, line);
     readers_see_whole_objects(store);
@@ -174,7 +174,7 @@ fn half_written_files_are_not_listed() {
     fs::write(temporary.path().join("step-1#1"), "half").unwrap();
     assert_eq!(names(&store, ""), [""; 0]);
     let unfinished: Vec<_> =
-        store.unfinished().unwrap().into_iter().map(|entry| (entry.name, entry.size)).collect();
+        store.partial_writes().unwrap().into_iter().map(|entry| (entry.name, entry.size)).collect();
     assert_eq!(unfinished, [("step-1#1".to_owned(), 4)]);
     store.put("step-1", "whole").unwrap();
     assert_eq!(names(&store, ""), ["step-1"]);
@@ -194,7 +194,7 @@ fn urls_that_cannot_work() {
         ("s3:/bucket/runs", "s3://bucket/prefix"),
         ("$NO_SUCH_VARIABLE/runs", "NO_SUCH_VARIABLE is not set"),
     ] {
-        expect_line(Store::open(url).unwrap_err(), Kind::BadUrl, &["cannot use", url, says]);
+        expect_line(Store::open(url).unwrap_err(), StoreErrorKind::BadUrl, &["cannot use", url, says]);
     }
 }
 
@@ -202,7 +202,7 @@ fn urls_that_cannot_work() {
 fn keys_in_a_url_are_not_repeated() {
     let error = Store::open("s3://key:hidden@bucket/runs").unwrap_err();
     assert!(!error.to_string().contains("hidden"));
-    expect_line(error, Kind::BadUrl, &["cannot use s3://...@bucket/runs", "AWS_SECRET_ACCESS_KEY"]);
+    expect_line(error, StoreErrorKind::BadUrl, &["cannot use s3://...@bucket/runs", "AWS_SECRET_ACCESS_KEY"]);
 }
 
 #[test]
@@ -215,10 +215,10 @@ fn a_file_in_place_of_the_folder() {
     let says = "a file where the folder should be";
     expect_line(
         store.put("step-1", "x").unwrap_err(),
-        Kind::Other,
+        StoreErrorKind::Other,
         &["cannot write", &url, "/step-1:", says],
     );
-    expect_line(store.list("").unwrap_err(), Kind::Other, &["cannot list", &url, says]);
+    expect_line(store.list("").unwrap_err(), StoreErrorKind::Other, &["cannot list", &url, says]);
     assert_eq!(fs::read(&path).unwrap(), b"mine");
 }
 
@@ -230,14 +230,18 @@ fn a_folder_without_permission() {
     if fs::write(temporary.path().join("probe"), "").is_ok() {
         // Permission bits do not bind root; the kernel's own tree does.
         let error = Store::open("/sys/kernel/bachdist").unwrap().put("step-1", "x").unwrap_err();
-        assert!([Kind::Denied, Kind::ReadOnly].contains(&error.kind), "{error:?}");
+        assert!([StoreErrorKind::Denied, StoreErrorKind::ReadOnly].contains(&error.kind), "{error:?}");
         let kind = error.kind;
         expect_line(error, kind, &["cannot write /sys/kernel/bachdist/step-1", "choose a"]);
         return;
     }
     let store = Store::open(temporary.path().to_str().unwrap()).unwrap();
     let error = store.put("step-1", "x").unwrap_err();
-    expect_line(error, Kind::Denied, &["cannot write", "/step-1: permission denied", "choose a folder"]);
+    expect_line(
+        error,
+        StoreErrorKind::Denied,
+        &["cannot write", "/step-1: permission denied", "choose a folder"],
+    );
 }
 
 #[test]
@@ -246,7 +250,7 @@ fn a_read_only_file_system() {
     let Some(mount) = Tmpfs::new("size=1m,ro") else { return };
     let store = Store::open(mount.path.to_str().unwrap()).unwrap();
     let error = store.put("step-1", "x").unwrap_err();
-    expect_line(error, Kind::ReadOnly, &["cannot write", "/step-1: the file system is read-only"]);
+    expect_line(error, StoreErrorKind::ReadOnly, &["cannot write", "/step-1: the file system is read-only"]);
 }
 
 #[test]
@@ -257,7 +261,7 @@ fn a_full_disk() {
     store.put("step-1", vec![1; 600_000]).unwrap();
     for _ in 0..3 {
         let error = store.put("step-1", vec![2; 600_000]).unwrap_err();
-        expect_line(error, Kind::Full, &["cannot write", "/step-1: no space left"]);
+        expect_line(error, StoreErrorKind::Full, &["cannot write", "/step-1: no space left"]);
     }
     // The older object is whole, and nothing half-written takes the space that is left.
     assert_eq!(store.get("step-1").unwrap(), vec![1; 600_000]);
@@ -282,12 +286,12 @@ fn s3_wrong_secret() {
     let store = open(server, "s3://bachdist/p", &[("AWS_SECRET_ACCESS_KEY", "wrong")]);
     for error in [store.put("x", "y").unwrap_err(), store.create("x", "y").map(drop).unwrap_err()] {
         let says = ["cannot write s3://bachdist/p/x: access denied", "AWS_SECRET_ACCESS_KEY"];
-        expect_line(error, Kind::Denied, &says);
+        expect_line(error, StoreErrorKind::Denied, &says);
     }
     let says = ["cannot list s3://bachdist/p: access denied", "AWS_SECRET_ACCESS_KEY"];
-    expect_line(store.list("").unwrap_err(), Kind::Denied, &says);
+    expect_line(store.list("").unwrap_err(), StoreErrorKind::Denied, &says);
     let says = ["cannot read s3://bachdist/p/x: access denied", "AWS_SECRET_ACCESS_KEY"];
-    expect_line(store.get("x").unwrap_err(), Kind::Denied, &says);
+    expect_line(store.get("x").unwrap_err(), StoreErrorKind::Denied, &says);
 }
 
 #[test]
@@ -296,7 +300,7 @@ fn s3_unknown_key() {
     let Some(server) = server() else { return };
     let store = open(server, "s3://bachdist/p", &[("AWS_ACCESS_KEY_ID", "nobody")]);
     let says = ["cannot list s3://bachdist/p: access denied", "AWS_ACCESS_KEY_ID"];
-    expect_line(store.list("").unwrap_err(), Kind::Denied, &says);
+    expect_line(store.list("").unwrap_err(), StoreErrorKind::Denied, &says);
 }
 
 #[test]
@@ -305,9 +309,9 @@ fn s3_missing_bucket() {
     let Some(server) = server() else { return };
     let store = open(server, "s3://elsewhere/p", &[]);
     let says = ["s3://elsewhere/p", "has no bucket elsewhere", "create it"];
-    expect_line(store.put("x", "y").unwrap_err(), Kind::NoBucket, &says);
-    expect_line(store.list("").unwrap_err(), Kind::NoBucket, &says);
-    expect_line(store.get("x").unwrap_err(), Kind::NoBucket, &says);
+    expect_line(store.put("x", "y").unwrap_err(), StoreErrorKind::NoBucket, &says);
+    expect_line(store.list("").unwrap_err(), StoreErrorKind::NoBucket, &says);
+    expect_line(store.get("x").unwrap_err(), StoreErrorKind::NoBucket, &says);
 }
 
 #[test]
@@ -317,7 +321,7 @@ fn s3_connection_refused() {
     let endpoint = format!("http://127.0.0.1:{port}");
     let store = Store::open_with("s3://bachdist/p", hasty(), credentials(&endpoint)).unwrap();
     let says = ["cannot list s3://bachdist/p", &endpoint, "connection refused", "AWS_ENDPOINT_URL"];
-    expect_line(store.list("").unwrap_err(), Kind::Unreachable, &says);
+    expect_line(store.list("").unwrap_err(), StoreErrorKind::Unreachable, &says);
 }
 
 #[test]
@@ -327,7 +331,7 @@ fn s3_unknown_host() {
     let says = ["cannot list s3://bachdist/p", "https://no-such-host.invalid", "AWS_ENDPOINT_URL"];
     let error = store.list("").unwrap_err();
     // A machine without a name server cannot know that there is none.
-    assert!([Kind::NotS3, Kind::Unreachable].contains(&error.kind), "{error}");
+    assert!([StoreErrorKind::NotS3, StoreErrorKind::Unreachable].contains(&error.kind), "{error}");
     let kind = error.kind;
     expect_line(error, kind, &says);
 }
@@ -337,15 +341,19 @@ fn s3_settings_that_cannot_work() {
     let mut variables = credentials("http://127.0.0.1:1");
     variables.remove("AWS_ALLOW_HTTP");
     let error = Store::open_with("s3://bachdist/p", hasty(), variables).unwrap_err();
-    expect_line(error, Kind::BadUrl, &["http://127.0.0.1:1", "set AWS_ALLOW_HTTP=true"]);
+    expect_line(error, StoreErrorKind::BadUrl, &["http://127.0.0.1:1", "set AWS_ALLOW_HTTP=true"]);
 
     let mut variables = credentials("https://127.0.0.1:1");
     variables.remove("AWS_SECRET_ACCESS_KEY");
     let error = Store::open_with("s3://bachdist/p", hasty(), variables).unwrap_err();
-    expect_line(error, Kind::BadUrl, &["AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not"]);
+    expect_line(
+        error,
+        StoreErrorKind::BadUrl,
+        &["AWS_ACCESS_KEY_ID is set but AWS_SECRET_ACCESS_KEY is not"],
+    );
 
     let error = Store::open_with("s3://bachdist/p", hasty(), credentials("127.0.0.1:1")).unwrap_err();
-    expect_line(error, Kind::BadUrl, &["AWS_ENDPOINT_URL", "begins with https://"]);
+    expect_line(error, StoreErrorKind::BadUrl, &["AWS_ENDPOINT_URL", "begins with https://"]);
 }
 
 #[test]
@@ -380,12 +388,12 @@ fn s3_settings_with_blanks_and_without_value() {
         variables.insert(name.into(), value.into());
         let error = Store::open_with("s3://bachdist/p", hasty(), variables).unwrap_err();
         assert!(!error.to_string().contains("hidden"), "{error}");
-        expect_line(error, Kind::BadUrl, &["cannot use s3://bachdist/p: ", name]);
+        expect_line(error, StoreErrorKind::BadUrl, &["cannot use s3://bachdist/p: ", name]);
     }
 }
 
 /// The kind, the words, and that it is one line of a bearable length.
-fn expect_line(error: StoreError, kind: Kind, words: &[&str]) {
+fn expect_line(error: StoreError, kind: StoreErrorKind, words: &[&str]) {
     let line = error.to_string();
     println!("{line}");
     assert_eq!(error.kind, kind, "{line}");
@@ -421,7 +429,7 @@ impl Drop for Tmpfs {
 fn open(server: &Server, url: &str, changes: &[(&str, &str)]) -> Store {
     let mut variables = server.variables(server.endpoint());
     variables.extend(changes.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-    Store::open_with(url, Patience::default(), variables).unwrap()
+    Store::open_with(url, RetryPolicy::default(), variables).unwrap()
 }
 
 /// `AWS_*` for a server that will not answer.
@@ -437,6 +445,6 @@ fn credentials(endpoint: &str) -> Variables {
 }
 
 /// Gives up soon, for servers that will never answer.
-fn hasty() -> Patience {
-    Patience { retry: Duration::from_millis(300), ..Patience::default() }
+fn hasty() -> RetryPolicy {
+    RetryPolicy { retry_window: Duration::from_millis(300), ..RetryPolicy::default() }
 }

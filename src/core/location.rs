@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
+use crate::failure::{Code, ExitCode};
+
 /// A place that can be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// A folder or a file, which may not exist yet.
     Local(PathBuf),
     /// What begins with a prefix in a bucket.
@@ -27,11 +29,17 @@ pub enum Place {
 /// A text that names no place. Its `Display` is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{shown}: {advice}")]
-pub struct NoPlace {
+pub struct InvalidLocation {
     /// The text, without secrets.
     pub shown: String,
     /// What is wrong with it and what to do.
     pub advice: String,
+}
+
+impl ExitCode for InvalidLocation {
+    fn exit_code(&self) -> Code {
+        Code::Usage
+    }
 }
 
 /// Systems for storage that others write URLs of, without which some would be taken for the name of a folder.
@@ -44,7 +52,7 @@ const ELSEWHERE: [&str; 17] = [
 ///
 /// # Errors
 /// It names none, or has a variable that is not set.
-pub fn parse(text: &str) -> Result<Place, NoPlace> {
+pub fn parse(text: &str) -> Result<Location, InvalidLocation> {
     parse_with(text, |name| std::env::var(name).ok())
 }
 
@@ -52,7 +60,7 @@ pub fn parse(text: &str) -> Result<Place, NoPlace> {
 ///
 /// # Errors
 /// As for [`parse`]; and music in a bucket is not read.
-pub fn music(text: &str) -> Result<PathBuf, NoPlace> {
+pub fn music(text: &str) -> Result<PathBuf, InvalidLocation> {
     local(text, |bucket, prefix| {
         let url = [bucket, prefix].join("/");
         let url = url.trim_end_matches('/');
@@ -67,21 +75,21 @@ pub fn music(text: &str) -> Result<PathBuf, NoPlace> {
 ///
 /// # Errors
 /// As for [`parse`]; and a bucket is no folder.
-pub fn folder(text: &str) -> Result<PathBuf, NoPlace> {
+pub fn folder(text: &str) -> Result<PathBuf, InvalidLocation> {
     local(text, |_, _| "a folder of this host is needed here".to_owned())
 }
 
-fn local(text: &str, of_bucket: impl Fn(&str, &str) -> String) -> Result<PathBuf, NoPlace> {
+fn local(text: &str, of_bucket: impl Fn(&str, &str) -> String) -> Result<PathBuf, InvalidLocation> {
     let advice = match parse(text)? {
-        Place::Local(path) => return Ok(path),
-        Place::S3 { bucket, prefix } => of_bucket(&bucket, &prefix),
-        Place::Memory => "a folder of this host is needed here".to_owned(),
+        Location::Local(path) => return Ok(path),
+        Location::S3 { bucket, prefix } => of_bucket(&bucket, &prefix),
+        Location::Memory => "a folder of this host is needed here".to_owned(),
     };
-    Err(NoPlace { shown: text.to_owned(), advice })
+    Err(InvalidLocation { shown: text.to_owned(), advice })
 }
 
-fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Place, NoPlace> {
-    let refuse = |advice: &str| Err(NoPlace { shown: shown(text), advice: advice.to_owned() });
+fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Location, InvalidLocation> {
+    let refuse = |advice: &str| Err(InvalidLocation { shown: shown(text), advice: advice.to_owned() });
     if text.trim().is_empty() {
         return refuse("the name is empty");
     }
@@ -91,7 +99,7 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<P
     if text != text.trim() && !Path::new(text).exists() {
         return refuse("the name begins or ends with a blank (leave it out)");
     }
-    let expanded = expand(text, variable).map_err(|advice| NoPlace { shown: shown(text), advice })?;
+    let expanded = expand(text, variable).map_err(|advice| InvalidLocation { shown: shown(text), advice })?;
     let lower = expanded.to_ascii_lowercase();
     let (scheme, rest) = match expanded.split_once(':') {
         Some((scheme, rest)) if is_scheme(scheme) => (scheme.to_ascii_lowercase(), rest),
@@ -99,7 +107,7 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<P
         _ if expanded.starts_with("\\\\") => {
             return refuse("this is a name in Windows; write the folder with /");
         }
-        _ => return Ok(Place::Local(expanded.into())),
+        _ => return Ok(Location::Local(expanded.into())),
     };
     match scheme.as_str() {
         "s3" if rest.starts_with("//") => bucket(text, &rest[2..]),
@@ -107,10 +115,10 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<P
         // The path stands there as it is meant, nothing is put in.
         "file" => match Url::parse(text).ok().filter(|_| rest.starts_with('/')).map(|url| url.to_file_path())
         {
-            Some(Ok(path)) => Ok(Place::Local(path)),
+            Some(Ok(path)) => Ok(Location::Local(path)),
             _ => refuse("a file URL is file:///absolute/folder; a folder from here is written without file:"),
         },
-        "memory" if rest.is_empty() => Ok(Place::Memory),
+        "memory" if rest.is_empty() => Ok(Location::Memory),
         "s3a" | "s3n" => refuse("a bucket is written s3://bucket/prefix"),
         "http" | "https" => refuse(
             "this is the address of a server; the place is s3://bucket/prefix, and the server belongs in AWS_ENDPOINT_URL",
@@ -121,12 +129,12 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<P
         _ if rest.starts_with("//") || ELSEWHERE.contains(&scheme.as_str()) => {
             refuse("this system is not supported; give a folder or s3://bucket/prefix")
         }
-        _ => Ok(Place::Local(expanded.into())),
+        _ => Ok(Location::Local(expanded.into())),
     }
 }
 
-fn bucket(text: &str, rest: &str) -> Result<Place, NoPlace> {
-    let refuse = |shown: String, advice: &str| Err(NoPlace { shown, advice: advice.to_owned() });
+fn bucket(text: &str, rest: &str) -> Result<Location, InvalidLocation> {
+    let refuse = |shown: String, advice: &str| Err(InvalidLocation { shown, advice: advice.to_owned() });
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     // A secret may have a / itself, so what stands before the last @ is not shown.
     if let Some((keys, after)) = rest.rsplit_once('@')
@@ -143,7 +151,7 @@ fn bucket(text: &str, rest: &str) -> Result<Place, NoPlace> {
     if !prefix.is_empty() && prefix.split('/').any(|part| ["", ".", ".."].contains(&part)) {
         return refuse(shown(text), "a part of the prefix is empty, or is . or ..");
     }
-    Ok(Place::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    Ok(Location::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -204,7 +212,7 @@ mod tests {
     use super::*;
 
     /// As with these variables and no others.
-    fn parsed(text: &str) -> Result<Place, NoPlace> {
+    fn parsed(text: &str) -> Result<Location, InvalidLocation> {
         parse_with(text, |name| match name {
             "HOME" => Some("/home/me".into()),
             "SCRATCH" => Some("/scratch/me/".into()),
@@ -233,14 +241,15 @@ mod tests {
             ("x/~/y", "x/~/y"),
             (".", "."),
         ] {
-            assert_eq!(parsed(text), Ok(Place::Local(path.into())), "{text}");
+            assert_eq!(parsed(text), Ok(Location::Local(path.into())), "{text}");
         }
-        let s3 = |bucket: &str, prefix: &str| Ok(Place::S3 { bucket: bucket.into(), prefix: prefix.into() });
+        let s3 =
+            |bucket: &str, prefix: &str| Ok(Location::S3 { bucket: bucket.into(), prefix: prefix.into() });
         assert_eq!(parsed("s3://music"), s3("music", ""));
         assert_eq!(parsed("S3://music/a/b/"), s3("music", "a/b"));
         assert_eq!(parsed("s3://music/me@host/$RUN_7"), s3("music", "me@host/seven"));
         assert_eq!(parsed("$BUCKET/x"), s3("music", "x"));
-        assert_eq!(parsed("memory:"), Ok(Place::Memory));
+        assert_eq!(parsed("memory:"), Ok(Location::Memory));
     }
 
     #[test]
