@@ -5,9 +5,16 @@ use std::process::Command;
 use std::{env, fs};
 
 fn main() {
-    println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-changed=build.rs");
     name_commit();
+    if env::var_os("CARGO_FEATURE_TORCH").is_some() {
+        name_libtorch();
+    }
+}
+
+/// The folder of libtorch's libraries, for the loader.
+fn name_libtorch() {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
     let Some(libtorch) = env::var_os("LIBTORCH") else { return };
     // `launch/setup` writes this file when it makes the link lead elsewhere, which cargo does not see: the link has the
     // same name, and what it leads to may be older than the last build.

@@ -22,13 +22,15 @@ use crate::comm::launch::{self, Launch};
 use crate::comm::{Communicator, SingleProcess};
 use crate::commands;
 use crate::failure::code_of;
-use crate::model::device;
 use crate::phase::Phase;
 use crate::stop::StopFlag;
+#[cfg(feature = "torch")]
+use crate::torch;
 
 /// Runs the program with these arguments, the first of which is its name. Called once, first in `main`.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    device::ask_for_equal_bits();
+    #[cfg(feature = "torch")]
+    torch::cuda::request_deterministic_cublas();
     // If that fails, exceeding a file size limit ends the process by its signal, as it does any other program.
     let _ = outlive_size_limits();
     // By the time that a panic gets here, its message is printed and the other ranks are aborted.

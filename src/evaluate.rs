@@ -2,18 +2,20 @@
 //! beside baselines fitted on the music that it was trained on.
 
 use anyhow::Result;
+use bachdist_core::backend::Backend;
+use bachdist_core::backend::native::NativeBackend;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::config::LossPositions;
 use bachdist_core::corpus::Piece;
+use bachdist_core::corpus::windows::{Window, Windows};
 use bachdist_core::evaluation::memory::Weights;
 use bachdist_core::evaluation::read_through::read_through;
 use bachdist_core::evaluation::report::Report;
 use bachdist_core::evaluation::score::Scores;
 use bachdist_core::evaluation::{score, score_baselines};
+use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::inference::InferenceNetwork;
-use tch::Device;
-
-use crate::predict::predict;
+use bachdist_core::process::cores;
 
 /// Scores on the same windows.
 pub struct Evaluation {
@@ -32,7 +34,7 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     let training = &checkpoint.corpus.pieces;
     let classes = checkpoint.architecture.classes;
     let row = |predictions: &[f32], number: u64| predictions[number as usize * classes..][..classes].to_vec();
-    let by_windows = predict(checkpoint, Device::Cpu, pieces)?;
+    let by_windows = predict_windows(checkpoint, pieces)?;
     let windows = score(pieces, length, None, |number, _| row(&by_windows, number));
     // A network that learnt from every note has learnt to read on and on; the others begin anew with every window.
     let remembered = match config.train.loss_positions {
@@ -44,6 +46,27 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     };
     let memory = score(pieces, length, Some(&Weights::fit(training)), |number, _| row(&remembered, number));
     Ok(Evaluation { windows, memory, baselines: score_baselines(training, pieces, length) })
+}
+
+/// Windows that are run together, and those of each lane, of which a thread takes one after another.
+const BATCH: u64 = 256;
+const LANE: usize = 64;
+
+/// (windows, C) log-probs after each window of `data.sequence_length` notes, each read from a zero state. Windows are
+/// those of [`Windows`], in their order.
+fn predict_windows(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Vec<f32>> {
+    let length = checkpoint.config()?.data.sequence_length;
+    let windows = Windows::new(pieces, length);
+    let mut network = NativeBackend::for_prediction(checkpoint.architecture, &checkpoint.parameters, cores());
+    let mut log_probs = Vec::new();
+    for first in (0..windows.len()).step_by(BATCH as usize) {
+        let numbers = first..windows.len().min(first + BATCH);
+        let batch: Vec<Window<'_>> = numbers.map(|number| windows.get(number)).collect();
+        let lanes =
+            batch.chunks(LANE).map(|windows| LaneBatch::new(0, LANE, length, LossPositions::Last, windows));
+        log_probs.extend(network.predict(&lanes.collect::<Vec<_>>())?);
+    }
+    Ok(log_probs)
 }
 
 impl Evaluation {

@@ -10,7 +10,7 @@
 //! and broadcasts it ([`train::start`]).
 //!
 //! Then the loop ([`mod@train`]) makes one step after another ([`train::step`]): each rank finds its windows by
-//! arithmetic, runs the network forward and backward on each of its lanes ([`model`]), and the lanes' gradients
+//! arithmetic, runs the network forward and backward on each of its lanes ([`backend`]), and the lanes' gradients
 //! are summed through MPI along one fixed tree. Every rank makes the same update ([`bachdist_core::optimizer`]), so that all
 //! have the same weights, with the same bits for any number of ranks.
 //!
@@ -30,19 +30,21 @@
 //! `sample`) is in `bachdist_core`.
 
 mod application;
+mod backend;
 mod bench;
 mod cli;
 mod comm;
 mod commands;
 mod evaluate;
+#[cfg(feature = "torch")]
 mod failure;
-// `tests/golden` compares these two with PyTorch and Keras. They are no interface.
-#[doc(hidden)]
-pub mod model;
+#[cfg(not(feature = "torch"))]
+use bachdist_core::failure;
 mod phase;
-mod predict;
 mod report;
 mod stop;
+// `tests/golden` compares it with PyTorch and Keras. It is no interface.
+#[cfg(feature = "torch")]
 #[doc(hidden)]
 pub mod torch;
 mod train;

@@ -47,6 +47,7 @@ fn an_error() {
 }
 
 /// libtorch's frames stay out of it.
+#[cfg(feature = "torch")]
 #[test]
 #[ignore = "needs mpi"]
 fn an_error_of_libtorch() {

@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod eval;
 mod failure;
+#[cfg(feature = "torch")]
 mod golden;
 mod inspect;
 mod preempt;

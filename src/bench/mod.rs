@@ -1,39 +1,33 @@
 //! `bachdist bench`: what this machine could do at most, and what a step of training makes of it.
 //!
-//! Ceilings first (`ceilings`, `peak`, `exchange`), then rounds in which the products of a step alone (`products`)
-//! and whole steps by phase (`phases`) take turns, so that a machine that is slower for a while is so for both.
-//! `music` times reading and composing, `report` has the figures, `table` prints them. All ranks do everything
-//! together, on the parts that training is made of, and nothing is written anywhere.
+//! Ceilings first (`ceilings`), then rounds in which the GEMMs of a step alone (`gemm`) and whole steps by phase (`steps`)
+//! alternate, so that background load affects both equally. `music` times reading and composing, `report` has the figures
+//! and prints them. All ranks measure together, what is timed is what training runs, and nothing is written anywhere.
 
 mod ceilings;
-mod exchange;
-mod fit;
+mod gemm;
 mod music;
-mod peak;
-mod phases;
-mod products;
 pub mod report;
-mod statistics;
-mod table;
-mod together;
+mod steps;
+
+use std::hint::black_box;
+use std::time::Instant;
 
 use anyhow::Result;
 use bachdist_core::config::LossPositions;
-use tch::Device;
 
+use crate::backend::Device;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::phase::Phase;
 use crate::train::plan::Plan;
-use phases::{Setup, Stepper, Times};
-use products::{Library, Operands, step_products};
-use report::{Ceilings, Exchange, Machine, Phases, Products, Report, Run, Step};
-use statistics::{median, middle_mean};
-use together::{barrier, slowest};
+use gemm::{Gemm, Library, Operands, step_gemms};
+use report::{Ceilings, Exchange, GemmCeiling, Machine, Phases, Report, Run, Step};
+use steps::{Setup, Stepper, Times};
 
 /// How often everything is measured.
 #[derive(Debug, Clone, Copy)]
-pub struct Effort {
+pub struct BenchOptions {
     /// Turns of ceilings and steps, beside a first that does not count.
     pub rounds: u64,
     /// Steps of a turn.
@@ -42,9 +36,10 @@ pub struct Effort {
 
 /// What one turn came to, the slowest rank's seconds.
 struct Round {
-    /// By the faster of ours and libtorch's.
-    products: f64,
-    by_libtorch: f64,
+    /// The GEMMs, by the faster of ours and libtorch's.
+    gemms: f64,
+    /// By libtorch, if it is there.
+    by_libtorch: Option<f64>,
     steps: Vec<Slowest>,
 }
 
@@ -56,33 +51,26 @@ struct Slowest {
 }
 
 /// Measures all of it; the report is rank 0's view.
-pub fn measure(comm: &dyn Communicator, plan: &Plan, effort: Effort) -> Result<Report> {
+pub fn measure(comm: &dyn Communicator, plan: &Plan, options: BenchOptions) -> Result<Report> {
     Phase::Start.enter();
     let length = plan.architecture.len();
-    let (multiply_add, memory_copy) = (peak::measure(comm), ceilings::memory_copy(comm, 4 * length));
+    let (multiply_add, memory_copy) = (ceilings::peak(comm), ceilings::memory_copy(comm, 4 * length));
     // A core's, which has no part in a GPU's step.
-    let multiply_add = (plan.device == Device::Cpu).then_some(multiply_add);
-    let line = (comm.size() > 1).then(|| exchange::measure(comm, length));
+    let multiply_add = (plan.target.device == Device::Cpu).then_some(multiply_add);
+    let line = (comm.size() > 1).then(|| ceilings::collectives(comm, length));
     let setup = Setup::new(comm, plan);
     let mut stepper = Stepper::new(comm, plan, &setup)?;
-    let list = products_of(comm, plan);
-    // On a CPU a step is made of our own products.
-    let mut own_products =
-        (plan.device == Device::Cpu).then(|| Operands::new(&list, Library::Own, plan.device)).transpose()?;
-    let mut libtorchs = Operands::new(&list, Library::Libtorch, plan.device)?;
+    let list = gemms_of(comm, plan);
+    let mut gemms = GemmTimer::new(&list, plan.target.device)?;
 
     let (mut rounds, mut own, mut copies) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 0..=effort.rounds {
+    for number in 0..=options.rounds {
         barrier(comm);
-        let by_libtorch = libtorchs.multiply_all()?;
-        let own_products = own_products.as_mut().map_or(Ok(by_libtorch), Operands::multiply_all)?;
-        let [by_libtorch, own_products] = slowest(comm, &[by_libtorch, own_products])[..] else {
-            unreachable!("as many as were given")
-        };
-        let (steps, times) = turn(comm, &mut stepper, effort.steps)?;
+        let (gemms, by_libtorch) = gemms.measure(comm)?;
+        let (steps, times) = turn(comm, &mut stepper, options.steps)?;
         // The first wakes libtorch, fills caches and finds memory.
         if number > 0 {
-            rounds.push(Round { products: own_products.min(by_libtorch), by_libtorch, steps });
+            rounds.push(Round { gemms, by_libtorch, steps });
             own.extend(times);
             copies.push(stepper.copy()?);
         }
@@ -91,9 +79,9 @@ pub fn measure(comm: &dyn Communicator, plan: &Plan, effort: Effort) -> Result<R
     Ok(Report {
         bachdist: report::Version::default(),
         machine: Machine::here(comm),
-        run: Run::of(comm, plan, effort),
+        run: Run::of(comm, plan, options),
         exchange: line.map(|line| exchange_of(&rounds, line)),
-        ceilings: Ceilings { multiply_add, products: ceiling_of(comm, plan, &rounds), memory_copy },
+        ceilings: Ceilings { multiply_add, gemms: ceiling_of(comm, plan, &rounds), memory_copy },
         step,
         reading: music::reading(plan),
         composing: music::composing(plan)?,
@@ -123,54 +111,86 @@ fn turn(
     Ok((all, own))
 }
 
-fn products_of(comm: &dyn Communicator, plan: &Plan) -> Vec<products::Product> {
+/// Times the GEMMs of a step by everything that computes them on a device.
+struct GemmTimer {
+    /// On a CPU the native backend's.
+    own: Option<Operands>,
+    #[cfg(feature = "torch")]
+    libtorch: Operands,
+}
+
+impl GemmTimer {
+    fn new(list: &[Gemm], device: Device) -> Result<Self> {
+        let own = (device == Device::Cpu).then(|| Operands::new(list, Library::Own, device)).transpose()?;
+        Ok(GemmTimer {
+            own,
+            #[cfg(feature = "torch")]
+            libtorch: Operands::new(list, Library::Libtorch, device)?,
+        })
+    }
+
+    /// Seconds of the slowest rank by the fastest library, and by libtorch.
+    fn measure(&mut self, comm: &dyn Communicator) -> Result<(f64, Option<f64>)> {
+        #[cfg(feature = "torch")]
+        let libtorch = Some(slowest(comm, &[self.libtorch.multiply_all()?])[0]);
+        #[cfg(not(feature = "torch"))]
+        let libtorch: Option<f64> = None;
+        let own = match &mut self.own {
+            Some(own) => Some(slowest(comm, &[own.multiply_all()?])[0]),
+            None => None,
+        };
+        let fastest = own.into_iter().chain(libtorch).fold(f64::INFINITY, f64::min);
+        Ok((fastest, libtorch))
+    }
+}
+
+fn gemms_of(comm: &dyn Communicator, plan: &Plan) -> Vec<Gemm> {
     let batches = plan.batches();
     let lanes: Vec<usize> =
         plan.assignment.lanes_of(comm.rank()).map(|lane| batches.rows(lane).len()).collect();
-    let notes = plan.config.training_length();
+    let timesteps = plan.config.training_length();
     let predictions = match plan.config.train.loss_positions {
         LossPositions::Last => 1,
-        LossPositions::All => notes,
+        LossPositions::All => timesteps,
     };
-    step_products(plan.architecture, &lanes, notes, predictions)
+    step_gemms(plan.architecture, &lanes, timesteps, predictions)
 }
 
-fn ceiling_of(comm: &dyn Communicator, plan: &Plan, rounds: &[Round]) -> Products {
-    let list = products_of(comm, plan);
-    let flops = list.iter().map(products::Product::flops).sum();
-    let seconds = median(rounds.iter().map(|round| round.products).collect());
-    let windows_per_second = plan.config.train.batch_size as f64 / seconds;
-    let libtorch_seconds = median(rounds.iter().map(|round| round.by_libtorch).collect());
-    Products {
+fn ceiling_of(comm: &dyn Communicator, plan: &Plan, rounds: &[Round]) -> GemmCeiling {
+    let list = gemms_of(comm, plan);
+    let flops: f64 = list.iter().map(Gemm::flops).sum();
+    let seconds = median(rounds.iter().map(|round| round.gemms).collect());
+    let by_libtorch: Option<Vec<f64>> = rounds.iter().map(|round| round.by_libtorch).collect();
+    GemmCeiling {
         flops,
         seconds,
         flops_per_second: flops / seconds,
-        windows_per_second,
-        libtorch_flops_per_second: flops / libtorch_seconds,
+        windows_per_second: plan.config.train.batch_size as f64 / seconds,
+        libtorch_flops_per_second: by_libtorch.map(|seconds| flops / median(seconds)),
         list,
     }
 }
 
 fn step_of(plan: &Plan, rounds: &[Round], own: Vec<Times>, checkpoint_copy: f64) -> Step {
-    let Times { weights, data, forward, gradient, exchange, update, step: seconds } = middle_mean(own);
+    let Times { weights, data, forward, gradient, exchange, update, step: seconds } = interquartile_mean(own);
     let of_ceiling = |round: &Round| {
         let steps = round.steps.iter().map(|step| step.together).collect();
-        100.0 * round.products / median(steps)
+        100.0 * round.gemms / median(steps)
     };
     let windows = plan.config.train.batch_size;
     Step {
         windows,
         seconds,
         windows_per_second: windows as f64 / seconds,
-        // cuDNN's layers multiply in TF32, and the products that are measured in f32: a GPU's step may be faster.
-        percent_of_ceiling: (plan.device == Device::Cpu)
+        // cuDNN's layers compute GEMMs in TF32, and those that are measured are in f32: a GPU's step may be faster.
+        percent_of_ceiling: (plan.target.device == Device::Cpu)
             .then(|| median(rounds.iter().map(of_ceiling).collect())),
         phases: Phases { weights, data, forward, backward: gradient - forward, exchange, update },
         checkpoint_copy,
     }
 }
 
-fn exchange_of(rounds: &[Round], line: exchange::Measured) -> Exchange {
+fn exchange_of(rounds: &[Round], line: ceilings::Collectives) -> Exchange {
     let steps = || rounds.iter().flat_map(|round| &round.steps);
     let alone = |step: &Slowest| step.alone.unwrap_or(step.together);
     let together_seconds = median(steps().map(|step| step.together).collect());
@@ -181,5 +201,90 @@ fn exchange_of(rounds: &[Round], line: exchange::Measured) -> Exchange {
         alone_seconds: median(steps().map(alone).collect()),
         together_seconds,
         collectives: line,
+    }
+}
+
+/// The median of at least one number; of an even count the mean of the middle two.
+pub fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    let middle = samples.len() / 2;
+    if samples.len().is_multiple_of(2) {
+        f64::midpoint(samples[middle - 1], samples[middle])
+    } else {
+        samples[middle]
+    }
+}
+
+/// The mean over the middle half of at least one step, in order of their time: it forgets outliers as a median does,
+/// but the parts still add up to the whole.
+pub fn interquartile_mean(mut samples: Vec<Times>) -> Times {
+    samples.sort_by(|a, b| a.step.total_cmp(&b.step));
+    let cut = samples.len() / 4;
+    let middle = &samples[cut..samples.len() - cut];
+    let mean = |part: fn(&Times) -> f64| middle.iter().map(part).sum::<f64>() / middle.len() as f64;
+    Times {
+        weights: mean(|times| times.weights),
+        data: mean(|times| times.data),
+        forward: mean(|times| times.forward),
+        gradient: mean(|times| times.gradient),
+        exchange: mean(|times| times.exchange),
+        update: mean(|times| times.update),
+        step: mean(|times| times.step),
+    }
+}
+
+/// Seconds of one call: the median of some turns, each with calls enough to fill a hundredth of a second.
+pub fn seconds_of<T>(mut work: impl FnMut() -> T) -> f64 {
+    const TURNS: usize = 9;
+    const LEAST: f64 = 0.01;
+    let mut time = |calls: u32| {
+        let begin = Instant::now();
+        (0..calls).for_each(|_| drop(black_box(work())));
+        begin.elapsed().as_secs_f64() / f64::from(calls)
+    };
+    let first = time(1).max(1e-9);
+    let calls = (LEAST / first).ceil().clamp(1.0, 1e7) as u32;
+    median((0..TURNS).map(|_| time(calls)).collect())
+}
+
+/// Returns when every rank has come.
+pub fn barrier(comm: &dyn Communicator) {
+    comm.all_gather_words(&[0], &mut vec![0; comm.size()]);
+}
+
+/// Of several times the slowest rank's, on every rank. All ranks call it with as many.
+pub fn slowest(comm: &dyn Communicator, own: &[f64]) -> Vec<f64> {
+    let words: Vec<u64> = own.iter().map(|seconds| seconds.to_bits()).collect();
+    let mut all = vec![0; words.len() * comm.size()];
+    comm.all_gather_words(&words, &mut all);
+    let of_index = |index: usize| all[index..].iter().step_by(words.len()).map(|&word| f64::from_bits(word));
+    (0..words.len()).map(|index| of_index(index).fold(0.0, f64::max)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comm::SingleProcess;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![3.0]), 3.0);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 900.0]), 3.0);
+    }
+
+    #[test]
+    fn the_middle_forgets_outliers_and_adds_up() {
+        let times =
+            |weights: f64, data: f64| Times { weights, data, step: weights + data, ..Times::default() };
+        let middle =
+            interquartile_mean(vec![times(1.0, 2.0), times(50.0, 50.0), times(0.1, 0.1), times(3.0, 2.0)]);
+        assert_eq!((middle.weights, middle.data, middle.step), (2.0, 2.0, 4.0));
+        assert_eq!(interquartile_mean(vec![times(1.0, 2.0)]).step, 3.0);
+    }
+
+    #[test]
+    fn alone_everybody_is_the_slowest() {
+        assert_eq!(slowest(&SingleProcess, &[0.5, 2.0, 1.0]), [0.5, 2.0, 1.0]);
     }
 }

@@ -10,7 +10,7 @@ use bachdist_core::random::{Purpose, Stream};
 use bachdist_core::sample::{Choice, compose};
 use serde::Serialize;
 
-use super::statistics::seconds_of;
+use super::seconds_of;
 use crate::train::plan::Plan;
 use bachdist_core::network::init;
 

@@ -7,7 +7,7 @@ use bachdist_core::config::{Config, ConfigError};
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::print::print_line;
 
-use crate::bench::{Effort, measure};
+use crate::bench::{BenchOptions, measure};
 use crate::cli::Bench;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
@@ -22,8 +22,8 @@ pub fn run(arguments: &Bench, comm: &dyn Communicator) -> Result<u8> {
     // Here a batch is as large as was asked for, whatever the music: it comes again and again.
     let batches = Batches { windows: u64::MAX, ..plan.batches() };
     collective_result(comm, check_memory(comm, &plan, batches).map_err(Into::into))?;
-    let effort = Effort { rounds: arguments.rounds, steps: arguments.steps };
-    let report = measure(comm, &plan, effort)?;
+    let options = BenchOptions { rounds: arguments.rounds, steps: arguments.steps };
+    let report = measure(comm, &plan, options)?;
     if comm.is_root() {
         if arguments.json { print_line(serde_json::to_string(&report)?)? } else { print_line(report)? }
     }

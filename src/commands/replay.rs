@@ -17,7 +17,6 @@ use crate::cli::Replay;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::comm::collectives::run_on_root_with_heartbeat;
-use crate::model::device;
 use crate::report::{Progress, terminal};
 use crate::train::replay::replay;
 
@@ -34,7 +33,6 @@ pub fn run(arguments: &Replay, comm: &dyn Communicator) -> Result<u8> {
     let last = u64::from_le_bytes(*last.first_chunk().expect("rank 0 sent eight bytes"));
     let checkpoint = Checkpoint::decode(&bytes)?;
 
-    device::set_threads(comm);
     let bar = task.as_ref().and_then(|task| task.bar());
     let first = checkpoint.step;
     let made = |step: u64| bar.iter().for_each(|bar| bar.set_position(step - first));

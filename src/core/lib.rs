@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod backend;
 pub mod certificate;
 pub mod checkpoint;
 pub mod compute;

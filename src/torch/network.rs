@@ -1,26 +1,23 @@
-//! The network through libtorch's graph, one lane after another: the path for CUDA, where layers are cuDNN's,
-//! and on a CPU the oracle of [`super::cpu`], by the same calls.
+//! One ensemble member in libtorch's graph, one lane at a time. On CUDA the layers are cuDNN's; on a CPU the same calls
+//! are a second implementation of [`bachdist_core::network::training`], against which tests compare it.
 //!
-//! Everything is only begun: a GPU works behind, and nothing here waits for it but [`Network::predict`] and
-//! [`Network::gradient`], which give numbers back. `staged` is what a lane brings to the device.
+//! A lane is computed by itself, in calls whose shapes depend on the batch size and the number of lanes alone, so its
+//! bits do not depend on which other lanes its rank owns. Calls only enqueue work: a GPU runs behind, and the caller
+//! fetches results.
 //!
-//! Shapes: T notes of a window, after the last Q of which the next is predicted, R rows of a lane, H units, D dense
-//! units, C classes, F features. Time comes first, so that a note of all rows lies together.
+//! Shapes: T timesteps of a window, after the last Q of which the next token is predicted, R rows of a lane, H units, D
+//! dense units, C tokens of the vocabulary, F features. Time is the first dimension, so that a timestep of all rows is
+//! contiguous.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::network::Architecture;
 use tch::{Device, Kind, Tensor};
 
-pub use super::staged::Staged;
-use super::transfer::{fetch, upload_floats};
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::network::dropout::Dropout;
+use super::lane::DeviceLane;
 
-/// The network's parameters on a device, as leaves of libtorch's graph.
-pub struct Network {
+/// One ensemble member's parameters on a device, as leaves of libtorch's graph.
+pub struct TorchNetwork {
     architecture: Architecture,
-    device: Device,
     layers: Vec<Lstm>,
     dense1: Linear,
     dense2: Linear,
@@ -47,11 +44,18 @@ struct Linear {
     bias: Tensor,
 }
 
-/// What lanes scored, still on the device: for each its loss and its right predictions (f64).
-pub type Scores = Vec<Tensor>;
+/// What a lane came to, still on the device.
+pub struct LaneResult {
+    /// Laid out as the parameters.
+    pub gradient: Tensor,
+    /// Sum of the losses (f64).
+    pub loss: Tensor,
+    /// Correct predictions (f64).
+    pub correct: Tensor,
+}
 
-impl Network {
-    /// A network on a device, with room for its parameters; [`Network::load`] fills them in.
+impl TorchNetwork {
+    /// A network on a device, with room for its parameters; [`TorchNetwork::load`] fills them in.
     pub fn new(architecture: Architecture, device: Device) -> Result<Self> {
         let mut tensors = architecture.parameters().into_iter().map(|parameter| {
             let shape: Vec<i64> = parameter.shape.iter().map(|&size| size as i64).collect();
@@ -64,7 +68,7 @@ impl Network {
         let dense1 = Linear { weight: next()?, bias: next()? };
         let dense2 = Linear { weight: next()?, bias: next()? };
         let features = Tensor::f_arange(architecture.features() as i64, (Kind::Int64, device))?;
-        let network = Network { architecture, device, layers, dense1, dense2, features };
+        let network = TorchNetwork { architecture, layers, dense1, dense2, features };
         for leaf in network.leaves() {
             let _ = leaf.f_set_requires_grad(true)?;
         }
@@ -78,84 +82,37 @@ impl Network {
         lstm.chain(dense).collect()
     }
 
-    /// Where it is.
-    pub fn device(&self) -> Device {
-        self.device
-    }
-
-    /// Takes new values for all parameters.
-    pub fn load(&mut self, parameters: &[f32]) -> Result<()> {
-        self.load_tensor(&upload_floats(parameters, self.device)?)
-    }
-
-    /// The same from a flat tensor on the device.
-    pub fn load_tensor(&mut self, flat: &Tensor) -> Result<()> {
+    /// Loads `parameters`, a flat tensor on the device laid out as [`Architecture::parameters`] says.
+    pub fn load(&mut self, parameters: &Tensor) -> Result<()> {
         tch::no_grad(|| {
             for (parameter, leaf) in self.architecture.parameters().iter().zip(self.leaves()) {
-                let values = flat.f_narrow(0, parameter.offset as i64, parameter.len() as i64)?;
+                let values = parameters.f_narrow(0, parameter.offset as i64, parameter.len() as i64)?;
                 leaf.shallow_clone().f_copy_(&values.f_view_as(leaf)?)?;
             }
             Ok(())
         })
     }
 
-    /// Brings a lane to the device, without waiting.
-    pub fn stage(&self, lane: &LaneBatch, dropout: Option<&Dropout>) -> Result<Staged> {
-        Staged::new(lane, self.architecture, dropout, self.device)
-    }
-
-    /// Begins the gradients of a node of the tree of lanes, and gives back their sum, laid out as the parameters.
-    /// What each lane scored is added to `scores`.
-    pub fn begin(&self, lanes: &[Staged], scores: &mut Scores) -> Result<Tensor> {
-        if let [lane] = lanes {
-            return self.begin_lane(lane, scores);
+    /// Enqueues forward and backward of a lane.
+    pub fn gradient(&self, lane: &DeviceLane) -> Result<LaneResult> {
+        let log_probs = self.log_probs(lane)?;
+        let loss = lane.loss(&log_probs)?;
+        let correct = lane.correct(&log_probs.f_detach()?)?;
+        let mut flat = Vec::new();
+        for gradient in Tensor::f_run_backward(&[&loss], &self.leaves(), false, false)? {
+            flat.push(gradient.f_reshape([-1])?);
         }
-        let (left, right) = lanes.split_at(lanes.len() / 2);
-        let mut sum = self.begin(left, scores)?;
-        // Additions alone are rounded alike everywhere.
-        let _ = sum.f_add_(&self.begin(right, scores)?)?;
-        Ok(sum)
+        Ok(LaneResult { gradient: Tensor::f_cat(&flat, 0)?, loss: loss.f_detach()?, correct })
     }
 
-    fn begin_lane(&self, lane: &Staged, scores: &mut Scores) -> Result<Tensor> {
-        let log_probabilities = self.run(lane)?;
-        let loss = lane.loss(&log_probabilities)?;
-        let correct = lane.correct(&log_probabilities.f_detach()?)?;
-        let gradients = Tensor::f_run_backward(&[&loss], &self.leaves(), false, false)?;
-        let flat = |gradient: &Tensor| gradient.f_reshape([-1]);
-        let parts = gradients.iter().map(flat).collect::<Result<Vec<_>, _>>()?;
-        scores.extend([loss.f_detach()?, correct]);
-        Ok(Tensor::f_cat(&parts, 0)?)
+    /// Enqueues forward: (windows, C) log-probs after each window of a lane.
+    pub fn predict(&self, lane: &DeviceLane) -> Result<Tensor> {
+        let log_probs = tch::no_grad(|| self.log_probs(lane))?;
+        Ok(log_probs.f_narrow(0, (lane.predictions - 1) * lane.rows, lane.windows)?)
     }
 
-    /// Loss of a rank's lanes in training, with dropout; the sum of their gradients goes into `gradient`.
-    pub fn gradient(
-        &self,
-        lanes: &[LaneBatch],
-        dropout: &Dropout,
-        gradient: &mut [f32],
-    ) -> Result<Vec<EpochSums>> {
-        let staged = lanes.iter().map(|lane| self.stage(lane, Some(dropout))).collect::<Result<Vec<_>>>()?;
-        let mut scores = Scores::new();
-        let sum = self.begin(&staged, &mut scores)?;
-        let (scores, host) = fetch(&Tensor::f_stack(&scores, 0)?, Some(&sum))?;
-        gradient.copy_from_slice(host.expect("was asked for").as_mut_slice());
-        Ok(staged.iter().zip(scores.as_chunks().0).map(|(lane, scores)| lane.sums(scores)).collect())
-    }
-
-    /// Logarithmic probabilities after each window of a lane, without dropout: (windows, C).
-    pub fn predict(&self, lane: &LaneBatch) -> Result<Vec<f32>> {
-        let last = (lane.predictions - 1) * lane.rows;
-        let rows = tch::no_grad(|| self.forward(lane, None))?;
-        Ok(Vec::try_from(rows.f_narrow(0, last as i64, lane.windows as i64)?.f_reshape([-1])?)?)
-    }
-
-    /// (Q·R, C) logarithms of the probabilities.
-    pub fn forward(&self, lane: &LaneBatch, dropout: Option<&Dropout>) -> Result<Tensor> {
-        self.run(&self.stage(lane, dropout)?)
-    }
-
-    fn run(&self, lane: &Staged) -> Result<Tensor> {
+    /// (Q·R, C) log-probs.
+    pub fn log_probs(&self, lane: &DeviceLane) -> Result<Tensor> {
         let [t, r, q] = [lane.sequence_length, lane.rows, lane.predictions];
         let masked = |x: Tensor, layer: usize| match lane.masks.get(layer) {
             Some(mask) => x.f_mul(mask),
@@ -174,7 +131,7 @@ impl Network {
     }
 
     /// (Q·R, C) from the scores of all features (Q·R, F): a class's own and that of the interval to it.
-    fn logits(&self, scores: Tensor, lane: &Staged) -> Result<Tensor> {
+    fn logits(&self, scores: Tensor, lane: &DeviceLane) -> Result<Tensor> {
         let classes = self.architecture.classes as i64;
         let Some(last) = &lane.last_notes else { return Ok(scores) };
         let unison = self.architecture.interval(0, 0) as i64;

@@ -28,27 +28,24 @@ fn pinned(tensor: Tensor, device: Device) -> Result<Tensor> {
     }
 }
 
-/// Brings a report (f64) and, where there is one, a gradient (f32) to the host. Waits until the device has done all
-/// that it was given.
-pub fn fetch(report: &Tensor, gradient: Option<&Tensor>) -> Result<(Vec<f64>, Option<HostBuffer>)> {
-    // Asked not to wait, libtorch copies into pinned memory. The report's copy, which comes after it in the same queue,
-    // waits, so that both are there; waiting for the device itself panics in tch, should its work have failed.
-    let gradient =
-        gradient.map(|gradient| gradient.f_to_device_(Device::Cpu, Kind::Float, true, true)).transpose()?;
-    let report = report.f_to_device_(Device::Cpu, Kind::Double, false, true)?;
-    let gradient = gradient.map(|gradient| gradient.f_contiguous()).transpose()?;
-    Ok((Vec::try_from(&report)?, gradient.map(HostBuffer::new)))
+/// Brings numbers (f64) to the host. Waits until the device has done all that it was given: its queue has one order.
+pub fn fetch(report: &Tensor) -> Result<Vec<f64>> {
+    // Not tch's `Cuda::synchronize`, which panics if the device's work has failed.
+    Ok(Vec::try_from(&report.f_to_device_(Device::Cpu, Kind::Double, false, true)?)?)
 }
 
 /// Numbers of a network in the host's memory; pinned, if they come from a GPU.
 pub struct HostBuffer(Tensor);
 
 impl HostBuffer {
-    /// Of a tensor that nobody else has and no copy is being made of or to.
-    fn new(tensor: Tensor) -> Self {
-        assert_eq!((tensor.device(), tensor.kind()), (Device::Cpu, Kind::Float));
-        assert!(tensor.is_contiguous());
-        HostBuffer(tensor)
+    /// A copy of a tensor, which is complete when this returns.
+    pub fn fetch(tensor: &Tensor) -> Result<Self> {
+        // A copy that is not waited for goes into pinned memory, which is much faster.
+        let copy = tensor.f_to_device_(Device::Cpu, Kind::Float, true, true)?;
+        super::cuda::wait(tensor.device())?;
+        let copy = copy.f_contiguous()?;
+        assert_eq!((copy.device(), copy.kind()), (Device::Cpu, Kind::Float));
+        Ok(HostBuffer(copy))
     }
 
     /// The numbers.
@@ -56,9 +53,9 @@ impl HostBuffer {
         if self.0.numel() == 0 {
             return &mut [];
         }
-        // SAFETY: the tensor is contiguous, of f32 and in the host's memory (asserted by `new`, and never changed), so
+        // SAFETY: the tensor is contiguous, of f32 and in the host's memory (ensured by `fetch`, and never changed), so
         // `numel` initialized numbers lie at its address, which is not null because there are some. `self` is its only
-        // handle: `fetch` makes it of a copy of its own, which no graph holds. That copy was complete before `new`, and
+        // handle: `fetch` makes a copy of its own, which no graph holds and which is complete when it returns, and
         // `send` takes `self` along, so while this borrow lives no device reads or writes there.
         unsafe { std::slice::from_raw_parts_mut(self.0.data_ptr().cast::<f32>(), self.0.numel()) }
     }
@@ -74,13 +71,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_fetched_is_a_copy_that_can_be_changed_and_sent_back() {
+    fn a_fetched_tensor_is_a_copy_that_can_be_changed_and_sent_back() {
         let gradient = Tensor::from_slice(&[1f32, 2.0, 3.0]);
-        let report = Tensor::from_slice(&[0.1, f64::NAN]);
-        let (words, host) = fetch(&report, Some(&gradient)).unwrap();
-        assert_eq!(words[0], 0.1);
-        assert!(words[1].is_nan());
-        let mut host = host.unwrap();
+        let report = fetch(&Tensor::from_slice(&[0.1, f64::NAN])).unwrap();
+        assert_eq!(report[0], 0.1);
+        assert!(report[1].is_nan());
+        let mut host = HostBuffer::fetch(&gradient).unwrap();
         assert_eq!(host.as_mut_slice(), [1.0, 2.0, 3.0]);
         host.as_mut_slice()[1] = 5.0;
         assert_eq!(Vec::<f32>::try_from(&gradient).unwrap(), [1.0, 2.0, 3.0]);

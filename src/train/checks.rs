@@ -15,9 +15,9 @@ use bachdist_core::failure::{Code, Failure};
 use bachdist_core::network::Architecture;
 use bachdist_core::print::count;
 use rustix::process::{Resource, getrlimit};
-use tch::Device;
 
 use super::plan::Plan;
+use crate::backend::Device;
 use crate::comm::Communicator;
 
 /// Notes on settings that have no effect; an error where a run would do what nobody wants.
@@ -85,7 +85,9 @@ fn check_optimizer(plan: &Plan, optimizer: &OptimizerConfig, notes: &mut Vec<Str
 
 fn check_train(comm: &dyn Communicator, plan: &Plan, train: &TrainConfig, notes: &mut Vec<String>) {
     // The rest is checked by `Config::validate` and by `check_validation`.
-    let TrainConfig { seed: _, loss_positions: _, window_length: _, transpose: _, device: _, .. } = train;
+    let TrainConfig {
+        seed: _, loss_positions: _, window_length: _, transpose: _, backend: _, device: _, ..
+    } = train;
     let TrainConfig { validate_every_epochs: _, validate_every_steps: _, early_stop: _, .. } = train;
     let TrainConfig { epochs, max_steps, batch_size, lanes, collective_timeout_seconds, .. } = train;
     if let Some(most) = max_steps.filter(|&most| most > plan.last_step) {
@@ -258,7 +260,7 @@ fn needed(comm: &dyn Communicator, plan: &Plan, batches: Batches) -> MemoryNeede
         [classes, layers, units, dense, members, features].map(|size| size as f64);
     let lstm = 4.0 * units * (features + units + 1.0) + (layers - 1.0) * 4.0 * units * (2.0 * units + 1.0);
     let one_copy = 4.0 * members * (lstm + dense * (units + 1.0) + features * (dense + 1.0));
-    let on_cpu = plan.device == Device::Cpu;
+    let on_cpu = plan.target.device == Device::Cpu;
     let copies = if on_cpu { COPIES_ON_CPU } else { COPIES_BESIDE_GPU };
     let of_checkpoint = if comm.is_root() { COPIES_OF_CHECKPOINT } else { 0.0 };
 

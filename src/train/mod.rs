@@ -4,7 +4,7 @@
 //! decides a branch is gathered from all ranks first. Rank 0 alone reports and saves, through its [`Recorder`].
 
 pub mod checks;
-mod engine;
+mod loader;
 mod music;
 pub mod plan;
 mod recorder;
@@ -17,6 +17,7 @@ mod summary;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use bachdist_core::backend::TrainingState;
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::failure::{Code, Failure, line_of};
@@ -25,7 +26,6 @@ use bachdist_core::metrics::{BestValidation, StopReason, Validations};
 
 use crate::comm::Communicator;
 use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
-use crate::model::Model;
 use crate::phase::Phase;
 use crate::report::{Progress, StepSummary};
 use crate::stop::{StopFlag, StopRequest};
@@ -79,14 +79,14 @@ pub fn run(
     progress: Progress,
 ) -> Result<RunOutcome> {
     // Before the run is claimed: a launch that has no room for its network must not take it from another.
-    let model = Model::new(plan.architecture, plan.device)?;
+    let mut backend = plan.target.backend(plan.architecture, plan.threads)?;
     let (initial, run) = find_initial_state(comm, plan, resume)?;
     let recorder = run.map(|run| Recorder::open(run, plan, &initial, comm, progress)).transpose();
     let recorder = collective_result(comm, recorder)?;
     let validations = broadcast_validations(comm, recorder.as_ref());
     let InitialState { step, parameters, mean_square, epoch, seen, .. } = initial;
-    let state = (parameters, mean_square);
-    let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.assignment.clone(), model, state)?;
+    backend.set_state(TrainingState { parameters, mean_square })?;
+    let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.assignment.clone(), backend);
     let state = RunState { plan, trainer, step, totals: Totals { epoch, seen } };
     let longest_step = Duration::ZERO;
     let mut training = TrainingLoop { comm, plan, stop, state, recorder, validations, longest_step };
@@ -121,7 +121,7 @@ struct RunState<'a> {
 impl RunState<'_> {
     /// A copy of everything that is needed to continue.
     fn checkpoint(&self) -> Result<Checkpoint> {
-        let (parameters, mean_square) = self.trainer.state()?;
+        let TrainingState { parameters, mean_square } = self.trainer.state()?;
         fault::at(FaultPoint::Copy);
         Ok(Checkpoint {
             step: self.step,
@@ -190,7 +190,7 @@ impl TrainingLoop<'_> {
         let storage =
             self.recorder.as_mut().map_or(StopRequest::empty(), |recorder| recorder.begin_step(made));
         let batch = self.state.trainer.batches().batch(made);
-        let outcome = self.state.trainer.step(made, storage | self.stop.request());
+        let outcome = self.state.trainer.step(made, storage | self.stop.request(), &mut ());
         let (sums, seen, requested) = match outcome.with_context(|| Phase::now().to_string())? {
             Outcome::Updated { sums, seen, requested } => (sums, seen, requested),
             Outcome::NonFinite { lane } => return Err(self.non_finite(lane)),
@@ -272,7 +272,7 @@ impl TrainingLoop<'_> {
         let step = self.state.step;
         let what = match lane {
             Some(lane) => {
-                let windows = self.state.trainer.names_of_windows(step, lane);
+                let windows = self.state.trainer.loader().names_of_windows(step, lane);
                 format!("NaN or infinite loss in lane {lane} (windows {})", windows.join(", "))
             }
             None => "NaN or infinite gradient".into(),

@@ -13,13 +13,12 @@ use bachdist_core::network::Architecture;
 use bachdist_core::print::count;
 use bachdist_core::process::{cores, try_threads};
 use sha2::{Digest, Sha256};
-use tch::Device;
 
 use super::checks::{check_memory, check_settings};
 use super::music;
+use crate::backend::{self, Target};
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
-use crate::model::device;
 use bachdist_core::lanes::LaneAssignment;
 
 /// A run, ready to start.
@@ -35,8 +34,8 @@ pub struct Plan {
     pub held_out: Vec<Piece>,
     pub architecture: Architecture,
     pub assignment: LaneAssignment,
-    /// Of this rank.
-    pub device: Device,
+    /// What computes the steps of this rank, and where.
+    pub target: Target,
     /// Of this rank.
     pub threads: usize,
     pub steps_per_epoch: u64,
@@ -46,17 +45,17 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-/// Which lanes each rank owns, and on which device this rank computes its own.
+/// Which lanes each rank owns, and what computes those of this rank where.
 ///
 /// # Collective
 ///
 /// All ranks call this together.
-pub fn assign_lanes_and_device(
+pub fn assign_lanes_and_target(
     comm: &dyn Communicator,
     train: &TrainConfig,
-) -> Result<(LaneAssignment, Device), Failure> {
+) -> Result<(LaneAssignment, Target), Failure> {
     // Before any error about lanes, because it is collective.
-    let device = device::choose(&train.device, comm);
+    let target = Target::select(train, comm);
     let (lanes, ranks) = (train.lanes, comm.size());
     let assignment = LaneAssignment::new(lanes, ranks).ok_or_else(|| {
         let message = format!(
@@ -66,8 +65,8 @@ pub fn assign_lanes_and_device(
         );
         Failure::new(Code::Usage, message)
     })?;
-    let device = device.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
-    Ok((assignment, device))
+    let target = target.map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+    Ok((assignment, target))
 }
 
 /// A run has the name of its configuration file.
@@ -85,11 +84,11 @@ impl Plan {
         // Until a step has shown how long steps take: a host may read its music slowly.
         comm.set_collective_timeout(config.train.collective_timeout(None));
         let place =
-            collective_result(comm, assign_lanes_and_device(comm, &config.train).map_err(Into::into))?;
+            collective_result(comm, assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
         // libtorch hangs if it gets no threads. It needs one per core of this rank; saving and signals need one each.
         let own = cores().div_ceil(comm.local_size());
         collective_result(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
-        let threads = device::set_threads(comm);
+        let threads = backend::threads(comm);
         let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
         // A step has work for at most one thread per lane.
         let threads = threads.min(place.0.lanes_of(comm.rank()).len());
@@ -102,12 +101,14 @@ impl Plan {
     }
 
     fn new(
-        (assignment, device): (LaneAssignment, Device),
+        (assignment, target): (LaneAssignment, Target),
         threads: usize,
         corpus: Corpus,
         path: &Path,
-        config: Config,
+        mut config: Config,
     ) -> Plan {
+        // What `auto` came to is part of the run's identity.
+        config.train.backend = target.backend.into();
         let name = name_of(path);
         let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));
         let fallback = config.checkpoint.fallback.clone().unwrap_or_else(|| format!("runs/{name}.unsaved"));
@@ -118,7 +119,7 @@ impl Plan {
             held_out: corpus.held_out,
             architecture: Architecture::new(&config.model, CLASSES),
             assignment,
-            device,
+            target,
             threads,
             steps_per_epoch: 0,
             last_step: 0,

@@ -4,15 +4,17 @@
 //! weights. So what comes out has the bits that the run had, on any number of ranks.
 
 use anyhow::{Context, Result};
+use bachdist_core::backend::TrainingState;
 use bachdist_core::checkpoint::Checkpoint;
+use bachdist_core::config::BackendChoice;
 use bachdist_core::corpus::windows::Windows;
 use bachdist_core::failure::{Code, Failure};
 
 use super::plan;
 use super::step::{Outcome, Totals, Trainer};
+use crate::backend;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
-use crate::model::Model;
 use crate::phase::Phase;
 use crate::stop::StopRequest;
 
@@ -27,25 +29,32 @@ pub fn replay(
 ) -> Result<Checkpoint> {
     let mut config = checkpoint.config()?;
     device.clone_into(&mut config.train.device);
+    if device.starts_with("cuda") {
+        // Asked for by name, so that a run can be compared with itself on a GPU.
+        config.train.backend = BackendChoice::Torch;
+    }
     comm.set_collective_timeout(config.train.collective_timeout(None));
-    let (assignment, device) =
-        collective_result(comm, plan::assign_lanes_and_device(comm, &config.train).map_err(Into::into))?;
-    let model = Model::new(checkpoint.architecture, device)?;
+    let (assignment, target) =
+        collective_result(comm, plan::assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
+    let mut backend = target.backend(checkpoint.architecture, backend::threads(comm))?;
     let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());
-    let state = (checkpoint.parameters, checkpoint.mean_square);
-    let mut trainer = Trainer::new(comm, &config, windows, assignment, model, state)?;
+    let Checkpoint { parameters, mean_square, .. } = checkpoint;
+    backend.set_state(TrainingState { parameters, mean_square })?;
+    let mut trainer = Trainer::new(comm, &config, windows, assignment, backend);
     let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };
     for step in checkpoint.step..last {
         Phase::Step(step + 1).enter();
-        let (sums, loaded) =
-            match trainer.step(step, StopRequest::empty()).with_context(|| Phase::now().to_string())? {
-                Outcome::Updated { sums, seen, .. } => (sums, seen),
-                Outcome::NonFinite { .. } => return collective_result(comm, Err(non_finite(step).into())),
-            };
+        let (sums, loaded) = match trainer
+            .step(step, StopRequest::empty(), &mut ())
+            .with_context(|| Phase::now().to_string())?
+        {
+            Outcome::Updated { sums, seen, .. } => (sums, seen),
+            Outcome::NonFinite { .. } => return collective_result(comm, Err(non_finite(step).into())),
+        };
         totals.add(&trainer.batches().batch(step), sums, loaded);
         made(step + 1);
     }
-    let (parameters, mean_square) = trainer.state()?;
+    let TrainingState { parameters, mean_square } = trainer.state()?;
     let Totals { epoch, seen } = totals;
     Ok(Checkpoint { step: last, parameters, mean_square, epoch, seen, ..checkpoint })
 }

@@ -1,65 +1,276 @@
-//! One optimizer step: for each lane forward and backward, one message, one division, one update.
-//!
-//! After it every rank has the same weights, and they have the same bits for any number of ranks. `load` finds the
-//! windows, `reports` gathers what the lanes say. The parts of a step are methods of their own, so that
-//! [`crate::bench`] can time what training runs.
-
-mod load;
-mod reports;
+//! One optimizer step: each rank runs the network forward and backward on its lanes, all gather what every lane reports,
+//! sum the gradients along the tree of lanes (all-to-all and all-gather), and make the same update. After it every rank
+//! has the same weights, with the same bits for any number of ranks.
 
 use anyhow::Result;
+use bachdist_core::backend::{Backend, RankSum, TrainingState};
 use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::config::Config;
-use bachdist_core::corpus::CLASSES;
+use bachdist_core::config::{Config, LossPositions};
 use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::windows::Windows;
 use bachdist_core::fault::{self, FaultPoint};
-use bachdist_core::network::Architecture;
-use tch::{Device, Kind, Tensor};
-
-use super::engine::{Engine, State};
-use crate::comm::Communicator;
-use crate::model::Model;
-use crate::stop::StopRequest;
 use bachdist_core::lanes::LaneAssignment;
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::network::dropout::Dropout;
 use bachdist_core::network::weight_drop::WeightDrop;
-pub use load::Loaded;
-pub use reports::LaneReport;
-use reports::fold;
 
-/// A rank's part in the training: model, optimizer, and which windows it takes.
+use super::loader::BatchLoader;
+use crate::comm::Communicator;
+use crate::stop::StopRequest;
+
+/// A rank's part in the training: backend, and which windows it takes.
 pub struct Trainer<'a> {
     comm: &'a dyn Communicator,
     config: &'a Config,
-    windows: Windows<'a>,
-    batches: Batches,
+    loader: BatchLoader<'a>,
     assignment: LaneAssignment,
-    architecture: Architecture,
-    engine: Engine,
-    /// The lanes of a step that is still to come.
-    ahead: Option<(u64, Loaded)>,
+    backend: Box<dyn Backend>,
+    /// Memory for the parts that the ranks send.
+    parts: Vec<f32>,
 }
+
+/// The parts of a step, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepPhase {
+    /// Giving the network the weights.
+    Weights,
+    /// Loading the windows.
+    Data,
+    /// Forward and backward.
+    Gradient,
+    /// Reports and gradients of all ranks.
+    Exchange,
+    /// The optimizer.
+    Update,
+}
+
+/// Learns which part of a step begins; training observes nothing, with `()`, which costs nothing.
+pub trait StepObserver {
+    /// This part begins, and the one before it has ended, as far as a device's queue lets it.
+    fn phase(&mut self, _phase: StepPhase, _backend: &dyn Backend) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl StepObserver for () {}
 
 /// What a step came to, the same on every rank.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     /// The weights were updated.
     Updated {
-        /// Loss and right predictions of the batch.
+        /// Loss and correct predictions of the batch.
         sums: EpochSums,
-        /// The windows that were loaded for it.
+        /// The windows that were read for it.
         seen: Seen,
         /// The union of all ranks' requests.
         requested: StopRequest,
     },
-    /// A loss or gradient was not finite, so nothing was updated.
+    /// A loss or gradient was NaN or infinite, so nothing was updated.
     NonFinite {
-        /// The first lane whose loss was not; `None` if it was the gradient.
+        /// The first lane whose loss was; `None` if it was the gradient.
         lane: Option<usize>,
     },
+}
+
+impl<'a> Trainer<'a> {
+    /// A rank's part, by a backend that has the state to start from.
+    pub fn new(
+        comm: &'a dyn Communicator,
+        config: &'a Config,
+        windows: Windows<'a>,
+        assignment: LaneAssignment,
+        backend: Box<dyn Backend>,
+    ) -> Self {
+        let loader = BatchLoader::new(config, windows, assignment.lanes_of(comm.rank()));
+        Trainer { comm, config, loader, assignment, backend, parts: Vec::new() }
+    }
+
+    /// Makes one step. `requested` is what this rank asks of all ranks, who learn of it together.
+    ///
+    /// # Collective
+    /// All ranks call this together.
+    pub fn step(
+        &mut self,
+        step: u64,
+        requested: StopRequest,
+        observer: &mut impl StepObserver,
+    ) -> Result<Outcome> {
+        let Config { model, train, optimizer, .. } = self.config;
+        observer.phase(StepPhase::Weights, &*self.backend)?;
+        self.backend.load_weights(&WeightDrop { rate: model.weight_drop, seed: train.seed, step })?;
+
+        observer.phase(StepPhase::Data, &*self.backend)?;
+        let audits = self.backend.load_batch(step, &self.loader)?;
+
+        observer.phase(StepPhase::Gradient, &*self.backend)?;
+        let mut sums = self.backend.gradient(&self.loader)?;
+        inject_faults(&mut sums)?;
+
+        observer.phase(StepPhase::Exchange, &*self.backend)?;
+        let own = sums.into_iter().zip(audits).map(|(sums, seen)| LaneReport { sums, seen, requested });
+        let reports = self.gather_reports(own);
+        // Before the update, so that all ranks take the same branch and a bad step never reaches the weights.
+        if let Some(lane) = reports.iter().position(|report| !report.sums.loss.is_finite()) {
+            return Ok(Outcome::NonFinite { lane: Some(lane) });
+        }
+        let LaneReport { sums, seen, requested } = fold(reports);
+        fault::at(FaultPoint::Exchange);
+        let predictions = self.loader.batches.batch(step).windows * self.predictions_per_window();
+        let Trainer { comm, assignment, parts, backend, .. } = self;
+        backend.exchange(predictions, &mut AllRanks { comm: *comm, assignment, parts })?;
+        fault::at(FaultPoint::Exchanged);
+
+        observer.phase(StepPhase::Update, &*self.backend)?;
+        let updated = self.backend.update(optimizer, step)?;
+        Ok(if updated {
+            Outcome::Updated { sums, seen, requested }
+        } else {
+            Outcome::NonFinite { lane: None }
+        })
+    }
+
+    /// Gives the network all weights as they are now, for [`Trainer::evaluate`].
+    pub fn load_all_weights(&mut self) -> Result<()> {
+        self.backend.load_weights(&WeightDrop::default())
+    }
+
+    /// Loss and correct predictions of a batch that is not trained on, and what the ranks ask for.
+    ///
+    /// # Collective
+    /// All ranks call this together.
+    pub fn evaluate(
+        &mut self,
+        windows: &Windows<'_>,
+        batch: &Batch,
+        requested: StopRequest,
+    ) -> Result<(EpochSums, StopRequest)> {
+        let lanes = self.loader.load_in_order(windows, batch);
+        let sums = self.backend.evaluate(&lanes)?;
+        let own = sums.into_iter().map(|sums| LaneReport { sums, requested, ..LaneReport::default() });
+        let LaneReport { sums, requested, .. } = fold(self.gather_reports(own));
+        Ok((sums, requested))
+    }
+
+    /// How windows become batches.
+    pub fn batches(&self) -> Batches {
+        self.loader.batches
+    }
+
+    /// What loads the rank's lanes.
+    pub fn loader(&self) -> &BatchLoader<'a> {
+        &self.loader
+    }
+
+    /// What computes.
+    pub fn backend(&mut self) -> &mut dyn Backend {
+        &mut *self.backend
+    }
+
+    /// A copy of the state, the same bits on every rank.
+    pub fn state(&self) -> Result<TrainingState> {
+        self.backend.state()
+    }
+
+    fn predictions_per_window(&self) -> usize {
+        match self.config.train.loss_positions {
+            LossPositions::Last => 1,
+            LossPositions::All => self.config.training_length(),
+        }
+    }
+
+    /// The reports of all lanes, in lane order.
+    ///
+    /// # Collective
+    /// All ranks call this together, each with the reports of its own lanes.
+    fn gather_reports(&self, own: impl Iterator<Item = LaneReport>) -> Vec<LaneReport> {
+        // Ranks own different numbers of lanes, and a gather wants equal parts.
+        let part = self.assignment.max_lanes();
+        let mut send: Vec<u64> = own.flat_map(LaneReport::to_words).collect();
+        send.resize(part * LaneReport::WORDS, 0);
+        let mut receive = vec![0; send.len() * self.comm.size()];
+        self.comm.all_gather_words(&send, &mut receive);
+        let mut reports = Vec::new();
+        for (rank, part) in receive.chunks_exact(send.len()).enumerate() {
+            let (words, _) = part.as_chunks();
+            let lanes = self.assignment.lanes_of(rank).len();
+            reports.extend(words[..lanes].iter().map(LaneReport::from_words));
+        }
+        reports
+    }
+}
+
+/// What a lane reports to all ranks before the update.
+#[derive(Default)]
+struct LaneReport {
+    sums: EpochSums,
+    seen: Seen,
+    requested: StopRequest,
+}
+
+impl LaneReport {
+    const WORDS: usize = 6;
+
+    fn to_words(self) -> [u64; LaneReport::WORDS] {
+        let LaneReport { sums, seen, requested } = self;
+        [sums.loss.to_bits(), sums.correct, sums.predictions, seen.windows, seen.digest, requested.bits()]
+    }
+
+    fn from_words(
+        &[loss, correct, predictions, windows, digest, requested]: &[u64; LaneReport::WORDS],
+    ) -> Self {
+        let sums = EpochSums { loss: f64::from_bits(loss), correct, predictions };
+        LaneReport {
+            sums,
+            seen: Seen { windows, digest },
+            requested: StopRequest::from_bits_retain(requested),
+        }
+    }
+}
+
+/// All lanes together, in lane order.
+fn fold(reports: Vec<LaneReport>) -> LaneReport {
+    let mut all = LaneReport::default();
+    for report in reports {
+        all.sums.add(report.sums);
+        all.seen.add(report.seen);
+        all.requested |= report.requested;
+    }
+    all
+}
+
+/// All ranks, joined by MPI.
+struct AllRanks<'a> {
+    comm: &'a dyn Communicator,
+    assignment: &'a LaneAssignment,
+    parts: &'a mut Vec<f32>,
+}
+
+impl RankSum for AllRanks<'_> {
+    fn ranks(&self) -> usize {
+        self.comm.size()
+    }
+
+    /// Every rank sums one slice of all ranks' gradients (all-to-all), then all slices go to all (all-gather): the traffic
+    /// of a ring all-reduce, in the order of the tree.
+    fn sum(&mut self, gradient: &mut [f32], finish_slice: &mut dyn FnMut(&mut [f32])) {
+        let slice = gradient.len() / self.comm.size();
+        self.parts.resize(gradient.len(), 0.0);
+        self.comm.all_to_all(gradient, self.parts);
+        self.assignment.sum_ranks(self.parts);
+        finish_slice(&mut self.parts[..slice]);
+        self.comm.all_gather(&self.parts[..slice], gradient);
+    }
+}
+
+fn inject_faults(sums: &mut [EpochSums]) -> Result<()> {
+    #[cfg(feature = "torch")]
+    if fault::at(FaultPoint::Device) {
+        crate::torch::cuda::fail()?;
+    }
+    if fault::at(FaultPoint::Loss) {
+        sums[0].loss = f64::NAN;
+    }
+    Ok(())
 }
 
 /// What the steps of a run have come to so far.
@@ -67,7 +278,7 @@ pub enum Outcome {
 pub struct Totals {
     /// Loss and accuracy of the epoch.
     pub epoch: EpochSums,
-    /// The windows loaded since step 0.
+    /// The windows read since step 0.
     pub seen: Seen,
 }
 
@@ -79,122 +290,5 @@ impl Totals {
         }
         self.epoch.add(sums);
         self.seen.add(seen);
-    }
-}
-
-impl<'a> Trainer<'a> {
-    /// A rank's part, with the weights to start from.
-    pub fn new(
-        comm: &'a dyn Communicator,
-        config: &'a Config,
-        windows: Windows<'a>,
-        assignment: LaneAssignment,
-        model: Model,
-        state: State,
-    ) -> Result<Self> {
-        let batches = Batches::new(&windows, &config.train);
-        let architecture = Architecture::new(&config.model, CLASSES);
-        let engine = Engine::new(model, architecture, state, comm.size())?;
-        Ok(Trainer { comm, config, windows, batches, assignment, architecture, engine, ahead: None })
-    }
-
-    /// How windows become batches.
-    pub fn batches(&self) -> Batches {
-        self.batches
-    }
-
-    /// Makes one step. `requested` is this rank's part in what all ranks learn together.
-    pub fn step(&mut self, step: u64, requested: StopRequest) -> Result<Outcome> {
-        let batch = self.batches.batch(step);
-        self.load_weights(step)?;
-
-        let Loaded { lanes, seen } = self.take_loaded(step);
-        self.begin(step, &lanes)?;
-        self.load_ahead(step + 1)?;
-        if fault::at(FaultPoint::Device) {
-            // An error such as a GPU's, which comes out here: these two cannot be multiplied.
-            let [a, b] = [[1, 2], [3, 4]].map(|shape| Tensor::f_zeros(shape, (Kind::Float, Device::Cpu)));
-            let _ = a?.f_mm(&b?)?;
-        }
-        let mut sums = self.finish()?;
-        if fault::at(FaultPoint::Loss) {
-            sums[0].loss = f64::NAN;
-        }
-
-        let own = sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, requested });
-        let reports = self.gather(own);
-        if let Some(lane) = reports.iter().position(|report| !report.sums.loss.is_finite()) {
-            return Ok(Outcome::NonFinite { lane: Some(lane) });
-        }
-        fault::at(FaultPoint::Exchange);
-        self.exchange(batch.windows * lanes[0][0].predictions)?;
-        fault::at(FaultPoint::Exchanged);
-        if !self.update(step)? {
-            return Ok(Outcome::NonFinite { lane: None });
-        }
-        let LaneReport { sums, seen, requested } = fold(reports);
-        Ok(Outcome::Updated { sums, seen, requested })
-    }
-
-    /// Loss and right predictions of a batch that is not trained on, and what the ranks ask for.
-    pub fn evaluate(
-        &mut self,
-        windows: &Windows<'_>,
-        batch: &Batch,
-        requested: StopRequest,
-    ) -> Result<(EpochSums, StopRequest)> {
-        let lanes = self.load_in_order(windows, batch);
-        let sums = self.engine.model().evaluate(&lanes)?;
-        let own = sums.into_iter().map(|sums| LaneReport { sums, requested, ..LaneReport::default() });
-        let LaneReport { sums, requested, .. } = fold(self.gather(own));
-        Ok((sums, requested))
-    }
-
-    /// Gives the network the weights that take part in a step.
-    pub fn load_weights(&mut self, step: u64) -> Result<()> {
-        let Config { model, train, .. } = self.config;
-        self.engine.load(&WeightDrop { rate: model.weight_drop, seed: train.seed, step })
-    }
-
-    /// Gives the network the weights of now, for [`Trainer::evaluate`].
-    pub fn load_all_weights(&mut self) -> Result<()> {
-        self.engine.load(&WeightDrop::default())
-    }
-
-    /// Forward and backward on the rank's lanes, as every member gets them. A GPU only begins.
-    pub fn begin(&mut self, step: u64, lanes: &[Vec<LaneBatch>]) -> Result<()> {
-        let dropout = self.dropout(step);
-        self.engine.begin(lanes, &dropout)
-    }
-
-    /// Waits for what was begun. Leaves the sum of the lanes' gradients.
-    pub fn finish(&mut self) -> Result<Vec<EpochSums>> {
-        self.engine.finish()
-    }
-
-    fn dropout(&self, step: u64) -> Dropout {
-        let Config { model, train, .. } = self.config;
-        let (rate, input_rate) = (model.dropout, model.input_dropout);
-        Dropout { rate, input_rate, seed: train.seed, step, member: 0 }
-    }
-
-    /// Forward alone, without dropout.
-    pub fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {
-        self.engine.model().predict(lanes)
-    }
-
-    /// Leaves the mean gradient of a batch's predictions on every rank.
-    pub fn exchange(&mut self, predictions: usize) -> Result<()> {
-        self.engine.exchange(self.comm, &self.assignment, predictions)
-    }
-
-    /// Updates the weights by the mean gradient; false, and no update, if that is not finite.
-    pub fn update(&mut self, step: u64) -> Result<bool> {
-        self.engine.update(&self.config.optimizer, step)
-    }
-
-    /// A copy of the weights and of RMSprop's running mean of squared gradients, the same bits on every rank.
-    pub fn state(&self) -> Result<State> {
-        self.engine.state()
     }
 }

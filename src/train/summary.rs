@@ -10,7 +10,6 @@ use indicatif::HumanCount;
 
 use super::plan::Plan;
 use crate::comm::Communicator;
-use crate::model::device;
 
 impl Plan {
     /// The layer table, then a line each for data, windows, steps, ranks, device and checkpoints.
@@ -49,7 +48,12 @@ impl Plan {
         add("ranks", format!("{}, with {} of {} lanes", comm.size(), lanes.join(" + "), train.lanes));
         add(
             "device",
-            format!("{}, with {} per rank", device::name(self.device), count(self.threads as u64, "thread")),
+            format!(
+                "{}, with {} per rank; backend {}",
+                self.target.device,
+                count(self.threads as u64, "thread"),
+                self.target.backend
+            ),
         );
         add(
             "checkpoints",

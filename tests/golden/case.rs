@@ -3,15 +3,53 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bachdist::model::Member;
-use bachdist::torch;
+use bachdist::torch::{DeviceLane, TorchBackend, TorchNetwork};
+use bachdist_core::backend::native::NativeBackend;
+use bachdist_core::backend::{Backend, BatchSource, RankSum, StepBatch, TrainingState};
+use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::corpus::CLASSES;
 use bachdist_core::network::Architecture;
+use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
-use bachdist_core::network::training::TrainingNetwork;
+use bachdist_core::network::weight_drop::WeightDrop;
 use tch::{Device, Tensor};
 
 use super::floats;
+
+/// The batch of every step.
+struct Given(StepBatch);
+
+impl BatchSource for Given {
+    fn batch(&self, _step: u64) -> StepBatch {
+        self.0.clone()
+    }
+}
+
+/// The gradient that a backend sends to a second rank.
+struct Captured(Vec<f32>);
+
+impl RankSum for Captured {
+    fn ranks(&self) -> usize {
+        2
+    }
+
+    fn sum(&mut self, gradient: &mut [f32], _finish_slice: &mut dyn FnMut(&mut [f32])) {
+        self.0 = gradient.to_vec();
+    }
+}
+
+/// (Q·R, C) log-probs of a lane by libtorch, from parameters of an architecture.
+pub fn log_probs(
+    architecture: Architecture,
+    parameters: &[f32],
+    lane: &LaneBatch,
+    dropout: Option<&Dropout>,
+) -> Tensor {
+    let mut network = TorchNetwork::new(architecture, Device::Cpu).unwrap();
+    network.load(&Tensor::from_slice(parameters)).unwrap();
+    let lane = DeviceLane::new(lane, architecture, dropout, Device::Cpu).unwrap();
+    tch::no_grad(|| network.log_probs(&lane)).unwrap()
+}
 
 /// Tensors by name.
 pub struct Case(pub BTreeMap<String, Tensor>);
@@ -73,18 +111,40 @@ impl Case {
         parameters.iter().flat_map(|parameter| self.floats(&format!("{prefix}{}", parameter.name))).collect()
     }
 
-    /// The case's network by libtorch's graph.
-    pub fn network(&self) -> torch::network::Network {
-        let mut network = torch::network::Network::new(self.architecture(), Device::Cpu).unwrap();
-        network.load(&self.flat("")).unwrap();
-        network
+    /// The case's network by both backends.
+    pub fn backends(&self) -> [(&'static str, Box<dyn Backend>); 2] {
+        let native: Box<dyn Backend> = Box::new(NativeBackend::new(self.architecture(), 1));
+        let torch: Box<dyn Backend> =
+            Box::new(TorchBackend::new(self.architecture(), Device::Cpu, 1).unwrap());
+        [("native", native), ("torch", torch)].map(|(name, mut backend)| {
+            let parameters = self.flat("");
+            let mean_square = vec![0.0; parameters.len()];
+            backend.set_state(TrainingState { parameters, mean_square }).unwrap();
+            backend.load_weights(&WeightDrop::default()).unwrap();
+            (name, backend)
+        })
     }
 
-    /// The case's network in both ways.
-    pub fn models(&self) -> [(&'static str, Member); 2] {
-        let mut written = TrainingNetwork::new(self.architecture(), 1);
-        written.load(&self.flat(""));
-        [("written out", Member::Cpu(Box::new(written))), ("by graph", Member::Autograd(self.network()))]
+    /// Gradient, and loss and correct predictions of each lane, by each backend.
+    pub fn gradients(
+        &self,
+        lanes: &[LaneBatch],
+        dropout: Dropout,
+    ) -> [(&'static str, Vec<f32>, Vec<EpochSums>); 2] {
+        let batch = StepBatch { step: 0, lanes: vec![lanes.to_vec()], dropout, audits: Vec::new() };
+        self.backends().map(|(name, mut backend)| {
+            backend.load_batch(0, &Given(batch.clone())).unwrap();
+            let sums = backend.gradient(&Given(batch.clone())).unwrap();
+            let mut sum = Captured(Vec::new());
+            backend.exchange(1, &mut sum).unwrap();
+            sum.0.truncate(self.architecture().len());
+            (name, sum.0, sums)
+        })
+    }
+
+    /// (Q·R, C) log-probs of a lane by libtorch.
+    pub fn log_probs(&self, lane: &LaneBatch, dropout: Option<&Dropout>) -> Tensor {
+        log_probs(self.architecture(), &self.flat(""), lane, dropout)
     }
 
     /// The case's windows: (T, B) inputs and (B) targets, as a window each.

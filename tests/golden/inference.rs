@@ -3,13 +3,12 @@
 //! Gates are driven into saturation by biases and by the first layer's kernel, not by recurrent kernels: with
 //! large ones an LSTM is chaotic, and any two orders of summing part ways within a window (f64 parts from both).
 
-use bachdist::torch;
 use bachdist_core::network::Architecture;
 use bachdist_core::network::inference::InferenceNetwork;
 use bachdist_core::network::init;
 use proptest::prelude::*;
-use tch::Device;
 
+use super::case::log_probs;
 use super::{floats, lane, random_windows, stream};
 
 /// Scales of normal weights. A matrix's is divided by the root of how many inputs it sums.
@@ -43,10 +42,8 @@ fn random_parameters(architecture: Architecture, scales: Scales, seed: u64) -> V
 
 /// The largest difference between the two networks' probabilities, over all windows and classes.
 fn difference(architecture: Architecture, parameters: &[f32], windows: &[(Vec<u8>, u8)]) -> f32 {
-    let mut network = torch::network::Network::new(architecture, Device::Cpu).unwrap();
-    network.load(parameters).unwrap();
     let lane = lane(0, windows.len().next_multiple_of(8), windows);
-    let theirs = floats(&tch::no_grad(|| network.forward(&lane, None)).unwrap().exp());
+    let theirs = floats(&log_probs(architecture, parameters, &lane, None).exp());
 
     let network = InferenceNetwork::new(architecture, parameters);
     let mut states = network.states(windows.len());

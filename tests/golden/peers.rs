@@ -1,6 +1,5 @@
 //! Forward, loss, gradients and RMSprop as PyTorch has them, forward also as Keras has it.
 
-use bachdist::model::Model;
 use bachdist_core::config::{LossPositions, OptimizerConfig};
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::inference::InferenceNetwork;
@@ -34,7 +33,7 @@ fn forward_agrees_with_pytorch() {
         // With and without the padding that training adds.
         for rows in [windows.len(), windows.len().next_multiple_of(8)] {
             let lane = lane(first_row, rows, &windows);
-            let ours = case.network().forward(&lane, Some(&dropout)).unwrap();
+            let ours = case.log_probs(&lane, Some(&dropout));
             let ours = floats(&ours.narrow(0, 0, windows.len() as i64));
             agree(&format!("{name}: log probabilities"), &ours, &case.floats("log_probabilities"));
         }
@@ -49,10 +48,8 @@ fn loss_and_gradients_agree_with_pytorch() {
         let (dropout, first_row) = case.dropout();
         for rows in [windows.len(), windows.len().next_multiple_of(8)] {
             let lanes = [lane(first_row, rows, &windows)];
-            for (way, mut model) in case.models() {
+            for (way, gradient, sums) in case.gradients(&lanes, dropout) {
                 let what = |part: &str| format!("{name}, {way}: {part}");
-                let mut gradient = vec![0.0; case.architecture().len()];
-                let sums = model.gradient(&lanes, &dropout, &mut gradient).unwrap();
                 agree(&what("loss"), &[sums[0].loss as f32], &case.floats("loss"));
                 assert_eq!(
                     sums[0].correct as i64,
@@ -79,13 +76,11 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
     let lanes = [LaneBatch::new(0, 8, notes[0].0.len(), LossPositions::All, &windows)];
     let (dropout, _) = case.dropout();
     let theirs = case.floats("log_probabilities");
-    let ours = floats(&case.network().forward(&lanes[0], None).unwrap());
+    let ours = floats(&case.log_probs(&lanes[0], None));
     // Rows are (T, 8), of which six are windows.
     let ours: Vec<f32> = ours.chunks(8 * 79).flat_map(|moment| &moment[..6 * 79]).copied().collect();
     agree("log probabilities", &ours, &theirs);
-    for (way, mut member) in case.models() {
-        let mut gradient = vec![0.0; case.architecture().len()];
-        let sums = member.gradient(&lanes, &dropout, &mut gradient).unwrap();
+    for (way, gradient, sums) in case.gradients(&lanes, dropout) {
         agree(way, &[sums[0].loss as f32], &case.floats("loss"));
         assert_eq!(sums[0].correct as i64, case.tensor("correct").int64_value(&[]), "{way}");
         for parameter in case.architecture().parameters() {
@@ -104,9 +99,8 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
 fn evaluation_is_the_loss_without_dropout() {
     let case = Case::open("stacked");
     let lanes = [lane(0, 16, &case.windows())];
-    for (way, member) in case.models() {
-        let mut model = Model::of(vec![member], case.architecture().classes);
-        let sums = model.evaluate(&lanes).unwrap()[0];
+    for (way, mut backend) in case.backends() {
+        let sums = backend.evaluate(&lanes).unwrap()[0];
         agree(way, &[sums.loss as f32], &case.floats("loss"));
         assert_eq!(sums.correct as i64, case.tensor("correct").int64_value(&[]), "{way}");
     }
@@ -118,7 +112,7 @@ fn forward_agrees_with_keras() {
         let case = Case::open(name);
         let theirs = case.floats("keras.probabilities");
         let windows = case.windows();
-        let ours = case.network().forward(&lane(0, windows.len(), &windows), None).unwrap();
+        let ours = case.log_probs(&lane(0, windows.len(), &windows), None);
         agree(&format!("{name}: libtorch"), &floats(&ours.exp()), &theirs);
         let network = InferenceNetwork::new(case.architecture(), &case.flat(""));
         let ours: Vec<f32> = windows.iter().flat_map(|(input, _)| network.predict(input)).collect();

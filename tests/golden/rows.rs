@@ -2,8 +2,6 @@
 //! lanes of any padded size, with 1 and 2 threads. So are a lane's gradients with 1 and 2 threads.
 //! That any number of ranks comes to equal checkpoints rests on it.
 
-use std::sync::Mutex;
-
 use bachdist_core::network::Architecture;
 use bachdist_core::network::dropout::Dropout;
 use bachdist_core::network::init;
@@ -11,18 +9,6 @@ use bachdist_core::network::training::TrainingNetwork;
 use proptest::prelude::*;
 
 use super::{lane, random_windows};
-
-/// Held while the number of threads matters: part of it belongs to the whole process.
-static THREADS: Mutex<()> = Mutex::new(());
-
-/// What `compute` comes to with 1 and with 2 threads.
-fn with_threads<T>(mut compute: impl FnMut() -> T) -> [T; 2] {
-    let _alone = THREADS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    [1, 2].map(|threads| {
-        tch::set_num_threads(threads);
-        compute()
-    })
-}
 
 /// A network and the windows of a lane.
 #[derive(Debug, Clone)]
@@ -35,25 +21,25 @@ struct Scene {
 }
 
 impl Scene {
-    fn network(&self) -> TrainingNetwork {
-        let mut network = TrainingNetwork::new(self.architecture, 1);
+    fn network(&self, threads: usize) -> TrainingNetwork {
+        let mut network = TrainingNetwork::new(self.architecture, threads);
         network.load(&init::parameters(self.architecture, 1));
         network
     }
 
     /// A lane's loss is its windows' losses alone, added in order; its gradient does not depend on threads.
     fn check_lane(&self) {
-        let mut network = self.network();
-        let mut gradient = |first_row: usize, rows: usize, windows: &[_]| {
+        let gradient = |threads: usize, first_row: usize, rows: usize, windows: &[_]| {
+            let mut network = self.network(threads);
             let mut gradient = vec![0.0; self.architecture.len()];
             let lanes = [lane(first_row, rows, windows)];
             let sums = network.gradient(&lanes, &self.dropout, &mut gradient);
             (gradient, sums)
         };
-        let [one, two] = with_threads(|| gradient(0, self.rows, &self.windows));
+        let [one, two] = [1, 2].map(|threads| gradient(threads, 0, self.rows, &self.windows));
         assert_eq!(bits(&one.0), bits(&two.0), "gradient with 1 and 2 threads");
-        let mut alone = |row: usize| gradient(row, 1, &self.windows[row..=row]).1[0].loss;
-        let loss = (0..self.windows.len()).map(&mut alone).fold(0.0, |sum, loss| sum + loss);
+        let alone = |row: usize| gradient(1, row, 1, &self.windows[row..=row]).1[0].loss;
+        let loss = (0..self.windows.len()).map(alone).fold(0.0, |sum, loss| sum + loss);
         assert_eq!(one.1[0].loss.to_bits(), loss.to_bits(), "loss of a lane and of its windows");
         assert_eq!(one.1, two.1, "sums with 1 and 2 threads");
     }

@@ -1,4 +1,4 @@
-//! The LSTM cell (Hochreiter and Schmidhuber 1997, with the forget gate of Gers 2000) on rows of one moment.
+//! The LSTM cell (Hochreiter and Schmidhuber 1997, with the forget gate of Gers 2000) on rows of one timestep.
 //!
 //! Gates come in the order i, f, g, o, each of H units: c ← σ(f)·c + σ(i)·tanh(g), h ← σ(o)·tanh(c). Derivatives are
 //! those of Graves 2012, section 4.6, without peepholes.
@@ -9,7 +9,7 @@ use super::functions::{sigmoid, tanh};
 pub struct Forward<'a> {
     /// (4H): what flows in, and then the gates.
     pub gates: &'a mut [f32],
-    /// (H): the cell a moment ago; without it 0.
+    /// (H): the cell a timestep ago; without it 0.
     pub before: Option<&'a [f32]>,
     /// (H): the new cell.
     pub cell: &'a mut [f32],
@@ -72,13 +72,13 @@ fn new_cell(cell: &mut [f32], [i, f, g]: [&mut [f32]; 3], before: Option<&[f32]>
 pub struct Backward<'a> {
     /// (4H): the gates, and then ∂L/∂(what flowed into them).
     pub gates: &'a mut [f32],
-    /// (H): the cell a moment ago; without it 0.
+    /// (H): the cell a timestep ago; without it 0.
     pub before: Option<&'a [f32]>,
     /// (H): tanh(c).
     pub tanh_cell: &'a [f32],
     /// (H): ∂L/∂h.
     pub d_output: &'a [f32],
-    /// (H): ∂L/∂c from the next moment, and then of the moment before.
+    /// (H): ∂L/∂c from the next timestep, and then of the timestep before.
     pub d_cell: &'a mut [f32],
 }
 

@@ -61,7 +61,7 @@ pub fn lookup_gradient(lanes: &[(LaneRows<'_>, &[Shown])], features: usize, grad
     for (lane, shown) in lanes {
         // For each feature (outputs).
         let mut sums = vec![0.0; gradient.len()];
-        for (row, shown) in lane.numbers().zip(*shown) {
+        for (row, shown) in lane.row_indices().zip(*shown) {
             for feature in shown.iter().flatten() {
                 add(&mut sums[feature * outputs..][..outputs], lane.matrix.row(row));
             }

@@ -113,18 +113,18 @@ proptest! {
 
     #[test]
     fn a_weights_gradient_is_the_sum_of_its_lanes_along_the_tree(
-        log_lanes in 0u32..4, moments in 0usize..5, rows in 1usize..10, outputs in 1usize..150, inputs in 1usize..70,
+        log_lanes in 0u32..4, timesteps in 0usize..5, rows in 1usize..10, outputs in 1usize..150, inputs in 1usize..70,
         seed in 0u64..1000,
     ) {
         let lanes = 1 << log_lanes;
-        let (out, input) = (matrix((moments + 1) * lanes * rows, outputs, seed), matrix((moments + 1) * lanes * rows, inputs, seed + 1));
-        // The outputs of each moment with the inputs of the same, and of the one before, where there is one.
-        let step = lanes * rows;
-        let lanes_of = |matrix, moments: usize| -> Vec<_> {
-            (0..lanes).map(|lane| LaneRows { matrix, first: lane * rows, moments, step, rows }).collect()
+        let (out, input) = (matrix((timesteps + 1) * lanes * rows, outputs, seed), matrix((timesteps + 1) * lanes * rows, inputs, seed + 1));
+        // The outputs of each timestep with the inputs of the same, and of the one before, where there is one.
+        let row_stride = lanes * rows;
+        let lanes_of = |matrix, timesteps: usize| -> Vec<_> {
+            (0..lanes).map(|lane| LaneRows { matrix, first: lane * rows, timesteps, row_stride, rows }).collect()
         };
-        let outs = lanes_of(&out, moments + 1);
-        let (now, before) = (lanes_of(&input, moments + 1), lanes_of(&input, moments));
+        let outs = lanes_of(&out, timesteps + 1);
+        let (now, before) = (lanes_of(&input, timesteps + 1), lanes_of(&input, timesteps));
         let mut gradients = [(); 2].map(|()| vec![0.0; outputs * inputs]);
         let [of_now, of_before] = &mut gradients;
         weight_gradients(&outs, &mut [
@@ -135,7 +135,7 @@ proptest! {
             let mut tree = TreeSum::default();
             for (of_out, of_input) in outs.iter().zip(&ins) {
                 let mut sums = vec![0.0f32; outputs * inputs];
-                for (a, b) in of_out.numbers().skip(skipped).zip(of_input.numbers()) {
+                for (a, b) in of_out.row_indices().skip(skipped).zip(of_input.row_indices()) {
                     for (index, sum) in sums.iter_mut().enumerate() {
                         *sum = out.row(a)[index / inputs].mul_add(input.row(b)[index % inputs], *sum);
                     }
@@ -149,15 +149,21 @@ proptest! {
 
 #[test]
 fn biases_and_looked_up_kernels() {
-    let (lanes, moments, rows, outputs, features) = (4, 3, 2, 5, 7);
-    let out = matrix(lanes * moments * rows, outputs, 1);
-    let lane = |lane: usize| LaneRows { matrix: &out, first: lane * rows, moments, step: lanes * rows, rows };
+    let (lanes, timesteps, rows, outputs, features) = (4, 3, 2, 5, 7);
+    let out = matrix(lanes * timesteps * rows, outputs, 1);
+    let lane = |lane: usize| LaneRows {
+        matrix: &out,
+        first: lane * rows,
+        timesteps,
+        row_stride: lanes * rows,
+        rows,
+    };
     let all: Vec<_> = (0..lanes).map(lane).collect();
     let mut bias = vec![0.0; outputs];
     bias_gradient(&all, &mut bias);
     let shown: Vec<Vec<[Option<usize>; 2]>> = (0..lanes)
         .map(|lane| {
-            (0..moments * rows)
+            (0..timesteps * rows)
                 .map(|row| [Some((lane + row) % features), (row % 2 == 0).then_some(6)])
                 .collect()
         })
@@ -166,10 +172,10 @@ fn biases_and_looked_up_kernels() {
     let mut kernel = vec![0.0; outputs * features];
     lookup_gradient(&both, features, &mut kernel);
     for output in 0..outputs {
-        let sum: f32 = (0..lanes * moments * rows).map(|row| out.row(row)[output]).sum();
+        let sum: f32 = (0..lanes * timesteps * rows).map(|row| out.row(row)[output]).sum();
         assert!((bias[output] - sum).abs() < 1e-5);
         for feature in 0..features {
-            let rows = both.iter().flat_map(|(lane, shown)| lane.numbers().zip(*shown));
+            let rows = both.iter().flat_map(|(lane, shown)| lane.row_indices().zip(*shown));
             let times =
                 |shown: &[Option<usize>; 2]| shown.iter().flatten().filter(|&&f| f == feature).count() as f32;
             let sum: f32 = rows.map(|(row, shown)| times(shown) * out.row(row)[output]).sum();

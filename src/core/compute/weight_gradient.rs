@@ -12,25 +12,25 @@ use super::matrix::Matrix;
 use super::{PANEL, add};
 use crate::lanes::TreeSum;
 
-/// A lane's rows of a matrix: in each of some moments, some neighbouring rows.
+/// A lane's rows of a matrix: in each of some timesteps, some neighbouring rows.
 #[derive(Debug, Clone, Copy)]
 pub struct LaneRows<'a> {
     /// The matrix.
     pub matrix: &'a Matrix,
-    /// The first row of the first moment.
+    /// The first row of the first timestep.
     pub first: usize,
-    /// How many moments.
-    pub moments: usize,
-    /// Rows from a moment to the next.
-    pub step: usize,
-    /// Rows of a moment.
+    /// How many timesteps.
+    pub timesteps: usize,
+    /// Rows from a timestep to the next.
+    pub row_stride: usize,
+    /// Rows of a timestep.
     pub rows: usize,
 }
 
 impl LaneRows<'_> {
     /// How many.
     pub fn len(&self) -> usize {
-        self.moments * self.rows
+        self.timesteps * self.rows
     }
 
     /// Whether there are none.
@@ -40,9 +40,10 @@ impl LaneRows<'_> {
 
     /// The numbers of its rows, in order.
     #[inline(always)]
-    pub fn numbers(&self) -> impl Iterator<Item = usize> + use<> {
-        let LaneRows { first, moments, step, rows, .. } = *self;
-        (0..moments).flat_map(move |moment| first + moment * step..first + moment * step + rows)
+    pub fn row_indices(&self) -> impl Iterator<Item = usize> + use<> {
+        let LaneRows { first, timesteps, row_stride, rows, .. } = *self;
+        (0..timesteps)
+            .flat_map(move |timestep| first + timestep * row_stride..first + timestep * row_stride + rows)
     }
 }
 
@@ -87,7 +88,7 @@ impl<const N: usize> Strips<N> {
     fn new(lane: &LaneRows<'_>, columns: Range<usize>) -> Self {
         let rows = lane.len();
         let mut values = vec![[0.0; N]; columns.len().div_ceil(N) * rows];
-        for (row, number) in lane.numbers().enumerate() {
+        for (row, number) in lane.row_indices().enumerate() {
             let mut from = &lane.matrix.row(number)[columns.clone()];
             for to in values[row..].iter_mut().step_by(rows) {
                 match from.split_first_chunk() {
@@ -216,7 +217,7 @@ pub fn bias_gradient(lanes: &[LaneRows<'_>], gradient: &mut [f32]) {
     let mut sum = TreeSum::default();
     for lane in lanes {
         let mut sums = vec![0.0; gradient.len()];
-        lane.numbers().for_each(|row| add(&mut sums, lane.matrix.row(row)));
+        lane.row_indices().for_each(|row| add(&mut sums, lane.matrix.row(row)));
         sum.push(sums);
     }
     gradient.copy_from_slice(&sum.finish());

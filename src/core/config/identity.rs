@@ -86,6 +86,7 @@ impl KeysByEffect {
             loss_positions,
             window_length,
             transpose,
+            backend,
             device: _, // may differ from host to host
             validate_every_epochs,
             validate_every_steps,
@@ -136,6 +137,7 @@ impl KeysByEffect {
                     "loss_positions": loss_positions,
                     "window_length": window_length,
                     "transpose": transpose,
+                    "backend": backend,
                 },
             }),
             schedule: json!({
@@ -191,6 +193,10 @@ fn with_new_names(identity: &Value) -> Value {
             value = renamed.value(name).into();
         }
         identity[new_table][new] = value;
+    }
+    if let Some(train) = identity.get_mut("train").and_then(Value::as_object_mut) {
+        // From before there was a choice.
+        train.entry("backend").or_insert_with(|| "native".into());
     }
     identity
 }

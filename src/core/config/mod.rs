@@ -138,6 +138,8 @@ pub struct TrainConfig {
     pub window_length: Option<usize>,
     /// Augmentation: every window is transposed by a random number of semitones, at most this many up or down.
     pub transpose: u8,
+    /// What computes the steps.
+    pub backend: BackendChoice,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
     /// Epochs between validations on `data.holdout`.
@@ -149,6 +151,18 @@ pub struct TrainConfig {
     /// Seconds that ranks wait in a collective for a rank that does not arrive before they end the run: at least ten
     /// times the longest step so far, and ten times this value before the first step is done.
     pub collective_timeout_seconds: f64,
+}
+
+/// What computes the steps of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendChoice {
+    /// `torch` on a GPU, `native` on a CPU.
+    Auto,
+    /// Our own arithmetic, on CPUs: the same bits on every processor.
+    Native,
+    /// libtorch, on a GPU or on CPUs.
+    Torch,
 }
 
 /// Which notes of a window have a loss.
@@ -237,6 +251,7 @@ impl Default for TrainConfig {
             loss_positions: LossPositions::Last,
             window_length: None,
             transpose: 0,
+            backend: BackendChoice::Auto,
             device: "auto".into(),
             validate_every_epochs: 1,
             validate_every_steps: None,

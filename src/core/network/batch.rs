@@ -91,6 +91,17 @@ pub fn score_lane<'a>(rows: impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -
     sums
 }
 
+/// Sums over the windows of a lane, from the next of these rows, (C) log-probs of the token after each window.
+pub fn score_windows<'a>(rows: &mut impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -> EpochSums {
+    let mut sums = EpochSums::default();
+    for &target in &lane.targets[lane.targets.len() - lane.rows..][..lane.windows] {
+        // Named first: `zip` would take one row too many.
+        let Some(row) = rows.next() else { break };
+        sums.add(score(row, target));
+    }
+    sums
+}
+
 /// One prediction, (C) logarithmic probabilities. Of equals the first counts, as in Keras.
 pub fn score(row: &[f32], target: i64) -> EpochSums {
     let best = row.iter().position(|&x| row.iter().all(|&y| y <= x));

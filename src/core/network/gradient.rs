@@ -10,7 +10,8 @@ impl TrainingNetwork {
     /// Writes the gradient of a layer's parameters, summed over all lanes of a group.
     pub(super) fn layer_gradient(&self, layer: usize, memory: &Memory, gradient: &mut [f32]) {
         let Memory { shape, shown, layers, inputs, .. } = memory;
-        let lanes = |matrix, moments| (0..shape.lanes).map(move |lane| shape.lane(matrix, lane, 0, moments));
+        let lanes =
+            |matrix, timesteps| (0..shape.lanes).map(move |lane| shape.lane(matrix, lane, 0, timesteps));
         let gates: Vec<_> = lanes(&layers[layer].gates, shape.notes).collect();
         let [input, recurrent, bias] = self.gradients_of(3 * layer, gradient);
         // Each note's gates with the output of the note before.

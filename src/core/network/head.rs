@@ -105,7 +105,7 @@ impl Head {
 
     /// A lane's rows, (Q, P).
     fn rows_of(&self, lane: usize) -> impl Iterator<Item = usize> + use<> {
-        self.shape.lane(&self.logits, lane, 0, self.shape.predictions).numbers()
+        self.shape.lane(&self.logits, lane, 0, self.shape.predictions).row_indices()
     }
 
     /// The (C) logarithmic probabilities of a lane's rows, (Q, P).

@@ -1,6 +1,6 @@
 //! One LSTM layer over whole windows, forward and backward, for some lanes at once.
 //!
-//! L lanes, T notes, P rows a lane, H units. Rows are laid out (T, L, P), so that those of a moment lie together.
+//! L lanes, T notes, P rows a lane, H units. Rows are laid out (T, L, P), so that those of a timestep lie together.
 //! They are independent in all of it.
 
 use crate::compute::gemm::Packed;
@@ -68,7 +68,7 @@ pub struct Layer {
     tanh_cells: Matrix,
     /// (T·L·P, H).
     pub outputs: Matrix,
-    /// (L·P, H) of one moment: ∂L/∂c.
+    /// (L·P, H) of one timestep: ∂L/∂c.
     d_cell: Matrix,
 }
 
@@ -82,15 +82,15 @@ impl Layer {
             cells: Matrix::zeros(all, units),
             tanh_cells: Matrix::zeros(all, units),
             outputs: Matrix::zeros(all, units),
-            d_cell: Matrix::zeros(shape.moment_rows(), units),
+            d_cell: Matrix::zeros(shape.timestep_rows(), units),
         }
     }
 
-    /// Runs through the window from a zero state. `flow_in` is given each moment and its rows of the gates, and
+    /// Runs through the window from a zero state. `flow_in` is given each timestep and its rows of the gates, and
     /// writes what flows in from below, biases included.
     pub fn forward(&mut self, recurrent: &Kernel, mut flow_in: impl FnMut(usize, RowsMut<'_>)) {
         for time in 0..self.shape.notes {
-            let rows = self.shape.moment(time);
+            let rows = self.shape.timestep(time);
             let mut gates = self.gates.rows_mut(rows.clone());
             flow_in(time, gates.again());
             let (earlier_outputs, mut outputs) = self.outputs.rows_after(rows.clone());
@@ -116,7 +116,7 @@ impl Layer {
     }
 
     /// Runs back through the window. `d_outputs` is ∂L/∂h as far as it comes from above, (T·L·P, H); afterwards
-    /// `gates` holds the derivative by what flowed into them, and `below` was given each moment's.
+    /// `gates` holds the derivative by what flowed into them, and `below` was given each timestep's.
     pub fn backward(
         &mut self,
         recurrent: &Kernel,
@@ -125,10 +125,10 @@ impl Layer {
     ) {
         self.d_cell.clear();
         for time in (0..self.shape.notes).rev() {
-            let rows = self.shape.moment(time);
+            let rows = self.shape.timestep(time);
             let (mut gates, mut d_cells) = (self.gates.rows_mut(rows.clone()), self.d_cell.all_mut());
             let (d_output, tanh_cells) = (d_outputs.rows(rows.clone()), self.tanh_cells.rows(rows.clone()));
-            let before = (time > 0).then(|| self.cells.rows(self.shape.moment(time - 1)));
+            let before = (time > 0).then(|| self.cells.rows(self.shape.timestep(time - 1)));
             vectorized(
                 #[inline(always)]
                 || {
@@ -141,7 +141,7 @@ impl Layer {
             );
             let d_gates = self.gates.rows(rows);
             if time > 0 {
-                recurrent.add_backward(d_gates, d_outputs.rows_mut(self.shape.moment(time - 1)));
+                recurrent.add_backward(d_gates, d_outputs.rows_mut(self.shape.timestep(time - 1)));
             }
             below(time, d_gates);
         }

@@ -27,35 +27,35 @@ impl Shape {
         Shape { lanes: lanes.len(), notes: sequence_length, predictions, padded: rows }
     }
 
-    /// Rows of one moment.
-    pub fn moment_rows(&self) -> usize {
+    /// Rows of one timestep.
+    pub fn timestep_rows(&self) -> usize {
         self.lanes * self.padded
     }
 
-    /// Rows of all moments.
+    /// Rows of all timesteps.
     pub fn rows(&self) -> usize {
-        self.notes * self.moment_rows()
+        self.notes * self.timestep_rows()
     }
 
-    /// Rows of all moments after which the next note is predicted.
+    /// Rows of all timesteps after which the next note is predicted.
     pub fn prediction_rows(&self) -> usize {
-        self.predictions * self.moment_rows()
+        self.predictions * self.timestep_rows()
     }
 
-    /// The rows of one moment.
-    pub fn moment(&self, time: usize) -> Range<usize> {
-        time * self.moment_rows()..(time + 1) * self.moment_rows()
+    /// The rows of one timestep.
+    pub fn timestep(&self, time: usize) -> Range<usize> {
+        time * self.timestep_rows()..(time + 1) * self.timestep_rows()
     }
 
-    /// The first row of the moments after which the next note is predicted.
+    /// The first row of the timesteps after which the next note is predicted.
     pub fn first_prediction(&self) -> usize {
         self.rows() - self.prediction_rows()
     }
 
-    /// A lane's rows of a matrix that has all moments, or only those of predictions: of so many moments from the
+    /// A lane's rows of a matrix that has all timesteps, or only those of predictions: of so many timesteps from the
     /// `first` on.
-    pub fn lane<'a>(&self, matrix: &'a Matrix, lane: usize, first: usize, moments: usize) -> LaneRows<'a> {
-        let (step, rows) = (self.moment_rows(), self.padded);
-        LaneRows { matrix, first: first * step + lane * rows, moments, step, rows }
+    pub fn lane<'a>(&self, matrix: &'a Matrix, lane: usize, first: usize, timesteps: usize) -> LaneRows<'a> {
+        let (row_stride, rows) = (self.timestep_rows(), self.padded);
+        LaneRows { matrix, first: first * row_stride + lane * rows, timesteps, row_stride, rows }
     }
 }

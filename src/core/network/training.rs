@@ -204,12 +204,12 @@ impl TrainingNetwork {
             let (below, rest) = layers.split_at_mut(index);
             rest[0].forward(&lstm.recurrent, |time, mut gates| match &lstm.input {
                 Input::Lookup(kernel) => {
-                    let moment = time * shape.padded..(time + 1) * shape.padded;
-                    let shown = shown.iter().flat_map(|lane| &lane[moment.clone()]).copied();
+                    let timestep = time * shape.padded..(time + 1) * shape.padded;
+                    let shown = shown.iter().flat_map(|lane| &lane[timestep.clone()]).copied();
                     kernel.set_product(shown, lstm.bias.row(0), gates.iter_mut());
                 }
                 Input::Units(kernel) => {
-                    let rows = shape.moment(time);
+                    let rows = shape.timestep(time);
                     let input = inputs[index - 1].rows_mut(rows.clone());
                     let seen = below[index - 1].outputs.rows(rows.clone());
                     masked(seen, masks.get(index - 1).map(|mask| mask.rows(rows.clone())), input);
@@ -247,7 +247,7 @@ impl TrainingNetwork {
         let [of_layer, below] = d_outputs;
         layers[index].backward(recurrent, of_layer, |time, d_gates| {
             let Input::Units(kernel) = input else { return };
-            let rows = shape.moment(time);
+            let rows = shape.timestep(time);
             kernel.set_backward(d_gates, below.rows_mut(rows.clone()));
             if let Some(mask) = masks.get(index - 1) {
                 multiply(below.rows_mut(rows.clone()), mask.rows(rows));
@@ -298,10 +298,10 @@ impl Memory {
         self.masks.resize_with(layers.len(), || Matrix::zeros(0, 0));
         for (layer, (mask, (times, units))) in self.masks.iter_mut().zip(layers).enumerate() {
             if mask.all().is_empty() {
-                *mask = Matrix::zeros(times * self.shape.moment_rows(), units);
+                *mask = Matrix::zeros(times * self.shape.timestep_rows(), units);
             }
             for (index, lane) in lanes.iter().enumerate() {
-                let rows = self.shape.lane(mask, index, 0, times).numbers();
+                let rows = self.shape.lane(mask, index, 0, times).row_indices();
                 for (number, row) in rows.enumerate() {
                     let (time, row_of_lane) = (number / lane.rows, number % lane.rows);
                     dropout.mask_row(lane.first_row + row_of_lane, layer, time, mask.row_mut(row));

@@ -1,4 +1,4 @@
-//! Where a rank computes: its own accelerator, or the cores that it may use.
+//! Which CUDA GPU a rank computes on, and loading libtorch's CUDA half, which the executable is not linked to.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,10 +7,9 @@ use std::sync::Once;
 
 use anyhow::{Result, bail};
 use bachdist_core::print::eprint_line;
-use bachdist_core::process::{cores, usable_cores};
-use bachdist_core::{environment, process};
-use tch::{Cuda, Device, Kind, Tensor};
+use tch::{Cuda, Kind, Tensor};
 
+use crate::backend::Device;
 use crate::comm::Communicator;
 
 /// The device of this rank for `train.device`.
@@ -18,7 +17,7 @@ use crate::comm::Communicator;
 /// # Collective
 ///
 /// All ranks call this together, whatever each one's `train.device` is.
-pub fn choose(name: &str, comm: &dyn Communicator) -> Result<Device> {
+pub fn select_device(name: &str, comm: &dyn Communicator) -> Result<Device> {
     let found = if name == "cpu" { Ok(0) } else { devices() };
     // A rank without a GPU shares none.
     let own = if matches!(found, Ok(1..)) { view(comm, Path::new("/dev")) } else { 0 };
@@ -146,7 +145,7 @@ fn no_device(visible: Option<&str>, driver: Option<&str>) -> String {
 /// Asks cuBLAS for the same bits in every run, unless the environment says something else: cuDNN's layers multiply on
 /// several streams, and the memory that a product gets must not depend on which comes first (see PyTorch on
 /// `nn.LSTM`). Must be called before anything else, while the process has one thread.
-pub fn ask_for_equal_bits() {
+pub fn request_deterministic_cublas() {
     const VARIABLE: &str = "CUBLAS_WORKSPACE_CONFIG";
     if std::env::var_os(VARIABLE).is_none() {
         // SAFETY: no other thread reads the environment, because there is none yet.
@@ -187,35 +186,12 @@ fn load_cuda(path: &Path) -> Result<(), NoCuda> {
     Ok(())
 }
 
-/// How many threads libtorch may use in this rank: its share of the cores that it may run on, or what
-/// `OMP_NUM_THREADS` asks for, up to all of them. All ranks must call this together.
-pub fn set_threads(comm: &dyn Communicator) -> usize {
-    // Asked of all ranks, whatever each one's environment says: it is a collective.
-    let share = own_cores(comm);
-    let threads = if let Ok(Some(_)) = environment::threads() { cores() } else { share };
-    tch::set_num_threads(threads as i32);
-    threads
-}
-
-/// This rank's share of the cores that it may run on: all of them, if its launcher gave it some of its own,
-/// otherwise its part of those that it shares with other ranks.
-fn own_cores(comm: &dyn Communicator) -> usize {
-    let usable = usable_cores();
-    let mut hash = DefaultHasher::new();
-    (comm.host(), process::status("Cpus_allowed_list")).hash(&mut hash);
-    let mut masks = vec![0; comm.size()];
-    let own = hash.finish();
-    comm.all_gather_words(&[own], &mut masks);
-    let sharing = masks.iter().filter(|&&mask| mask == own).count();
-    (usable / sharing).max(1)
-}
-
-/// Waits until a device has done what it was given; a CPU has by then. An error of what it was given may come out here.
-pub fn wait(device: Device) -> Result<()> {
-    if let Device::Cuda(_) = device {
+/// Blocks until work queued on `device` is done (no-op on a CPU). Errors of that work may be returned here.
+pub fn wait(device: tch::Device) -> Result<()> {
+    if let tch::Device::Cuda(_) = device {
         // All work is in one queue, and so is this copy, which waits. tch's `Cuda::synchronize` panics on an error.
         let _ = Tensor::f_zeros([1], (Kind::Float, device))?.f_to_device_(
-            Device::Cpu,
+            tch::Device::Cpu,
             Kind::Float,
             false,
             true,
@@ -224,11 +200,18 @@ pub fn wait(device: Device) -> Result<()> {
     Ok(())
 }
 
-/// A device as the configuration names it.
-pub fn name(device: Device) -> String {
+/// Fails as a device does, for fault injection: these two cannot be multiplied.
+pub fn fail() -> Result<()> {
+    let [a, b] = [[1, 2], [3, 4]].map(|shape| Tensor::f_zeros(shape, (Kind::Float, tch::Device::Cpu)));
+    let _ = a?.f_mm(&b?)?;
+    Ok(())
+}
+
+/// A device as libtorch names it.
+pub fn tch_device(device: Device) -> tch::Device {
     match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        _ => "cpu".into(),
+        Device::Cpu => tch::Device::Cpu,
+        Device::Cuda(index) => tch::Device::Cuda(index),
     }
 }
 
@@ -367,7 +350,7 @@ mod tests {
 
     #[test]
     fn waiting_for_a_device_that_fails_is_an_error() {
-        assert!(wait(Device::Cuda(100)).is_err());
-        assert!(wait(Device::Cpu).is_ok());
+        assert!(wait(tch::Device::Cuda(100)).is_err());
+        assert!(wait(tch::Device::Cpu).is_ok());
     }
 }

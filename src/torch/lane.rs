@@ -1,18 +1,22 @@
-//! What a lane brings to the device: a few numbers a row, in one copy. All that is made of them is made there; dropout
-//! masks at once, because a step's lanes are staged while the GPU is still at the step before.
+//! A lane on a device: a few numbers per row, uploaded in one copy. Everything made of them is made there; dropout masks
+//! at once, because the next step's lanes are brought while a GPU is still computing this step.
+//!
+//! Masks have the bits that [`bachdist_core::random`] has on the host: SplitMix64 in operations on tensors of 64-bit
+//! integers. libtorch's integers are signed: products wrap around like unsigned ones, a right shift brings in copies of
+//! the sign, which are masked away, and a comparison is right once the highest bit of both sides is flipped.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::network::Architecture;
-use tch::{Device, Kind, Tensor};
-
-use super::random::{Table, counters, masks};
-use super::transfer::upload;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::weight_drop::WeightDrop;
+use bachdist_core::network::{Architecture, Parameter};
+use bachdist_core::random::{GOLDEN, MULTIPLIERS, SHIFTS, Stream};
+use tch::{Device, Kind, Tensor};
+
+use super::transfer::upload;
 
 /// A lane on the device.
-pub struct Staged {
+pub struct DeviceLane {
     /// Rows that are windows.
     pub(super) windows: i64,
     /// R.
@@ -32,8 +36,9 @@ pub struct Staged {
     pub(super) masks: Vec<Tensor>,
 }
 
-impl Staged {
-    pub(super) fn new(
+impl DeviceLane {
+    /// Brings a lane to a device, without waiting.
+    pub fn new(
         lane: &LaneBatch,
         architecture: Architecture,
         dropout: Option<&Dropout>,
@@ -70,7 +75,7 @@ impl Staged {
         let shown = (0..kinds).map(|_| next(&[sequence_length, rows, 1])).collect::<Result<_>>()?;
         let targets = next(&[predictions * rows, 1])?;
         let last_notes = architecture.intervals.then(|| next(&[predictions * rows])).transpose()?;
-        let mut lane = Staged {
+        let mut lane = DeviceLane {
             windows,
             rows,
             sequence_length,
@@ -89,7 +94,7 @@ impl Staged {
     /// From (layers, R) keys of the streams of every row's masks.
     fn dropout_masks(&self, architecture: Architecture, rate: f64, streams: &Tensor) -> Result<Vec<Tensor>> {
         let device = streams.device();
-        let Staged { rows, sequence_length, predictions, .. } = *self;
+        let DeviceLane { rows, sequence_length, predictions, .. } = *self;
         let below = streams.size()[0] - 1;
         let [units, dense] = [architecture.units, architecture.dense].map(|size| size as i64);
         let lstm = Table {
@@ -134,18 +139,85 @@ impl Staged {
     fn of_windows(&self, rows: &Tensor) -> Result<Tensor> {
         Ok(rows.f_view([self.predictions, self.rows])?.f_narrow(1, 0, self.windows)?)
     }
+}
 
-    /// What was fetched of its scores.
-    pub fn sums(&self, &[loss, correct]: &[f64; 2]) -> EpochSums {
-        let predictions = (self.windows * self.predictions) as u64;
-        EpochSums { loss, correct: correct as u64, predictions }
+/// A table of random words. Streams and counters broadcast to its shape.
+struct Table {
+    /// The streams' keys.
+    streams: Tensor,
+    /// What [`counters`] makes of the words' indices.
+    counters: Tensor,
+    /// Of the table.
+    shape: Vec<i64>,
+}
+
+/// What is added to a stream's key for the words of these many indices, from 0.
+fn counters(count: i64, device: Device) -> Result<Tensor> {
+    let indices = Tensor::f_arange_start(1, count + 1, (Kind::Int64, device))?;
+    Ok(indices.f_mul_scalar(GOLDEN.cast_signed())?)
+}
+
+/// One stream for a whole table.
+fn stream(stream: Stream, device: Device) -> Result<Tensor> {
+    Ok(Tensor::f_full([1], stream.key().cast_signed(), (Kind::Int64, device))?)
+}
+
+/// For each table a mask: 0 where the word is below `rate` of all words, 1 / (1 − rate) elsewhere.
+fn masks(tables: &[Table], rate: f64, device: Device) -> Result<Vec<Tensor>> {
+    let threshold = (rate * 2f64.powi(64)) as u64;
+    let kept = (1.0 / (1.0 - rate)) as f32;
+    // All tables in one buffer: a GPU takes as long to be told of an operation as to do a small one.
+    let sizes: Vec<i64> = tables.iter().map(|table| table.shape.iter().product()).collect();
+    let mut words = Tensor::f_empty([sizes.iter().sum()], (Kind::Int64, device))?;
+    let parts = words.f_split_with_sizes(&sizes[..], 0)?;
+    for (table, part) in tables.iter().zip(parts) {
+        let _ = table.streams.f_add_out(&part.f_view(&table.shape[..])?, &table.counters)?;
     }
+    mix(&mut words)?;
+    let _ = words.f_bitwise_xor_(i64::MIN)?;
+    let is_kept = words.f_ge(threshold.cast_signed() ^ i64::MIN)?;
+    let parts = is_kept.f_mul_scalar(f64::from(kept))?.f_split_with_sizes(&sizes[..], 0)?;
+    tables.iter().zip(parts).map(|(table, part)| Ok(part.f_view(&table.shape[..])?)).collect()
+}
+
+/// The masks of a step's weight drop as tensors on a device, each with its kernel; none if nothing is dropped.
+pub fn weight_masks(
+    drop: &WeightDrop,
+    architecture: Architecture,
+    device: Device,
+) -> Result<Vec<(Parameter, Tensor)>> {
+    if drop.rate == 0.0 {
+        return Ok(Vec::new());
+    }
+    let (kernels, streams): (Vec<_>, Vec<_>) = drop.kernels(architecture).unzip();
+    let mut tables = Vec::new();
+    for (kernel, own) in kernels.iter().zip(streams) {
+        let length = kernel.len() as i64;
+        let (streams, counters) = (stream(own, device)?, counters(length, device)?);
+        tables.push(Table { streams, counters, shape: vec![length] });
+    }
+    Ok(kernels.into_iter().zip(masks(&tables, drop.rate, device)?).collect())
+}
+
+/// SplitMix64's mixer, in place.
+fn mix(words: &mut Tensor) -> Result<()> {
+    let scratch = words.f_empty_like()?;
+    for (step, shift) in SHIFTS.into_iter().enumerate() {
+        let mut shifted = words.f_bitwise_right_shift_tensor_scalar_out(&scratch, i64::from(shift))?;
+        let _ = shifted.f_bitwise_and_((u64::MAX >> shift).cast_signed())?;
+        let _ = words.f_bitwise_xor_tensor_(&shifted)?;
+        if let Some(multiplier) = MULTIPLIERS.get(step) {
+            let _ = words.f_mul_scalar_(multiplier.cast_signed())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use bachdist_core::config::LossPositions;
     use bachdist_core::corpus::windows::Window;
+    use bachdist_core::random::Purpose;
     use proptest::prelude::*;
 
     use super::*;
@@ -163,7 +235,7 @@ mod tests {
             let window = Window { piece: 0, at: 0, input: &[5; 6][..notes], target: 7, shift: 0 };
             let lane = LaneBatch::new(first_row, rows, notes, objective, &[window]);
             let dropout = Dropout { rate, input_rate: 0.0, seed, step, member };
-            let staged = Staged::new(&lane, architecture, Some(&dropout), Device::Cpu).unwrap();
+            let staged = DeviceLane::new(&lane, architecture, Some(&dropout), Device::Cpu).unwrap();
             prop_assert_eq!(staged.masks.len(), layers);
             for (layer, mask) in staged.masks.iter().enumerate() {
                 let units = mask.size()[mask.dim() - 1] as usize;
@@ -173,6 +245,48 @@ mod tests {
                     dropout.mask_row(lane.first_row + row_of_lane, layer, time, row);
                 }
                 prop_assert_eq!(Vec::<f32>::try_from(mask.reshape([-1])).unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn weights_are_dropped_as_on_the_host() {
+        let architecture =
+            Architecture { classes: 79, intervals: false, layers: 2, units: 64, dense: 16, members: 2 };
+        let drop = WeightDrop { rate: 0.25, seed: 1, step: 3 };
+        let mut expected = vec![1.0; architecture.len()];
+        drop.apply(architecture, &mut expected);
+        let masks = weight_masks(&drop, architecture, Device::Cpu).unwrap();
+        assert_eq!(masks.len(), 4);
+        for (kernel, mask) in masks {
+            assert_eq!(Vec::<f32>::try_from(mask).unwrap(), expected[kernel.range()], "{}", kernel.name);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
+        #[test]
+        fn the_hosts_bits(
+            seed: u64, coordinates in prop::collection::vec(any::<u64>(), 1..4), sizes in prop::collection::vec(1i64..200, 1..4),
+            rate in prop_oneof![Just(0.0), Just(0.5), 0.0f64..0.999],
+        ) {
+            let stream_of = Stream::new(seed, Purpose::Dropout, &coordinates);
+            let table = |(number, &size): (usize, &i64)| Table {
+                streams: stream(stream_of.of(number as u64), Device::Cpu).unwrap(),
+                counters: counters(size, Device::Cpu).unwrap(),
+                shape: vec![size],
+            };
+            let tables: Vec<Table> = sizes.iter().enumerate().map(table).collect();
+            let found = masks(&tables, rate, Device::Cpu).unwrap();
+            let threshold = (rate * 2f64.powi(64)) as u64;
+            let kept = (1.0 / (1.0 - rate)) as f32;
+            for (number, (mask, size)) in found.iter().zip(sizes).enumerate() {
+                let word = |index| stream_of.of(number as u64).bits(index);
+                let value = |index| if word(index) < threshold { 0.0 } else { kept };
+                let expected: Vec<f32> = (0..size as u64).map(value).collect();
+                prop_assert_eq!(mask.kind(), Kind::Float);
+                prop_assert_eq!(Vec::<f32>::try_from(mask).unwrap(), expected);
             }
         }
     }

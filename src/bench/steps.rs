@@ -1,27 +1,26 @@
-//! A step by phase: the trainer's own parts one after another, with a clock between them.
+//! A step by phase: what training runs, with a clock that it is observed by.
 //!
-//! Forward is timed by a pass of its own, without dropout; backward is what is left of the gradient. On a GPU the clock
-//! waits for every part, which a step does not, and nothing is loaded ahead: the parts are longer than the step.
+//! Forward is timed by a pass of its own, without dropout; backward is the gradient less that. On a GPU the clock waits
+//! at every phase, which training does not, so the phases take longer than the step; and the next batch is loaded within
+//! the gradient.
 
 use std::time::Instant;
 
 use anyhow::Result;
+use bachdist_core::backend::{Backend, BatchSource, TrainingState};
 use bachdist_core::config::Config;
 use bachdist_core::corpus::Piece;
 use bachdist_core::corpus::windows::Windows;
 use bachdist_core::failure::{Code, Failure};
-use tch::Device;
-
-use super::together::barrier;
-use crate::comm::Communicator;
-use crate::comm::SingleProcess;
-use crate::model::Model;
-use crate::model::device::wait;
-use crate::phase::Phase;
-use crate::train::plan::Plan;
-use crate::train::step::{LaneReport, Loaded, Trainer};
 use bachdist_core::lanes::LaneAssignment;
 use bachdist_core::network::init;
+
+use super::barrier;
+use crate::comm::{Communicator, SingleProcess};
+use crate::phase::Phase;
+use crate::stop::StopRequest;
+use crate::train::plan::Plan;
+use crate::train::step::{Outcome, StepObserver, StepPhase, Trainer};
 
 /// Seconds of a step and of its parts on one rank.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -71,7 +70,6 @@ impl Setup {
 /// Makes steps of a run with the other ranks, and the same without them.
 pub struct Stepper<'a> {
     comm: &'a dyn Communicator,
-    device: Device,
     together: Part<'a>,
     alone: Option<Part<'a>>,
 }
@@ -85,32 +83,30 @@ struct Part<'a> {
 impl<'a> Stepper<'a> {
     /// From the initial weights on.
     pub fn new(comm: &'a dyn Communicator, plan: &Plan, setup: &'a Setup) -> Result<Self> {
-        let device = plan.device;
         let part = |comm, (config, assignment): &'a (Config, LaneAssignment)| -> Result<Part<'a>> {
             let parameters = init::parameters(plan.architecture, config.train.seed);
             let mean_square = vec![0.0; parameters.len()];
+            let mut backend = plan.target.backend(plan.architecture, plan.threads)?;
+            backend.set_state(TrainingState { parameters, mean_square })?;
             let windows = Windows::new(&setup.pieces, config.training_length());
-            let model = Model::new(plan.architecture, device)?;
-            let state = (parameters, mean_square);
-            let trainer = Trainer::new(comm, config, windows, assignment.clone(), model, state)?;
-            Ok(Part { trainer, next: 0 })
+            Ok(Part { trainer: Trainer::new(comm, config, windows, assignment.clone(), backend), next: 0 })
         };
         let alone = setup.alone.as_ref().map(|setup| part(&SingleProcess, setup)).transpose()?;
-        Ok(Stepper { comm, device, together: part(comm, &setup.together)?, alone })
+        Ok(Stepper { comm, together: part(comm, &setup.together)?, alone })
     }
 
-    /// A step of all ranks, and a pass forward on the same windows.
+    /// A step of all ranks, and a forward pass on the same windows.
     pub fn together(&mut self) -> Result<Times> {
         barrier(self.comm);
-        let times = self.together.step(self.device)?;
+        let times = self.together.step()?;
         barrier(self.comm);
-        Ok(Times { forward: self.together.forward(self.device)?, ..times })
+        Ok(Times { forward: self.together.forward()?, ..times })
     }
 
     /// The seconds of a step of this rank's part of a batch without the others, who make theirs at the same time.
     pub fn alone(&mut self) -> Result<Option<f64>> {
         barrier(self.comm);
-        self.alone.as_mut().map(|part| Ok(part.step(self.device)?.step)).transpose()
+        self.alone.as_mut().map(|part| Ok(part.step()?.step)).transpose()
     }
 
     /// The seconds of the copy that a checkpoint holds training for.
@@ -124,68 +120,77 @@ impl<'a> Stepper<'a> {
     }
 }
 
-/// Seconds since it was last looked at.
-struct Clock {
-    device: Device,
-    last: Instant,
+/// Times the phases of a step.
+struct Stopwatch {
+    times: Times,
+    begin: Instant,
+    phase: Option<(StepPhase, Instant)>,
 }
 
-impl Clock {
-    fn begin(device: Device) -> Result<Self> {
-        wait(device)?;
-        Ok(Clock { device, last: Instant::now() })
+impl Stopwatch {
+    fn start() -> Self {
+        Stopwatch { times: Times::default(), begin: Instant::now(), phase: None }
     }
 
-    fn lap(&mut self) -> Result<f64> {
-        wait(self.device)?;
+    fn end_phase(&mut self) {
         let now = Instant::now();
-        Ok((now - std::mem::replace(&mut self.last, now)).as_secs_f64())
+        if let Some((phase, begin)) = self.phase.take() {
+            let part = match phase {
+                StepPhase::Weights => &mut self.times.weights,
+                StepPhase::Data => &mut self.times.data,
+                StepPhase::Gradient => &mut self.times.gradient,
+                StepPhase::Exchange => &mut self.times.exchange,
+                StepPhase::Update => &mut self.times.update,
+            };
+            *part = (now - begin).as_secs_f64();
+        }
+    }
+
+    fn stop(mut self, backend: &dyn Backend) -> Result<Times> {
+        backend.synchronize()?;
+        self.end_phase();
+        Ok(Times { step: self.begin.elapsed().as_secs_f64(), ..self.times })
+    }
+}
+
+impl StepObserver for Stopwatch {
+    fn phase(&mut self, phase: StepPhase, backend: &dyn Backend) -> Result<()> {
+        backend.synchronize()?;
+        self.end_phase();
+        self.phase = Some((phase, Instant::now()));
+        Ok(())
     }
 }
 
 impl Part<'_> {
-    /// The next step with a full batch: what [`Trainer::step`] does, part by part.
-    fn step(&mut self, device: Device) -> Result<Times> {
-        let trainer = &mut self.trainer;
-        let batches = trainer.batches();
+    /// The next step with a full batch.
+    fn step(&mut self) -> Result<Times> {
+        let batches = self.trainer.batches();
         while batches.batch(self.next).windows < batches.batch_size {
             self.next += 1;
         }
-        let (step, batch) = (self.next, batches.batch(self.next));
+        let step = self.next;
         self.next += 1;
         Phase::Step(step + 1).enter();
-
-        let begin = Instant::now();
-        let mut clock = Clock::begin(device)?;
-        trainer.load_weights(step)?;
-        let weights = clock.lap()?;
-        let Loaded { lanes, seen } = trainer.load(&batch);
-        let data = clock.lap()?;
-        trainer.begin(step, &lanes)?;
-        let sums = trainer.finish()?;
-        let of_gradient = clock.lap()?;
-        let own =
-            sums.into_iter().zip(seen).map(|(sums, seen)| LaneReport { sums, seen, ..LaneReport::default() });
-        let reports = trainer.gather(own);
-        trainer.exchange(batch.windows * lanes[0][0].predictions)?;
-        let exchange = clock.lap()?;
-        let updated = trainer.update(step)?;
-        let update = clock.lap()?;
-        let whole = begin.elapsed().as_secs_f64();
-
-        if !updated || reports.iter().any(|report| !report.sums.loss.is_finite()) {
-            let message = format!("{}: the loss or gradient is not finite", Phase::now());
+        let mut stopwatch = Stopwatch::start();
+        let outcome = self.trainer.step(step, StopRequest::empty(), &mut stopwatch)?;
+        let times = stopwatch.stop(self.trainer.backend())?;
+        if let Outcome::NonFinite { .. } = outcome {
+            let message = format!("{}: the loss or gradient is NaN or infinite", Phase::now());
             return Err(Failure::new(Code::NonFinite, message).into());
         }
-        Ok(Times { weights, data, forward: 0.0, gradient: of_gradient, exchange, update, step: whole })
+        Ok(times)
     }
 
-    /// The seconds of a pass forward on the windows of the last step.
-    fn forward(&mut self, device: Device) -> Result<f64> {
-        let Loaded { lanes, .. } = self.trainer.load(&self.trainer.batches().batch(self.next - 1));
-        let mut clock = Clock::begin(device)?;
-        self.trainer.predict(&lanes[0])?;
-        clock.lap()
+    /// The seconds of a forward pass on the windows of the last step.
+    fn forward(&mut self) -> Result<f64> {
+        let batch = self.trainer.loader().batch(self.next - 1);
+        let backend = self.trainer.backend();
+        backend.synchronize()?;
+        let begin = Instant::now();
+        backend.predict(&batch.lanes[0])?;
+        backend.synchronize()?;
+        Ok(begin.elapsed().as_secs_f64())
     }
 }
 
@@ -206,7 +211,7 @@ mod tests {
         let mut plain = Stepper::new(&SingleProcess, &plan, &setup).unwrap().together.trainer;
         for step in 0..3 {
             let times = timed.together().unwrap();
-            plain.step(step, crate::stop::StopRequest::empty()).unwrap();
+            plain.step(step, StopRequest::empty(), &mut ()).unwrap();
             let parts = times.weights + times.data + times.gradient + times.exchange + times.update;
             assert!(parts <= times.step, "{times:?}");
         }
