@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bachdist_core::config::{self, OutOfRange};
-use bachdist_core::corpus::files::PassedOver;
+use bachdist_core::corpus::listing::PassedOver;
 use bachdist_core::corpus::load::{Content, FileSurvey, survey_each};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{CorpusError, pitch_of};

@@ -5,7 +5,8 @@
 use anyhow::Result;
 use bachdist_core::config::DataConfig;
 use bachdist_core::corpus::Corpus;
-use bachdist_core::corpus::files::{Source, list};
+use bachdist_core::corpus::files::CorpusFile;
+use bachdist_core::corpus::listing::list;
 use bachdist_core::corpus::load::{Classes, read_classes};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::parallel::in_parallel;
@@ -28,11 +29,11 @@ pub fn load(comm: &dyn Communicator, data: &DataConfig, length: usize, threads: 
 
 /// An error unless this rank's host has files of the names and sizes that rank 0's has. Of a file that another rank
 /// reads this one sees no more: that is what reading each once means.
-fn same_files(comm: &dyn Communicator, own: &[Source]) -> Result<()> {
+fn same_files(comm: &dyn Communicator, own: &[CorpusFile]) -> Result<()> {
     if comm.size() == 1 {
         return Ok(());
     }
-    let described = |source: &Source| (source.name.clone(), source.bytes);
+    let described = |source: &CorpusFile| (source.name.clone(), source.bytes);
     let own: Vec<(String, u64)> = own.iter().map(described).collect();
     let mut bytes = if comm.is_root() { serde_json::to_vec(&own)? } else { Vec::new() };
     comm.broadcast(&mut bytes);

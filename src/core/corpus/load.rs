@@ -4,7 +4,8 @@
 //! [`Corpus::load`] is for training, and refuses files with anything wrong in them. Of a file that it has read
 //! nothing stays but a byte for each note.
 
-use super::files::{self, Listing, Music, PassedOver, Source};
+use super::files::{CorpusFile, Music};
+use super::listing::{self, Listing, PassedOver};
 use super::windows::windows_of;
 use super::{CLASSES, FIRST_PITCH, Piece, class_of};
 use crate::config::{DataConfig, OutOfRange};
@@ -137,7 +138,7 @@ impl Corpus {
 
     /// Reads everything under `data.midi`, whatever it is to be used for.
     pub fn read(data: &DataConfig) -> Result<Corpus, CorpusError> {
-        let listing = files::list(&data.midi)?;
+        let listing = listing::list(&data.midi)?;
         let read = in_parallel(cores(), &listing.sources, |source| read_classes(source, data));
         Corpus::new(listing, read, data)
     }
@@ -151,7 +152,7 @@ impl Corpus {
         let Listing { sources, passed_over, mut remarks } = listing;
         let (mut wrong, mut pieces) = (Vec::new(), Vec::new());
         let (mut drums, mut beyond, mut outside_in_all) = (Vec::new(), Vec::new(), 0);
-        for (Source { name, .. }, read) in sources.into_iter().zip(read) {
+        for (CorpusFile { name, .. }, read) in sources.into_iter().zip(read) {
             match read {
                 Ok(Classes { classes, are_drums, outside }) => {
                     if outside > 0 {
@@ -276,13 +277,13 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
 ) -> Result<(PassedOver, Vec<String>), E> {
     /// Files that a thread reads before they are handed on: some are longer than others.
     const FILES_A_THREAD: usize = 64;
-    let read = |source: &Source| source.read().map(|music| keep(encode(music, data)));
-    let Listing { sources, passed_over, remarks } = files::list(&data.midi)?;
+    let read = |source: &CorpusFile| source.read().map(|music| keep(encode(music, data)));
+    let Listing { sources, passed_over, remarks } = listing::list(&data.midi)?;
     let mut sources = sources.into_iter().peekable();
     while sources.peek().is_some() {
-        let sources: Vec<Source> = sources.by_ref().take(FILES_A_THREAD * cores()).collect();
+        let sources: Vec<CorpusFile> = sources.by_ref().take(FILES_A_THREAD * cores()).collect();
         let kept = in_parallel(cores(), &sources, read);
-        for (Source { name, bytes, .. }, content) in sources.into_iter().zip(kept) {
+        for (CorpusFile { name, bytes, .. }, content) in sources.into_iter().zip(kept) {
             each(FileSurvey { name, bytes, content })?;
         }
     }
@@ -290,7 +291,7 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
 }
 
 /// A file's classes alone, or what is wrong with it: as many lines as are ever shown, and one that is not.
-pub fn read_classes(source: &Source, data: &DataConfig) -> Result<Classes, String> {
+pub fn read_classes(source: &CorpusFile, data: &DataConfig) -> Result<Classes, String> {
     let line = |reason: &String| format!("{}: {reason}", source.name);
     let music = source.read().map_err(|reason| line(&reason))?;
     let Content { instruments, classes, problems, outside, .. } = encode(music, data);

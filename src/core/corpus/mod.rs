@@ -1,6 +1,6 @@
 //! Pieces as classes: what is learnt from, and what a checkpoint carries along.
 //!
-//! `files` finds and reads MIDI files and notation, `load` makes pieces of them, `windows` counts and cuts windows,
+//! `listing` finds MIDI files and scores, `files` reads one, `load` makes pieces of them, `windows` counts and cuts windows,
 //! `order` permutes them; `synthesize` makes music up. A corpus is sorted by piece name, so that it does not depend
 //! on how a folder is listed.
 
@@ -8,6 +8,7 @@ pub mod audit;
 pub mod batches;
 pub mod fetch;
 pub mod files;
+pub mod listing;
 pub mod load;
 pub mod notation;
 pub mod order;

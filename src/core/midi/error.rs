@@ -7,13 +7,13 @@ pub struct MidiError {
     /// Bytes from the beginning of the file to what is wrong.
     pub offset: usize,
     /// What is wrong there.
-    pub problem: Problem,
+    pub problem: MidiProblem,
 }
 
 /// What can be wrong with a MIDI file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum MidiProblem {
     /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
@@ -79,7 +79,7 @@ pub enum Problem {
     DataByte(u8),
 }
 
-impl Problem {
+impl MidiProblem {
     /// This problem, `offset` bytes into the file.
     pub(super) fn at(self, offset: usize) -> MidiError {
         MidiError { offset, problem: self }

@@ -1,23 +1,115 @@
-//! The events of one track, each with its tick from the beginning of the track. The messages on channels
-//! are decoded by midly; where one event ends and the next begins is found here, because midly stops
-//! without a word at the first event that it does not like, and because what pretty_midi reads (through
-//! mido 1.3.3) differs from the standard, and from midly, in five ways:
+//! From the bytes of a MIDI file to events with their ticks: the header and its tracks ([`MidiChunks`]), and the events of
+//! one track ([`TrackEvents`]). Every length that the file declares is compared with what is left before it is used, and every
+//! error names the byte where reading failed ([`Cursor`]).
 //!
-//! - running status goes on after a meta event;
+//! More is read than pretty_midi reads: chunks that are not tracks are skipped, as the standard asks, and a file wrapped
+//! in RIFF (`.rmi`) is unwrapped. Neither reads past the last declared track.
+//!
+//! midly decodes the channel messages. Where one event ends and the next begins is found here, because midly silently
+//! stops at the first event that it does not accept, and because what pretty_midi reads (through mido 1.3.3) differs
+//! from the standard, and from midly, in five ways:
+//!
+//! - running status continues after a meta event;
 //! - running status also repeats a system exclusive event, whose first byte is then dropped;
-//! - system common and real-time messages may stand in a track;
-//! - delta times and lengths may take any number of bytes;
-//! - the delta time of a meta event that mido does not know **is lost**: what follows is early by as much.
+//! - system common and real-time messages may occur in a track;
+//! - delta times and lengths may have any number of bytes;
+//! - the delta time of a meta event that mido does not know **is lost**: whatever follows is early by that much.
 
 use midly::num::{u7, u14};
 use midly::{MidiMessage, PitchBend};
 
-use super::cursor::Cursor;
-use super::error::{MidiError, Problem};
+use super::error::{MidiError, MidiProblem};
+
+/// Where the header's division stands, for errors about it.
+pub(super) const DIVISION_OFFSET: usize = 12;
+
+/// The chunks of a file, after its header.
+#[derive(Debug)]
+pub(super) struct MidiChunks<'a> {
+    cursor: Cursor<'a>,
+    declared: u16,
+    found: u16,
+    /// Ticks a quarter note, or with bit 15 set a number of film frames and ticks.
+    pub division: u16,
+    /// Whether the file is wrapped in RIFF.
+    pub is_riff: bool,
+}
+
+impl<'a> MidiChunks<'a> {
+    /// Reads the header. The format (0, 1 or 2) makes no difference to pretty_midi, so none to us.
+    pub fn new(file: &'a [u8]) -> Result<Self, MidiError> {
+        if file.is_empty() {
+            return Err(MidiProblem::Empty.at(0));
+        }
+        let is_riff = file.starts_with(b"RIFF");
+        let mut cursor = if is_riff { unwrapped(file)? } else { Cursor::new(file) };
+        let offset = cursor.offset();
+        if !file[offset..].starts_with(b"MThd") {
+            return Err(MidiProblem::NotMidi.at(offset));
+        }
+        cursor.take(4)?;
+        let length = cursor.u32()?;
+        if length < 6 {
+            return Err(MidiProblem::ShortHeader(length).at(4));
+        }
+        let _format = cursor.u16()?;
+        let declared = cursor.u16()?;
+        let division = cursor.u16()?;
+        cursor.take(u64::from(length) - 6)?;
+        match (declared, division) {
+            (0, _) => Err(MidiProblem::NoTrack.at(10)),
+            (_, 0) => Err(MidiProblem::ZeroDivision.at(DIVISION_OFFSET)),
+            _ => Ok(Self { cursor, declared, found: 0, division, is_riff }),
+        }
+    }
+
+    /// The bytes of the next track, or `None` after the last that the header declares.
+    pub fn next_track(&mut self) -> Result<Option<Cursor<'a>>, MidiError> {
+        if self.found == self.declared {
+            return Ok(None);
+        }
+        loop {
+            if self.cursor.is_at_end() {
+                let problem = MidiProblem::MissingTrack { found: self.found, declared: self.declared };
+                return Err(problem.at(self.cursor.offset()));
+            }
+            let name = self.cursor.take(4)?;
+            let length = self.cursor.u32()?;
+            let body = self.cursor.track(u64::from(length))?;
+            if name == b"MTrk" {
+                self.found += 1;
+                return Ok(Some(body));
+            }
+        }
+    }
+}
+
+/// The MIDI file in a RIFF file: `RIFF`, a length, `RMID`, then chunks, of which `data` is the one. Lengths are little
+/// endian, and a chunk of odd length has a byte more.
+fn unwrapped(file: &[u8]) -> Result<Cursor<'_>, MidiError> {
+    let mut cursor = Cursor::new(file);
+    cursor.take(8)?;
+    if cursor.take(4)? != b"RMID" {
+        return Err(MidiProblem::Riff.at(8));
+    }
+    loop {
+        let name = cursor.take(4)?;
+        let length = cursor.u32()?.swap_bytes();
+        if name == b"data" {
+            // What is after it belongs to no track.
+            let start = cursor.offset();
+            cursor.take(u64::from(length))?;
+            let mut midi = Cursor::new(&file[..cursor.offset()]);
+            midi.take(start as u64)?;
+            return Ok(midi);
+        }
+        cursor.take(u64::from(length) + u64::from(length % 2))?;
+    }
+}
 
 /// What happens at a tick of a track.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Event<'a> {
+pub(super) enum MidiEvent<'a> {
     /// A message on a channel, 0 to 15.
     Channel { channel: u8, message: MidiMessage },
     /// About the piece: `kind` as in [`meta`].
@@ -43,63 +135,63 @@ pub(super) mod meta {
 
 /// An event, where it stands in the file, and when it happens.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Timed<'a> {
+pub(super) struct TimedEvent<'a> {
     /// Of the event's delta time, in bytes from the beginning of the file.
     pub offset: usize,
     /// From the beginning of the track.
     pub tick: u32,
     /// What happens.
-    pub event: Event<'a>,
+    pub event: MidiEvent<'a>,
 }
 
 /// Goes through the events of one track.
 #[derive(Debug)]
-pub(super) struct Events<'a> {
+pub(super) struct TrackEvents<'a> {
     cursor: Cursor<'a>,
     tick: u32,
     running_status: Option<u8>,
 }
 
-impl<'a> Events<'a> {
+impl<'a> TrackEvents<'a> {
     pub fn new(track: Cursor<'a>) -> Self {
         Self { cursor: track, tick: 0, running_status: None }
     }
 
     /// The next event. After the end-of-track event too: mido reads all bytes of a track.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Timed<'a>>, MidiError> {
+    pub fn next(&mut self) -> Result<Option<TimedEvent<'a>>, MidiError> {
         if self.cursor.is_at_end() {
             return Ok(None);
         }
         let offset = self.cursor.offset();
         let delta = self.cursor.variable_length()?;
         let event = self.event()?;
-        if !matches!(event, Event::Meta { kind, .. } if !meta::keeps_its_delta(kind)) {
-            self.tick = advance(self.tick, delta).ok_or(Problem::TooLong.at(offset))?;
+        if !matches!(event, MidiEvent::Meta { kind, .. } if !meta::keeps_its_delta(kind)) {
+            self.tick = advance(self.tick, delta).ok_or(MidiProblem::TooLong.at(offset))?;
         }
-        Ok(Some(Timed { offset, tick: self.tick, event }))
+        Ok(Some(TimedEvent { offset, tick: self.tick, event }))
     }
 
     #[inline]
-    fn event(&mut self) -> Result<Event<'a>, MidiError> {
+    fn event(&mut self) -> Result<MidiEvent<'a>, MidiError> {
         let offset = self.cursor.offset();
         let byte = self.cursor.byte()?;
         if byte == 0xff {
             let kind = self.cursor.byte()?;
             let length = self.cursor.variable_length()?;
-            return Ok(Event::Meta { kind, data: self.cursor.take(length)? });
+            return Ok(MidiEvent::Meta { kind, data: self.cursor.take(length)? });
         }
         if byte >= 0x80 {
             self.running_status = Some(byte);
             return self.message(offset, byte, None);
         }
-        let status = self.running_status.ok_or(Problem::NoRunningStatus(byte).at(offset))?;
+        let status = self.running_status.ok_or(MidiProblem::NoRunningStatus(byte).at(offset))?;
         self.message(offset, status, Some(byte))
     }
 
     /// What follows a status; under running status, `first` was read where the status would stand.
     #[inline]
-    fn message(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<Event<'a>, MidiError> {
+    fn message(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<MidiEvent<'a>, MidiError> {
         match status {
             0x80..=0xbf | 0xe0..=0xef => {
                 let data = [self.data_byte(first)?, self.data_byte(None)?];
@@ -114,7 +206,7 @@ impl<'a> Events<'a> {
     }
 
     /// An event to a device. Its bytes are read only to find where it ends.
-    fn system(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<Event<'a>, MidiError> {
+    fn system(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<MidiEvent<'a>, MidiError> {
         match status {
             0xf0 | 0xf7 => {
                 let length = self.cursor.variable_length()?;
@@ -129,12 +221,12 @@ impl<'a> Events<'a> {
             }
             0xf6 | 0xf8 | 0xfa | 0xfb | 0xfc | 0xfe => {
                 if let Some(byte) = first {
-                    return Err(Problem::NoRunningStatus(byte).at(offset));
+                    return Err(MidiProblem::NoRunningStatus(byte).at(offset));
                 }
             }
-            _ => return Err(Problem::UndefinedStatus(status).at(offset)),
+            _ => return Err(MidiProblem::UndefinedStatus(status).at(offset)),
         }
-        Ok(Event::System)
+        Ok(MidiEvent::System)
     }
 
     /// A data byte of a message: the one that was read already, or the next.
@@ -146,14 +238,14 @@ impl<'a> Events<'a> {
         let offset = self.cursor.offset();
         match self.cursor.byte()? {
             byte @ 0..0x80 => Ok(byte),
-            byte => Err(Problem::DataByte(byte).at(offset)),
+            byte => Err(MidiProblem::DataByte(byte).at(offset)),
         }
     }
 }
 
 /// A message on a channel, by the first four bits of its status. Data bytes are below 128.
 #[inline]
-fn on_channel<'a>(status: u8, [first, second]: [u8; 2]) -> Event<'a> {
+fn on_channel<'a>(status: u8, [first, second]: [u8; 2]) -> MidiEvent<'a> {
     let [a, b] = [u7::from_int_lossy(first), u7::from_int_lossy(second)];
     let message = match status >> 4 {
         0x8 => MidiMessage::NoteOff { key: a, vel: b },
@@ -167,10 +259,95 @@ fn on_channel<'a>(status: u8, [first, second]: [u8; 2]) -> Event<'a> {
             MidiMessage::PitchBend { bend: PitchBend(bend) }
         }
     };
-    Event::Channel { channel: status & 0x0f, message }
+    MidiEvent::Channel { channel: status & 0x0f, message }
 }
 
 /// `tick + delta`, if 32 bits hold it.
 fn advance(tick: u32, delta: u64) -> Option<u32> {
     u32::try_from(u64::from(tick).checked_add(delta)?).ok()
+}
+
+/// Reads the bytes of a file from somewhere to `end`.
+#[derive(Debug, Clone)]
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+    /// Where `rest` ends, in bytes from the beginning of the file.
+    end: usize,
+    /// What running into `end` means.
+    overrun: fn(needed: u64, left: usize) -> MidiProblem,
+}
+
+impl<'a> Cursor<'a> {
+    /// At the beginning of a file.
+    pub fn new(file: &'a [u8]) -> Self {
+        let overrun = |needed, left| MidiProblem::Truncated { needed, left };
+        Self { rest: file, end: file.len(), overrun }
+    }
+
+    /// Bytes from the beginning of the file.
+    #[inline]
+    pub fn offset(&self) -> usize {
+        self.end - self.rest.len()
+    }
+
+    /// Whether nothing is left.
+    #[inline]
+    pub fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The next byte.
+    #[inline]
+    pub fn byte(&mut self) -> Result<u8, MidiError> {
+        let Some((&byte, rest)) = self.rest.split_first() else { return Err(self.too_short(1)) };
+        self.rest = rest;
+        Ok(byte)
+    }
+
+    /// The next `length` bytes.
+    #[inline]
+    pub fn take(&mut self, length: u64) -> Result<&'a [u8], MidiError> {
+        let taken = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
+        let Some((taken, rest)) = taken else { return Err(self.too_short(length)) };
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// A cursor over the next `length` bytes, which are the events of a track.
+    pub fn track(&mut self, length: u64) -> Result<Self, MidiError> {
+        let rest = self.take(length)?;
+        let overrun = |needed, left| MidiProblem::EventOverrun { needed, left };
+        Ok(Self { rest, end: self.offset(), overrun })
+    }
+
+    /// The next four bytes, the high one first.
+    pub fn u32(&mut self) -> Result<u32, MidiError> {
+        Ok(self.take(4)?.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)))
+    }
+
+    /// The next two bytes, the high one first.
+    pub fn u16(&mut self) -> Result<u16, MidiError> {
+        Ok(self.take(2)?.iter().fold(0, |value, &byte| value << 8 | u16::from(byte)))
+    }
+
+    /// A variable-length quantity: seven bits a byte, the high ones first, bit 7 set in all but the last.
+    ///
+    /// The standard allows four bytes; mido reads any number, so we do. What does not fit stays huge.
+    #[inline]
+    pub fn variable_length(&mut self) -> Result<u64, MidiError> {
+        let mut value = 0u64;
+        loop {
+            let byte = self.byte()?;
+            value = value.saturating_mul(128) | u64::from(byte & 0x7f);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Out of the way of reading, which is where the time of a large corpus goes.
+    #[cold]
+    fn too_short(&self, needed: u64) -> MidiError {
+        (self.overrun)(needed, self.rest.len()).at(self.offset())
+    }
 }

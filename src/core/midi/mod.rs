@@ -3,20 +3,15 @@
 //! to `corpus` and `sample`. Nothing that a file says can make reading panic, hang, or take more memory than
 //! a small multiple of the file.
 
-mod chunks;
-mod cursor;
 mod error;
 mod events;
-mod open_notes;
 mod read;
-mod tempo;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use error::{MidiError, Problem};
+pub use error::{MidiError, MidiProblem};
 pub use read::read;
-pub use tempo::TempoChange;
 pub use write::write;
 
 /// The first tick at which pretty_midi takes a file for a corrupt one: 2.9 hours at the usual 480 ticks a quarter note
@@ -64,6 +59,15 @@ pub struct Song {
     pub tempo_changes: Vec<TempoChange>,
     /// Why pretty_midi does not read this file, if that is so.
     pub refused_by_pretty_midi: Option<&'static str>,
+}
+
+/// When the tempo changes, and to what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TempoChange {
+    /// Seconds from the beginning of the file.
+    pub time: f64,
+    /// Quarter notes a minute.
+    pub quarters_per_minute: f64,
 }
 
 /// The notes of the first instrument, the one that is learnt from; none if there is no instrument.

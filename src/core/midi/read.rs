@@ -8,21 +8,17 @@
 //!   end; the name is the last that the track had when the instrument entered the song.
 //! - Tempo comes from the first track alone, whatever the format.
 //!
-//! Which notes an end closes is told in [`open_notes`](super::open_notes), times in
-//! [`tempo`](super::tempo), what bytes make an event in [`events`](super::events).
+//! [`OpenNotes`] decides which notes a note-off closes, [`TempoMap`] turns ticks into seconds, and
+//! [`events`](super::events) decides which bytes make an event.
 //!
 //! Memory stays within a small multiple of the file: nothing is allocated by a length or a count that the
 //! file declares, only by what it holds.
 
 use midly::MidiMessage;
 
-use super::chunks::{Chunks, DIVISION_OFFSET};
-use super::cursor::Cursor;
-use super::error::{MidiError, Problem};
-use super::events::{Event, Events, Timed, meta};
-use super::open_notes::{OpenNotes, Started};
-use super::tempo::TempoMap;
-use super::{Instrument, MAX_TICK, Note, Song};
+use super::error::{MidiError, MidiProblem};
+use super::events::{Cursor, DIVISION_OFFSET, MidiChunks, MidiEvent, TimedEvent, TrackEvents, meta};
+use super::{Instrument, MAX_TICK, Note, Song, TempoChange};
 
 /// Bytes of names that any file may have in its instruments, and how many more for each of its own bytes.
 /// A track's name is copied into each of its instruments, up to 2048: without a limit, a hostile file of
@@ -35,7 +31,7 @@ const NAME_BYTES_PER_BYTE: usize = 4;
 /// # Errors
 /// Says at which byte the file is cut short or wrong. A file without notes is no error.
 pub fn read(bytes: &[u8]) -> Result<Song, MidiError> {
-    let mut chunks = Chunks::new(bytes)?;
+    let mut chunks = MidiChunks::new(bytes)?;
     // Bit 15 means film frames. pretty_midi then has time run backwards, and refuses the first note.
     let resolution = Some(chunks.division).filter(|division| division & 0x8000 == 0);
     let mut reader = Reader::new(resolution.unwrap_or(1), bytes.len());
@@ -56,7 +52,7 @@ pub fn read(bytes: &[u8]) -> Result<Song, MidiError> {
             Ok(Song { refused_by_pretty_midi, ..reader.song(resolution) })
         }
         None if reader.instruments.is_empty() => Ok(Song::default()),
-        None => Err(Problem::Smpte.at(DIVISION_OFFSET)),
+        None => Err(MidiProblem::Smpte.at(DIVISION_OFFSET)),
     }
 }
 
@@ -105,18 +101,18 @@ impl Reader {
     fn track(&mut self, bytes: Cursor<'_>, is_first: bool) -> Result<(), MidiError> {
         let instruments_before = self.instruments.len();
         let mut track = Track { name: String::new(), channels: Default::default() };
-        let mut events = Events::new(bytes);
+        let mut events = TrackEvents::new(bytes);
         self.tempo.rewind();
         while let Some(timed) = events.next()? {
             self.last_tick = self.last_tick.max(timed.tick);
             match timed.event {
-                Event::Channel { channel, message } => {
+                MidiEvent::Channel { channel, message } => {
                     self.message(&mut track, channel, message, timed.tick);
                 }
-                Event::Meta { kind: meta::TRACK_NAME, data } => track.name = latin1(data),
-                Event::Meta { kind: meta::TEXT | meta::LYRIC, .. } => self.ends_at(timed.tick),
-                Event::Meta { kind, data } if is_first => self.conductor(&timed, kind, data)?,
-                Event::Meta { .. } | Event::System => {}
+                MidiEvent::Meta { kind: meta::TRACK_NAME, data } => track.name = latin1(data),
+                MidiEvent::Meta { kind: meta::TEXT | meta::LYRIC, .. } => self.ends_at(timed.tick),
+                MidiEvent::Meta { kind, data } if is_first => self.conductor(&timed, kind, data)?,
+                MidiEvent::Meta { .. } | MidiEvent::System => {}
             }
         }
         self.open.clear();
@@ -128,14 +124,14 @@ impl Reader {
     }
 
     /// Meta events that mean something in the first track only.
-    fn conductor(&mut self, timed: &Timed<'_>, kind: u8, data: &[u8]) -> Result<(), MidiError> {
+    fn conductor(&mut self, timed: &TimedEvent<'_>, kind: u8, data: &[u8]) -> Result<(), MidiError> {
         match (kind, data) {
-            (meta::TEMPO, [0, 0, 0, ..]) => Err(Problem::ZeroTempo.at(timed.offset)),
+            (meta::TEMPO, [0, 0, 0, ..]) => Err(MidiProblem::ZeroTempo.at(timed.offset)),
             (meta::TEMPO, [high, middle, low, ..]) => {
                 self.tempo.change(timed.tick, u32::from_be_bytes([0, *high, *middle, *low]));
                 Ok(())
             }
-            (meta::TEMPO, _) => Err(Problem::ShortTempo(data.len()).at(timed.offset)),
+            (meta::TEMPO, _) => Err(MidiProblem::ShortTempo(data.len()).at(timed.offset)),
             (meta::TIME_SIGNATURE | meta::KEY_SIGNATURE, _) => {
                 self.ends_at(timed.tick);
                 Ok(())
@@ -224,4 +220,147 @@ fn affordable(name: &str, bytes_left: &mut usize) -> String {
 /// Text in MIDI files names no encoding; pretty_midi takes it for Latin-1, in which every byte is a character.
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// A note-on without its note-off.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    pub tick: u32,
+    /// Its tick in seconds.
+    pub time: f64,
+    pub velocity: u8,
+}
+
+/// Open notes. Ticks only grow, so that the notes of one pitch lie in the order of their start.
+#[derive(Debug)]
+struct OpenNotes {
+    /// By channel times 128 plus pitch.
+    started: Vec<Vec<Started>>,
+    any: bool,
+}
+
+impl OpenNotes {
+    pub fn new() -> Self {
+        Self { started: vec![Vec::new(); 16 * 128], any: false }
+    }
+
+    /// A note begins. Notes of this pitch that sound go on beside it.
+    #[inline]
+    pub fn start(&mut self, channel: u8, pitch: u8, note: Started) {
+        self.started[index(channel, pitch)].push(note);
+        self.any = true;
+    }
+
+    /// A note-off: calls `ended` for each note that it ends, in start order.
+    ///
+    /// It ends all notes of the pitch that began before `tick`. One that began at `tick` stays open if
+    /// there was an older one to end, and otherwise is dropped, so that no note has zero length.
+    #[inline]
+    pub fn stop(&mut self, channel: u8, pitch: u8, tick: u32, mut ended: impl FnMut(Started)) {
+        let started = &mut self.started[index(channel, pitch)];
+        // Nearly always one, as in a melody.
+        if let &mut [note] = &mut started[..]
+            && note.tick < tick
+        {
+            started.clear();
+            ended(note);
+            return;
+        }
+        let older = started.partition_point(|note| note.tick < tick);
+        if older == 0 {
+            started.clear();
+        }
+        started.drain(..older).for_each(ended);
+    }
+
+    /// Forgets all: notes do not sound on into the next track.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.any) {
+            self.started.iter_mut().for_each(Vec::clear);
+        }
+    }
+}
+
+fn index(channel: u8, pitch: u8) -> usize {
+    usize::from(channel & 15) << 7 | usize::from(pitch & 127)
+}
+
+/// A segment of one tempo, up to the next segment.
+#[derive(Debug)]
+struct TempoSegment {
+    tick: u32,
+    time: f64,
+    seconds_per_tick: f64,
+}
+
+impl TempoSegment {
+    #[inline]
+    fn time_of(&self, tick: u32) -> f64 {
+        self.time + self.seconds_per_tick * f64::from(tick - self.tick)
+    }
+}
+
+/// The tempo of a piece over its ticks, and a place in it: within a track ticks never go down, so that a time is
+/// found without a search. The first segment begins at tick 0.
+#[derive(Debug)]
+struct TempoMap {
+    resolution: f64,
+    segments: Vec<TempoSegment>,
+    /// The segment of the last tick that was asked for.
+    current: usize,
+}
+
+impl TempoMap {
+    /// 120 quarter notes a minute, of `resolution` ticks each.
+    pub fn new(resolution: u16) -> Self {
+        let resolution = f64::from(resolution);
+        let seconds_per_tick = 60.0 / (120.0 * resolution);
+        Self { resolution, segments: vec![TempoSegment { tick: 0, time: 0.0, seconds_per_tick }], current: 0 }
+    }
+
+    /// From `tick` on, a quarter note lasts `microseconds`. At tick 0 this replaces the default; the
+    /// tempo that already holds is no change. Ticks come in order.
+    pub fn change(&mut self, tick: u32, microseconds: u32) {
+        let seconds_per_tick = 60.0 / ((6e7 / f64::from(microseconds)) * self.resolution);
+        let last = self.last_mut();
+        if tick == 0 {
+            last.seconds_per_tick = seconds_per_tick;
+        } else if last.seconds_per_tick != seconds_per_tick {
+            let time = last.time_of(tick);
+            self.segments.push(TempoSegment { tick, time, seconds_per_tick });
+        }
+    }
+
+    /// Back to the beginning, for another track.
+    pub fn rewind(&mut self) {
+        self.current = 0;
+    }
+
+    /// Seconds from the beginning of the file to `tick`, which is not before the last one asked for. A tempo that
+    /// changes at `tick` or later, and is not known yet, will not change them.
+    #[inline]
+    pub fn time(&mut self, tick: u32) -> f64 {
+        while self.segments.get(self.current + 1).is_some_and(|next| next.tick <= tick) {
+            self.current += 1;
+        }
+        self.segments[self.current].time_of(tick)
+    }
+
+    /// The tick of the last change.
+    pub fn last_change(&self) -> u32 {
+        self.segments.last().map_or(0, |segment| segment.tick)
+    }
+
+    /// All changes, the first at 0 seconds.
+    pub fn changes(&self) -> Vec<TempoChange> {
+        let quarters_per_minute =
+            |segment: &TempoSegment| 60.0 / (segment.seconds_per_tick * self.resolution);
+        let change =
+            |s: &TempoSegment| TempoChange { time: s.time, quarters_per_minute: quarters_per_minute(s) };
+        self.segments.iter().map(change).collect()
+    }
+
+    fn last_mut(&mut self) -> &mut TempoSegment {
+        self.segments.last_mut().expect("the first segment is never removed")
+    }
 }

@@ -10,9 +10,7 @@
 mod picture;
 mod sound;
 mod soundfont;
-mod wav;
 
 pub use picture::{Novelty, Picture, RunLosses, SharedRun, losses, piano_roll, probabilities, shared_runs};
-pub use sound::Sound;
+pub use sound::{Sound, WavError, wav};
 pub use soundfont::{SoundFont, SoundFontError};
-pub use wav::{WavError, wav};

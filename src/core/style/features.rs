@@ -6,6 +6,85 @@
 
 use std::collections::HashSet;
 
+use serde::Serialize;
+
+use crate::corpus::{Piece, pitch_of};
+use crate::random::{Purpose, Stream};
+
+/// The most stretches; of a larger corpus every so many-th is taken.
+const MOST: usize = 300;
+
+/// Sets that are drawn to find the spread of the corpus.
+const DRAWS: u64 = 100;
+
+/// A stretch of a piece.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch {
+    /// Index of its piece.
+    pub piece: usize,
+    /// Its notes, in pitches.
+    pub pitches: Vec<u8>,
+}
+
+/// The length that samples and pieces are cut to: that of the shortest sample, or less where half of the pieces
+/// would be shorter.
+pub fn length(samples: &[Vec<u8>], corpus: &[Piece]) -> usize {
+    let mut pieces: Vec<usize> = corpus.iter().map(|piece| piece.classes.len()).collect();
+    pieces.sort_unstable();
+    let median = pieces.get(pieces.len().saturating_sub(1) / 2).copied().unwrap_or(0);
+    samples.iter().map(Vec::len).min().unwrap_or(0).min(median)
+}
+
+/// The pieces cut into stretches that do not overlap, without what is left at their ends.
+pub fn cut(corpus: &[Piece], length: usize) -> Vec<Stretch> {
+    let of_piece = |(piece, notes): (usize, &Piece)| {
+        let stretches = notes.classes.chunks_exact(length);
+        let pitches = stretches.map(|classes| classes.iter().map(|&class| pitch_of(class)).collect());
+        pitches.map(move |pitches| Stretch { piece, pitches }).collect::<Vec<_>>()
+    };
+    let all: Vec<Stretch> = corpus.iter().enumerate().flat_map(of_piece).collect();
+    let every = all.len().div_ceil(MOST).max(1);
+    all.into_iter().step_by(every).collect()
+}
+
+/// Sets of stretches as large as that of the samples, with at most one stretch of each piece.
+pub fn draw(stretches: &[Stretch], samples: usize) -> Vec<Vec<usize>> {
+    (0..DRAWS).map(|number| draw_one(stretches, samples, number)).collect()
+}
+
+fn draw_one(stretches: &[Stretch], samples: usize, number: u64) -> Vec<usize> {
+    // In a random order, the first of each piece.
+    let stream = Stream::new(0, Purpose::Sampling, &[number]);
+    let mut order: Vec<usize> = (0..stretches.len()).collect();
+    order.sort_by_key(|&index| stream.bits(index as u64));
+    let mut pieces = std::collections::HashSet::new();
+    order.retain(|&index| pieces.insert(stretches[index].piece));
+    order.truncate(samples);
+    order
+}
+
+/// Distances in one feature between stretches of different pieces: what the corpus's own music has.
+pub fn distances_within(stretches: &[Stretch], features: &[Features], feature: usize) -> Vec<f64> {
+    let mut distances = Vec::new();
+    for (index, one) in stretches.iter().enumerate() {
+        for (other, another) in stretches[..index].iter().enumerate() {
+            if one.piece != another.piece {
+                distances.push(features[index].distance(&features[other], feature));
+            }
+        }
+    }
+    distances
+}
+
+/// Distances in one feature of drawn stretches from those of other pieces.
+pub fn distances_of(set: &[usize], stretches: &[Stretch], features: &[Features], feature: usize) -> Vec<f64> {
+    let others = |&one: &usize| {
+        let other = move |&other: &usize| stretches[other].piece != stretches[one].piece;
+        (0..stretches.len()).filter(other).map(move |other| features[one].distance(&features[other], feature))
+    };
+    set.iter().flat_map(others).collect()
+}
+
 /// Notes in a passage whose return counts as repetition.
 const PASSAGE: usize = 8;
 
@@ -114,8 +193,42 @@ fn passages_repeated(pitches: &[u8]) -> f64 {
     passages.filter(|passage| !before.insert(*passage)).count() as f64 / all
 }
 
+/// The longest cycle that is looked for, in notes.
+const MAX_PERIOD: usize = 1000;
+
+/// Fewer rounds are a repeat, which music has.
+const MIN_ROUNDS: usize = 3;
+
+/// Nor is a shorter ending a loop: music may end on some equal notes.
+const MIN_LOOP_NOTES: usize = 24;
+
+/// A cycle that goes round until the end of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Loop {
+    /// Where the first round begins, in notes from 0.
+    pub start: usize,
+    /// Notes of one round.
+    pub period: usize,
+    /// Whole rounds until the end.
+    pub rounds: usize,
+}
+
+/// The loop that notes end in: of all, the one that begins first, and of these the one with the shortest round.
+pub fn find_loop(notes: &[u8]) -> Option<Loop> {
+    let longest = MAX_PERIOD.min(notes.len() / MIN_ROUNDS);
+    let loops = (1..=longest).filter_map(|period| {
+        let same = notes.iter().rev().zip(notes.iter().rev().skip(period));
+        let length = period + same.take_while(|(a, b)| a == b).count();
+        let is_loop = length >= (MIN_ROUNDS * period).max(MIN_LOOP_NOTES);
+        is_loop.then_some(Loop { start: notes.len() - length, period, rounds: length / period })
+    });
+    loops.min_by_key(|found| (found.start, found.period))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -145,5 +258,75 @@ mod tests {
         assert_eq!(distances[3..], [0.0; 5]);
         assert_eq!(Features::of(&[60, 67]).distance(&a, 3), 7.0);
         assert_eq!(Features::mean(&[a, b]).pitch_classes[..3], [0.5, 0.0, 0.5]);
+    }
+
+    fn piece(notes: usize) -> Piece {
+        Piece { name: "p".into(), classes: (0..notes).map(|i| (i % 50) as u8).collect() }
+    }
+
+    #[test]
+    fn pieces_are_cut_to_what_most_of_them_have() {
+        let corpus = [piece(30), piece(70), piece(100)];
+        assert_eq!(length(&[vec![0; 40], vec![0; 50]], &corpus), 40);
+        assert_eq!(length(&[vec![0; 400]], &corpus), 70);
+        assert_eq!(length(&[], &corpus), 0);
+        let stretches = cut(&corpus, 40);
+        let found: Vec<_> = stretches.iter().map(|s| (s.piece, s.pitches[0], s.pitches.len())).collect();
+        assert_eq!(found, [(1, 1, 40), (2, 1, 40), (2, 41, 40)]);
+        assert!(cut(&vec![piece(400); 100], 40).len() <= MOST);
+    }
+
+    #[test]
+    fn sets_are_of_different_pieces() {
+        let stretches = cut(&[piece(100), piece(100), piece(100)], 10);
+        let sets = draw(&stretches, 2);
+        for set in &sets {
+            assert!(set.len() == 2 && stretches[set[0]].piece != stretches[set[1]].piece, "{set:?}");
+        }
+        let first: std::collections::HashSet<_> = sets.iter().map(|set| set[0]).collect();
+        assert!(first.len() > 25, "of 30 stretches only {first:?} are ever drawn first");
+        assert!(draw(&stretches, 9).iter().all(|set| set.len() == 3));
+    }
+
+    #[test]
+    fn distances_are_between_different_pieces() {
+        let stretch = |piece, pitches: &[u8]| Stretch { piece, pitches: pitches.to_vec() };
+        let stretches = [stretch(0, &[1, 2]), stretch(0, &[1, 4]), stretch(1, &[1, 8])];
+        let features: Vec<_> = stretches.iter().map(|s| Features::of(&s.pitches)).collect();
+        // Feature 3 is the pitch range: 1, 3 and 7.
+        assert_eq!(distances_within(&stretches, &features, 3), [6.0, 4.0]);
+        assert_eq!(distances_of(&[1, 2], &stretches, &features, 3), [4.0, 6.0, 4.0]);
+    }
+
+    #[test]
+    fn a_circle_with_equal_notes_in_it() {
+        let beginning = [9, 8, 7, 6, 5];
+        let round = [1, 2, 3, 3, 3];
+        let notes: Vec<u8> = beginning.into_iter().chain(round.repeat(7)).chain([1, 2]).collect();
+        assert_eq!(find_loop(&notes), Some(Loop { start: 5, period: 5, rounds: 7 }));
+        // One note more ends it.
+        assert_eq!(find_loop(&[&notes[..], &[9]].concat()), None);
+    }
+
+    #[test]
+    fn repeats_and_last_notes_are_no_loops() {
+        assert_eq!(find_loop(&(0..40).chain(0..40).collect::<Vec<_>>()), None);
+        assert_eq!(find_loop(&[1, 2, 3, 4, 4, 4, 4]), None);
+        assert_eq!(find_loop(&[4; 30]), Some(Loop { start: 0, period: 1, rounds: 30 }));
+        assert_eq!(find_loop(&[]), None);
+    }
+
+    proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
+        #[test]
+        fn what_is_found_goes_round(notes in prop::collection::vec(0u8..2, 0..60)) {
+            if let Some(Loop { start, period, rounds }) = find_loop(&notes) {
+                prop_assert!((start + period..notes.len()).all(|i| notes[i] == notes[i - period]));
+                prop_assert!(rounds >= MIN_ROUNDS && (notes.len() - start) / period == rounds);
+                // It begins no sooner.
+                prop_assert!(start == 0 || notes[start - 1] != notes[start - 1 + period]);
+            }
+        }
     }
 }

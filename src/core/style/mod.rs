@@ -6,21 +6,21 @@
 //! is far is told by the corpus itself: sets of stretches as large as the set of samples are compared with it in
 //! the same way. [`loops`] are looked for in whole samples.
 
-pub mod density;
-pub mod features;
-pub mod loops;
-mod report;
-pub mod stretches;
+mod density;
+mod features;
 #[cfg(test)]
 mod tests;
+
+use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
 use crate::corpus::Piece;
 use density::{Divergence, Reference};
-use features::{Features, NAMES, NUMBERS};
-use loops::Loop;
-use stretches::{Stretch, cut, distances_of, distances_within, draw, length};
+pub use features::Loop;
+use features::{
+    Features, NAMES, NUMBERS, Stretch, cut, distances_of, distances_within, draw, find_loop, length,
+};
 
 /// Shorter samples have no statistics to speak of.
 pub const SHORTEST: usize = 16;
@@ -154,7 +154,7 @@ pub fn compare(samples: &[Vec<u8>], corpus: &[Piece]) -> Result<Style, StyleErro
             (0..NAMES.len()).map(distance).collect()
         },
         loops: loops_of(samples),
-        corpus_loops: stretches.iter().filter(|stretch| loops::find(&stretch.pitches).is_some()).count(),
+        corpus_loops: stretches.iter().filter(|stretch| find_loop(&stretch.pitches).is_some()).count(),
     })
 }
 
@@ -207,7 +207,7 @@ fn range(mut values: Vec<f64>) -> [f64; 2] {
 
 fn loops_of(samples: &[Vec<u8>]) -> Vec<SampleLoop> {
     let found =
-        |(sample, pitches): (usize, &Vec<u8>)| Some(SampleLoop { sample, found: loops::find(pitches)? });
+        |(sample, pitches): (usize, &Vec<u8>)| Some(SampleLoop { sample, found: find_loop(pitches)? });
     samples.iter().enumerate().filter_map(found).collect()
 }
 
@@ -223,4 +223,86 @@ impl Histograms {
             intervals: pair(|features| &features.intervals),
         }
     }
+}
+
+const PITCH_CLASSES: [&str; 12] = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
+
+impl Display for Style {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} of {} notes; {} cut into {} of as many\n",
+            counted(self.samples, "sample"),
+            self.notes,
+            counted(self.pieces, "piece"),
+            counted(self.stretches, "stretch")
+        )?;
+        self.pitch_classes(f)?;
+        writeln!(f, "\n{:22}{:>10}{:>10}{:>26}", "means", "samples", "corpus", "90% of its stretches")?;
+        self.numbers.iter().try_for_each(|number| number.row(f))?;
+        if self.distances.is_empty() {
+            writeln!(
+                f,
+                "\ndistances: none, because the corpus needs {MIN_PIECES} pieces of {SHORTEST} notes or more"
+            )?;
+        } else {
+            writeln!(f, "\ndistances, and those of as large sets of the corpus's own stretches (90%)")?;
+            writeln!(f, "{:22}{:>8}{:>18}{:>9}{:>16}", "", "KL", "its own", "overlap", "its own")?;
+            self.distances.iter().try_for_each(|distance| distance.row(f))?;
+            writeln!(f, "far: beyond what all but 5% of the corpus's own sets reach")?;
+        }
+        self.write_loops(f)
+    }
+}
+
+impl Style {
+    fn pitch_classes(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let cells = |cells: &mut dyn Iterator<Item = String>| {
+            cells.map(|cell| format!("{cell:>5}")).collect::<String>()
+        };
+        let percents =
+            |shares: &[f64]| cells(&mut shares.iter().map(|share| format!("{:.1}", 100.0 * share)));
+        let classes = &self.histograms.pitch_classes;
+        writeln!(f, "{:16}{}", "notes, %", cells(&mut PITCH_CLASSES.iter().map(|&name| name.to_owned())))?;
+        writeln!(f, "{:16}{}", "samples", percents(&classes.samples))?;
+        writeln!(f, "{:16}{}", "corpus", percents(&classes.corpus))
+    }
+
+    fn write_loops(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "\nloops: {} of {}", self.loops.len(), counted(self.samples, "sample"))?;
+        write!(f, ", {} of {} of the corpus", self.corpus_loops, counted(self.stretches, "stretch"))?;
+        self.loops.iter().try_for_each(|found| {
+            let Loop { start, period, rounds } = found.found;
+            let round = if period == 1 { "the same note".into() } else { format!("the same {period} notes") };
+            write!(f, "\n  sample {}: from note {} on {round}, {rounds} times", found.sample + 1, start + 1)
+        })
+    }
+}
+
+impl Number {
+    fn row(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.corpus_range;
+        let range = format!("{low:.3} to {high:.3}");
+        writeln!(f, "{:22}{:>10.3}{:>10.3}{range:>26}", self.name, self.samples, self.corpus)
+    }
+}
+
+impl Distance {
+    fn row(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.kl_range;
+        let kl = format!("{low:.3} to {high:.3}");
+        let [low, high] = self.overlap_range;
+        let overlap = format!("{low:.2} to {high:.2}");
+        let verdict = if self.far { "far" } else { "near" };
+        writeln!(f, "{:22}{:>8.3}{kl:>18}{:>9.2}{overlap:>16}{verdict:>6}", self.name, self.kl, self.overlap)
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    let ending = match (number, what) {
+        (1, _) => "",
+        (_, "stretch") => "es",
+        _ => "s",
+    };
+    format!("{number} {what}{ending}")
 }

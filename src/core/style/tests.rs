@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::stretches::{cut, draw, length};
 use super::*;
 use crate::corpus::pitch_of;
 use crate::random::{Purpose, Stream};

@@ -3,19 +3,18 @@
 //! Every bar is measured as it is read, so that a mistake is reported at the note that makes it and a repeat
 //! unfolds to no more than a bar. What ties join is the caller's work.
 
-use super::error::{NotationError, Place, Problem};
-use super::tokens::{Token, Tokens};
+use super::error::{NotationError, NotationProblem, TextPlace};
 
 /// What sounds at one moment, or a rest.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Event {
+pub(super) struct NotatedEvent {
     /// MIDI keys, ascending; none for a rest.
     pub pitches: Vec<u8>,
     /// At least 1.
     pub units: u32,
     /// Held into the next event.
     pub tied: bool,
-    pub place: Place,
+    pub place: TextPlace,
 }
 
 /// Reads bars line by line.
@@ -29,12 +28,12 @@ pub(super) struct Bars {
     /// Units read of it.
     units: u32,
     /// The repeat being read: where it opened, the units before it, and its first event.
-    repeat: Option<(Place, u32, usize)>,
+    repeat: Option<(TextPlace, u32, usize)>,
     /// Whether the piece began with a bar 0; then its last bar may be short.
     upbeat: bool,
     /// What is wrong with the bar before, unless it was the last.
     short: Option<NotationError>,
-    events: Vec<Event>,
+    events: Vec<NotatedEvent>,
 }
 
 impl Bars {
@@ -44,19 +43,19 @@ impl Bars {
     }
 
     pub(super) fn read_line(&mut self, line: usize, text: &str) -> Result<(), NotationError> {
-        for (column, token) in Tokens::of(text) {
+        for (column, token) in LineTokens::of(text) {
             if let Some(error) = self.short.take() {
                 return Err(error);
             }
-            let place = Place { line, column, bar: Some(self.bar) };
+            let place = TextPlace { line, column, bar: Some(self.bar) };
             match token.map_err(|problem| place.error(problem))? {
-                Token::BarLine => self.end_bar(place)?,
-                Token::Open => self.open_repeat(place)?,
-                Token::Close(times) => self.close_repeat(place, times)?,
-                Token::Number(number) => self.number(place, &number)?,
-                Token::Event { pitches, units, tied } => {
+                NotationToken::BarLine => self.end_bar(place)?,
+                NotationToken::Open => self.open_repeat(place)?,
+                NotationToken::Close(times) => self.close_repeat(place, times)?,
+                NotationToken::Number(number) => self.number(place, &number)?,
+                NotationToken::Event { pitches, units, tied } => {
                     self.units = self.fill(place, self.units, units)?;
-                    self.events.push(Event { pitches, units, tied, place });
+                    self.events.push(NotatedEvent { pitches, units, tied, place });
                 }
             }
         }
@@ -64,35 +63,35 @@ impl Bars {
     }
 
     /// All events, and how many bars they fill.
-    pub(super) fn finish(self) -> Result<(Vec<Event>, u32), NotationError> {
+    pub(super) fn finish(self) -> Result<(Vec<NotatedEvent>, u32), NotationError> {
         // The bar now begun, number 0 for an upbeat's own, is not one of them.
         let bars = self.bar + u32::from(self.upbeat) - 1;
         if let Some((opened, ..)) = self.repeat {
-            return Err(opened.error(Problem::RepeatOpen));
+            return Err(opened.error(NotationProblem::RepeatOpen));
         }
         match self.events.last() {
-            None => Err(Place { line: 1, column: 1, bar: None }.error(Problem::NoMusic)),
-            Some(last) if self.units > 0 || self.numbered => Err(last.place.error(Problem::BarOpen)),
+            None => Err(TextPlace { line: 1, column: 1, bar: None }.error(NotationProblem::NoMusic)),
+            Some(last) if self.units > 0 || self.numbered => Err(last.place.error(NotationProblem::BarOpen)),
             Some(_) => Ok((self.events, bars)),
         }
     }
 
     /// The sum of both lengths, if the bar holds it.
-    fn fill(&self, place: Place, before: u32, more: u32) -> Result<u32, NotationError> {
+    fn fill(&self, place: TextPlace, before: u32, more: u32) -> Result<u32, NotationError> {
         let (units, full) = (before.saturating_add(more), self.full);
-        if units > full { Err(place.error(Problem::BarLong { units, full })) } else { Ok(units) }
+        if units > full { Err(place.error(NotationProblem::BarLong { units, full })) } else { Ok(units) }
     }
 
-    fn end_bar(&mut self, place: Place) -> Result<(), NotationError> {
+    fn end_bar(&mut self, place: TextPlace) -> Result<(), NotationError> {
         let (units, full) = (self.units, self.full);
         if let Some((opened, ..)) = self.repeat {
-            return Err(opened.error(Problem::RepeatOpen));
+            return Err(opened.error(NotationProblem::RepeatOpen));
         }
         if units == 0 {
-            return Err(place.error(Problem::BarEmpty { full }));
+            return Err(place.error(NotationProblem::BarEmpty { full }));
         }
         if units < full && self.bar > 0 {
-            let error = place.error(Problem::BarShort { units, full });
+            let error = place.error(NotationProblem::BarShort { units, full });
             if !self.upbeat {
                 return Err(error);
             }
@@ -102,32 +101,33 @@ impl Bars {
         Ok(())
     }
 
-    fn number(&mut self, place: Place, number: &str) -> Result<(), NotationError> {
+    fn number(&mut self, place: TextPlace, number: &str) -> Result<(), NotationError> {
         if self.numbered || self.units > 0 || self.repeat.is_some() {
-            return Err(place.error(Problem::Unexpected { found: number.to_owned() }));
+            return Err(place.error(NotationProblem::Unexpected { found: number.to_owned() }));
         }
         if number == "0" && self.events.is_empty() {
             (self.bar, self.upbeat) = (0, true);
         } else if number != self.bar.to_string() {
-            return Err(place.error(Problem::BarNumber { expected: self.bar }));
+            return Err(place.error(NotationProblem::BarNumber { expected: self.bar }));
         }
         self.numbered = true;
         Ok(())
     }
 
-    fn open_repeat(&mut self, place: Place) -> Result<(), NotationError> {
+    fn open_repeat(&mut self, place: TextPlace) -> Result<(), NotationError> {
         if self.repeat.is_some() {
-            return Err(place.error(Problem::RepeatInRepeat));
+            return Err(place.error(NotationProblem::RepeatInRepeat));
         }
         self.repeat = Some((place, self.units, self.events.len()));
         Ok(())
     }
 
-    fn close_repeat(&mut self, place: Place, times: u32) -> Result<(), NotationError> {
-        let (_, before, first) = self.repeat.take().ok_or_else(|| place.error(Problem::RepeatUnopened))?;
+    fn close_repeat(&mut self, place: TextPlace, times: u32) -> Result<(), NotationError> {
+        let (_, before, first) =
+            self.repeat.take().ok_or_else(|| place.error(NotationProblem::RepeatUnopened))?;
         let once = self.units - before;
         if once == 0 {
-            return Err(place.error(Problem::RepeatEmpty));
+            return Err(place.error(NotationProblem::RepeatEmpty));
         }
         self.units = self.fill(place, before, once.saturating_mul(times))?;
         let events = first..self.events.len();
@@ -135,5 +135,191 @@ impl Bars {
             self.events.extend_from_within(events.clone());
         }
         Ok(())
+    }
+}
+
+/// The smallest part of music that means something by itself.
+#[derive(Debug, Clone, PartialEq)]
+enum NotationToken {
+    /// `|`
+    BarLine,
+    /// `(`
+    Open,
+    /// `)2`, and the events are to sound so many times.
+    Close(u32),
+    /// The number of a bar.
+    Number(String),
+    /// A note, a chord, or a rest, which has no pitches.
+    Event { pitches: Vec<u8>, units: u32, tied: bool },
+}
+
+/// Reads a line's tokens, each with its column in characters, from 1.
+struct LineTokens<'a> {
+    rest: &'a str,
+    column: usize,
+}
+
+impl<'a> LineTokens<'a> {
+    fn of(line: &'a str) -> LineTokens<'a> {
+        LineTokens { rest: line, column: 1 }
+    }
+
+    /// Takes the longest beginning of the line whose characters all fit.
+    fn take_while(&mut self, fits: impl Fn(char) -> bool) -> &'a str {
+        let end = self.rest.find(|c| !fits(c)).unwrap_or(self.rest.len());
+        let (taken, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        self.column += taken.chars().count();
+        taken
+    }
+
+    fn word(&mut self) -> &'a str {
+        self.take_while(|c| !c.is_whitespace() && !"|()[]".contains(c))
+    }
+
+    /// Reads the token that begins with `first`, which was taken already unless it is part of a word.
+    fn token(&mut self, first: char) -> Result<NotationToken, NotationProblem> {
+        match first {
+            '|' => Ok(NotationToken::BarLine),
+            '(' => Ok(NotationToken::Open),
+            ')' => self
+                .word()
+                .parse()
+                .ok()
+                .filter(|times| *times > 1)
+                .map(NotationToken::Close)
+                .ok_or(NotationProblem::RepeatCount),
+            '[' => self.chord(),
+            ']' => Err(NotationProblem::Unexpected { found: first.into() }),
+            _ if first.is_ascii_digit() => Ok(NotationToken::Number(self.word().to_owned())),
+            _ => single(self.word()),
+        }
+    }
+
+    fn chord(&mut self) -> Result<NotationToken, NotationProblem> {
+        let names = self.take_while(|c| c != ']');
+        self.rest = self.rest.strip_prefix(']').ok_or(NotationProblem::ChordOpen)?;
+        self.column += 1;
+        let mut pitches = names.split_whitespace().map(key).collect::<Result<Vec<u8>, _>>()?;
+        if pitches.is_empty() {
+            return Err(NotationProblem::ChordEmpty);
+        }
+        pitches.sort_unstable();
+        if pitches.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(NotationProblem::ChordTwice);
+        }
+        let after = self.word();
+        match after.chars().next() {
+            None | Some(':' | '~') => {
+                length(after).map(|(units, tied)| NotationToken::Event { pitches, units, tied })
+            }
+            Some(_) => Err(NotationProblem::Unexpected { found: after.to_owned() }),
+        }
+    }
+}
+
+impl Iterator for LineTokens<'_> {
+    type Item = (usize, Result<NotationToken, NotationProblem>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.take_while(char::is_whitespace);
+        let column = self.column;
+        let first = self.rest.chars().next()?;
+        if "|()[]".contains(first) {
+            self.rest = &self.rest[1..];
+            self.column += 1;
+        }
+        Some((column, self.token(first)))
+    }
+}
+
+/// A note or a rest.
+fn single(word: &str) -> Result<NotationToken, NotationProblem> {
+    let (name, after) = word.split_at(word.find([':', '~']).unwrap_or(word.len()));
+    let pitches = if name == "." { Vec::new() } else { vec![key(name)?] };
+    let (units, tied) = length(after)?;
+    if pitches.is_empty() && tied {
+        return Err(NotationProblem::TieOfRest);
+    }
+    Ok(NotationToken::Event { pitches, units, tied })
+}
+
+/// What follows a name: `:4`, `:4~`, `~` or nothing. Units, and whether the note is tied to the next.
+fn length(after: &str) -> Result<(u32, bool), NotationProblem> {
+    let (units, tied) = after.strip_suffix('~').map_or((after, false), |units| (units, true));
+    if units.is_empty() {
+        return Ok((1, tied));
+    }
+    let number = units.strip_prefix(':').and_then(|number| number.parse().ok()).filter(|number| *number > 0);
+    number.map(|number| (number, tied)).ok_or_else(|| NotationProblem::NotALength { text: units.to_owned() })
+}
+
+/// The MIDI key of a name like `F#3`, `Bb2` or `C-1`. Double accidentals are written `##` and `bb`.
+fn key(name: &str) -> Result<u8, NotationProblem> {
+    let text = || name.to_owned();
+    let (step, octave) = parts(name).ok_or_else(|| NotationProblem::NotANote { text: text() })?;
+    u8::try_from(12 * (octave + 1) + step)
+        .ok()
+        .filter(|key| *key < 128)
+        .ok_or_else(|| NotationProblem::OutOfRange { text: text() })
+}
+
+/// Semitones above the octave's C, accidentals included, and the octave.
+fn parts(name: &str) -> Option<(i32, i32)> {
+    let letter = name.chars().next()?;
+    let natural = match letter {
+        'C' => 0,
+        'D' => 2,
+        'E' => 4,
+        'F' => 5,
+        'G' => 7,
+        'A' => 9,
+        'B' => 11,
+        _ => return None,
+    };
+    let after = &name[1..];
+    let octave = after.trim_start_matches(['#', 'b']);
+    let shift = match &after[..after.len() - octave.len()] {
+        "" => 0,
+        "#" => 1,
+        "##" => 2,
+        "b" => -1,
+        "bb" => -2,
+        _ => return None,
+    };
+    // At most two characters: no sum can overflow, and `C04` or `C+4` is a slip of the pen.
+    let written = octave == "-1" || (octave.len() == 1 && octave.as_bytes()[0].is_ascii_digit());
+    written.then(|| octave.parse().ok().map(|octave: i32| (natural + shift, octave)))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_keys() {
+        let keys = [
+            ("C4", 60),
+            ("A4", 69),
+            ("C2", 36),
+            ("F#3", 54),
+            ("Gb3", 54),
+            ("Bb3", 58),
+            ("G9", 127),
+            ("C-1", 0),
+        ];
+        for (name, midi) in keys.into_iter().chain([("Cb4", 59), ("B#3", 60), ("F##3", 55), ("Abb3", 55)]) {
+            assert_eq!(key(name), Ok(midi), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_note_and_what_is_no_key() {
+        for name in ["", "H3", "c4", "C", "C#", "4", "C44", "C+4", "C04", "C#b4", "F###3", "é3", "C٣"] {
+            assert_eq!(key(name), Err(NotationProblem::NotANote { text: name.into() }));
+        }
+        for name in ["G#9", "Cb-1"] {
+            assert_eq!(key(name), Err(NotationProblem::OutOfRange { text: name.into() }));
+        }
     }
 }

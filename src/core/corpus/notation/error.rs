@@ -3,9 +3,12 @@
 use std::fmt;
 use thiserror::Error;
 
+/// Every header line there is.
+pub(super) const NAMES: [&str; 7] = ["title", "composer", "key", "meter", "unit", "tempo", "program"];
+
 /// A place in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct TextPlace {
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
@@ -14,13 +17,13 @@ pub struct Place {
     pub bar: Option<u32>,
 }
 
-impl Place {
-    pub(super) fn error(self, problem: Problem) -> NotationError {
+impl TextPlace {
+    pub(super) fn error(self, problem: NotationProblem) -> NotationError {
         NotationError { place: self, problem }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TextPlace {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "line {}, column {}", self.line, self.column)?;
         self.bar.map_or(Ok(()), |bar| write!(out, ", bar {bar}"))
@@ -32,16 +35,16 @@ impl fmt::Display for Place {
 #[error("{place}: {problem}")]
 pub struct NotationError {
     /// Where.
-    pub place: Place,
+    pub place: TextPlace,
     /// What.
-    pub problem: Problem,
+    pub problem: NotationProblem,
 }
 
 /// What is wrong at a place.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // the messages say it
-pub enum Problem {
-    #[error("there is no header line named {name}; there are {}", super::header::NAMES.join(", "))]
+pub enum NotationProblem {
+    #[error("there is no header line named {name}; there are {}", NAMES.join(", "))]
     HeaderUnknown { name: String },
     #[error("{name} was given before; keep one of the two lines")]
     HeaderTwice { name: String },

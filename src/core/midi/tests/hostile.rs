@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::{Instrument, MAX_TICK, Note, Problem, Song, read, write};
+use super::super::{Instrument, MAX_TICK, MidiProblem, Note, Song, read, write};
 use super::bytes::*;
 use bachdist_test_support::tools::shared_if_any;
 
@@ -78,40 +78,40 @@ fn every_truncation_of_a_file_is_an_error_in_it() {
 #[test]
 fn errors_name_the_place_and_the_problem() {
     let long_delta = track(&[(0x0fff_ffff, &on(0, 60, 1))]);
-    let cases: [(&str, Vec<u8>, usize, Problem); 12] = [
-        ("empty", vec![], 0, Problem::Empty),
-        ("text", b"# a text".to_vec(), 0, Problem::NotMidi),
-        ("header alone", b"MThd".to_vec(), 4, Problem::Truncated { needed: 4, left: 0 }),
-        ("short header", chunk(b"MThd", &[0, 1, 0, 1]), 4, Problem::ShortHeader(4)),
+    let cases: [(&str, Vec<u8>, usize, MidiProblem); 12] = [
+        ("empty", vec![], 0, MidiProblem::Empty),
+        ("text", b"# a text".to_vec(), 0, MidiProblem::NotMidi),
+        ("header alone", b"MThd".to_vec(), 4, MidiProblem::Truncated { needed: 4, left: 0 }),
+        ("short header", chunk(b"MThd", &[0, 1, 0, 1]), 4, MidiProblem::ShortHeader(4)),
         (
             "long header",
             b"MThd\xff\xff\xff\xff\0\0\0\x01\0\x01".to_vec(),
             14,
-            Problem::Truncated { needed: 0xffff_fff9, left: 0 },
+            MidiProblem::Truncated { needed: 0xffff_fff9, left: 0 },
         ),
         (
             "no tracks follow",
             header(1, 0xffff, 480),
             14,
-            Problem::MissingTrack { found: 0, declared: 0xffff },
+            MidiProblem::MissingTrack { found: 0, declared: 0xffff },
         ),
         ("long track", [header(1, 1, 480), b"MTrk\xff\xff\xff\xff1234".to_vec()].concat(), 22, {
-            Problem::Truncated { needed: 0xffff_ffff, left: 4 }
+            MidiProblem::Truncated { needed: 0xffff_ffff, left: 4 }
         }),
         (
             "long text",
             file(&[vec![0, 0xff, 1, 0xff, 0xff, 0xff, 0x7f]]),
             29,
-            Problem::EventOverrun { needed: 0x0fff_ffff, left: 0 },
+            MidiProblem::EventOverrun { needed: 0x0fff_ffff, left: 0 },
         ),
-        ("endless delta", file(&[vec![0xff; 100]]), 122, Problem::EventOverrun { needed: 1, left: 0 }),
-        ("more ticks than 32 bits hold", file(&[long_delta.repeat(17)]), 134, Problem::TooLong),
-        ("short tempo", file(&[track(&[(0, &meta(0x51, &[1, 2]))])]), 22, Problem::ShortTempo(2)),
+        ("endless delta", file(&[vec![0xff; 100]]), 122, MidiProblem::EventOverrun { needed: 1, left: 0 }),
+        ("more ticks than 32 bits hold", file(&[long_delta.repeat(17)]), 134, MidiProblem::TooLong),
+        ("short tempo", file(&[track(&[(0, &meta(0x51, &[1, 2]))])]), 22, MidiProblem::ShortTempo(2)),
         (
             "event after its track",
             file(&[vec![0, 0x90, 60]]),
             25,
-            Problem::EventOverrun { needed: 1, left: 0 },
+            MidiProblem::EventOverrun { needed: 1, left: 0 },
         ),
     ];
     for (name, bytes, offset, problem) in cases {
@@ -127,7 +127,7 @@ fn huge_delta_times_do_not_overflow() {
     let huge = [vec![0xff; 20], vec![0x7f]].concat();
     let on = [0x90, 60, 1];
     let bytes = file(&[[&[0x83, 0x00][..], &on, &huge, &on].concat()]);
-    assert_eq!(read(&bytes).unwrap_err().problem, Problem::TooLong);
+    assert_eq!(read(&bytes).unwrap_err().problem, MidiProblem::TooLong);
     // Lost with its event, so no problem, as in pretty_midi.
     assert!(read(&file(&[[&huge[..], &meta(0x60, b"")].concat()])).is_ok());
     assert_eq!(MAX_TICK, 10_000_000);

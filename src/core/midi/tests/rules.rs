@@ -1,7 +1,7 @@
 //! Every rule of reading, with a file written for it. 960 ticks are a second. What is asserted here was
 //! found in pretty_midi's source and by running it; [`super::peer`] holds the same rules against it.
 
-use super::super::{Instrument, Problem, Song, all_voices, read};
+use super::super::{Instrument, MidiProblem, Song, all_voices, read};
 use super::bytes::*;
 
 fn song(tracks: &[Vec<u8>]) -> Song {
@@ -22,7 +22,7 @@ fn notes(events: &[(u32, &[u8])]) -> Vec<Row> {
     song.instruments.first().map(rows).unwrap_or_default()
 }
 
-fn problem(bytes: &[u8]) -> Problem {
+fn problem(bytes: &[u8]) -> MidiProblem {
     read(bytes).unwrap_err().problem
 }
 
@@ -157,14 +157,14 @@ fn rule_8_a_tempo_at_tick_0_replaces_the_default_and_a_repeated_one_is_no_change
 #[test]
 fn rule_9_what_is_refused() {
     let with_division = |division| file_with(&header(0, 1, division), &[one_note(60)]);
-    assert_eq!(problem(&file(&[])), Problem::NoTrack);
-    assert_eq!(problem(&with_division(0)), Problem::ZeroDivision);
-    assert_eq!(problem(&with_division(0xe728)), Problem::Smpte);
-    assert_eq!(problem(&file(&[track(&[(0, &[0x90, 60, 128])])])), Problem::DataByte(128));
+    assert_eq!(problem(&file(&[])), MidiProblem::NoTrack);
+    assert_eq!(problem(&with_division(0)), MidiProblem::ZeroDivision);
+    assert_eq!(problem(&with_division(0xe728)), MidiProblem::Smpte);
+    assert_eq!(problem(&file(&[track(&[(0, &[0x90, 60, 128])])])), MidiProblem::DataByte(128));
     let whole = file(&[one_note(60)]);
-    assert!(matches!(problem(&whole[..whole.len() - 1]), Problem::Truncated { needed: 9, left: 8 }));
+    assert!(matches!(problem(&whole[..whole.len() - 1]), MidiProblem::Truncated { needed: 9, left: 8 }));
     let zero_tempo = track(&[(0, &tempo(0))]);
-    assert_eq!(problem(&file(std::slice::from_ref(&zero_tempo))), Problem::ZeroTempo);
+    assert_eq!(problem(&file(std::slice::from_ref(&zero_tempo))), MidiProblem::ZeroTempo);
     assert!(read(&file(&[one_note(60), zero_tempo])).is_ok(), "nobody asks the second track");
 }
 
@@ -195,10 +195,10 @@ fn rule_9_a_file_wrapped_in_riff_is_read_and_says_so() {
     assert_eq!(song.refused_by_pretty_midi, Some("it is wrapped in RIFF"));
     assert_eq!(song.instruments, read(&whole).unwrap().instruments);
     // Sound, no data chunk, and a data chunk that is cut short.
-    assert_eq!(problem(b"RIFF\x10\0\0\0WAVEfmt "), Problem::Riff);
+    assert_eq!(problem(b"RIFF\x10\0\0\0WAVEfmt "), MidiProblem::Riff);
     let without = chunk(b"RIFF", &[b"RMID", &chunk(b"INFO", b"x")[..]].concat());
-    assert!(matches!(problem(&without), Problem::Truncated { .. }));
-    assert!(matches!(problem(&chunk(b"RIFF", &body)[..60]), Problem::Truncated { .. }));
+    assert!(matches!(problem(&without), MidiProblem::Truncated { .. }));
+    assert!(matches!(problem(&chunk(b"RIFF", &body)[..60]), MidiProblem::Truncated { .. }));
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn film_frames_without_notes_are_an_empty_song() {
 fn running_status_goes_on_through_meta_events() {
     let found = notes(&[(0, &on(0, 60, 1)), (0, &meta(1, b"text")), (960, &[60, 0])]);
     assert_eq!(found, [(60, 1, 0.0, 1.0)]);
-    assert_eq!(problem(&file(&[track(&[(0, &[60, 0])])])), Problem::NoRunningStatus(60));
+    assert_eq!(problem(&file(&[track(&[(0, &[60, 0])])])), MidiProblem::NoRunningStatus(60));
 }
 
 #[test]
@@ -255,8 +255,8 @@ fn system_messages_may_stand_in_a_track() {
         (480, &off(0, 60)),
     ]);
     assert_eq!(found, [(60, 1, 0.0, 1.0)]);
-    assert_eq!(problem(&file(&[track(&[(0, &[0xf4])])])), Problem::UndefinedStatus(0xf4));
-    assert_eq!(problem(&file(&[track(&[(0, &[0xf8]), (0, &[1])])])), Problem::NoRunningStatus(1));
+    assert_eq!(problem(&file(&[track(&[(0, &[0xf4])])])), MidiProblem::UndefinedStatus(0xf4));
+    assert_eq!(problem(&file(&[track(&[(0, &[0xf8]), (0, &[1])])])), MidiProblem::NoRunningStatus(1));
 }
 
 #[test]

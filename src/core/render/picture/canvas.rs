@@ -1,7 +1,8 @@
-//! Pixels: filled rectangles, single blended pixels, and the PNG at the end.
+//! Pixels: filled rectangles, single blended pixels, and the PNG at the end; the palette; and which of many things that
+//! lie over each other can be seen.
 //!
-//! Coordinates are pixels from the upper left corner, x to the right, y down. What lies outside is cut off, so
-//! that callers need not check.
+//! Coordinates are pixels from the upper left corner, x to the right, y down. Whatever lies outside is cut off, so that
+//! callers need not check.
 
 use super::text::Words;
 
@@ -102,8 +103,96 @@ impl Canvas {
     }
 }
 
+pub(super) const PAPER: Colour = Colour(255, 255, 255);
+/// Titles and the labels one looks for.
+pub(super) const INK: Colour = Colour(28, 32, 44);
+/// Labels that may stay in the background.
+pub(super) const MUTED: Colour = Colour(98, 107, 124);
+/// Frames and ticks.
+pub(super) const RULE: Colour = Colour(150, 158, 172);
+/// Lines behind the data.
+pub(super) const GRID: Colour = Colour(214, 220, 228);
+/// Rows of the black keys, behind the data.
+pub(super) const BLACK_KEY: Colour = Colour(243, 245, 248);
+/// The notes that were chosen, on the ramp: no shade of it comes near.
+pub(super) const CHOSEN: Colour = Colour(255, 102, 26);
+
+/// Notes of which there is nothing to say.
+pub(super) const NEUTRAL: Colour = Colour(166, 174, 188);
+/// Notes that are another's, note for note, and transposed: told apart also by the colour-blind.
+pub(super) const EXACT: Colour = Colour(226, 84, 10);
+pub(super) const TRANSPOSED: Colour = Colour(112, 72, 190);
+
+/// The ramp at nine equally distant points. Computed in OKLCH: lightness falls evenly from 0.99 to 0.30, so
+/// that more always looks like more, also in grey and to the colour-blind; the hue turns from 200° (sky) to 278° (night).
+const RAMP: [Colour; 9] = [
+    Colour(249, 253, 253),
+    Colour(185, 233, 243),
+    Colour(128, 209, 237),
+    Colour(79, 180, 229),
+    Colour(47, 150, 215),
+    Colour(39, 119, 195),
+    Colour(43, 88, 165),
+    Colour(43, 61, 129),
+    Colour(37, 39, 89),
+];
+
+/// The ramp's colour at 0 (nothing, nearly white) to 1 (dark blue).
+pub(super) fn ramp(position: f32) -> Colour {
+    let place = position.clamp(0.0, 1.0) * (RAMP.len() - 1) as f32;
+    let below = (place as usize).min(RAMP.len() - 2);
+    let (Colour(r0, g0, b0), Colour(r1, g1, b1)) = (RAMP[below], RAMP[below + 1]);
+    let mix = |from: u8, to: u8| {
+        let (from, to) = (f32::from(from), f32::from(to));
+        (from + (to - from) * (place - below as f32)).round() as u8
+    };
+    Colour(mix(r0, r1), mix(g0, g1), mix(b0, b1))
+}
+
+/// The pixels of a row, to be covered from the uppermost thing down. Each takes so many layers, and costs nothing
+/// once it has them: all things together cost what can be seen of them.
+pub(super) struct Layers {
+    /// For each pixel how many layers it still takes.
+    left: Vec<u8>,
+    /// For each pixel and the end a pixel not before it, towards the next that is not full.
+    next: Vec<usize>,
+}
+
+impl Layers {
+    pub(super) fn new(width: usize, layers: u8) -> Self {
+        Layers { left: vec![layers; width], next: (0..=width).collect() }
+    }
+
+    /// Covers the pixels from `from` up to `to`, which are clipped, and names those of them that show it.
+    pub(super) fn cover(&mut self, from: usize, to: usize, mut shows: impl FnMut(usize)) {
+        let width = self.left.len();
+        let mut pixel = self.open(from.min(width));
+        while pixel < to.min(width) {
+            shows(pixel);
+            self.left[pixel] -= 1;
+            if self.left[pixel] == 0 {
+                self.next[pixel] = pixel + 1;
+            }
+            pixel = self.open(pixel + 1);
+        }
+    }
+
+    /// The first pixel from this one on that is not full.
+    fn open(&mut self, from: usize) -> usize {
+        let mut open = from;
+        while self.next[open] != open {
+            // Every other pixel on the way is led past the one after it, so that ways get short.
+            self.next[open] = self.next[self.next[open]];
+            open = self.next[open];
+        }
+        open
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Width, height and the pixels' bytes of a PNG file.
@@ -127,5 +216,44 @@ pub(super) mod tests {
         let reds: Vec<u8> = pixels.iter().skip(1).step_by(3).copied().collect();
         assert_eq!((width, height), (4, 3));
         assert_eq!(reds, [255, 255, 255, 128, 255, 0, 0, 255, 255, 255, 255, 255]);
+    }
+
+    /// Relative luminance (WCAG 2).
+    fn luminance(Colour(r, g, b): Colour) -> f32 {
+        let linear = |byte: u8| (f32::from(byte) / 255.0).powf(2.2);
+        0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
+    }
+
+    #[test]
+    fn more_is_always_darker() {
+        let shades: Vec<f32> = (0..=256).map(|i| luminance(ramp(i as f32 / 256.0))).collect();
+        assert!(shades.is_sorted_by(|a, b| a > b), "{shades:?}");
+    }
+
+    #[test]
+    fn the_ends_of_the_ramp_and_beyond() {
+        assert_eq!(ramp(0.0), RAMP[0]);
+        assert_eq!(ramp(1.0), RAMP[8]);
+        assert_eq!(ramp(7.0), RAMP[8]);
+        assert_eq!(ramp(-1.0), RAMP[0]);
+    }
+
+    proptest! {
+        #![proptest_config(bachdist_test_support::properties(256))]
+
+        #[test]
+        fn as_if_all_were_painted(
+            things in prop::collection::vec((0..50usize, 0..60usize), 0..60),
+            layers in 1..4u8,
+        ) {
+            let (mut seen, mut all) = (vec![Vec::new(); 40], vec![Vec::new(); 40]);
+            let mut pixels = Layers::new(40, layers);
+            for (number, &(from, to)) in things.iter().enumerate() {
+                pixels.cover(from, to, |pixel| seen[pixel].push(number));
+                (from..to.min(40)).for_each(|pixel| all[pixel].push(number));
+            }
+            all.iter_mut().for_each(|things| things.truncate(usize::from(layers)));
+            prop_assert_eq!(seen, all);
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! Losses of runs by step: a panel for each run, side by side over one axis of nats, each with its own steps.
 
-use super::canvas::{Area, Canvas, Colour, Picture};
+use super::canvas::{Area, Canvas, Colour, EXACT, GRID, INK, MUTED, PAPER, Picture, RULE, ramp};
 use super::chart::tick_step;
-use super::colours::{EXACT, GRID, INK, MUTED, PAPER, RULE, ramp};
 use super::text::{Align, CAPITAL, Style, Weight, write, write_upwards};
 
 /// One run's losses.

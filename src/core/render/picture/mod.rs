@@ -1,20 +1,15 @@
 //! Notes and predictions as pictures: PNG bytes.
 //!
-//! A few pictures, one look. `canvas` holds the pixels and becomes a PNG, `text` writes on it with an embedded
-//! font, `colours` is the palette, `chart` draws what the pictures share (title, pitch axis, time axis,
-//! colour bar), `pitches` names its rows, `columns` places notes of equal length, `layers` finds what is seen of many; `piano_roll`, `probabilities`
-//! and `shared_runs`, with `novelty` beneath, draw the data; `losses` draws curves of runs instead of notes. The
-//! invariant: the bytes are a function of the arguments, and no font of the system is asked for.
+//! `canvas` holds the pixels and the palette and becomes a PNG, `text` writes on it with an embedded font, and `chart`
+//! draws what the pictures share: title, axes, color bar, and notes of equal length in columns. `piano_roll`,
+//! `probabilities` and `shared_runs` draw notes; `losses` draws curves of runs.
+//!
+//! Invariant: the bytes are a function of the arguments; no font of the system is used.
 
 mod canvas;
 mod chart;
-mod colours;
-mod columns;
-mod layers;
 mod losses;
-mod novelty;
 mod piano_roll;
-mod pitches;
 mod probabilities;
 mod shared_runs;
 mod text;
@@ -24,7 +19,6 @@ mod tests;
 
 pub use canvas::Picture;
 pub use losses::{RunLosses, losses};
-pub use novelty::Novelty;
 pub use piano_roll::piano_roll;
 pub use probabilities::probabilities;
-pub use shared_runs::{SharedRun, shared_runs};
+pub use shared_runs::{Novelty, SharedRun, shared_runs};

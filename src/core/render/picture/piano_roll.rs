@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::canvas::{Area, Colour, Picture};
-use super::chart::{Chart, USUAL_WIDTH, WIDEST, tick_step};
-use super::colours::{BLACK_KEY, GRID, PAPER, ramp};
-use super::layers::Layers;
-use super::pitches::{Pitches, is_black_key};
+use super::canvas::{Area, BLACK_KEY, Colour, GRID, Layers, PAPER, Picture, ramp};
+use super::chart::{Chart, Pitches, USUAL_WIDTH, WIDEST, is_black_key, tick_step};
 use crate::midi::Note;
 
 /// A piano roll of `notes` as a PNG file: time in seconds across, one row a key, darker bars for harder

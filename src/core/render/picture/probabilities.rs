@@ -1,10 +1,7 @@
 //! Predicted probabilities over time, with the notes that were chosen drawn on them.
 
-use super::canvas::{Area, Picture};
-use super::chart::{Chart, USUAL_WIDTH};
-use super::colours::{CHOSEN, INK, ramp};
-use super::columns::Columns;
-use super::pitches::Pitches;
+use super::canvas::{Area, CHOSEN, INK, Picture, ramp};
+use super::chart::{Chart, Columns, Pitches, USUAL_WIDTH};
 
 /// Below this a probability is not worth a row of its own.
 const VISIBLE: f32 = 0.01;

@@ -2,15 +2,14 @@
 
 use std::cmp::Reverse;
 
-use super::canvas::{Area, Colour, Picture};
-use super::chart::{Chart, LABEL, RIGHT, Room, USUAL_WIDTH, scale};
-use super::colours::{EXACT, INK, MUTED, NEUTRAL, PAPER, TRANSPOSED};
-use super::columns::Columns;
-use super::layers::Layers;
-use super::novelty::{self, Novelty};
+use super::canvas::{
+    Area, Colour, EXACT, GRID, INK, Layers, MUTED, NEUTRAL, PAPER, Picture, RULE, TRANSPOSED,
+};
+use super::chart::{
+    BOTTOM, Chart, Columns, GAP, LABEL, NAME, Pitches, RIGHT, Room, TICK, USUAL_WIDTH, scale,
+};
 use super::piano_roll::draw_keys;
-use super::pitches::Pitches;
-use super::text::{Align, Style, Words, write};
+use super::text::{Align, Style, Words, write, write_upwards};
 
 /// Lines of names at most; runs beyond them are coloured, and counted.
 const LINES: usize = 5;
@@ -46,7 +45,7 @@ pub fn shared_runs(pitches: &[u8], runs: &[SharedRun], novelty: &Novelty<'_>, ti
     let columns = Columns::new(pitches.len());
     let width = columns.width.max(USUAL_WIDTH);
     let names = Names::place(runs, &columns, width);
-    let room = Room { right: RIGHT, above: LINE * names.lines as f32 - 16.0, below: novelty::ROOM };
+    let room = Room { right: RIGHT, above: LINE * names.lines as f32 - 16.0, below: NOVELTY_ROOM };
     let rows = Pitches::around(pitches.iter().copied(), 0..=127);
     let mut chart = Chart::with_room(title, rows, width, room);
 
@@ -61,7 +60,7 @@ pub fn shared_runs(pitches: &[u8], runs: &[SharedRun], novelty: &Novelty<'_>, ti
     if pitches.is_empty() {
         chart.say_empty("no notes");
     }
-    novelty::draw(&mut chart, novelty);
+    draw_novelty(&mut chart, novelty);
     chart.canvas.done()
 }
 
@@ -174,5 +173,218 @@ impl Names {
     }
 }
 
+/// Height of the panel, and the room between it and the time axis above.
+const NOVELTY_HEIGHT: f32 = 190.0;
+const NOVELTY_ABOVE: f32 = 62.0;
+/// What the panel needs below a chart, with its own axis.
+const NOVELTY_ROOM: f32 = NOVELTY_ABOVE + NOVELTY_HEIGHT + BOTTOM;
+
+/// For 1, 2, … notes the share of a melody's stretches of that length that are new, from 0 to 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Novelty<'a> {
+    /// New as they are.
+    pub exact: &'a [f64],
+    /// New however they are transposed.
+    pub transposed: &'a [f64],
+}
+
+/// Draws the curves below a chart that has so much room, which they then are the plot of.
+fn draw_novelty(chart: &mut Chart, novelty: &Novelty<'_>) {
+    let top = chart.plot.bottom + chart.px(BOTTOM + NOVELTY_ABOVE);
+    chart.plot = Area { top, bottom: top + chart.px(NOVELTY_HEIGHT), ..chart.plot };
+    let stretches = novelty.exact.len().max(novelty.transposed.len());
+    for share in [0.25, 0.5, 0.75] {
+        let y = share_height(chart, share);
+        let line = Area { top: y, bottom: y + chart.px(1.0), ..chart.plot };
+        chart.canvas.fill(line, GRID, 0.7);
+    }
+    novelty_curve(chart, novelty.transposed, stretches, TRANSPOSED);
+    novelty_curve(chart, novelty.exact, stretches, EXACT);
+    share_axis(chart);
+    chart.time_axis("notes in a row", &length_ticks(chart, stretches));
+    chart.keys(&[(EXACT, "new note for note"), (TRANSPOSED, "new however transposed")]);
+    if stretches == 0 {
+        chart.say_empty("no notes");
+    }
+}
+
+/// A level for every length, joined by upright lines.
+fn novelty_curve(chart: &mut Chart, shares: &[f64], stretches: usize, colour: Colour) {
+    let thick = chart.px(4.0);
+    let mut before = None;
+    for (index, &share) in shares.iter().enumerate() {
+        let (left, right) = (length_edge(chart, index, stretches), length_edge(chart, index + 1, stretches));
+        let top = share_height(chart, share);
+        chart.canvas.fill(Area { left, top, right, bottom: top + thick }, colour, 1.0);
+        let from = before.replace(top).unwrap_or(top);
+        let joint = Area { left, top: from.min(top), right: left + thick, bottom: from.max(top) + thick };
+        chart.canvas.fill(joint, colour, 1.0);
+    }
+}
+
+/// The upper edge of a curve's line at a share; all of it lies in the panel.
+fn share_height(chart: &Chart, share: f64) -> i32 {
+    let most = f64::from(chart.plot.height() - chart.px(4.0));
+    chart.plot.top + ((1.0 - share.clamp(0.0, 1.0)) * most).round() as i32
+}
+
+/// The left edge of a length's column.
+fn length_edge(chart: &Chart, index: usize, stretches: usize) -> i32 {
+    let width = f64::from(chart.plot.right - chart.plot.left);
+    chart.plot.left + (width * index as f64 / stretches as f64).round() as i32
+}
+
+fn length_ticks(chart: &Chart, stretches: usize) -> Vec<(i32, String)> {
+    let fives = (5..=stretches).step_by(5);
+    let numbers = (stretches > 0).then_some(1).into_iter().chain(fives);
+    let middle = |n: usize| {
+        (length_edge(chart, n - 1, stretches) + length_edge(chart, n, stretches)) / 2 - chart.plot.left
+    };
+    numbers.map(|n| (middle(n), n.to_string())).collect()
+}
+
+/// The frame, and how much is new.
+fn share_axis(chart: &mut Chart) {
+    let frame = chart.frame(chart.plot);
+    for (share, label) in [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")] {
+        let y = share_height(chart, share) + chart.px(2.0);
+        let tick = Area { left: frame.left - chart.px(TICK), right: frame.left, ..chart.tick_at(y) };
+        chart.canvas.fill(tick, RULE, 1.0);
+        let at = ((tick.left - chart.px(GAP)) as f32, chart.centred(y));
+        let style = chart.style(Style { align: Align::End, ..LABEL });
+        write(&mut chart.canvas, at, label, style);
+    }
+    let middle = (chart.plot.top + chart.plot.bottom) / 2;
+    let (x, style) = (chart.px(34.0), chart.style(NAME));
+    write_upwards(&mut chart.canvas, (x, middle), "new", style);
+}
+
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::render::picture::canvas::tests::decode;
+
+    const NOTHING: Novelty<'_> = Novelty { exact: &[], transposed: &[] };
+
+    /// A hundred notes in two octaves, 14 pixels each, of which none follows itself.
+    fn melody() -> Vec<u8> {
+        (0..100).map(|i| 48 + (i * 7 % 25) as u8).collect()
+    }
+
+    fn run(first: usize, notes: usize, transposed: bool) -> SharedRun {
+        SharedRun {
+            first,
+            notes,
+            transposed,
+            pale: false,
+            name: format!("{notes} notes, a.mid note {first}"),
+        }
+    }
+
+    /// Where a colour occurs, as (x, y).
+    fn places(png: &[u8], Colour(r, g, b): Colour) -> Vec<(i32, i32)> {
+        let (width, _, pixels) = decode(png);
+        let found = pixels.chunks_exact(3).enumerate().filter(|(_, rgb)| *rgb == [r, g, b]);
+        found.map(|(i, _)| ((i as u32 % width) as i32, (i as u32 / width) as i32)).collect()
+    }
+
+    /// The notes whose columns have some of a colour between two heights, from 0.
+    fn notes_with(png: &[u8], colour: Colour, heights: std::ops::Range<i32>) -> Vec<i32> {
+        let mut notes: Vec<i32> = places(png, colour)
+            .into_iter()
+            .filter(|(_, y)| heights.contains(y))
+            .map(|(x, _)| (x - 156).div_euclid(14))
+            .collect();
+        notes.sort_unstable();
+        notes.dedup();
+        notes
+    }
+
+    /// The plot of a picture with one line of names, and all above it.
+    const ROLL: std::ops::Range<i32> = 120..770;
+    const NOVELTY_ABOVE: std::ops::Range<i32> = 0..120;
+
+    #[test]
+    fn the_notes_of_runs_have_their_colour_and_a_mark_above() {
+        let runs = [run(10, 20, false), run(70, 5, true)];
+        let png = shared_runs(&melody(), &runs, &NOTHING, "title").png;
+        for (colour, expected) in [(EXACT, 10..30), (TRANSPOSED, 70..75)] {
+            let expected: Vec<i32> = expected.collect();
+            assert_eq!(notes_with(&png, colour, ROLL), expected);
+            assert_eq!(notes_with(&png, colour, NOVELTY_ABOVE), expected);
+        }
+        let neutral: Vec<i32> = (0..100).filter(|i| !(10..30).contains(i) && !(70..75).contains(i)).collect();
+        assert_eq!(notes_with(&png, NEUTRAL, ROLL), neutral);
+    }
+
+    #[test]
+    fn where_runs_overlap_note_for_note_goes_before_transposed() {
+        let png = shared_runs(&melody(), &[run(10, 20, false), run(20, 60, true)], &NOTHING, "title").png;
+        let below_the_names = 160..810;
+        assert_eq!(notes_with(&png, EXACT, below_the_names.clone()), (10..30).collect::<Vec<_>>());
+        assert_eq!(notes_with(&png, TRANSPOSED, below_the_names), (30..80).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_run_that_means_little_is_pale() {
+        let pale = SharedRun { pale: true, ..run(40, 6, false) };
+        let png = shared_runs(&melody(), std::slice::from_ref(&pale), &NOTHING, "title").png;
+        assert_eq!(notes_with(&png, colour(&pale), ROLL), (40..46).collect::<Vec<_>>());
+        assert!(notes_with(&png, EXACT, ROLL).is_empty());
+    }
+
+    #[test]
+    fn names_stand_apart_inside_the_picture_until_lines_are_full() {
+        let columns = Columns::new(100);
+        let place = |runs: &[SharedRun]| Names::place(runs, &columns, USUAL_WIDTH);
+        let names = place(&[run(0, 40, false), run(41, 4, false), run(44, 30, false), run(97, 3, true)]);
+        // The third would run into the second's name, the last one's name would leave the picture.
+        let lines: Vec<_> = names.places.iter().map(|place| place.map(|(line, _)| line)).collect();
+        assert_eq!(lines, [Some(0), Some(0), Some(1), Some(0)]);
+        assert!(names.places[3].unwrap().1 < 97 * 14 - 100);
+        assert_eq!(names.lines, 2);
+
+        let crowd = place(&vec![run(5, 20, false); 9]);
+        assert_eq!((crowd.lines, crowd.places.iter().flatten().count()), (LINES, LINES));
+    }
+
+    /// The curve's upper edge over each length.
+    #[test]
+    fn the_curves_are_as_high_as_the_shares() {
+        let novelty = Novelty { exact: &[0.0, 0.5, 1.0, 1.0], transposed: &[0.0, 0.0, 0.25, 0.25] };
+        let png = shared_runs(&melody(), &[], &novelty, "title").png;
+        let (_, height, _) = decode(&png);
+        // 350 pixels for each of four lengths; the panel's 190 pixels end 88 above the picture's end.
+        let bottom = height as i32 - 88;
+        let level = |colour, length: i32| {
+            let x = 156 + 350 * length + 175;
+            let in_panel = |&(at, y): &(i32, i32)| at == x && (bottom - 190..bottom).contains(&y);
+            places(&png, colour).into_iter().filter(in_panel).map(|(_, y)| bottom - y).max()
+        };
+        assert_eq!([0, 1, 2, 3].map(|length| level(EXACT, length)), [4, 97, 190, 190].map(Some));
+        // Where both are alike the exact one is on top.
+        assert_eq!([0, 1, 2, 3].map(|length| level(TRANSPOSED, length)), [None, Some(4), Some(50), Some(50)]);
+    }
+
+    #[test]
+    fn odd_input_is_drawn_as_well_as_it_can_be() {
+        let far = run(usize::MAX / 2, 5, false);
+        let long = SharedRun { name: "long ".repeat(1000), ..run(0, 0, true) };
+        let share = [f64::NAN, 7.0, -1.0];
+        for notes in [0, 1, 2, 3000] {
+            let melody: Vec<u8> = (0..notes).map(|i| (i % 200) as u8).collect();
+            let novelty = Novelty { exact: &share, transposed: &[] };
+            let png = shared_runs(&melody, &[far.clone(), long.clone()], &novelty, "\u{0}").png;
+            let (width, height, _) = decode(&png);
+            assert!(width <= 3500 && height <= 3500, "{notes} notes: {width} by {height}");
+        }
+    }
+
+    #[test]
+    fn same_input_same_bytes() {
+        let novelty = Novelty { exact: &[0.5], transposed: &[0.1] };
+        let draw = |title| shared_runs(&melody(), &[run(1, 2, false)], &novelty, title);
+        assert_eq!(draw("title"), draw("title"));
+        assert_ne!(draw("title"), draw("another"));
+    }
+}

@@ -1,6 +1,5 @@
-use super::canvas::Colour;
 use super::canvas::tests::decode;
-use super::colours::{CHOSEN, ramp};
+use super::canvas::{CHOSEN, Colour, ramp};
 use super::*;
 use crate::midi::Note;
 

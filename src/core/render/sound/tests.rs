@@ -137,3 +137,43 @@ fn a_note_costs_what_is_heard_of_it() {
     assert!(block[10_990] == 0.0 && block[5_001] != 0.0, "{} {}", block[10_990], block[5_001]);
     assert_eq!(sines.sounding.len(), 0);
 }
+
+fn bytes_of(notes: &[Note], rate: u32) -> Vec<u8> {
+    let (sound, mut bytes) = (Sound::sines(notes, rate), Vec::new());
+    wav(&sound, sound.peak(), &mut bytes).unwrap();
+    bytes
+}
+
+fn read(bytes: &[u8]) -> (hound::WavSpec, Vec<i16>) {
+    let mut reader = hound::WavReader::new(bytes).unwrap();
+    let samples = reader.samples::<i16>().map(Result::unwrap).collect();
+    (reader.spec(), samples)
+}
+
+#[test]
+fn the_loudest_sample_is_full_scale_and_the_header_tells_the_truth() {
+    // A note and its end, longer than a block.
+    let note = note(60, 3, 0.25, 4.0);
+    let bytes = bytes_of(&[note], 44_100);
+    let (spec, samples) = read(&bytes);
+    assert_eq!((spec.channels, spec.sample_rate, spec.bits_per_sample), (1, 44_100, 16));
+    assert_eq!((samples.len(), bytes.len()), (5 * 44_100, 44 + 10 * 44_100));
+    assert_eq!(samples.iter().map(|sample| sample.unsigned_abs()).max(), Some(32_767));
+    assert_eq!(bytes[4..8], (bytes.len() as u32 - 8).to_le_bytes());
+    assert_eq!(&bytes[36..40], b"data");
+}
+
+#[test]
+fn no_notes_are_a_second_of_silence() {
+    assert_eq!(read(&bytes_of(&[], 8000)).1, vec![0; 8000]);
+}
+
+#[test]
+fn what_no_file_can_hold_is_refused_before_it_is_made() {
+    for hours in [13.6, 1e300, f64::INFINITY] {
+        let notes = [note(60, 100, 0.0, 3600.0 * hours)];
+        let (sound, mut bytes) = (Sound::sines(&notes, 44_100), Vec::new());
+        assert!(matches!(wav(&sound, 1.0, &mut bytes), Err(WavError::TooLong { .. })));
+        assert_eq!(bytes, [0; 0]);
+    }
+}

@@ -7,8 +7,9 @@
 
 use std::convert::Infallible;
 use std::f64::consts::TAU;
+use std::io::{self, Write};
 
-use super::soundfont::{SoundFont, SoundFontError};
+use super::soundfont::{Player, SoundFont, SoundFontError};
 use crate::midi::Note;
 
 /// Length of the fade at a note's end, in seconds; a shorter note fades over its whole length.
@@ -99,7 +100,7 @@ impl<'a> Sound<'a> {
 /// What makes the samples, from the first on.
 enum Voice<'a> {
     Sines(Sines<'a>),
-    Recorded(Box<super::soundfont::Player>),
+    Recorded(Box<Player>),
 }
 
 struct Sines<'a> {
@@ -205,6 +206,64 @@ impl DyingSine {
             (self.re * self.q_re - self.im * self.q_im, self.re * self.q_im + self.im * self.q_re);
         sample
     }
+}
+
+/// Why a sound does not become a WAV file.
+#[derive(Debug, thiserror::Error)]
+pub enum WavError {
+    /// Its sizes have 32 bits.
+    #[error("{samples} samples are more than a WAV file can hold ({MAX_SAMPLES}, 13.5 hours at 44.1 kHz)")]
+    TooLong {
+        /// What there are.
+        samples: usize,
+    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Two bytes a sample, and the sizes in the header count the header too.
+const MAX_SAMPLES: usize = (u32::MAX as usize - 44) / 2;
+
+/// Writes a 16-bit mono WAV file of a sound whose loudest sample is `peak`, a block at a time. A peak of 0 is silence.
+///
+/// # Errors
+/// Beyond the 4 GiB that the format allows, and where `out` fails.
+pub fn wav(sound: &Sound<'_>, peak: f32, out: &mut dyn Write) -> Result<(), WavError> {
+    let samples = sound.samples();
+    if samples > MAX_SAMPLES {
+        return Err(WavError::TooLong { samples });
+    }
+    out.write_all(&header(sound.rate(), 2 * samples as u32))?;
+    let mut bytes = Vec::new();
+    sound.blocks(|block| {
+        bytes.clear();
+        for sample in block {
+            let sample = if peak > 0.0 { sample / peak } else { 0.0 };
+            bytes.extend(((sample * f32::from(i16::MAX)).round() as i16).to_le_bytes());
+        }
+        out.write_all(&bytes)
+    })?;
+    Ok(())
+}
+
+/// The 44 bytes that every reader knows: one `fmt ` chunk and the head of `data`.
+fn header(rate: u32, data_bytes: u32) -> Vec<u8> {
+    const BYTES_A_SAMPLE: u16 = 2;
+    let mut header = Vec::with_capacity(44);
+    header.extend(b"RIFF");
+    header.extend((36 + data_bytes).to_le_bytes());
+    header.extend(b"WAVEfmt ");
+    header.extend(16u32.to_le_bytes());
+    // PCM, one channel.
+    header.extend([1, 0, 1, 0]);
+    header.extend(rate.to_le_bytes());
+    header.extend((rate * u32::from(BYTES_A_SAMPLE)).to_le_bytes());
+    header.extend(BYTES_A_SAMPLE.to_le_bytes());
+    header.extend((8 * BYTES_A_SAMPLE).to_le_bytes());
+    header.extend(b"data");
+    header.extend(data_bytes.to_le_bytes());
+    header
 }
 
 #[cfg(test)]

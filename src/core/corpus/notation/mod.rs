@@ -1,0 +1,225 @@
+//! Music as text that a musician can read and type: the notation of `data/bwv1007-prelude.txt`, whose
+//! opening comment explains it.
+//!
+//! `parse` reads a whole piece or says at which line, column and bar it cannot. Pictures, MIDI files and
+//! windows are other modules' work: they see the notes alone. What holds of a `Score`: every bar filled the
+//! meter, and the notes are in the order of their onsets, those of a chord from low to high.
+
+mod bars;
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::str::FromStr;
+
+use crate::midi::Note;
+use bars::{Bars, NotatedEvent};
+use error::NAMES;
+pub use error::{NotationError, NotationProblem, TextPlace};
+
+/// The velocity of every note: the notation has no dynamics.
+pub const VELOCITY: u8 = 100;
+
+/// A piece read from text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// For the reader; empty where the text has none, like the two below.
+    pub title: String,
+    /// Who wrote the music.
+    pub composer: String,
+    /// As in the text. It changes no note.
+    pub key: String,
+    /// MIDI program, 0 to 127; 42 is a cello.
+    pub program: u8,
+    /// Quarter notes a minute.
+    pub tempo: f64,
+    /// How many bars were read, an upbeat included.
+    pub bars: u32,
+    /// In the order of onsets, the notes of a chord from low to high.
+    pub notes: Vec<Note>,
+}
+
+/// Whether a text begins like a score, right or wrong: with two of the three header lines that every score has. One may
+/// be forgotten or misspelled, which [`parse`] says.
+pub fn is_score(text: &str) -> bool {
+    let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(without_comment);
+    let header = lines.take_while(|line| is_header(line));
+    let names = header.filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+    let found: HashSet<String> = names.collect();
+    REQUIRED.iter().filter(|name| found.contains(**name)).count() >= 2
+}
+
+/// Reads a piece.
+///
+/// # Errors
+/// The first thing that cannot be read, with its place and what to do about it.
+pub fn parse(text: &str) -> Result<Score, NotationError> {
+    // Some editors begin a file with this mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut lines = text.lines().zip(1..).map(|(line, number)| (number, without_comment(line))).peekable();
+    let mut header = HeaderLines::default();
+    while let Some((number, line)) = lines.next_if(|(_, line)| is_header(line)) {
+        header.read_line(number, line)?;
+    }
+    let first_music = lines.peek().map_or(1, |&(number, _)| number);
+    let header = header.finish(first_music)?;
+
+    let mut bars = Bars::new(header.bar_units);
+    for (number, line) in lines {
+        bars.read_line(number, line)?;
+    }
+    let (events, bars) = bars.finish()?;
+    let notes = sound(&events, header.seconds_per_unit)?;
+    let Header { title, composer, key, program, tempo, .. } = header;
+    Ok(Score { title, composer, key, program, tempo, bars, notes })
+}
+
+/// A `#` begins a comment where it cannot be a sharp: at the beginning of a line and after white space.
+fn without_comment(line: &str) -> &str {
+    let comment = line
+        .char_indices()
+        .find(|&(at, c)| c == '#' && line[..at].chars().next_back().is_none_or(char::is_whitespace));
+    comment.map_or(line, |(at, _)| &line[..at])
+}
+
+/// Times in seconds, tied events joined.
+fn sound(events: &[NotatedEvent], seconds_per_unit: f64) -> Result<Vec<Note>, NotationError> {
+    let seconds = |units: u64| units as f64 * seconds_per_unit;
+    let mut notes = Vec::new();
+    let mut now = 0;
+    let mut held_since = None;
+    for (index, event) in events.iter().enumerate() {
+        let begun = held_since.take().unwrap_or(now);
+        now += u64::from(event.units);
+        if event.tied {
+            match events.get(index + 1) {
+                Some(next) if next.pitches == event.pitches => held_since = Some(begun),
+                Some(next) => return Err(next.place.error(NotationProblem::TieToOther)),
+                None => return Err(event.place.error(NotationProblem::TieToNothing)),
+            }
+            continue;
+        }
+        let (start, end) = (seconds(begun), seconds(now));
+        notes.extend(event.pitches.iter().map(|&pitch| Note { pitch, velocity: VELOCITY, start, end }));
+    }
+    Ok(notes)
+}
+
+/// Those that every score has.
+const REQUIRED: [&str; 3] = ["meter", "unit", "tempo"];
+
+/// No more units than this in one bar: a bar is something that a person types, and the limit bounds what a
+/// few characters like `(C4)9999` can unfold to.
+const MAX_BAR_UNITS: u32 = 1024;
+
+/// What the header lines say; `None` is not said yet.
+#[derive(Debug, Default)]
+struct HeaderLines {
+    values: [Option<(TextPlace, String)>; NAMES.len()],
+}
+
+/// A complete header.
+#[derive(Debug)]
+struct Header {
+    pub title: String,
+    pub composer: String,
+    pub key: String,
+    pub program: u8,
+    pub tempo: f64,
+    pub bar_units: u32,
+    pub seconds_per_unit: f64,
+}
+
+/// Notes begin with a capital letter, so that a line that begins with a small one, or is empty, belongs here.
+fn is_header(line: &str) -> bool {
+    line.trim_start().chars().next().is_none_or(|c| c.is_lowercase())
+}
+
+impl HeaderLines {
+    /// Reads a line, which may be empty.
+    fn read_line(&mut self, number: usize, line: &str) -> Result<(), NotationError> {
+        let place = TextPlace { line: number, column: 1 + line.len() - line.trim_start().len(), bar: None };
+        if line.trim().is_empty() {
+            return Ok(());
+        }
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let (name, value) = (name.trim(), value.trim());
+        let Some(slot) = NAMES.iter().position(|known| *known == name) else {
+            return Err(place.error(NotationProblem::HeaderUnknown { name: name.to_owned() }));
+        };
+        if self.values[slot].replace((place, value.to_owned())).is_some() {
+            return Err(place.error(NotationProblem::HeaderTwice { name: name.to_owned() }));
+        }
+        Ok(())
+    }
+
+    /// Reads the values. `first_music` is the line at which the bars begin, for what is missing.
+    fn finish(self, first_music: usize) -> Result<Header, NotationError> {
+        let missing = |example| {
+            TextPlace { line: first_music, column: 1, bar: None }
+                .error(NotationProblem::HeaderMissing { example })
+        };
+        let [title, composer, key, meter, unit, tempo, program] = self.values;
+        let (meter_place, meter) = meter.ok_or_else(|| missing("meter: 4/4"))?;
+        let (unit_place, unit) = unit.ok_or_else(|| missing("unit: 1/16"))?;
+        let tempo = tempo.ok_or_else(|| missing("tempo: 72"))?;
+
+        let (beats, beat) = fraction(&meter).ok_or_else(|| {
+            refused(meter_place, "meter", &meter, "beats and a note value, like 4/4 or 6/8")
+        })?;
+        let (_, per_whole) = fraction(&unit)
+            .filter(|&(one, _)| one == 1)
+            .ok_or_else(|| refused(unit_place, "unit", &unit, "a note value, like 1/16"))?;
+        let tempo: f64 = value(tempo, "tempo", "quarter notes a minute, from 1 to 1000", |tempo| {
+            (1.0..=1000.0).contains(tempo)
+        })?;
+        let program = program.map_or(Ok(0), |line| {
+            value(line, "program", "a General MIDI program from 0 to 127", |program| *program < 128)
+        })?;
+
+        // beats/beat of a whole note, in units of 1/per_whole.
+        let (units, left) = (u64::from(beats) * u64::from(per_whole), u64::from(beat));
+        let bar_units = u32::try_from(units / left).unwrap_or(u32::MAX);
+        if units % left != 0 || bar_units > MAX_BAR_UNITS {
+            let units = if units % left == 0 { bar_units.to_string() } else { format!("{units}/{left}") };
+            return Err(meter_place.error(NotationProblem::MeterInUnits {
+                meter,
+                unit,
+                units,
+                most: MAX_BAR_UNITS,
+            }));
+        }
+        let text = |line: Option<(TextPlace, String)>| line.map(|(_, text)| text).unwrap_or_default();
+        Ok(Header {
+            title: text(title),
+            composer: text(composer),
+            key: text(key),
+            program,
+            tempo,
+            bar_units,
+            seconds_per_unit: 60.0 / tempo * 4.0 / f64::from(per_whole),
+        })
+    }
+}
+
+/// Two whole numbers from 1 to 1000 around a slash.
+fn fraction(text: &str) -> Option<(u32, u32)> {
+    let (above, below) = text.split_once('/')?;
+    let number = |text: &str| text.trim().parse().ok().filter(|n| (1..=1000).contains(n));
+    Some((number(above)?, number(below)?))
+}
+
+/// The value of a line that holds one number.
+fn value<T: FromStr>(
+    (place, text): (TextPlace, String),
+    name: &str,
+    wanted: &'static str,
+    fits: impl Fn(&T) -> bool,
+) -> Result<T, NotationError> {
+    text.parse().ok().filter(fits).ok_or_else(|| refused(place, name, &text, wanted))
+}
+
+fn refused(place: TextPlace, name: &str, value: &str, wanted: &'static str) -> NotationError {
+    place.error(NotationProblem::HeaderValue { name: name.to_owned(), value: value.to_owned(), wanted })
+}
