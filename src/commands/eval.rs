@@ -84,14 +84,14 @@ fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
     }
     for file in survey.files {
         match file.content {
-            Ok(pitches) if pitches.len() >= style::SHORTEST => {
+            Ok(pitches) if pitches.len() >= style::MIN_NOTES => {
                 names.push(file.name);
                 samples.push(pitches);
             }
             Ok(pitches) => {
                 left_out.push((
                     file.name,
-                    format!("has {} notes; statistics need {}", pitches.len(), style::SHORTEST),
+                    format!("has {} notes; statistics need {}", pitches.len(), style::MIN_NOTES),
                 ));
             }
             Err(reason) => left_out.push((file.name, reason)),

@@ -1,40 +1,44 @@
-//! Fetches the article's MIDI files from where they are published, each verified by its SHA-256.
+//! Downloads the article's MIDI files from where they are published, and verifies each by its SHA-256.
 //!
-//! Only a file with the right contents ever gets its name in the folder: bytes gather in `NAME.part` and
-//! are renamed when they prove right. So fetching may stop anywhere, and goes on where it stopped when it
-//! runs again. One bad file does not keep the others from coming; no connection stops it at once. How the
-//! files are read is left to the rest of [`corpus`](super).
+//! Only a file with the right contents gets its name in the folder: bytes are collected in `NAME.part`, which is renamed
+//! once verified. So a fetch may be interrupted anywhere and continues where it stopped when it is run again. A bad file
+//! does not keep the others from being fetched; a missing connection ends the fetch at once.
 
-mod download;
-
-use crate::failure::{Code, ExitCode};
-use crate::store::{http, root_cause};
-use download::{Download, Stop, holds};
-use reqwest::Client;
-use serde::Deserialize;
+use std::cmp::Ordering;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Which files there are, and where.
+use reqwest::{Client, Response, StatusCode, header};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::failure::{Code, ExitCode};
+use crate::store::{http, root_cause};
+
+/// Requests for one file, if connections break or the partial file of an earlier run is wrong. More would hardly help:
+/// what the user should hear about is that the connection is bad.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Files to fetch, and where they are published.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Manifest {
-    /// Where the files are published: a file's URL is this and its name.
+    /// A file's URL is this followed by its name.
     pub base_url: String,
     /// In the order of fetching.
-    pub files: Vec<Listed>,
+    pub files: Vec<ManifestEntry>,
 }
 
 /// One file of a [`Manifest`].
 #[derive(Debug, Clone, Deserialize)]
-pub struct Listed {
-    /// Its name at the source and in the folder.
+pub struct ManifestEntry {
+    /// The name both at the source and in the folder.
     pub name: String,
     /// In bytes.
     pub size: u64,
-    /// Of its contents, in lower-case hexadecimal.
+    /// Of the contents, in lower-case hexadecimal.
     pub sha256: String,
 }
 
@@ -42,73 +46,73 @@ impl Manifest {
     /// The 36 files of the article: the six cello suites.
     pub fn cello() -> Self {
         serde_json::from_str(include_str!("../data/cello.manifest.json"))
-            .expect("the embedded manifest is right, as a test makes sure")
+            .expect("the embedded manifest is valid, as a test verifies")
     }
 }
 
-/// How far fetching is. Bytes count what is in the folder, whoever brought it there.
+/// The progress of a fetch. Bytes include those of files that were there before.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// The file at hand.
+    /// The current file.
     pub file: &'a str,
-    /// Files before it.
+    /// How many files come before it.
     pub files_done: usize,
-    /// Files of the manifest.
+    /// The number of files in the manifest.
     pub files: usize,
-    /// Bytes so far; fewer than before where a part proved useless.
+    /// Bytes so far. Decreases if a partial file proves useless.
     pub bytes: u64,
     /// Bytes of all files.
     pub bytes_total: u64,
 }
 
-/// What a successful fetch did. All files of the manifest are in the folder now.
+/// The result of a fetch after which all files of the manifest are in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
-    /// Files that were there already.
+    /// Files that were there before.
     pub kept: usize,
-    /// Files that came now.
+    /// Files downloaded now.
     pub fetched: usize,
 }
 
-/// Why the folder lacks files now. Each is one line.
+/// Why files are missing from the folder. Each error is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No connection to the server.
     #[error(
         "cannot reach {url} ({reason}): {have} of {files} files are in {}. Run again once there is a network, \
-         or use the Prelude inside the program: data.midi = \"embedded\"", .folder.display()
+         or use the built-in Prelude: data.midi = \"embedded\"", .folder.display()
     )]
     Offline {
         /// The base URL.
         url: String,
-        /// Why not.
+        /// Why the connection failed.
         reason: String,
         /// The folder.
         folder: PathBuf,
-        /// Right files in the folder.
+        /// Verified files in the folder.
         have: usize,
         /// Files of the manifest.
         files: usize,
     },
-    /// Some files could not be had; all others are in the folder.
-    #[error("{} of {files} files could not be fetched from {url}: {}", .failures.len(), join(.failures))]
+    /// Some files could not be fetched; all others are in the folder.
+    #[error("{} of {files} files could not be fetched from {url}: {}", .failures.len(), first_failures(.failures))]
     Incomplete {
         /// The base URL.
         url: String,
         /// One for each missing file.
-        failures: Vec<Failure>,
+        failures: Vec<FetchFailure>,
         /// Files of the manifest.
         files: usize,
     },
     /// The folder or a file in it cannot be used.
     #[error("cannot write {}: {source}", .path.display())]
     Folder {
-        /// What cannot be used.
+        /// The folder or file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be used.
         source: io::Error,
     },
-    /// The base URL is none, or the HTTP client cannot be built.
+    /// The base URL is invalid, or the HTTP client cannot be built.
     #[error("cannot fetch from {url}: {reason}")]
     Client {
         /// The base URL.
@@ -127,64 +131,66 @@ impl ExitCode for FetchError {
     }
 }
 
-/// One file that could not be had.
+/// A file that could not be fetched.
 #[derive(Debug)]
-pub struct Failure {
-    /// Its name in the manifest.
+pub struct FetchFailure {
+    /// The file's name in the manifest.
     pub file: String,
-    /// Why not.
-    pub problem: Problem,
+    /// Why it could not be fetched.
+    pub problem: DownloadProblem,
 }
 
-/// Why one file could not be had.
+/// Why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// The server does not give it.
+pub enum DownloadProblem {
+    /// The server refuses the request.
     #[error("the server answers HTTP {0}")]
     Status(u16),
-    /// The server gives other contents than the manifest describes.
-    #[error("the server has {0}, not the file of the manifest, and none of it was kept")]
+    /// The server's file is not the one that the manifest describes.
+    #[error("the server has {0}, not the file of the manifest; nothing of it was kept")]
     Wrong(String),
-    /// The connection broke, again and again. What came is kept for the next run.
-    #[error("the connection broke after {have} of {size} bytes ({reason}), run again to go on")]
+    /// The connection broke repeatedly. The partial file is kept for the next run.
+    #[error("the connection broke after {have} of {size} bytes ({reason}); run again to continue")]
     Broken {
         /// Bytes in the partial file.
         have: u64,
-        /// Bytes of the whole.
+        /// Bytes of the whole file.
         size: u64,
-        /// How it broke.
+        /// How the connection broke.
         reason: String,
     },
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for FetchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.file, self.problem)
     }
 }
 
-/// The first few failures, which are enough to act on.
-fn join(failures: &[Failure]) -> String {
-    let shown: Vec<_> = failures.iter().take(3).map(ToString::to_string).collect();
-    let more = failures.len() - shown.len();
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    shown.join("; ") + &more
+fn first_failures(failures: &[FetchFailure]) -> String {
+    /// Enough to act on.
+    const MAX_LISTED: usize = 3;
+    let listed: Vec<_> = failures.iter().take(MAX_LISTED).map(ToString::to_string).collect();
+    match failures.len() - listed.len() {
+        0 => listed.join("; "),
+        more => format!("{}; and {more} more", listed.join("; ")),
+    }
 }
 
-/// Brings all files of a manifest into a folder, which is made where it is missing. Files that are there
-/// with the right contents are kept, and their server is not asked.
+/// Fetches all files of a manifest into a folder, which is created if it does not exist. Files that are there with the
+/// right contents are kept without asking the server.
 ///
-/// `base_url` is the manifest's own, or a mirror's; `progress` is called at each file and each piece of it.
+/// `base_url` is the manifest's own, or a mirror's; `progress` is called for each file and each chunk of it.
 ///
 /// # Errors
-/// See [`FetchError`]. Files that came before an error stay.
+/// See [`FetchError`]. Files that were fetched before an error stay.
 pub fn fetch(
     manifest: &Manifest,
     base_url: &str,
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Summary, FetchError> {
-    fs::create_dir_all(folder).map_err(in_folder(folder))?;
+    fs::create_dir_all(folder).map_err(|source| FetchError::Folder { path: folder.to_owned(), source })?;
     let base_url = format!("{}/", base_url.trim_end_matches('/'));
     let unusable = |reason| FetchError::Client { url: base_url.clone(), reason };
     reqwest::Url::parse(&base_url).map_err(|error| unusable(error.to_string()))?;
@@ -198,7 +204,7 @@ fn client() -> reqwest::Result<Client> {
     Client::builder()
         .user_agent(concat!("bachdist/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(10))
-        // Between two pieces, not for the whole.
+        // For each chunk, not for the whole file.
         .read_timeout(Duration::from_secs(30))
         .build()
 }
@@ -219,7 +225,7 @@ async fn fetch_all(
             progress(Progress { file: &file.name, files_done, files, bytes, bytes_total });
         };
         let path = folder.join(&file.name);
-        if holds(&path, file).map_err(in_folder(&path))? {
+        if holds(&path, file).map_err(|source| FetchError::Folder { path: path.clone(), source })? {
             report(file.size);
             summary.kept += 1;
             bytes_before += file.size;
@@ -232,11 +238,11 @@ async fn fetch_all(
                 summary.fetched += 1;
                 bytes_before += file.size;
             }
-            Err(Stop::File(problem)) => failures.push(Failure { file: file.name.clone(), problem }),
+            Err(Stop::File(problem)) => failures.push(FetchFailure { file: file.name.clone(), problem }),
             Err(Stop::Disk(source)) => return Err(FetchError::Folder { path: download.part, source }),
             Err(Stop::NoConnection(reason)) => {
-                let right = |file: &&Listed| holds(&folder.join(&file.name), file).unwrap_or(false);
-                let have = manifest.files.iter().filter(right).count();
+                let is_there = |file: &&ManifestEntry| holds(&folder.join(&file.name), file).unwrap_or(false);
+                let have = manifest.files.iter().filter(is_there).count();
                 let (url, folder) = (base_url.to_owned(), folder.to_owned());
                 return Err(FetchError::Offline { url, reason, folder, have, files });
             }
@@ -248,7 +254,146 @@ async fn fetch_all(
     Err(FetchError::Incomplete { url: base_url.to_owned(), failures, files })
 }
 
-fn in_folder(path: &Path) -> impl FnOnce(io::Error) -> FetchError {
-    let path = path.to_owned();
-    move |source| FetchError::Folder { path, source }
+/// The download of one file.
+struct Download<'a> {
+    file: &'a ManifestEntry,
+    url: String,
+    path: &'a Path,
+    /// The partial file.
+    part: PathBuf,
+}
+
+/// Why a download ended without its file.
+enum Stop {
+    /// Other files may succeed.
+    File(DownloadProblem),
+    /// No other file will succeed.
+    NoConnection(String),
+    /// No other file will succeed in this folder.
+    Disk(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Stop::Disk(error)
+    }
+}
+
+impl<'a> Download<'a> {
+    fn new(file: &'a ManifestEntry, url: String, path: &'a Path) -> Self {
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        Self { file, url, path, part: part.into() }
+    }
+
+    /// Continues an earlier run's partial file, and continues again if the connection breaks.
+    async fn run(&self, client: &Client, report: &mut dyn FnMut(u64)) -> Result<(), Stop> {
+        let mut attempts = 1;
+        loop {
+            let resumed = self.part_length()?;
+            let received =
+                if resumed < self.file.size { self.receive(client, resumed, report).await? } else { Ok(()) };
+            let problem = match received {
+                Err(reason) => {
+                    DownloadProblem::Broken { have: self.part_length()?, size: self.file.size, reason }
+                }
+                Ok(()) if holds(&self.part, self.file)? => return Ok(fs::rename(&self.part, self.path)?),
+                Ok(()) => {
+                    let problem = self.wrong()?;
+                    fs::remove_file(&self.part)?;
+                    problem
+                }
+            };
+            // Wrong contents in a single answer are what the server has: another request would bring the same.
+            let is_final = resumed == 0 && matches!(problem, DownloadProblem::Wrong(_));
+            if is_final || attempts == MAX_ATTEMPTS {
+                return Err(Stop::File(problem));
+            }
+            attempts += 1;
+        }
+    }
+
+    fn part_length(&self) -> io::Result<u64> {
+        match fs::metadata(&self.part) {
+            Ok(found) => Ok(found.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Requests the missing bytes and appends them to the partial file, until the server has no more. The inner error is
+    /// a broken connection: whatever came before it is kept.
+    async fn receive(
+        &self,
+        client: &Client,
+        resumed: u64,
+        report: &mut dyn FnMut(u64),
+    ) -> Result<Result<(), String>, Stop> {
+        let mut request = client.get(&self.url);
+        if resumed > 0 {
+            request = request.header(header::RANGE, format!("bytes={resumed}-"));
+        }
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => return Err(Stop::NoConnection(root_cause(&error))),
+            Err(error) => return Ok(Err(root_cause(&error))),
+        };
+        let mut have = match response.status() {
+            StatusCode::PARTIAL_CONTENT if starts_at(&response, resumed) => resumed,
+            // A server without ranges sends the whole file.
+            StatusCode::OK => 0,
+            StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PARTIAL_CONTENT => {
+                fs::remove_file(&self.part)?;
+                return Ok(Err("the server cannot continue at the end of the partial file".into()));
+            }
+            status => return Err(Stop::File(DownloadProblem::Status(status.as_u16()))),
+        };
+        let mut part = OpenOptions::new().create(true).append(true).open(&self.part)?;
+        part.set_len(have)?;
+        loop {
+            match response.chunk().await {
+                Ok(Some(bytes)) => {
+                    part.write_all(&bytes)?;
+                    have += bytes.len() as u64;
+                    report(have.min(self.file.size));
+                    // Already too long; it might never end.
+                    if have > self.file.size {
+                        return Ok(Ok(()));
+                    }
+                }
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(root_cause(&error))),
+            }
+        }
+    }
+
+    /// How the contents of the partial file differ from the manifest.
+    fn wrong(&self) -> io::Result<DownloadProblem> {
+        let (have, size) = (self.part_length()?, self.file.size);
+        Ok(DownloadProblem::Wrong(match have.cmp(&size) {
+            Ordering::Less => format!("{have} bytes instead of {size}"),
+            Ordering::Greater => format!("more than {size} bytes"),
+            Ordering::Equal => format!("other contents (SHA-256 {}...)", &sha256(&self.part)?[..8]),
+        }))
+    }
+}
+
+/// Whether a partial answer begins at `offset` (RFC 9110, 14.4: `bytes FIRST-LAST/SIZE`).
+fn starts_at(response: &Response, offset: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
+}
+
+/// Whether the file exists with the contents that the manifest describes.
+fn holds(path: &Path, file: &ManifestEntry) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.len() == file.size && sha256(path)? == file.sha256),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Of a file whose size was compared with the manifest's, so that it fits into memory.
+fn sha256(path: &Path) -> io::Result<String> {
+    Ok(crate::hex(&Sha256::digest(fs::read(path)?)))
 }

@@ -12,22 +12,22 @@ use super::notation;
 use crate::midi::{self, Instrument};
 use crate::text;
 
-/// `data.midi` of the Prelude that comes with the program.
+/// The value of `data.midi` for the Prelude that comes with the program.
 pub const EMBEDDED: &str = "embedded";
 
 /// The Prelude's name and text.
 pub(super) const PRELUDE: (&str, &str) = ("bwv1007-prelude.txt", include_str!("../data/bwv1007-prelude.txt"));
 
-/// Endings of MIDI files: plain ones, karaoke, and those wrapped in RIFF.
+/// Extensions of MIDI files: plain ones, karaoke, and those wrapped in RIFF.
 pub(super) const MIDI: [&str; 5] = ["mid", "midi", "kar", "smf", "rmi"];
 
-/// The ending of scores in notation.
+/// The extension of scores in notation.
 pub(super) const SCORE: &str = "txt";
 
-/// So much of a file is read to see whether it is music. Scores begin with a header, and perhaps a long comment.
+/// How much of a file is read to see whether it is music: a score begins with a header, perhaps after a long comment.
 const HEAD_BYTES: u64 = 64 << 10;
 
-/// Music is no larger: a MIDI file of this size has some sixty million notes.
+/// A larger file is not music: a MIDI file of this size has some sixty million notes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// A file of music, or the Prelude inside the program.
@@ -35,9 +35,9 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 pub struct CorpusFile {
     /// Path relative to the corpus folder, with forward slashes.
     pub name: String,
-    /// Its size.
+    /// The file's size.
     pub bytes: u64,
-    /// Where it lies; `None` for the Prelude inside the program.
+    /// `None` for the Prelude inside the program.
     pub(super) path: Option<PathBuf>,
 }
 
@@ -46,12 +46,12 @@ pub struct CorpusFile {
 pub struct Music {
     /// In pretty_midi's order.
     pub instruments: Vec<Instrument>,
-    /// What its reader should know.
+    /// What the user should know about it.
     pub remarks: Vec<String>,
 }
 
 impl CorpusFile {
-    /// What it holds, or why it cannot be read.
+    /// The music in it, or why it cannot be read.
     pub fn read(&self) -> Result<Music, String> {
         match &self.path {
             Some(path) => read(path),
@@ -60,31 +60,44 @@ impl CorpusFile {
     }
 }
 
-/// Reads a MIDI file, or a score in notation.
+/// A file's name as messages show it: on one line, whatever characters it has.
+pub fn printable_name(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for character in name.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Reads a MIDI file or a score in notation. An error is worded to follow the file's name.
 pub fn read(path: &Path) -> Result<Music, String> {
-    let told = |error: io::Error| error.to_string();
-    let found = fs::metadata(path).map_err(told)?;
+    let message = |error: io::Error| error.to_string();
+    let found = fs::metadata(path).map_err(message)?;
     if found.is_dir() {
         return Err("is a folder, not a file of music".into());
     }
     if !found.is_file() {
         return Err(format!("is {}, not a file of music", special(found.file_type())));
     }
-    let (file, mut bytes) = head(path).map_err(told)?;
+    let (file, mut bytes) = head(path).map_err(message)?;
     let is_midi = bytes.starts_with(b"MThd") || bytes.starts_with(b"RIFF");
     let is_text = !is_midi && (has_extension(path, &[SCORE]) || is_score(&bytes));
     if is_midi || is_text {
         if found.len() > MAX_FILE_BYTES {
-            let [bytes, most] = [found.len(), MAX_FILE_BYTES].map(|bytes| bytes >> 20);
-            return Err(format!("has {bytes} MB, and no file of music more than {most}"));
+            let [bytes, limit] = [found.len(), MAX_FILE_BYTES].map(|bytes| bytes >> 20);
+            return Err(format!("has {bytes} MB; a file of music has at most {limit} MB"));
         }
-        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(told)?;
+        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(message)?;
     }
     if is_text {
-        let (text, _) = text::decode(&bytes).ok_or("is no text: it has NUL characters")?;
+        let (text, _) = text::decode(&bytes).ok_or("is not a text file: it has NUL characters")?;
         return read_notation(&text);
     }
-    // Of what is no MIDI file the beginning is enough to say so.
+    // The beginning suffices to report that a file is not MIDI.
     let song = midi::read(&bytes).map_err(|error| error.to_string())?;
     let refused = song.refused_by_pretty_midi;
     let remarks = refused.map(|why| format!("pretty_midi would not read it: {why}"));
@@ -103,7 +116,7 @@ pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     extension.is_some_and(|extension| extensions.contains(&extension.as_str()))
 }
 
-/// What something is that is neither file nor folder.
+/// The kind of something that is neither a file nor a folder.
 pub(super) fn special(kind: FileType) -> &'static str {
     if kind.is_fifo() {
         "a pipe"
@@ -114,7 +127,7 @@ pub(super) fn special(kind: FileType) -> &'static str {
     }
 }
 
-/// The beginning of a file, and the file to read on from there.
+/// The beginning of a file, and the file positioned after it.
 pub(super) fn head(path: &Path) -> io::Result<(File, Vec<u8>)> {
     let mut file = File::open(path)?;
     let mut head = Vec::new();
@@ -124,4 +137,15 @@ pub(super) fn head(path: &Path) -> io::Result<(File, Vec<u8>)> {
 
 pub(super) fn is_score(head: &[u8]) -> bool {
     text::decode(head).is_some_and(|(text, _)| notation::is_score(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_control_characters_stay_on_one_line() {
+        assert_eq!(printable_name("suite 1\n/\u{1b}[31mprélude.mid"), "suite 1\\n/\\u{1b}[31mprélude.mid");
+        assert_eq!(printable_name("音楽 \u{fffd}\\.mid"), "音楽 \u{fffd}\\.mid");
+    }
 }

@@ -4,7 +4,7 @@
 //! [`Corpus::load`] is for training, and refuses files with anything wrong in them. Of a file that it has read
 //! nothing stays but a byte for each note.
 
-use super::files::{CorpusFile, Music};
+use super::files::{CorpusFile, Music, printable_name};
 use super::listing::{self, Listing, PassedOver};
 use super::windows::windows_of;
 use super::{CLASSES, FIRST_PITCH, Piece, class_of};
@@ -292,7 +292,7 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
 
 /// A file's classes alone, or what is wrong with it: as many lines as are ever shown, and one that is not.
 pub fn read_classes(source: &CorpusFile, data: &DataConfig) -> Result<Classes, String> {
-    let line = |reason: &String| format!("{}: {reason}", source.name);
+    let line = |reason: &String| format!("{}: {reason}", printable_name(&source.name));
     let music = source.read().map_err(|reason| line(&reason))?;
     let Content { instruments, classes, problems, outside, .. } = encode(music, data);
     if problems.is_empty() {

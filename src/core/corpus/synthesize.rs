@@ -1,44 +1,40 @@
-//! Music made up in any amount: to try out a machine with, not to learn from. A piece is a chain of stretches of the
-//! Prelude inside the program, each from a random place and moved by a random interval, at a tempo of the piece's own.
+//! Synthetic music in any amount, for load tests. A piece is a chain of phrases of the built-in Prelude, each from a random
+//! position and transposed by a random interval, at a random tempo per piece.
 //!
-//! What comes out is arithmetic on the seed and the piece's number, so that pieces are made in any order, by
-//! any thread.
+//! A piece is a function of the seed and its number, so that pieces can be made in any order, by any thread.
 
 use std::sync::LazyLock;
 
 use super::files::PRELUDE;
 use super::notation;
-use crate::midi::{Instrument, Note, write};
+use crate::midi::{CELLO, Instrument, Note, write};
 use crate::random::{Purpose, Stream};
 
-/// Notes of a stretch: a bar of the Prelude's sixteenths.
-const STRETCH: usize = 16;
+/// Notes in a phrase: a bar of the Prelude's sixteenths.
+const PHRASE_NOTES: usize = 16;
 
-/// Stretches are moved by up to so many semitones, up or down; the Prelude's pitches keep their classes.
-const FARTHEST: u64 = 12;
-
-/// A cello, as General MIDI numbers programs.
-const CELLO: u8 = 42;
+/// Phrases are transposed by at most an octave, up or down, which keeps the Prelude's pitches inside the vocabulary.
+const MAX_SEMITONES: u64 = 12;
 
 static PRELUDE_NOTES: LazyLock<Vec<Note>> = LazyLock::new(|| {
     notation::parse(PRELUDE.1).expect("the embedded notation is right, as a test makes sure").notes
 });
 
-/// The MIDI file of a piece of so many notes, one after another.
+/// A MIDI file with a monophonic piece of `notes` notes.
 pub fn midi_file(notes: usize, seed: u64, number: u64) -> Vec<u8> {
     let random = Stream::new(seed, Purpose::Synthesis, &[number]);
     let below = |n: u64, index: u64| random.bits(index) % n;
-    // A note of the Prelude takes from half its time to twice as long.
-    let stretching = 0.5 + 1.5 * random.uniform(0);
+    // From half to twice the Prelude's note lengths.
+    let time_factor = 0.5 + 1.5 * random.uniform(0);
     let mut now = 0.0;
     let mut melody = Vec::with_capacity(notes);
-    for (number, first) in (0..notes).step_by(STRETCH).enumerate() {
+    for (number, first) in (0..notes).step_by(PHRASE_NOTES).enumerate() {
         let index = 2 * number as u64 + 1;
-        let from = below((PRELUDE_NOTES.len() - STRETCH) as u64, index) as usize;
-        let up = below(2 * FARTHEST + 1, index + 1);
-        for note in &PRELUDE_NOTES[from..from + STRETCH.min(notes - first)] {
-            let end = now + (note.end - note.start) * stretching;
-            let pitch = note.pitch + up as u8 - FARTHEST as u8;
+        let from = below((PRELUDE_NOTES.len() - PHRASE_NOTES) as u64, index) as usize;
+        let up = below(2 * MAX_SEMITONES + 1, index + 1);
+        for note in &PRELUDE_NOTES[from..from + PHRASE_NOTES.min(notes - first)] {
+            let end = now + (note.end - note.start) * time_factor;
+            let pitch = note.pitch + up as u8 - MAX_SEMITONES as u8;
             melody.push(Note { pitch, start: now, end, ..*note });
             now = end;
         }

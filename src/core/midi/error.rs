@@ -1,12 +1,11 @@
-//! Why a file could not be read, and at which byte. The caller, who knows the file's name, adds it.
+//! Why a MIDI file could not be read, and at which byte. The caller adds the file's name.
 
-/// A MIDI file that cannot be read: where, and why.
+/// Why a MIDI file cannot be read, and where it goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("byte {offset}: {problem}")]
 pub struct MidiError {
-    /// Bytes from the beginning of the file to what is wrong.
+    /// In bytes from the start of the file.
     pub offset: usize,
-    /// What is wrong there.
     pub problem: MidiProblem,
 }
 
@@ -14,22 +13,18 @@ pub struct MidiError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MidiProblem {
-    /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
     /// The first four bytes are not `MThd`.
     #[error("not a MIDI file: it does not begin with MThd")]
     NotMidi,
-    /// The first four bytes are `RIFF`, but what follows is sound or the like.
+    /// A RIFF file that holds something else, such as sound.
     #[error("a RIFF file without MIDI in it")]
     Riff,
-    /// The header is shorter than the standard's six bytes.
-    #[error("the header declares {0} bytes, and needs 6")]
+    #[error("the header declares {0} bytes; it needs 6")]
     ShortHeader(u32),
-    /// The header declares no track.
     #[error("the file has no track")]
     NoTrack,
-    /// Fewer tracks than the header declares.
     #[error("the file ends after {found} of its {declared} tracks")]
     MissingTrack {
         /// Tracks in the file.
@@ -37,50 +32,44 @@ pub enum MidiProblem {
         /// Tracks that the header declares.
         declared: u16,
     },
-    /// A header or a chunk goes on after the end of the file.
-    #[error("the file is cut short: {needed} bytes are declared here, {left} are left")]
+    /// A header or a chunk extends beyond the end of the file.
+    #[error("the file is truncated: {needed} bytes are declared here, {left} are left")]
     Truncated {
         /// Bytes that the file says follow.
         needed: u64,
         /// Bytes that do follow.
         left: usize,
     },
-    /// An event goes on after the end of its track.
-    #[error("an event of {needed} more bytes in a track with {left} left")]
+    /// An event extends beyond the end of its track.
+    #[error("an event needs {needed} more bytes; its track has {left} left")]
     EventOverrun {
         /// Bytes that the event says follow.
         needed: u64,
         /// Bytes that the track has left.
         left: usize,
     },
-    /// The division of a quarter note is zero.
-    #[error("a quarter note of zero ticks")]
+    #[error("a quarter note has zero ticks")]
     ZeroDivision,
-    /// Time is counted in film frames, not in quarter notes.
-    #[error("time in SMPTE frames is not supported, only ticks of a quarter note")]
+    #[error("times in SMPTE frames are not supported, only ticks per quarter note")]
     Smpte,
-    /// A tempo of zero: the notes after it would have no time.
-    #[error("a tempo of zero microseconds a quarter note")]
+    /// Would give the notes after it no time.
+    #[error("the tempo is zero microseconds per quarter note")]
     ZeroTempo,
-    /// A tempo event with fewer than three bytes.
-    #[error("a tempo of {0} bytes, and it needs 3")]
+    #[error("a tempo event has {0} bytes; it needs 3")]
     ShortTempo(usize),
-    /// An event whose tick does not fit into 32 bits: at the usual 480 ticks a quarter note, after 51 days.
-    #[error("an event after {} ticks: the file is likely corrupt", u32::MAX)]
+    /// An event's tick does not fit into 32 bits: at the usual 480 ticks per quarter note, after 51 days.
+    #[error("an event after {} ticks; the file is probably corrupt", u32::MAX)]
     TooLong,
-    /// A data byte with no message before it that it could continue.
+    /// A data byte without running status.
     #[error("data byte {0:#04x} where a message should begin")]
     NoRunningStatus(u8),
-    /// A status that the standard leaves undefined.
     #[error("undefined message {0:#04x}")]
     UndefinedStatus(u8),
-    /// A message with a byte over 127 among its data.
-    #[error("byte {0:#04x} among the data of a message")]
+    #[error("byte {0:#04x} among a message's data; data bytes are below 0x80")]
     DataByte(u8),
 }
 
 impl MidiProblem {
-    /// This problem, `offset` bytes into the file.
     pub(super) fn at(self, offset: usize) -> MidiError {
         MidiError { offset, problem: self }
     }

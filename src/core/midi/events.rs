@@ -1,6 +1,6 @@
-//! From the bytes of a MIDI file to events with their ticks: the header and its tracks ([`MidiChunks`]), and the events of
-//! one track ([`TrackEvents`]). Every length that the file declares is compared with what is left before it is used, and every
-//! error names the byte where reading failed ([`Cursor`]).
+//! From the bytes of a MIDI file to events with their ticks: the header and its tracks ([`MidiChunks`]), and the
+//! events of one track ([`TrackEvents`]). Every length that the file declares is compared with what is left before it is
+//! used, and every error names the byte where reading failed ([`Cursor`]).
 //!
 //! More is read than pretty_midi reads: chunks that are not tracks are skipped, as the standard asks, and a file wrapped
 //! in RIFF (`.rmi`) is unwrapped. Neither reads past the last declared track.
@@ -20,7 +20,7 @@ use midly::{MidiMessage, PitchBend};
 
 use super::error::{MidiError, MidiProblem};
 
-/// Where the header's division stands, for errors about it.
+/// The header's division, for errors about it.
 pub(super) const DIVISION_OFFSET: usize = 12;
 
 /// The chunks of a file, after its header.
@@ -29,14 +29,13 @@ pub(super) struct MidiChunks<'a> {
     cursor: Cursor<'a>,
     declared: u16,
     found: u16,
-    /// Ticks a quarter note, or with bit 15 set a number of film frames and ticks.
+    /// Ticks per quarter note, or with bit 15 set SMPTE frames and ticks.
     pub division: u16,
-    /// Whether the file is wrapped in RIFF.
     pub is_riff: bool,
 }
 
 impl<'a> MidiChunks<'a> {
-    /// Reads the header. The format (0, 1 or 2) makes no difference to pretty_midi, so none to us.
+    /// Reads the header. The format (0, 1 or 2) makes no difference to pretty_midi, and so none here.
     pub fn new(file: &'a [u8]) -> Result<Self, MidiError> {
         if file.is_empty() {
             return Err(MidiProblem::Empty.at(0));
@@ -63,7 +62,7 @@ impl<'a> MidiChunks<'a> {
         }
     }
 
-    /// The bytes of the next track, or `None` after the last that the header declares.
+    /// The next track, or `None` after the last one that the header declares.
     pub fn next_track(&mut self) -> Result<Option<Cursor<'a>>, MidiError> {
         if self.found == self.declared {
             return Ok(None);
@@ -84,8 +83,8 @@ impl<'a> MidiChunks<'a> {
     }
 }
 
-/// The MIDI file in a RIFF file: `RIFF`, a length, `RMID`, then chunks, of which `data` is the one. Lengths are little
-/// endian, and a chunk of odd length has a byte more.
+/// The MIDI file in a RIFF file: `RIFF`, a length, `RMID`, then chunks, of which `data` holds it. Lengths are
+/// little-endian, and a chunk of odd length is padded by a byte.
 fn unwrapped(file: &[u8]) -> Result<Cursor<'_>, MidiError> {
     let mut cursor = Cursor::new(file);
     cursor.take(8)?;
@@ -96,7 +95,7 @@ fn unwrapped(file: &[u8]) -> Result<Cursor<'_>, MidiError> {
         let name = cursor.take(4)?;
         let length = cursor.u32()?.swap_bytes();
         if name == b"data" {
-            // What is after it belongs to no track.
+            // Bytes after this chunk belong to no track.
             let start = cursor.offset();
             cursor.take(u64::from(length))?;
             let mut midi = Cursor::new(&file[..cursor.offset()]);
@@ -107,14 +106,13 @@ fn unwrapped(file: &[u8]) -> Result<Cursor<'_>, MidiError> {
     }
 }
 
-/// What happens at a tick of a track.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum MidiEvent<'a> {
-    /// A message on a channel, 0 to 15.
+    /// `channel` is 0 to 15.
     Channel { channel: u8, message: MidiMessage },
-    /// About the piece: `kind` as in [`meta`].
+    /// `kind` as in [`meta`].
     Meta { kind: u8, data: &'a [u8] },
-    /// To a device: exclusive, common and real-time messages. They say nothing about notes.
+    /// System exclusive, common and real-time messages, which say nothing about notes.
     System,
 }
 
@@ -133,18 +131,16 @@ pub(super) mod meta {
     }
 }
 
-/// An event, where it stands in the file, and when it happens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct TimedEvent<'a> {
-    /// Of the event's delta time, in bytes from the beginning of the file.
+    /// Where the event's delta time is, in bytes from the start of the file.
     pub offset: usize,
-    /// From the beginning of the track.
+    /// From the start of the track.
     pub tick: u32,
-    /// What happens.
     pub event: MidiEvent<'a>,
 }
 
-/// Goes through the events of one track.
+/// The events of one track, in order.
 #[derive(Debug)]
 pub(super) struct TrackEvents<'a> {
     cursor: Cursor<'a>,
@@ -157,7 +153,7 @@ impl<'a> TrackEvents<'a> {
         Self { cursor: track, tick: 0, running_status: None }
     }
 
-    /// The next event. After the end-of-track event too: mido reads all bytes of a track.
+    /// The next event, also after an end-of-track event: mido reads all bytes of a track.
     #[inline]
     pub fn next(&mut self) -> Result<Option<TimedEvent<'a>>, MidiError> {
         if self.cursor.is_at_end() {
@@ -189,7 +185,7 @@ impl<'a> TrackEvents<'a> {
         self.message(offset, status, Some(byte))
     }
 
-    /// What follows a status; under running status, `first` was read where the status would stand.
+    /// The rest of a message; under running status, `first` is the data byte read in place of a status.
     #[inline]
     fn message(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<MidiEvent<'a>, MidiError> {
         match status {
@@ -205,7 +201,7 @@ impl<'a> TrackEvents<'a> {
         }
     }
 
-    /// An event to a device. Its bytes are read only to find where it ends.
+    /// A system event, read only to find where it ends.
     fn system(&mut self, offset: usize, status: u8, first: Option<u8>) -> Result<MidiEvent<'a>, MidiError> {
         match status {
             0xf0 | 0xf7 => {
@@ -229,7 +225,7 @@ impl<'a> TrackEvents<'a> {
         Ok(MidiEvent::System)
     }
 
-    /// A data byte of a message: the one that was read already, or the next.
+    /// `read_already`, or the next data byte.
     #[inline]
     fn data_byte(&mut self, read_already: Option<u8>) -> Result<u8, MidiError> {
         if let Some(byte) = read_already {
@@ -243,7 +239,7 @@ impl<'a> TrackEvents<'a> {
     }
 }
 
-/// A message on a channel, by the first four bits of its status. Data bytes are below 128.
+/// Data bytes are below 128.
 #[inline]
 fn on_channel<'a>(status: u8, [first, second]: [u8; 2]) -> MidiEvent<'a> {
     let [a, b] = [u7::from_int_lossy(first), u7::from_int_lossy(second)];
@@ -267,36 +263,33 @@ fn advance(tick: u32, delta: u64) -> Option<u32> {
     u32::try_from(u64::from(tick).checked_add(delta)?).ok()
 }
 
-/// Reads the bytes of a file from somewhere to `end`.
+/// A position in the file's bytes, and an end that it does not cross: the file's, or a track's.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
     rest: &'a [u8],
-    /// Where `rest` ends, in bytes from the beginning of the file.
+    /// Where `rest` ends, in bytes from the start of the file.
     end: usize,
-    /// What running into `end` means.
+    /// The problem to report on reaching `end`.
     overrun: fn(needed: u64, left: usize) -> MidiProblem,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the beginning of a file.
     pub fn new(file: &'a [u8]) -> Self {
         let overrun = |needed, left| MidiProblem::Truncated { needed, left };
         Self { rest: file, end: file.len(), overrun }
     }
 
-    /// Bytes from the beginning of the file.
+    /// In bytes from the start of the file.
     #[inline]
     pub fn offset(&self) -> usize {
         self.end - self.rest.len()
     }
 
-    /// Whether nothing is left.
     #[inline]
     pub fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The next byte.
     #[inline]
     pub fn byte(&mut self) -> Result<u8, MidiError> {
         let Some((&byte, rest)) = self.rest.split_first() else { return Err(self.too_short(1)) };
@@ -304,7 +297,6 @@ impl<'a> Cursor<'a> {
         Ok(byte)
     }
 
-    /// The next `length` bytes.
     #[inline]
     pub fn take(&mut self, length: u64) -> Result<&'a [u8], MidiError> {
         let taken = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
@@ -313,26 +305,26 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// A cursor over the next `length` bytes, which are the events of a track.
+    /// A cursor over the next `length` bytes, a track's events.
     pub fn track(&mut self, length: u64) -> Result<Self, MidiError> {
         let rest = self.take(length)?;
         let overrun = |needed, left| MidiProblem::EventOverrun { needed, left };
         Ok(Self { rest, end: self.offset(), overrun })
     }
 
-    /// The next four bytes, the high one first.
+    /// Big-endian.
     pub fn u32(&mut self) -> Result<u32, MidiError> {
         Ok(self.take(4)?.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)))
     }
 
-    /// The next two bytes, the high one first.
+    /// Big-endian.
     pub fn u16(&mut self) -> Result<u16, MidiError> {
         Ok(self.take(2)?.iter().fold(0, |value, &byte| value << 8 | u16::from(byte)))
     }
 
-    /// A variable-length quantity: seven bits a byte, the high ones first, bit 7 set in all but the last.
+    /// A variable-length quantity: seven bits per byte, high bits first, bit 7 set in all but the last byte.
     ///
-    /// The standard allows four bytes; mido reads any number, so we do. What does not fit stays huge.
+    /// The standard allows four bytes; mido reads any number, so we do too. A value that does not fit saturates.
     #[inline]
     pub fn variable_length(&mut self) -> Result<u64, MidiError> {
         let mut value = 0u64;
@@ -345,7 +337,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Out of the way of reading, which is where the time of a large corpus goes.
+    /// Kept out of the hot path: reading MIDI takes most of the time of loading a large corpus.
     #[cold]
     fn too_short(&self, needed: u64) -> MidiError {
         (self.overrun)(needed, self.rest.len()).at(self.offset())

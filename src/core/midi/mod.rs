@@ -1,7 +1,7 @@
-//! MIDI files to notes and back. [`read()`] finds in a file what pretty_midi 0.2.11 finds in it, [`write()`]
-//! makes files that pretty_midi and synthesizers read; what notes mean for training and sampling is left
-//! to `corpus` and `sample`. Nothing that a file says can make reading panic, hang, or take more memory than
-//! a small multiple of the file.
+//! MIDI files to notes and back. [`read()`] finds in a file what pretty_midi 0.2.11 finds in it; [`write()`] makes files
+//! that pretty_midi and synthesizers read. What notes mean for training and sampling is not known here.
+//!
+//! Invariant: no file can make reading panic, hang, or use more memory than a small multiple of the file's size.
 
 mod error;
 mod events;
@@ -14,21 +14,29 @@ pub use error::{MidiError, MidiProblem};
 pub use read::read;
 pub use write::write;
 
-/// The first tick at which pretty_midi takes a file for a corrupt one: 2.9 hours at the usual 480 ticks a quarter note
-/// and 120 quarter notes a minute, but 2.5 minutes at 32,767 ticks. Such files are read here all the same, and none
-/// are written.
+/// From this tick on pretty_midi rejects a file as corrupt: 2.9 hours at the usual 480 ticks per quarter note and 120
+/// quarter notes per minute, but 2.5 minutes at 32,767 ticks. We read such files all the same, and never write one.
 pub const MAX_TICK: u32 = 10_000_000;
 
-/// One note: what sounds, how hard it is struck, and from when to when.
+/// The General MIDI program of a cello.
+pub const CELLO: u8 = 42;
+
+/// The velocity of notes without dynamics: loud enough for any synthesizer, with room above.
+pub const DEFAULT_VELOCITY: u8 = 100;
+
+/// The names of the pitch classes, C first; keys with two names have the sharp one.
+pub const PITCH_CLASSES: [&str; 12] = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
+
+/// A note with its times.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Note {
-    /// MIDI key, 0 to 127; 60 is the middle C.
+    /// MIDI key, 0 to 127; 60 is middle C.
     pub pitch: u8,
     /// 1 to 127.
     pub velocity: u8,
-    /// Seconds from the beginning of the file.
+    /// Seconds from the start of the file.
     pub start: f64,
-    /// Seconds from the beginning of the file, after `start`.
+    /// Seconds from the start of the file; later than `start`.
     pub end: f64,
 }
 
@@ -37,11 +45,11 @@ pub struct Note {
 pub struct Instrument {
     /// MIDI program, 0 to 127; 42 is a cello.
     pub program: u8,
-    /// Channel 10: keys are percussion sounds.
+    /// On channel 10, where keys are percussion sounds.
     pub is_drum: bool,
-    /// The name of its track.
+    /// Its track's name.
     pub name: String,
-    /// In pretty_midi's order.
+    /// In pretty_midi's order: by note-off.
     pub notes: Vec<Note>,
 }
 
@@ -50,33 +58,33 @@ pub struct Instrument {
 pub struct Song {
     /// In the order in which their first notes end.
     pub instruments: Vec<Instrument>,
-    /// Ticks a quarter note; 0 if the file counts in film frames, which is only read without notes.
+    /// Ticks per quarter note; 0 if the file counts in SMPTE frames, which is accepted only if it has no notes.
     pub resolution: u16,
-    /// Seconds to the last note end, text, signature, tempo change, or controller of an instrument:
-    /// pretty_midi's `get_end_time`.
+    /// Seconds until the last note-off, text, signature, tempo change, or controller of an instrument: pretty_midi's
+    /// `get_end_time`.
     pub end: f64,
-    /// Of the first track, from 0 seconds on.
+    /// From the first track; the first one is at 0 seconds.
     pub tempo_changes: Vec<TempoChange>,
-    /// Why pretty_midi does not read this file, if that is so.
+    /// Why pretty_midi would reject this file, if it would.
     pub refused_by_pretty_midi: Option<&'static str>,
 }
 
 /// When the tempo changes, and to what.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TempoChange {
-    /// Seconds from the beginning of the file.
+    /// Seconds from the start of the file.
     pub time: f64,
-    /// Quarter notes a minute.
+    /// Quarter notes per minute.
     pub quarters_per_minute: f64,
 }
 
-/// The notes of the first instrument, the one that is learnt from; none if there is no instrument.
+/// The first instrument's notes; empty without an instrument.
 pub fn first_voice(instruments: &[Instrument]) -> &[Note] {
     instruments.first().map_or(&[], |instrument| &instrument.notes)
 }
 
-/// The notes of all instruments, drums too, by onset; of equal onsets, the lower pitch comes first, and
-/// equal pitches stay in the order of their instruments.
+/// The notes of all instruments, drums included, by onset, then by pitch; equal ones stay in the order of their
+/// instruments.
 #[must_use]
 pub fn all_voices(song: &Song) -> Vec<Note> {
     let mut notes: Vec<Note> = song.instruments.iter().flat_map(|i| &i.notes).copied().collect();

@@ -1,18 +1,18 @@
-//! From the bytes of a MIDI file to its instruments and notes, as pretty_midi 0.2.11 finds them: the same
-//! instruments and notes in the same order, with the same times to the last bit, in every file that
-//! pretty_midi reads. Its rules, each with a test in `tests/rules.rs`:
+//! From events to instruments and notes, as pretty_midi 0.2.11 finds them: the same instruments and notes in the same
+//! order, with times equal to the last bit, in every file that pretty_midi reads. Its rules, each with a test in
+//! `tests/rules.rs`:
 //!
 //! - Tracks come in file order, events in track order; a note enters its instrument when it *ends*, and
 //!   an instrument enters the song with its first note. Nothing is sorted.
-//! - An instrument is a program on a channel of a track. The program is the one that holds at the note's
-//!   end; the name is the last that the track had when the instrument entered the song.
-//! - Tempo comes from the first track alone, whatever the format.
+//! - An instrument is a program on a channel of a track. The program is the one in effect at the note's end; the name is
+//!   the track's latest one when the instrument entered the song.
+//! - Tempo comes from the first track only, whatever the format.
 //!
 //! [`OpenNotes`] decides which notes a note-off closes, [`TempoMap`] turns ticks into seconds, and
 //! [`events`](super::events) decides which bytes make an event.
 //!
-//! Memory stays within a small multiple of the file: nothing is allocated by a length or a count that the
-//! file declares, only by what it holds.
+//! Memory stays within a small multiple of the file's size: allocations follow what the file holds, never a length or
+//! count that it declares.
 
 use midly::MidiMessage;
 
@@ -20,9 +20,9 @@ use super::error::{MidiError, MidiProblem};
 use super::events::{Cursor, DIVISION_OFFSET, MidiChunks, MidiEvent, TimedEvent, TrackEvents, meta};
 use super::{Instrument, MAX_TICK, Note, Song, TempoChange};
 
-/// Bytes of names that any file may have in its instruments, and how many more for each of its own bytes.
-/// A track's name is copied into each of its instruments, up to 2048: without a limit, a hostile file of
-/// a megabyte would take a gigabyte. Beyond it, further instruments have no name.
+/// Limit on the bytes of all instruments' names: a constant, plus a multiple of the file's size. A track's name is copied
+/// into each of its instruments, up to 2048 of them, so that without a limit a hostile file of a megabyte would take a
+/// gigabyte. Instruments beyond the limit have no name.
 const NAME_BYTES: usize = 1 << 16;
 const NAME_BYTES_PER_BYTE: usize = 4;
 
@@ -32,7 +32,7 @@ const NAME_BYTES_PER_BYTE: usize = 4;
 /// Says at which byte the file is cut short or wrong. A file without notes is no error.
 pub fn read(bytes: &[u8]) -> Result<Song, MidiError> {
     let mut chunks = MidiChunks::new(bytes)?;
-    // Bit 15 means film frames. pretty_midi then has time run backwards, and refuses the first note.
+    // Bit 15 means SMPTE frames. In pretty_midi time then runs backwards, and it rejects the first note.
     let resolution = Some(chunks.division).filter(|division| division & 0x8000 == 0);
     let mut reader = Reader::new(resolution.unwrap_or(1), bytes.len());
     let mut is_first = true;
@@ -56,21 +56,21 @@ pub fn read(bytes: &[u8]) -> Result<Song, MidiError> {
     }
 }
 
-/// A song in the making, and the tables that one track after another uses.
+/// The song so far, and the tables that each track uses in turn.
 struct Reader {
     instruments: Vec<Instrument>,
     tempo: TempoMap,
-    /// The tick of the last event that pretty_midi's `get_end_time` counts.
+    /// The last tick that pretty_midi's `get_end_time` counts.
     end: u32,
-    /// The tick of the last event of any kind.
+    /// The last tick of any event.
     last_tick: u32,
     name_bytes_left: usize,
     open: OpenNotes,
-    /// Of this track, by channel times 128 plus program: index into `instruments`.
+    /// This track's indices into `instruments`, by 128 · channel + program.
     instrument_of: Vec<Option<usize>>,
 }
 
-/// What holds in one track, up to the event that is read.
+/// The state of a track up to the current event.
 struct Track {
     name: String,
     channels: [Channel; 16],
@@ -79,8 +79,8 @@ struct Track {
 #[derive(Debug, Clone, Copy, Default)]
 struct Channel {
     program: u8,
-    /// Controllers or bends came while their program had no instrument. pretty_midi keeps them aside for
-    /// the channel's next instrument; only then do they, and those still to come, count for the end.
+    /// Controllers or pitch bends arrived while their program had no instrument. pretty_midi holds them for the
+    /// channel's next instrument; only from then on do they, and later ones, count for the song's end.
     strays: bool,
     strays_adopted: bool,
 }
@@ -116,14 +116,14 @@ impl Reader {
             }
         }
         self.open.clear();
-        // Most tracks of a hostile file are empty; then there is no table to clear.
+        // A hostile file may have many empty tracks; they leave no table to clear.
         if self.instruments.len() > instruments_before {
             self.instrument_of.fill(None);
         }
         Ok(())
     }
 
-    /// Meta events that mean something in the first track only.
+    /// Meta events that count in the first track only.
     fn conductor(&mut self, timed: &TimedEvent<'_>, kind: u8, data: &[u8]) -> Result<(), MidiError> {
         match (kind, data) {
             (meta::TEMPO, [0, 0, 0, ..]) => Err(MidiProblem::ZeroTempo.at(timed.offset)),
@@ -217,7 +217,7 @@ fn affordable(name: &str, bytes_left: &mut usize) -> String {
     }
 }
 
-/// Text in MIDI files names no encoding; pretty_midi takes it for Latin-1, in which every byte is a character.
+/// Text in MIDI files has no declared encoding; pretty_midi reads Latin-1, in which every byte is a character.
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
@@ -231,10 +231,10 @@ struct Started {
     pub velocity: u8,
 }
 
-/// Open notes. Ticks only grow, so that the notes of one pitch lie in the order of their start.
+/// Notes of one track that await their note-off. Ticks never decrease, so each pitch's notes are in order of onset.
 #[derive(Debug)]
 struct OpenNotes {
-    /// By channel times 128 plus pitch.
+    /// By 128 · channel + pitch.
     started: Vec<Vec<Started>>,
     any: bool,
 }
@@ -244,21 +244,21 @@ impl OpenNotes {
         Self { started: vec![Vec::new(); 16 * 128], any: false }
     }
 
-    /// A note begins. Notes of this pitch that sound go on beside it.
+    /// Open notes of the same pitch stay open.
     #[inline]
     pub fn start(&mut self, channel: u8, pitch: u8, note: Started) {
         self.started[index(channel, pitch)].push(note);
         self.any = true;
     }
 
-    /// A note-off: calls `ended` for each note that it ends, in start order.
+    /// A note-off: calls `ended` for each note that it closes, in order of onset.
     ///
-    /// It ends all notes of the pitch that began before `tick`. One that began at `tick` stays open if
-    /// there was an older one to end, and otherwise is dropped, so that no note has zero length.
+    /// It closes all notes of the pitch that began before `tick`. One that began at `tick` stays open if an older one
+    /// was closed, and is dropped otherwise, so that no note has zero length.
     #[inline]
     pub fn stop(&mut self, channel: u8, pitch: u8, tick: u32, mut ended: impl FnMut(Started)) {
         let started = &mut self.started[index(channel, pitch)];
-        // Nearly always one, as in a melody.
+        // The common case: one open note, as in a melody.
         if let &mut [note] = &mut started[..]
             && note.tick < tick
         {
@@ -270,13 +270,17 @@ impl OpenNotes {
         if older == 0 {
             started.clear();
         }
-        started.drain(..older).for_each(ended);
+        for note in started.drain(..older) {
+            ended(note);
+        }
     }
 
-    /// Forgets all: notes do not sound on into the next track.
+    /// Open notes do not continue into the next track.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.any) {
-            self.started.iter_mut().for_each(Vec::clear);
+            for notes in &mut self.started {
+                notes.clear();
+            }
         }
     }
 }
@@ -285,7 +289,7 @@ fn index(channel: u8, pitch: u8) -> usize {
     usize::from(channel & 15) << 7 | usize::from(pitch & 127)
 }
 
-/// A segment of one tempo, up to the next segment.
+/// Ticks of constant tempo, up to the next segment.
 #[derive(Debug)]
 struct TempoSegment {
     tick: u32,
@@ -300,26 +304,27 @@ impl TempoSegment {
     }
 }
 
-/// The tempo of a piece over its ticks, and a place in it: within a track ticks never go down, so that a time is
-/// found without a search. The first segment begins at tick 0.
+/// From ticks to seconds, in exactly the operations, in exactly the order, of pretty_midi 0.2.11
+/// (`_load_tempo_changes`, `_update_tick_to_time`), so that times agree to the last bit. Within a track ticks never
+/// decrease, so that a time is found without a search. The first segment begins at tick 0.
 #[derive(Debug)]
 struct TempoMap {
     resolution: f64,
     segments: Vec<TempoSegment>,
-    /// The segment of the last tick that was asked for.
+    /// The segment of the last tick that was looked up.
     current: usize,
 }
 
 impl TempoMap {
-    /// 120 quarter notes a minute, of `resolution` ticks each.
+    /// The default tempo, 120 quarter notes per minute, of `resolution` ticks each.
     pub fn new(resolution: u16) -> Self {
         let resolution = f64::from(resolution);
         let seconds_per_tick = 60.0 / (120.0 * resolution);
         Self { resolution, segments: vec![TempoSegment { tick: 0, time: 0.0, seconds_per_tick }], current: 0 }
     }
 
-    /// From `tick` on, a quarter note lasts `microseconds`. At tick 0 this replaces the default; the
-    /// tempo that already holds is no change. Ticks come in order.
+    /// From `tick` on, a quarter note lasts `microseconds`. At tick 0 this replaces the default; repeating the current
+    /// tempo is no change. Ticks come in order.
     pub fn change(&mut self, tick: u32, microseconds: u32) {
         let seconds_per_tick = 60.0 / ((6e7 / f64::from(microseconds)) * self.resolution);
         let last = self.last_mut();
@@ -331,13 +336,13 @@ impl TempoMap {
         }
     }
 
-    /// Back to the beginning, for another track.
+    /// To be called before each track.
     pub fn rewind(&mut self) {
         self.current = 0;
     }
 
-    /// Seconds from the beginning of the file to `tick`, which is not before the last one asked for. A tempo that
-    /// changes at `tick` or later, and is not known yet, will not change them.
+    /// Seconds from the start of the file to `tick`, which must not precede the last one looked up. Tempo changes at
+    /// `tick` or later, even if not read yet, do not affect it.
     #[inline]
     pub fn time(&mut self, tick: u32) -> f64 {
         while self.segments.get(self.current + 1).is_some_and(|next| next.tick <= tick) {
@@ -346,12 +351,11 @@ impl TempoMap {
         self.segments[self.current].time_of(tick)
     }
 
-    /// The tick of the last change.
     pub fn last_change(&self) -> u32 {
         self.segments.last().map_or(0, |segment| segment.tick)
     }
 
-    /// All changes, the first at 0 seconds.
+    /// The first is at 0 seconds.
     pub fn changes(&self) -> Vec<TempoChange> {
         let quarters_per_minute =
             |segment: &TempoSegment| 60.0 / (segment.seconds_per_tick * self.resolution);

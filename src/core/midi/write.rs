@@ -1,30 +1,29 @@
-//! From notes to the bytes of a MIDI file that [`read`](super::read()), pretty_midi and synthesizers read:
-//! format 1, a first track with tempo and texts, then one track for each instrument. A tick is one
-//! millisecond, so that times come back to half a millisecond, and 0.3 s is 300 ticks exactly; in a file
-//! of more than 2.7 hours 10 or 100 milliseconds, because pretty_midi reads 10 million ticks at most.
+//! From notes to the bytes of a MIDI file that [`read`](super::read()), pretty_midi and synthesizers read: format 1, a
+//! first track with tempo and texts, then one track per instrument. A tick is one millisecond, so that times are exact to
+//! half a millisecond and 0.3 s is exactly 300 ticks; in a file of more than 2.7 hours a tick is 10 or 100 milliseconds,
+//! because pretty_midi reads at most 10 million ticks.
 //!
-//! MIDI cannot say everything: of two notes of one pitch that sound at the same time in one instrument, the
-//! first end closes both.
+//! MIDI cannot express everything: when two notes of one pitch overlap in one instrument, the first note-off closes both.
 
 use midly::num::{u4, u7, u15, u24, u28};
 use midly::{Format, Header, MetaMessage, MidiMessage, Smf, Timing, TrackEvent, TrackEventKind};
 
 use super::{Instrument, MAX_TICK, Note};
 
-/// 120 quarter notes a minute.
+/// 120 quarter notes per minute, MIDI's default tempo.
 const MICROSECONDS_PER_QUARTER: u32 = 500_000;
 const QUARTERS_PER_SECOND: u16 = 2;
-/// The first that is short enough for a file is taken.
+/// The first one whose ticks stay below [`MAX_TICK`] is used.
 const TICKS_PER_SECOND: [u16; 3] = [1000, 100, 10];
 
 /// The bytes of a MIDI file with these instruments, and with texts at times in seconds.
 ///
-/// Times are rounded to ticks and kept between 0 and what a file can hold ([`MAX_TICK`], eleven days);
-/// every note lasts at least one tick. Velocities are kept within 1 to 127, pitches and programs within 0 to 127.
-/// Characters that Latin-1 does not have become `?`.
+/// Times are rounded to ticks and clamped between 0 and the longest that a file can hold ([`MAX_TICK`], eleven days);
+/// every note lasts at least one tick. Velocities are clamped to 1 to 127, pitches and programs to 0 to 127. Characters
+/// that Latin-1 lacks become `?`.
 ///
 /// # Panics
-/// With more than 32,766 instruments: that many tracks fit into a file.
+/// With more than 32,766 instruments, as many tracks as fit into a file.
 #[must_use]
 pub fn write(instruments: &[Instrument], texts: &[(f64, &str)]) -> Vec<u8> {
     assert!(instruments.len() < 32_767, "{} instruments in one MIDI file", instruments.len());
@@ -73,8 +72,8 @@ fn instrument_track<'a>(
         notes.push((start, midi(MidiMessage::NoteOn { key, vel })));
         notes.push((end, midi(MidiMessage::NoteOff { key, vel: u7::from(0) })));
     }
-    // At one tick, ends come first, so that a note that begins where another of its pitch ends stays open.
-    // Otherwise the order of the notes is kept: it is how they will be read.
+    // At the same tick note-offs come first, so that a note that begins where another of its pitch ends stays open.
+    // Otherwise the notes keep their order, which is the order in which they will be read.
     let is_on = |kind: &TrackEventKind<'_>| {
         matches!(kind, TrackEventKind::Midi { message: MidiMessage::NoteOn { .. }, .. })
     };
@@ -88,7 +87,7 @@ fn instrument_track<'a>(
     track(&events)
 }
 
-/// Events at ticks, in order, as a track: each with the ticks since the one before, and an end.
+/// A track from events in order of their ticks.
 fn track<'a>(events: &[(u32, TrackEventKind<'a>)]) -> Vec<TrackEvent<'a>> {
     let mut track = Vec::with_capacity(events.len() + 1);
     let mut last = 0;
@@ -100,21 +99,21 @@ fn track<'a>(events: &[(u32, TrackEventKind<'a>)]) -> Vec<TrackEvent<'a>> {
     track
 }
 
-/// Drums have channel 10 (9 when counted from 0); the others take turns on the rest, because synthesizers
-/// know one program for a channel, whatever the track.
+/// Drums have channel 10 (9 when counted from 0); the others take turns on the rest, because synthesizers have one
+/// program per channel, whatever the track.
 fn channel(index: usize, is_drum: bool) -> u4 {
     const OTHERS: [u8; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15];
     u4::from(if is_drum { 9 } else { OTHERS[index % OTHERS.len()] })
 }
 
-/// From seconds to ticks.
+/// Converts seconds to ticks.
 #[derive(Clone, Copy)]
 struct Grid {
     ticks_per_second: u16,
 }
 
 impl Grid {
-    /// The finest for music of so many seconds.
+    /// The finest grid for music that ends after `end` seconds.
     fn for_music_until(end: f64) -> Self {
         let [.., coarsest] = TICKS_PER_SECOND;
         let fits = |&ticks: &u16| end * f64::from(ticks) < f64::from(MAX_TICK - 1);
@@ -127,15 +126,15 @@ impl Grid {
         (start, self.tick(note.end).max(start + 1))
     }
 
-    /// The nearest tick; a time that is not a number is 0.
+    /// The nearest tick; NaN is 0.
     fn tick(self, time: f64) -> u32 {
         let last = f64::from(MAX_TICK - 1);
         (time * f64::from(self.ticks_per_second)).round().clamp(0.0, last) as u32
     }
 }
 
-/// Latin-1, at most as long as a MIDI file can say.
+/// Latin-1, at most as long as a variable-length quantity of four bytes can say.
 fn latin1(text: &str) -> Vec<u8> {
-    const LONGEST: usize = (1 << 28) - 1;
-    text.chars().take(LONGEST).map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
+    const MAX_BYTES: usize = (1 << 28) - 1;
+    text.chars().take(MAX_BYTES).map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }

@@ -1,11 +1,11 @@
 //! Sound and pictures of notes.
 //!
-//! Two ways to hear notes, [`Sound::sines`] (sample for sample what pretty_midi makes) and [`Sound::recorded`] (an
-//! instrument of a [`SoundFont`]), both turned into a file by [`wav()`]. Three ways to see them, [`piano_roll`],
-//! [`probabilities`] and [`shared_runs()`], all PNG.
+//! Two kinds of sound, [`Sound::sines`] (sample for sample what pretty_midi makes) and [`Sound::recorded`] (an
+//! instrument of a [`SoundFont`]), both written by [`wav()`]. Three pictures of notes, [`piano_roll`], [`probabilities`]
+//! and [`shared_runs()`], and one of training runs, [`losses()`], all PNG.
 //!
-//! Everything here is a function from notes and plain slices to samples or bytes: it opens no file, knows no
-//! checkpoint, needs no font of the system, and gives the same bytes for the same input.
+//! Invariant: everything here is a function from notes and plain slices to samples or bytes. It opens no file, knows
+//! no checkpoint, needs no system font, and gives the same bytes for the same input.
 
 mod picture;
 mod sound;

@@ -1,49 +1,49 @@
-//! Densities of distances, and how far apart two are (Yang and Lerch 2018).
+//! Probability densities of distances, and the divergence of two densities (Yang and Lerch 2018).
 //!
 //! A density is a Gaussian kernel estimate with Scott's bandwidth, σ·n^(−1/5) with σ over n − 1. Both figures are
 //! integrals over the real line: the Kullback-Leibler divergence ∫ p ln(p/q) in nats, and the overlapping area
-//! ∫ min(p, q). Where p vanishes both integrands do, so a grid over p's support serves any q.
+//! ∫ min(p, q). Both integrands vanish where p does, so that a grid over p's support suffices for any q.
 
-/// Points of the grid.
-const POINTS: usize = 2048;
+/// Enough for errors below 1e-6 (a test compares with an independent program).
+const GRID_POINTS: usize = 2048;
 
-/// The grid reaches so many bandwidths beyond the outermost distances: 10⁻⁹ of the mass is left out.
-const BEYOND: f64 = 6.0;
+/// The grid extends this many bandwidths beyond the outermost distances, which leaves out 10⁻⁹ of the mass.
+const MARGIN_BANDWIDTHS: f64 = 6.0;
 
-/// No bandwidth is smaller than this share of the largest distance within the corpus: equal distances, which
-/// features that count notes have, would make it 0.
-const NARROWEST: f64 = 0.02;
+/// The minimum bandwidth, as a fraction of the largest distance within the corpus: equal distances, which are common for
+/// features that count notes, would make it 0.
+const MIN_BANDWIDTH: f64 = 0.02;
 
-/// The distances within the corpus, as a density p on a grid.
+/// The density p of the distances within the corpus, on a grid.
 #[derive(Debug, Clone)]
-pub struct Reference {
+pub struct ReferenceDensity {
     from: f64,
     step: f64,
-    narrowest: f64,
+    min_bandwidth: f64,
     density: Vec<f64>,
 }
 
-/// How far another set's distances are from the corpus's own.
+/// How far another set's distances are from the corpus's own distances.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Divergence {
-    /// Kullback-Leibler divergence in nats, 0 for equal densities; where the densities do not touch it ends at
-    /// about 700, the logarithm of the smallest number.
+    /// Kullback-Leibler divergence in nats: 0 for equal densities, and about 700 (the logarithm of the smallest positive
+    /// number) for densities that do not overlap.
     pub kl: f64,
     /// Overlapping area, 1 for equal densities.
     pub overlap: f64,
 }
 
-impl Reference {
-    /// Of the distances within the corpus, at least one.
+impl ReferenceDensity {
+    /// From the distances within the corpus, at least one.
     pub fn new(distances: &[f64]) -> Self {
         let (lowest, highest) =
             distances.iter().fold((f64::INFINITY, 0f64), |(l, h), &d| (l.min(d), h.max(d)));
-        // Where all are 0 any width will do: everything else is infinitely far.
-        let narrowest = if highest > 0.0 { NARROWEST * highest } else { NARROWEST };
-        let bandwidth = bandwidth(distances).max(narrowest);
-        let (from, to) = (lowest - BEYOND * bandwidth, highest + BEYOND * bandwidth);
-        let step = (to - from) / (POINTS - 1) as f64;
-        let mut reference = Reference { from, step, narrowest, density: Vec::new() };
+        // If all distances are 0 any width will do: everything else is infinitely far.
+        let min_bandwidth = if highest > 0.0 { MIN_BANDWIDTH * highest } else { MIN_BANDWIDTH };
+        let bandwidth = bandwidth(distances).max(min_bandwidth);
+        let (from, to) = (lowest - MARGIN_BANDWIDTHS * bandwidth, highest + MARGIN_BANDWIDTHS * bandwidth);
+        let step = (to - from) / (GRID_POINTS - 1) as f64;
+        let mut reference = ReferenceDensity { from, step, min_bandwidth, density: Vec::new() };
         reference.density = reference.density_of(distances);
         reference
     }
@@ -55,26 +55,28 @@ impl Reference {
             true => p * (p.ln() - q.max(f64::MIN_POSITIVE).ln()),
             false => 0.0,
         };
-        // Trapezoids: at both ends there is nothing, so that they are as exact as any rule.
+        // Trapezoidal rule: since the integrand vanishes at both ends, it is as accurate as any.
         let kl: f64 = self.density.iter().zip(&other).map(|(&p, &q)| surprise(p, q)).sum();
-        let overlap: f64 = (0..POINTS - 1).map(|cell| smaller(&self.density, &other, cell)).sum();
+        let overlap: f64 = (0..GRID_POINTS - 1).map(|cell| mean_minimum(&self.density, &other, cell)).sum();
         Divergence { kl: kl * self.step, overlap: overlap * self.step }
     }
 
     fn density_of(&self, distances: &[f64]) -> Vec<f64> {
-        let bandwidth = bandwidth(distances).max(self.narrowest);
-        let mut density = vec![0.0; POINTS];
+        let bandwidth = bandwidth(distances).max(self.min_bandwidth);
+        let mut density = vec![0.0; GRID_POINTS];
         for &distance in distances {
             self.add_kernel(&mut density, distance, bandwidth);
         }
         let scale = distances.len() as f64 * bandwidth * std::f64::consts::TAU.sqrt();
-        density.iter_mut().for_each(|value| *value /= scale);
+        for value in &mut density {
+            *value /= scale;
+        }
         density
     }
 
-    /// Adds exp(−(x − centre)²/2h²) at every x of the grid, outwards from the point nearest to the centre: from one
+    /// Adds exp(−(x − center)²/2h²) at every x of the grid, outwards from the point nearest to the center: from one
     /// point to the next it is multiplied by a factor that is itself multiplied by a constant.
-    fn add_kernel(&self, density: &mut [f64], centre: f64, bandwidth: f64) {
+    fn add_kernel(&self, density: &mut [f64], center: f64, bandwidth: f64) {
         let du = self.step / bandwidth;
         let constant = (-du * du).exp();
         let walk = |points: &mut dyn Iterator<Item = &mut f64>, u: f64, du: f64| {
@@ -89,8 +91,8 @@ impl Reference {
                 }
             }
         };
-        let nearest = ((centre - self.from) / self.step).round().clamp(0.0, (POINTS - 1) as f64);
-        let u = (self.from + nearest * self.step - centre) / bandwidth;
+        let nearest = ((center - self.from) / self.step).round().clamp(0.0, (GRID_POINTS - 1) as f64);
+        let u = (self.from + nearest * self.step - center) / bandwidth;
         let (below, above) = density.split_at_mut(nearest as usize);
         walk(&mut above.iter_mut(), u, du);
         walk(&mut below.iter_mut().rev(), u - du, -du);
@@ -108,17 +110,17 @@ fn bandwidth(distances: &[f64]) -> f64 {
     variance.sqrt() * n.powf(-0.2)
 }
 
-/// The mean of the smaller of two densities between a point and the next.
-fn smaller(p: &[f64], q: &[f64], cell: usize) -> f64 {
+/// The mean of min(p, q) between a grid point and the next one.
+fn mean_minimum(p: &[f64], q: &[f64], cell: usize) -> f64 {
     let next = cell + 1;
     let (before, after) = (p[cell] - q[cell], p[next] - q[next]);
     if before * after < 0.0 {
-        // They cross: two straight lines to the crossing and on.
+        // The densities cross: straight lines to the crossing and on from there.
         let at = before / (before - after);
         let crossing = p[cell] + at * (p[next] - p[cell]);
         return (at * p[cell].min(q[cell]) + crossing + (1.0 - at) * p[next].min(q[next])) / 2.0;
     }
-    // The third-degree curve through four points: where the smaller one changes, a trapezoid is not exact enough.
+    // The cubic through four points: where the minimum changes, trapezoids are not accurate enough.
     let f = if before + after < 0.0 { p } else { q };
     let inner = f[cell] + f[next];
     let outer = if cell > 0 && next + 1 < f.len() { f[cell - 1] + f[next + 1] } else { inner };
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn equal_sets_do_not_diverge() {
         let distances = [1.0, 2.0, 2.5, 4.0, 7.0];
-        let Divergence { kl, overlap } = Reference::new(&distances).divergence(&distances);
+        let Divergence { kl, overlap } = ReferenceDensity::new(&distances).divergence(&distances);
         close(kl, 0.0, 1e-12);
         close(overlap, 1.0, 1e-8);
     }
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn two_normal_densities_have_the_known_figures() {
         // One distance each, so that the estimate is one kernel, of width 0.02 · 2.
-        let Divergence { kl, overlap } = Reference::new(&[2.0]).divergence(&[2.06]);
+        let Divergence { kl, overlap } = ReferenceDensity::new(&[2.0]).divergence(&[2.06]);
         close(kl, 1.5f64.powi(2) / 2.0, 1e-6);
         // 2Φ(−0.75).
         close(overlap, 0.453_254_7, 1e-6);
@@ -152,10 +154,10 @@ mod tests {
 
     #[test]
     fn sets_that_do_not_touch() {
-        let Divergence { kl, overlap } = Reference::new(&[1.0, 2.0, 3.0]).divergence(&[1e6]);
+        let Divergence { kl, overlap } = ReferenceDensity::new(&[1.0, 2.0, 3.0]).divergence(&[1e6]);
         assert!(kl > 600.0 && kl < 800.0, "{kl}");
         assert_eq!(overlap, 0.0);
-        let Divergence { kl, overlap } = Reference::new(&[0.0, 0.0]).divergence(&[0.0, 0.0]);
+        let Divergence { kl, overlap } = ReferenceDensity::new(&[0.0, 0.0]).divergence(&[0.0, 0.0]);
         close(kl, 0.0, 1e-12);
         close(overlap, 1.0, 1e-8);
     }
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn the_density_is_the_sum_of_kernels() {
         let distances = [0.5, 0.9, 3.2];
-        let reference = Reference::new(&distances);
+        let reference = ReferenceDensity::new(&distances);
         let h = bandwidth(&distances);
         for (point, &found) in reference.density.iter().enumerate() {
             let x = reference.from + point as f64 * reference.step;

@@ -1,8 +1,8 @@
-//! What is measured of a stretch of notes.
+//! Excerpts of pieces, cut to the samples' length so that features which grow with length are comparable, and what is
+//! measured of them.
 //!
-//! The list follows Yang and Lerch (*On the evaluation of generative models in music*, 2018) as far as it goes
-//! without rhythm, and adds two kinds of repetition. Histograms are compared by their Euclidean distance, single
-//! numbers by their difference.
+//! The features follow Yang and Lerch (*On the evaluation of generative models in music*, 2018) as far as they need no
+//! rhythm, plus two kinds of repetition. Histograms are compared by Euclidean distance, numbers by their difference.
 
 use std::collections::HashSet;
 
@@ -11,63 +11,62 @@ use serde::Serialize;
 use crate::corpus::{Piece, pitch_of};
 use crate::random::{Purpose, Stream};
 
-/// The most stretches; of a larger corpus every so many-th is taken.
-const MOST: usize = 300;
+/// Of a larger corpus, every k-th excerpt is used: distances grow with the square of their number.
+const MAX_EXCERPTS: usize = 300;
 
-/// Sets that are drawn to find the spread of the corpus.
+/// Sets drawn to find the spread within the corpus: enough for percentiles of 5 and 95.
 const DRAWS: u64 = 100;
 
-/// A stretch of a piece.
+/// An excerpt of a piece.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stretch {
-    /// Index of its piece.
+pub struct Excerpt {
+    /// The index of its piece.
     pub piece: usize,
-    /// Its notes, in pitches.
+    /// Its pitches.
     pub pitches: Vec<u8>,
 }
 
-/// The length that samples and pieces are cut to: that of the shortest sample, or less where half of the pieces
-/// would be shorter.
-pub fn length(samples: &[Vec<u8>], corpus: &[Piece]) -> usize {
+/// The length in notes that samples and pieces are cut to: the shortest sample's, but at most the median piece's.
+pub fn excerpt_length(samples: &[Vec<u8>], corpus: &[Piece]) -> usize {
     let mut pieces: Vec<usize> = corpus.iter().map(|piece| piece.classes.len()).collect();
     pieces.sort_unstable();
     let median = pieces.get(pieces.len().saturating_sub(1) / 2).copied().unwrap_or(0);
     samples.iter().map(Vec::len).min().unwrap_or(0).min(median)
 }
 
-/// The pieces cut into stretches that do not overlap, without what is left at their ends.
-pub fn cut(corpus: &[Piece], length: usize) -> Vec<Stretch> {
+/// The pieces cut into excerpts that do not overlap; incomplete ones at their ends are dropped.
+pub fn cut_excerpts(corpus: &[Piece], length: usize) -> Vec<Excerpt> {
     let of_piece = |(piece, notes): (usize, &Piece)| {
-        let stretches = notes.classes.chunks_exact(length);
-        let pitches = stretches.map(|classes| classes.iter().map(|&class| pitch_of(class)).collect());
-        pitches.map(move |pitches| Stretch { piece, pitches }).collect::<Vec<_>>()
+        let excerpts = notes.classes.chunks_exact(length);
+        let pitches = excerpts.map(|classes| classes.iter().map(|&class| pitch_of(class)).collect());
+        pitches.map(move |pitches| Excerpt { piece, pitches }).collect::<Vec<_>>()
     };
-    let all: Vec<Stretch> = corpus.iter().enumerate().flat_map(of_piece).collect();
-    let every = all.len().div_ceil(MOST).max(1);
+    let all: Vec<Excerpt> = corpus.iter().enumerate().flat_map(of_piece).collect();
+    let every = all.len().div_ceil(MAX_EXCERPTS).max(1);
     all.into_iter().step_by(every).collect()
 }
 
-/// Sets of stretches as large as that of the samples, with at most one stretch of each piece.
-pub fn draw(stretches: &[Stretch], samples: usize) -> Vec<Vec<usize>> {
-    (0..DRAWS).map(|number| draw_one(stretches, samples, number)).collect()
+/// Random sets of excerpts, each as large as the set of samples, with at most one excerpt per piece.
+pub fn draw_sets(excerpts: &[Excerpt], samples: usize) -> Vec<Vec<usize>> {
+    (0..DRAWS).map(|number| draw_one(excerpts, samples, number)).collect()
 }
 
-fn draw_one(stretches: &[Stretch], samples: usize, number: u64) -> Vec<usize> {
-    // In a random order, the first of each piece.
+fn draw_one(excerpts: &[Excerpt], samples: usize, number: u64) -> Vec<usize> {
+    // The first excerpt of each piece, in a random order.
     let stream = Stream::new(0, Purpose::Sampling, &[number]);
-    let mut order: Vec<usize> = (0..stretches.len()).collect();
+    let mut order: Vec<usize> = (0..excerpts.len()).collect();
     order.sort_by_key(|&index| stream.bits(index as u64));
     let mut pieces = std::collections::HashSet::new();
-    order.retain(|&index| pieces.insert(stretches[index].piece));
+    order.retain(|&index| pieces.insert(excerpts[index].piece));
     order.truncate(samples);
     order
 }
 
-/// Distances in one feature between stretches of different pieces: what the corpus's own music has.
-pub fn distances_within(stretches: &[Stretch], features: &[Features], feature: usize) -> Vec<f64> {
+/// Distances in one feature between excerpts of different pieces.
+pub fn distances_within(excerpts: &[Excerpt], features: &[Features], feature: usize) -> Vec<f64> {
     let mut distances = Vec::new();
-    for (index, one) in stretches.iter().enumerate() {
-        for (other, another) in stretches[..index].iter().enumerate() {
+    for (index, one) in excerpts.iter().enumerate() {
+        for (other, another) in excerpts[..index].iter().enumerate() {
             if one.piece != another.piece {
                 distances.push(features[index].distance(&features[other], feature));
             }
@@ -76,55 +75,56 @@ pub fn distances_within(stretches: &[Stretch], features: &[Features], feature: u
     distances
 }
 
-/// Distances in one feature of drawn stretches from those of other pieces.
-pub fn distances_of(set: &[usize], stretches: &[Stretch], features: &[Features], feature: usize) -> Vec<f64> {
+/// Distances in one feature from a set of excerpts to those of other pieces.
+pub fn distances_of(set: &[usize], excerpts: &[Excerpt], features: &[Features], feature: usize) -> Vec<f64> {
     let others = |&one: &usize| {
-        let other = move |&other: &usize| stretches[other].piece != stretches[one].piece;
-        (0..stretches.len()).filter(other).map(move |other| features[one].distance(&features[other], feature))
+        let other = move |&other: &usize| excerpts[other].piece != excerpts[one].piece;
+        (0..excerpts.len()).filter(other).map(move |other| features[one].distance(&features[other], feature))
     };
     set.iter().flat_map(others).collect()
 }
 
-/// Notes in a passage whose return counts as repetition.
-const PASSAGE: usize = 8;
+/// The return of as many notes in a row counts as repetition: half a bar of sixteenths, rarely a coincidence.
+const PASSAGE_NOTES: usize = 8;
 
-/// Intervals reach from −127 to 127 semitones.
-const LARGEST_INTERVAL: i16 = 127;
+/// Semitones between the lowest and the highest MIDI key.
+const MAX_INTERVAL: i16 = 127;
 
-/// Features of one stretch of notes, in pitches.
+/// Features of an excerpt's pitches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
     /// Share of each pitch class, C first.
     pub pitch_classes: Vec<f64>,
-    /// Share of each step from one pitch class to another among all steps: 12 × 12, rows are where it starts.
+    /// Share of each transition between pitch classes among all transitions: 12 × 12, rows are the first class.
     pub transitions: Vec<f64>,
     /// Share of each interval, from −127 to 127 semitones.
     pub intervals: Vec<f64>,
-    /// The numbers, in the order of [`NUMBERS`].
+    /// In the order of [`NUMBERS`].
     pub numbers: [f64; NUMBERS.len()],
 }
 
-/// What the numbers are.
+/// The names of the numbers.
 pub const NUMBERS: [&str; 5] = [
     "pitch range",       // highest minus lowest pitch, in semitones
-    "distinct pitches",  // how many
+    "distinct pitches",  // their number
     "average interval",  // mean distance from note to note, in semitones
-    "notes repeated",    // share of notes that are the note before again
-    "passages repeated", // share of passages of 8 notes that stood in the stretch before
+    "notes repeated",    // share of notes equal to the previous note
+    "passages repeated", // share of passages of 8 notes that occurred earlier in the excerpt
 ];
 
-/// All features, as they are compared.
+/// The names of all features, in the order of [`Features::distance`].
 pub const NAMES: [&str; 3 + NUMBERS.len()] =
     ["pitch classes", "transitions", "intervals", NUMBERS[0], NUMBERS[1], NUMBERS[2], NUMBERS[3], NUMBERS[4]];
 
 impl Features {
-    /// Of at least two notes.
+    /// # Panics
+    /// With fewer than two notes.
     pub fn of(pitches: &[u8]) -> Self {
         assert!(pitches.len() > 1, "features of {} notes", pitches.len());
         let class = |pitch: u8| usize::from(pitch % 12);
         let steps = || pitches.windows(2).map(|pair| (pair[0], pair[1]));
         let interval = |(from, to): (u8, u8)| i16::from(to) - i16::from(from);
-        let bin = |step| (interval(step) + LARGEST_INTERVAL) as usize;
+        let bin = |step| (interval(step) + MAX_INTERVAL) as usize;
 
         let (lowest, highest) = pitches.iter().fold((u8::MAX, 0), |(l, h), &p| (l.min(p), h.max(p)));
         let distinct: HashSet<u8> = pitches.iter().copied().collect();
@@ -134,7 +134,7 @@ impl Features {
         Features {
             pitch_classes: shares(12, pitches.iter().map(|&pitch| class(pitch))),
             transitions: shares(144, steps().map(|(from, to)| 12 * class(from) + class(to))),
-            intervals: shares(2 * LARGEST_INTERVAL as usize + 1, steps().map(bin)),
+            intervals: shares(2 * MAX_INTERVAL as usize + 1, steps().map(bin)),
             numbers: [
                 f64::from(highest - lowest),
                 distinct.len() as f64,
@@ -145,7 +145,7 @@ impl Features {
         }
     }
 
-    /// Distance from another stretch in the feature of this index in [`NAMES`].
+    /// The distance from another excerpt in `NAMES[feature]`.
     pub fn distance(&self, other: &Features, feature: usize) -> f64 {
         match feature {
             0 => euclidean(&self.pitch_classes, &other.pitch_classes),
@@ -155,7 +155,7 @@ impl Features {
         }
     }
 
-    /// The mean of each histogram and number over some stretches, at least one.
+    /// The mean of each histogram and number over at least one excerpt.
     pub fn mean(of: &[Features]) -> Features {
         let mean = |histogram: fn(&Features) -> &[f64]| {
             let bins = 0..histogram(&of[0]).len();
@@ -171,7 +171,6 @@ impl Features {
     }
 }
 
-/// The share of each bin.
 fn shares(bins: usize, items: impl Iterator<Item = usize>) -> Vec<f64> {
     let mut counts = vec![0.0; bins];
     let mut total = 0.0;
@@ -188,34 +187,34 @@ fn euclidean(a: &[f64], b: &[f64]) -> f64 {
 
 fn passages_repeated(pitches: &[u8]) -> f64 {
     let mut before = HashSet::new();
-    let passages = pitches.windows(PASSAGE);
+    let passages = pitches.windows(PASSAGE_NOTES);
     let all = passages.len().max(1) as f64;
     passages.filter(|passage| !before.insert(*passage)).count() as f64 / all
 }
 
-/// The longest cycle that is looked for, in notes.
-const MAX_PERIOD: usize = 1000;
+/// The longest loop that is looked for: much longer than any that greedy decoding is known to end in.
+const MAX_PERIOD_NOTES: usize = 1000;
 
-/// Fewer rounds are a repeat, which music has.
+/// Fewer rounds are a mere repeat, which music has.
 const MIN_ROUNDS: usize = 3;
 
-/// Nor is a shorter ending a loop: music may end on some equal notes.
+/// A shorter ending is not a loop either: music may end with some equal notes.
 const MIN_LOOP_NOTES: usize = 24;
 
-/// A cycle that goes round until the end of a sample.
+/// Notes that repeat until the end of a sample: how greedy decoding ends when it falls into a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Loop {
-    /// Where the first round begins, in notes from 0.
+    /// Where the first round begins, counting notes from 0.
     pub start: usize,
-    /// Notes of one round.
+    /// Notes in a round.
     pub period: usize,
-    /// Whole rounds until the end.
+    /// Complete rounds until the end.
     pub rounds: usize,
 }
 
-/// The loop that notes end in: of all, the one that begins first, and of these the one with the shortest round.
+/// The loop that `notes` end in, if any: of several, the one that begins first, then the one with the shortest round.
 pub fn find_loop(notes: &[u8]) -> Option<Loop> {
-    let longest = MAX_PERIOD.min(notes.len() / MIN_ROUNDS);
+    let longest = MAX_PERIOD_NOTES.min(notes.len() / MIN_ROUNDS);
     let loops = (1..=longest).filter_map(|period| {
         let same = notes.iter().rev().zip(notes.iter().rev().skip(period));
         let length = period + same.take_while(|(a, b)| a == b).count();
@@ -267,35 +266,35 @@ mod tests {
     #[test]
     fn pieces_are_cut_to_what_most_of_them_have() {
         let corpus = [piece(30), piece(70), piece(100)];
-        assert_eq!(length(&[vec![0; 40], vec![0; 50]], &corpus), 40);
-        assert_eq!(length(&[vec![0; 400]], &corpus), 70);
-        assert_eq!(length(&[], &corpus), 0);
-        let stretches = cut(&corpus, 40);
-        let found: Vec<_> = stretches.iter().map(|s| (s.piece, s.pitches[0], s.pitches.len())).collect();
+        assert_eq!(excerpt_length(&[vec![0; 40], vec![0; 50]], &corpus), 40);
+        assert_eq!(excerpt_length(&[vec![0; 400]], &corpus), 70);
+        assert_eq!(excerpt_length(&[], &corpus), 0);
+        let excerpts = cut_excerpts(&corpus, 40);
+        let found: Vec<_> = excerpts.iter().map(|s| (s.piece, s.pitches[0], s.pitches.len())).collect();
         assert_eq!(found, [(1, 1, 40), (2, 1, 40), (2, 41, 40)]);
-        assert!(cut(&vec![piece(400); 100], 40).len() <= MOST);
+        assert!(cut_excerpts(&vec![piece(400); 100], 40).len() <= MAX_EXCERPTS);
     }
 
     #[test]
     fn sets_are_of_different_pieces() {
-        let stretches = cut(&[piece(100), piece(100), piece(100)], 10);
-        let sets = draw(&stretches, 2);
+        let excerpts = cut_excerpts(&[piece(100), piece(100), piece(100)], 10);
+        let sets = draw_sets(&excerpts, 2);
         for set in &sets {
-            assert!(set.len() == 2 && stretches[set[0]].piece != stretches[set[1]].piece, "{set:?}");
+            assert!(set.len() == 2 && excerpts[set[0]].piece != excerpts[set[1]].piece, "{set:?}");
         }
         let first: std::collections::HashSet<_> = sets.iter().map(|set| set[0]).collect();
-        assert!(first.len() > 25, "of 30 stretches only {first:?} are ever drawn first");
-        assert!(draw(&stretches, 9).iter().all(|set| set.len() == 3));
+        assert!(first.len() > 25, "of 30 excerpts only {first:?} are ever drawn first");
+        assert!(draw_sets(&excerpts, 9).iter().all(|set| set.len() == 3));
     }
 
     #[test]
     fn distances_are_between_different_pieces() {
-        let stretch = |piece, pitches: &[u8]| Stretch { piece, pitches: pitches.to_vec() };
-        let stretches = [stretch(0, &[1, 2]), stretch(0, &[1, 4]), stretch(1, &[1, 8])];
-        let features: Vec<_> = stretches.iter().map(|s| Features::of(&s.pitches)).collect();
+        let excerpt = |piece, pitches: &[u8]| Excerpt { piece, pitches: pitches.to_vec() };
+        let excerpts = [excerpt(0, &[1, 2]), excerpt(0, &[1, 4]), excerpt(1, &[1, 8])];
+        let features: Vec<_> = excerpts.iter().map(|s| Features::of(&s.pitches)).collect();
         // Feature 3 is the pitch range: 1, 3 and 7.
-        assert_eq!(distances_within(&stretches, &features, 3), [6.0, 4.0]);
-        assert_eq!(distances_of(&[1, 2], &stretches, &features, 3), [4.0, 6.0, 4.0]);
+        assert_eq!(distances_within(&excerpts, &features, 3), [6.0, 4.0]);
+        assert_eq!(distances_of(&[1, 2], &excerpts, &features, 3), [4.0, 6.0, 4.0]);
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn music_of_the_same_kind_is_near_and_other_music_is_far() {
 fn what_cannot_be_compared_is_said() {
     assert_eq!(compare(&[], &corpus()), Err(StyleError::NoSamples));
     let short = compare(&[vec![60; 50], vec![60; 3]], &corpus());
-    assert_eq!(short, Err(StyleError::Short { index: 1, notes: 3 }));
+    assert_eq!(short, Err(StyleError::ShortSample { index: 1, notes: 3 }));
     assert_eq!(compare(&alike(1), &[]), Err(StyleError::NoCorpus));
 }
 
@@ -76,7 +76,7 @@ fn of_few_pieces_all_but_distances_is_compared() {
     for pieces in [1, 2] {
         let few = compare(&alike(2), &corpus()[..pieces]).unwrap();
         assert_eq!((few.pieces, few.distances.len(), few.numbers.len()), (pieces, 0, NUMBERS.len()));
-        assert!(few.to_string().contains("distances: none, because the corpus needs 3 pieces"), "{few}");
+        assert!(few.to_string().contains("distances: none, because they need 3 pieces"), "{few}");
     }
     assert_eq!(compare(&alike(2), &corpus()[..3]).unwrap().distances.len(), NAMES.len());
 }
@@ -101,14 +101,14 @@ fn tables_fit_80_columns_and_json_has_every_part() {
 /// What `tests/golden/style.py` says of the same notes; of the spread of the corpus too, which takes it long.
 fn peer(samples: &[Vec<u8>], corpus: &[Piece], spread: bool) -> Option<Value> {
     let python = peer_python()?;
-    let notes = length(samples, corpus);
-    let stretches = cut(corpus, notes);
-    let stretch = |s: &Stretch| json!({"piece": s.piece, "pitches": s.pitches});
+    let notes = excerpt_length(samples, corpus);
+    let excerpts = cut_excerpts(corpus, notes);
+    let excerpt = |s: &Excerpt| json!({"piece": s.piece, "pitches": s.pitches});
     let question = json!({
         "samples": samples,
         "notes": notes,
-        "stretches": stretches.iter().map(stretch).collect::<Vec<_>>(),
-        "sets": if spread { draw(&stretches, samples.len()) } else { Vec::new() },
+        "stretches": excerpts.iter().map(excerpt).collect::<Vec<_>>(),
+        "sets": if spread { draw_sets(&excerpts, samples.len()) } else { Vec::new() },
     });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/style.py");
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -1,7 +1,7 @@
 //! Fetching from a local HTTP server that has good, truncated, wrong and missing files, that breaks
 //! connections, and that does ranges or does not.
 
-use bachdist_core::corpus::fetch::{FetchError, Listed, Manifest, Problem, Summary, fetch};
+use bachdist_core::corpus::fetch::{DownloadProblem, FetchError, Manifest, ManifestEntry, Summary, fetch};
 use bachdist_test_support::tools::shared;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ fn contents(name: &str) -> Vec<u8> {
 }
 
 fn manifest(names: &[&str]) -> Manifest {
-    let listed = |name: &&str| Listed {
+    let listed = |name: &&str| ManifestEntry {
         name: (*name).to_owned(),
         size: SIZE as u64,
         sha256: Sha256::digest(contents(name)).iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -131,7 +131,7 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
 }
 
 /// The failures of an incomplete fetch, whose message is one line.
-fn failures(result: Result<Summary, FetchError>) -> Vec<(String, Problem)> {
+fn failures(result: Result<Summary, FetchError>) -> Vec<(String, DownloadProblem)> {
     let error = result.unwrap_err();
     println!("{error}");
     assert!(!error.to_string().contains('\n'));
@@ -216,7 +216,7 @@ fn a_later_run_resumes() {
     let server = Server::new(&[("a.mid", Serve::Breaks(10_000)), ("b.mid", Serve::Ranges)]);
     let folder = tempfile::tempdir().unwrap();
     let failed = failures(get(&["a.mid", "b.mid"], &server, folder.path()));
-    assert!(matches!(failed[..], [(_, Problem::Broken { have: 30_000, .. })]), "{failed:?}");
+    assert!(matches!(failed[..], [(_, DownloadProblem::Broken { have: 30_000, .. })]), "{failed:?}");
     assert_eq!(names_in(folder.path()), ["a.mid.part", "b.mid"].map(String::from).into());
 
     server.take_requests();

@@ -1,6 +1,6 @@
-//! Which files of music a place holds, and an account of whatever else it holds.
+//! Which files of music a folder holds, and an account of whatever else it holds.
 //!
-//! What is found depends on names and kinds alone, not on the order in which a folder is listed.
+//! The result depends on names and file types alone, not on the order in which the system lists a folder.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
@@ -16,67 +16,66 @@ use super::CorpusError;
 use super::files::{CorpusFile, EMBEDDED, MIDI, PRELUDE, SCORE, has_extension, head, is_score, special};
 use crate::location;
 
-/// Names told of each kind of what was passed over.
-const SHOWN: usize = 3;
+/// Names listed for each reason of passing something over.
+const MAX_LISTED: usize = 3;
 
 /// The files of a corpus.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Those to read, sorted by name.
+    /// The files to read, sorted by name.
     pub sources: Vec<CorpusFile>,
-    /// What else there was.
+    /// Whatever else the folder holds.
     pub passed_over: PassedOver,
-    /// What the reader should know of names and links.
+    /// What the user should know about names and links.
     pub remarks: Vec<String>,
 }
 
-/// Why something in a folder of music is not read.
+/// PassedOverReason something in a folder of music is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// Its ending is none of music.
+pub enum PassedOverReason {
+    /// Its extension is not one of music.
     NotMusic,
-    /// A text that does not begin like a score.
+    /// A text file that does not begin like a score.
     NotScore,
     /// Its name begins with a dot.
     Hidden,
-    /// No plain file: a pipe, socket or device.
+    /// A pipe, socket or device.
     Special,
-    /// A reached under another name, or to a folder that it lies in.
+    /// A link to something that is read under another name, or to a folder that contains the link.
     Repeated,
-    /// The system does not let us look.
+    /// The system denies access.
     Unreadable,
 }
 
-/// What was passed over, by the reason.
+/// What was passed over, by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct PassedOver {
-    groups: BTreeMap<Why, Group>,
+    groups: BTreeMap<PassedOverReason, Group>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct Group {
     files: usize,
     folders: usize,
-    /// What to tell of them, and how often it is to be told: endings or names.
+    /// Extensions or names, and how often each occurred.
     details: BTreeMap<String, usize>,
 }
 
 impl PassedOver {
-    fn add(&mut self, why: Why, is_folder: bool, detail: String) {
-        let group = self.groups.entry(why).or_default();
+    fn add(&mut self, reason: PassedOverReason, is_folder: bool, detail: String) {
+        let group = self.groups.entry(reason).or_default();
         *(if is_folder { &mut group.folders } else { &mut group.files }) += 1;
         *group.details.entry(detail).or_default() += 1;
     }
 
-    /// Whether nothing was.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 }
 
-/// One line: how many files and folders, and why.
+/// One line: how many files and folders, and reason.
 impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |number: usize, thing: &str| match number {
@@ -88,20 +87,21 @@ impl fmt::Display for PassedOver {
             self.groups.values().fold((0, 0), |all, group| (all.0 + group.files, all.1 + group.folders));
         let all: Vec<_> = [count(files, "file"), count(folders, "folder")].into_iter().flatten().collect();
         write!(f, "passed over {}: ", all.join(" and "))?;
-        for (index, (why, group)) in self.groups.iter().enumerate() {
-            let reason = match why {
-                Why::NotMusic => "not music",
-                Why::NotScore => "text without a score",
-                Why::Hidden => "hidden",
-                Why::Special => "pipe, socket or device",
-                Why::Repeated => "reached under another name",
-                Why::Unreadable => "that cannot be read",
+        for (index, (reason, group)) in self.groups.iter().enumerate() {
+            let reason = match reason {
+                PassedOverReason::NotMusic => "not music",
+                PassedOverReason::NotScore => "text without a score",
+                PassedOverReason::Hidden => "hidden",
+                PassedOverReason::Special => "pipe, socket or device",
+                PassedOverReason::Repeated => "reached under another name",
+                PassedOverReason::Unreadable => "unreadable",
             };
-            // The most frequent first; of equals, by name.
+            // The most frequent first, then by name.
             let mut details: Vec<_> = group.details.iter().collect();
             details.sort_by_key(|&(_, &times)| std::cmp::Reverse(times));
-            let more = if details.len() > SHOWN { ", ..." } else { "" };
-            let details: Vec<_> = details.iter().take(SHOWN).map(|(detail, _)| printable(detail)).collect();
+            let more = if details.len() > MAX_LISTED { ", ..." } else { "" };
+            let details: Vec<_> =
+                details.iter().take(MAX_LISTED).map(|(detail, _)| printable(detail)).collect();
             let separator = if index == 0 { "" } else { ", " };
             write!(f, "{separator}{} {reason} ({}{more})", group.files + group.folders, details.join(", "))?;
         }
@@ -109,8 +109,9 @@ impl fmt::Display for PassedOver {
     }
 }
 
-/// A name or reason as it is printed: on one line, and not too long for it.
+/// On one line, and shortened in the middle if it is long.
 fn printable(text: &str) -> String {
+    /// Characters kept at each end: enough to recognize a path.
     const END: usize = 60;
     let letters: Vec<char> = text.escape_debug().collect();
     if letters.len() <= 2 * END {
@@ -120,7 +121,7 @@ fn printable(text: &str) -> String {
     format!("{}...{}", end(&letters[..END]), end(&letters[letters.len() - END..]))
 }
 
-/// Every file of music under `data.midi`. Of MIDI files nothing but the size is looked at.
+/// Lists every file of music under `root`, the value of `data.midi`. MIDI files are not opened.
 pub fn list(root: &str) -> Result<Listing, CorpusError> {
     if root == EMBEDDED {
         let prelude = CorpusFile { name: PRELUDE.0.into(), bytes: PRELUDE.1.len() as u64, path: None };
@@ -131,8 +132,8 @@ pub fn list(root: &str) -> Result<Listing, CorpusError> {
     let found = fs::metadata(path).map_err(|error| {
         fail(match error.kind() {
             io::ErrorKind::NotFound => format!(
-                "no such file or folder (bachdist data fetch {} gets the article's files; --set data.midi={EMBEDDED} needs \
-                 none)",
+                "no such file or folder (bachdist data fetch {} downloads the article's files; --set data.midi={EMBEDDED} \
+                 needs none)",
                 path.display()
             ),
             _ => error.to_string(),
@@ -157,20 +158,20 @@ pub fn list(root: &str) -> Result<Listing, CorpusError> {
     Ok(Listing { sources: vec![source], ..Listing::default() })
 }
 
-/// A way through a folder and all that it leads to. Folders in it come before what its links lead to, so that what is
-/// there itself is never taken for a repetition of what a link shows; and every folder comes once.
+/// A walk through a folder and everything that it links to. Real folders come before links, so that a real file is never
+/// taken for a repetition of a linked one, and every folder is visited once.
 struct Walk {
-    /// Still to be looked through, with the beginning of their files' names.
+    /// Folders to visit, each with the prefix of its files' names.
     folders: Vec<(PathBuf, String)>,
-    /// Still to be followed, by name.
+    /// Links to follow, by name.
     links: BTreeSet<(String, PathBuf)>,
-    /// Devices and inodes of folders.
-    seen: HashSet<(u64, u64)>,
-    /// Names of music files by device and inode.
+    /// Devices and inodes of the folders found so far.
+    visited: HashSet<(u64, u64)>,
+    /// Names of the music files found so far, by device and inode.
     names: HashMap<(u64, u64), String>,
     listing: Listing,
-    /// Names that are no UTF-8.
-    garbled: Vec<String>,
+    /// Names that are not UTF-8.
+    not_utf8: Vec<String>,
 }
 
 impl Walk {
@@ -178,12 +179,12 @@ impl Walk {
         let mut walk = Walk {
             folders: Vec::new(),
             links: BTreeSet::new(),
-            seen: HashSet::from([id(&fs::metadata(root)?)]),
+            visited: HashSet::from([id(&fs::metadata(root)?)]),
             names: HashMap::new(),
             listing: Listing::default(),
-            garbled: Vec::new(),
+            not_utf8: Vec::new(),
         };
-        // Where the corpus itself cannot be listed, there is none.
+        // If the root itself cannot be listed, there is no corpus.
         walk.folder(root, "")?;
         Ok(walk)
     }
@@ -200,12 +201,13 @@ impl Walk {
                 break;
             }
         }
-        let Walk { mut listing, garbled, .. } = self;
-        if let Some(first) = garbled.iter().min() {
-            let names = garbled.len();
-            listing
-                .remarks
-                .push(format!("names that are not UTF-8, shown with \u{fffd}: {names}, like {first}"));
+        let Walk { mut listing, not_utf8, .. } = self;
+        if let Some(first) = not_utf8.iter().min() {
+            let names = not_utf8.len();
+            listing.remarks.push(format!(
+                "names that are not UTF-8, shown with \u{fffd}: {names}, like {}",
+                printable(first)
+            ));
         }
         listing.sources.sort();
         listing.remarks.sort();
@@ -213,7 +215,7 @@ impl Walk {
     }
 
     fn folder(&mut self, folder: &Path, prefix: &str) -> io::Result<()> {
-        // The kind that the folder itself gives is all that is known of what may not be looked at.
+        // The file type from the listing is all that is known about an entry that cannot be accessed.
         let described = |entry: io::Result<DirEntry>| -> io::Result<(OsString, bool)> {
             let entry = entry?;
             Ok((entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_dir())))
@@ -225,17 +227,17 @@ impl Walk {
             let name = format!("{prefix}{}", file_name.to_string_lossy());
             let found = fs::symlink_metadata(&path);
             if file_name.as_encoded_bytes().starts_with(b".") {
-                self.pass(Why::Hidden, is_folder, name);
+                self.pass(PassedOverReason::Hidden, is_folder, name);
                 continue;
             }
             if file_name.to_str().is_none() {
-                self.garbled.push(name.clone());
+                self.not_utf8.push(name.clone());
             }
             match found {
                 Ok(found) if found.is_symlink() => drop(self.links.insert((name, path))),
-                // A folder that is mounted inside itself is a link, too.
-                Ok(found) if found.is_dir() && !self.seen.insert(id(&found)) => {
-                    self.pass(Why::Repeated, true, name);
+                // A folder that is mounted inside itself.
+                Ok(found) if found.is_dir() && !self.visited.insert(id(&found)) => {
+                    self.pass(PassedOverReason::Repeated, true, name);
                 }
                 Ok(found) if found.is_dir() => self.folders.push((path, format!("{name}/"))),
                 Ok(found) => self.file(name, path, &found, false),
@@ -254,13 +256,13 @@ impl Walk {
         if !found.is_dir() {
             return self.file(name, path, &found, true);
         }
-        // One that leads upwards would bring in what lies beside the corpus.
-        let lies_in = |target: &Path| {
+        // A link to a folder above would include whatever is beside the corpus.
+        let is_inside = |target: &Path| {
             let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
             folder.is_some_and(|folder| folder.starts_with(target))
         };
-        if path.canonicalize().is_ok_and(|target| lies_in(&target)) || !self.seen.insert(id(&found)) {
-            self.pass(Why::Repeated, true, name);
+        if path.canonicalize().is_ok_and(|target| is_inside(&target)) || !self.visited.insert(id(&found)) {
+            self.pass(PassedOverReason::Repeated, true, name);
         } else {
             self.folders.push((path, format!("{name}/")));
         }
@@ -268,12 +270,12 @@ impl Walk {
 
     fn file(&mut self, name: String, path: PathBuf, found: &Metadata, is_link: bool) {
         if !found.is_file() {
-            return self.pass(Why::Special, false, name);
+            return self.pass(PassedOverReason::Special, false, name);
         }
         if has_extension(&path, &[SCORE]) {
             match head(&path) {
                 Ok((_, head)) if is_score(&head) => {}
-                Ok(_) => return self.pass(Why::NotScore, false, name),
+                Ok(_) => return self.pass(PassedOverReason::NotScore, false, name),
                 Err(error) => return self.unreadable(false, &name, &error),
             }
         } else if !has_extension(&path, &MIDI) {
@@ -282,16 +284,17 @@ impl Walk {
         if let Some(other) = self.names.get(&id(found)) {
             if is_link {
                 let detail = format!("{name} is {other}");
-                return self.pass(Why::Repeated, false, detail);
+                return self.pass(PassedOverReason::Repeated, false, detail);
             }
+            let (name, other) = (printable(&name), printable(other));
             self.listing.remarks.push(format!("{name} and {other} are one file (a hard link), read twice"));
         }
         self.names.entry(id(found)).or_insert_with(|| name.clone());
         self.listing.sources.push(CorpusFile { name, bytes: found.len(), path: Some(path) });
     }
 
-    /// Of what not even the kind is known, like a link that leads nowhere: what is called music cannot be read, and
-    /// that is for whoever reads it to say.
+    /// An entry of unknown type, such as a dangling link. If it is named like music it is listed, so that reading it
+    /// reports the error.
     fn unknown(&mut self, name: String, path: PathBuf, error: &io::Error) {
         if has_extension(&path, &MIDI) || has_extension(&path, &[SCORE]) {
             self.listing.sources.push(CorpusFile { name, bytes: 0, path: Some(path) });
@@ -303,15 +306,15 @@ impl Walk {
     fn not_music(&mut self, path: &Path) {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         let ending = extension.map_or("no ending".into(), |extension| format!(".{extension}"));
-        self.pass(Why::NotMusic, false, ending);
+        self.pass(PassedOverReason::NotMusic, false, ending);
     }
 
     fn unreadable(&mut self, is_folder: bool, name: &str, error: &io::Error) {
-        self.pass(Why::Unreadable, is_folder, format!("{name}: {error}"));
+        self.pass(PassedOverReason::Unreadable, is_folder, format!("{name}: {error}"));
     }
 
-    fn pass(&mut self, why: Why, is_folder: bool, detail: String) {
-        self.listing.passed_over.add(why, is_folder, detail);
+    fn pass(&mut self, reason: PassedOverReason, is_folder: bool, detail: String) {
+        self.listing.passed_over.add(reason, is_folder, detail);
     }
 }
 

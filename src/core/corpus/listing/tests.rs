@@ -48,7 +48,7 @@ fn every_real_folder_comes_once_whatever_links_lead_to_it() {
     let listing = listed(&folder);
     // The link to x.mid itself comes after the folder that has it.
     assert_eq!(names(&listing), ["a.mid", "other/x.mid", "sub/b.mid", "sub/deep/c.mid"]);
-    let repeated = &listing.passed_over.groups[&Why::Repeated];
+    let repeated = &listing.passed_over.groups[&PassedOverReason::Repeated];
     let details: Vec<_> = repeated.details.keys().map(String::as_str).collect();
     let expected = [
         "again",
@@ -125,7 +125,7 @@ fn of_huge_files_the_beginning_is_enough() {
     assert_eq!(names(&listing), ["huge.mid", "score.txt"]);
     assert!(listing.passed_over.to_string().ends_with("1 text without a score (huge.txt)"));
     assert_eq!(read(&path("huge.mid")), Err("byte 0: not a MIDI file: it does not begin with MThd".into()));
-    let too_large = Err("has 2097152 MB, and no file of music more than 256".into());
+    let too_large = Err("has 2097152 MB; a file of music has at most 256 MB".into());
     assert_eq!(read(&path("score.txt")), too_large);
     fs::OpenOptions::new()
         .write(true)
@@ -158,7 +158,7 @@ fn scores_are_known_by_their_header_in_any_encoding() {
     let expected =
         ["big-comment.txt", "bom.txt", "latin1.txt", "misspelled.txt", "untitled.TXT", "utf16.txt"];
     assert_eq!(names(&listing), expected);
-    let not_scores = listing.passed_over.groups[&Why::NotScore].details.keys();
+    let not_scores = listing.passed_over.groups[&PassedOverReason::NotScore].details.keys();
     assert_eq!(not_scores.collect::<Vec<_>>(), ["catalog.txt", "later.txt", "zeros.txt"]);
     for source in &listing.sources {
         let found = source.read().map(|music| music.instruments[0].notes.len());
@@ -182,8 +182,8 @@ fn endings_depths_and_names() {
     let mut files: Vec<(&str, &[u8])> = files.iter().map(|&name| (name, &b""[..])).collect();
     files.push((&deep, b""));
     let folder = folder(&files);
-    let garbled = std::ffi::OsStr::from_bytes(b"caf\xe9.mid");
-    fs::write(folder.path().join(garbled), "").unwrap();
+    let not_utf8 = std::ffi::OsStr::from_bytes(b"caf\xe9.mid");
+    fs::write(folder.path().join(not_utf8), "").unwrap();
     let listing = listed(&folder);
     assert_eq!(names(&listing), ["A.MID", "b.Kar", "c.smf", "caf\u{fffd}.mid", "d.rmi", &deep]);
     assert_eq!(
@@ -214,7 +214,7 @@ fn a_folder_that_cannot_be_listed_is_told() {
     let listing = listed(&folder);
     assert_eq!(names(&listing), ["a.mid"]);
     let told = listing.passed_over.to_string();
-    assert!(told.starts_with("passed over 1 folder: 1 that cannot be read (outer/nnn"), "{told}");
+    assert!(told.starts_with("passed over 1 folder: 1 unreadable (outer/nnn"), "{told}");
     assert!(told.ends_with("nnn: File name too long (os error 36))") && told.len() < 200, "{told}");
     // Links that lead nowhere: music that cannot be read is for its reader to say.
     symlink("nowhere", folder.path().join("b.mid")).unwrap();
@@ -222,7 +222,7 @@ fn a_folder_that_cannot_be_listed_is_told() {
     let listing = listed(&folder);
     assert_eq!(names(&listing), ["a.mid", "b.mid"]);
     assert!(listing.sources[1].read().unwrap_err().contains("No such file"));
-    let unreadable = &listing.passed_over.groups[&Why::Unreadable];
+    let unreadable = &listing.passed_over.groups[&PassedOverReason::Unreadable];
     assert_eq!((unreadable.files, unreadable.folders), (1, 1));
 }
 

@@ -1,18 +1,18 @@
-//! The bars: from lines to a sequence of notes, chords and rests with their lengths in units.
+//! From lines of music to a sequence of notes, chords and rests with their lengths in units.
 //!
-//! Every bar is measured as it is read, so that a mistake is reported at the note that makes it and a repeat
-//! unfolds to no more than a bar. What ties join is the caller's work.
+//! The length of a bar is checked while it is read, so that a mistake is reported at the note that makes it and a repeat
+//! expands to at most a bar. The caller joins tied notes.
 
 use super::error::{NotationError, NotationProblem, TextPlace};
 
-/// What sounds at one moment, or a rest.
+/// A note, a chord or a rest.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct NotatedEvent {
     /// MIDI keys, ascending; none for a rest.
     pub pitches: Vec<u8>,
     /// At least 1.
     pub units: u32,
-    /// Held into the next event.
+    /// Tied to the next event.
     pub tied: bool,
     pub place: TextPlace,
 }
@@ -21,17 +21,17 @@ pub(super) struct NotatedEvent {
 pub(super) struct Bars {
     /// Units of a full bar.
     full: u32,
-    /// The number of the bar being read; before a bar 0 shows itself, 1.
+    /// The number of the bar being read; 1 until a bar numbered 0 is found.
     bar: u32,
     /// Whether its number was written.
     numbered: bool,
-    /// Units read of it.
+    /// Units of it read so far.
     units: u32,
-    /// The repeat being read: where it opened, the units before it, and its first event.
+    /// The repeat being read: where it opened, the units before it, and the index of its first event.
     repeat: Option<(TextPlace, u32, usize)>,
-    /// Whether the piece began with a bar 0; then its last bar may be short.
+    /// Whether the piece begins with a bar 0; then its last bar may be short.
     upbeat: bool,
-    /// What is wrong with the bar before, unless it was the last.
+    /// The previous bar was short, which is an error unless it is the last bar.
     short: Option<NotationError>,
     events: Vec<NotatedEvent>,
 }
@@ -62,9 +62,9 @@ impl Bars {
         Ok(())
     }
 
-    /// All events, and how many bars they fill.
+    /// All events, and the number of bars.
     pub(super) fn finish(self) -> Result<(Vec<NotatedEvent>, u32), NotationError> {
-        // The bar now begun, number 0 for an upbeat's own, is not one of them.
+        // `self.bar` is the bar after the last one; an upbeat has number 0.
         let bars = self.bar + u32::from(self.upbeat) - 1;
         if let Some((opened, ..)) = self.repeat {
             return Err(opened.error(NotationProblem::RepeatOpen));
@@ -76,7 +76,7 @@ impl Bars {
         }
     }
 
-    /// The sum of both lengths, if the bar holds it.
+    /// The sum of both lengths, if it fits into the bar.
     fn fill(&self, place: TextPlace, before: u32, more: u32) -> Result<u32, NotationError> {
         let (units, full) = (before.saturating_add(more), self.full);
         if units > full { Err(place.error(NotationProblem::BarLong { units, full })) } else { Ok(units) }
@@ -138,14 +138,13 @@ impl Bars {
     }
 }
 
-/// The smallest part of music that means something by itself.
 #[derive(Debug, Clone, PartialEq)]
 enum NotationToken {
     /// `|`
     BarLine,
     /// `(`
     Open,
-    /// `)2`, and the events are to sound so many times.
+    /// `)2`, with the number of times.
     Close(u32),
     /// The number of a bar.
     Number(String),
@@ -164,7 +163,7 @@ impl<'a> LineTokens<'a> {
         LineTokens { rest: line, column: 1 }
     }
 
-    /// Takes the longest beginning of the line whose characters all fit.
+    /// Takes the longest prefix whose characters all fit.
     fn take_while(&mut self, fits: impl Fn(char) -> bool) -> &'a str {
         let end = self.rest.find(|c| !fits(c)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
@@ -177,7 +176,7 @@ impl<'a> LineTokens<'a> {
         self.take_while(|c| !c.is_whitespace() && !"|()[]".contains(c))
     }
 
-    /// Reads the token that begins with `first`, which was taken already unless it is part of a word.
+    /// Reads the token that begins with `first`, which is already taken unless it is part of a word.
     fn token(&mut self, first: char) -> Result<NotationToken, NotationProblem> {
         match first {
             '|' => Ok(NotationToken::BarLine),
@@ -244,7 +243,7 @@ fn single(word: &str) -> Result<NotationToken, NotationProblem> {
     Ok(NotationToken::Event { pitches, units, tied })
 }
 
-/// What follows a name: `:4`, `:4~`, `~` or nothing. Units, and whether the note is tied to the next.
+/// What follows a name: `:4`, `:4~`, `~` or nothing. Returns units and whether the note is tied to the next one.
 fn length(after: &str) -> Result<(u32, bool), NotationProblem> {
     let (units, tied) = after.strip_suffix('~').map_or((after, false), |units| (units, true));
     if units.is_empty() {
@@ -287,7 +286,7 @@ fn parts(name: &str) -> Option<(i32, i32)> {
         "bb" => -2,
         _ => return None,
     };
-    // At most two characters: no sum can overflow, and `C04` or `C+4` is a slip of the pen.
+    // At most two characters: sums cannot overflow, and `C04` or `C+4` is a typing error.
     let written = octave == "-1" || (octave.len() == 1 && octave.as_bytes()[0].is_ascii_digit());
     written.then(|| octave.parse().ok().map(|octave: i32| (natural + shift, octave)))?
 }

@@ -1,19 +1,19 @@
-//! What can be wrong with a text, where, and what its writer can do about it.
+//! What can be wrong with a score, where, and what to do about it.
 
 use std::fmt;
 use thiserror::Error;
 
-/// Every header line there is.
+/// All header lines.
 pub(super) const NAMES: [&str; 7] = ["title", "composer", "key", "meter", "unit", "tempo", "program"];
 
-/// A place in the text.
+/// A position in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextPlace {
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
     pub column: usize,
-    /// The bar that was being read, unless it was the header.
+    /// `None` in the header.
     pub bar: Option<u32>,
 }
 
@@ -30,21 +30,18 @@ impl fmt::Display for TextPlace {
     }
 }
 
-/// Why a text could not be read.
+/// Why a text is not a valid score.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{place}: {problem}")]
 pub struct NotationError {
-    /// Where.
     pub place: TextPlace,
-    /// What.
     pub problem: NotationProblem,
 }
 
-/// What is wrong at a place.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum NotationProblem {
-    #[error("there is no header line named {name}; there are {}", NAMES.join(", "))]
+    #[error("there is no header line named {name}; the names are {}", NAMES.join(", "))]
     HeaderUnknown { name: String },
     #[error("{name} was given before; keep one of the two lines")]
     HeaderTwice { name: String },
@@ -59,7 +56,7 @@ pub enum NotationProblem {
 
     #[error("`{text}` is not a note; write a letter A to G, # or b where needed, and an octave, like F#3")]
     NotANote { text: String },
-    #[error("`{text}` is outside of MIDI's keys, C-1 to G9")]
+    #[error("`{text}` is outside of MIDI's range, C-1 to G9")]
     OutOfRange { text: String },
     #[error("`{text}` is not a length; write a whole number of units, like G3:4")]
     NotALength { text: String },
@@ -69,7 +66,7 @@ pub enum NotationProblem {
     ChordOpen,
     #[error("this chord has no notes")]
     ChordEmpty,
-    #[error("this chord has one key twice")]
+    #[error("this chord has a key twice; remove one")]
     ChordTwice,
 
     #[error("this repeat is not closed; write ) and how often in the same bar, like (G2 D3)2")]
@@ -86,24 +83,22 @@ pub enum NotationProblem {
     #[error("the bar has {units} of {full} units; add notes, or rests, which are written . or .:{}", full - units)]
     BarShort { units: u32, full: u32 },
     #[error(
-        "with this the bar has {units} units, and the meter {full}; shorten it, or go on after the bar line with a tie, like G3:2~ | G3:2"
+        "with this the bar has {units} units, and the meter allows {full}; shorten it, or continue after the bar line with a tie, like G3:2~ | G3:2"
     )]
     BarLong { units: u32, full: u32 },
     #[error("this bar is empty; write its rests as .:{full}")]
     BarEmpty { full: u32 },
-    #[error("this is bar {expected}; correct the number, or look for a bar too many or too few above")]
+    #[error("this is bar {expected}; correct the number, or look for a missing or an extra bar above")]
     BarNumber { expected: u32 },
     #[error("the last bar does not end; write | after it")]
     BarOpen,
     #[error("there is no bar in this text")]
     NoMusic,
 
-    #[error(
-        "a tie holds a note into this place, but here is something else; repeat the same note, or take away the ~ before"
-    )]
+    #[error("the note before is tied, but this is another one; repeat the same note, or remove the ~")]
     TieToOther,
-    #[error("this tie has no note after it; take away the ~")]
+    #[error("this tie has no note after it; remove the ~")]
     TieToNothing,
-    #[error("a rest cannot be tied; take away the ~")]
+    #[error("a rest cannot be tied; remove the ~")]
     TieOfRest,
 }

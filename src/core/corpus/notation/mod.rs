@@ -1,9 +1,7 @@
-//! Music as text that a musician can read and type: the notation of `data/bwv1007-prelude.txt`, whose
-//! opening comment explains it.
+//! Music as text that a musician can read and type: the notation of `data/bwv1007-prelude.txt`, whose opening comment
+//! explains it. [`parse`] reads a whole piece, or reports the line, column and bar of the first mistake.
 //!
-//! `parse` reads a whole piece or says at which line, column and bar it cannot. Pictures, MIDI files and
-//! windows are other modules' work: they see the notes alone. What holds of a `Score`: every bar filled the
-//! meter, and the notes are in the order of their onsets, those of a chord from low to high.
+//! Invariant: in a [`Score`] every bar fills the meter, and notes are in order of onset, those of a chord from low to high.
 
 mod bars;
 mod error;
@@ -13,35 +11,28 @@ mod tests;
 use std::collections::HashSet;
 use std::str::FromStr;
 
-use crate::midi::Note;
+use crate::midi::{DEFAULT_VELOCITY, Note};
 use bars::{Bars, NotatedEvent};
 use error::NAMES;
 pub use error::{NotationError, NotationProblem, TextPlace};
 
-/// The velocity of every note: the notation has no dynamics.
-pub const VELOCITY: u8 = 100;
-
 /// A piece read from text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
-    /// For the reader; empty where the text has none, like the two below.
+    /// Empty if the text has none.
     pub title: String,
-    /// Who wrote the music.
-    pub composer: String,
-    /// As in the text. It changes no note.
-    pub key: String,
     /// MIDI program, 0 to 127; 42 is a cello.
     pub program: u8,
-    /// Quarter notes a minute.
+    /// Quarter notes per minute.
     pub tempo: f64,
-    /// How many bars were read, an upbeat included.
+    /// The number of bars, including an upbeat.
     pub bars: u32,
-    /// In the order of onsets, the notes of a chord from low to high.
+    /// In order of onset, the notes of a chord from low to high.
     pub notes: Vec<Note>,
 }
 
-/// Whether a text begins like a score, right or wrong: with two of the three header lines that every score has. One may
-/// be forgotten or misspelled, which [`parse`] says.
+/// Whether a text begins like a score: with at least two of the three header lines that every score has. One may be
+/// missing or misspelled, which [`parse`] then reports.
 pub fn is_score(text: &str) -> bool {
     let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(without_comment);
     let header = lines.take_while(|line| is_header(line));
@@ -53,9 +44,9 @@ pub fn is_score(text: &str) -> bool {
 /// Reads a piece.
 ///
 /// # Errors
-/// The first thing that cannot be read, with its place and what to do about it.
+/// The first mistake, with its position and what to do about it.
 pub fn parse(text: &str) -> Result<Score, NotationError> {
-    // Some editors begin a file with this mark.
+    // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = text.lines().zip(1..).map(|(line, number)| (number, without_comment(line))).peekable();
     let mut header = HeaderLines::default();
@@ -71,11 +62,11 @@ pub fn parse(text: &str) -> Result<Score, NotationError> {
     }
     let (events, bars) = bars.finish()?;
     let notes = sound(&events, header.seconds_per_unit)?;
-    let Header { title, composer, key, program, tempo, .. } = header;
-    Ok(Score { title, composer, key, program, tempo, bars, notes })
+    let Header { title, program, tempo, .. } = header;
+    Ok(Score { title, program, tempo, bars, notes })
 }
 
-/// A `#` begins a comment where it cannot be a sharp: at the beginning of a line and after white space.
+/// A `#` begins a comment where it cannot be a sharp: at the start of a line and after white space.
 fn without_comment(line: &str) -> &str {
     let comment = line
         .char_indices()
@@ -83,7 +74,7 @@ fn without_comment(line: &str) -> &str {
     comment.map_or(line, |(at, _)| &line[..at])
 }
 
-/// Times in seconds, tied events joined.
+/// The notes with their times in seconds, and tied ones joined.
 fn sound(events: &[NotatedEvent], seconds_per_unit: f64) -> Result<Vec<Note>, NotationError> {
     let seconds = |units: u64| units as f64 * seconds_per_unit;
     let mut notes = Vec::new();
@@ -101,7 +92,12 @@ fn sound(events: &[NotatedEvent], seconds_per_unit: f64) -> Result<Vec<Note>, No
             continue;
         }
         let (start, end) = (seconds(begun), seconds(now));
-        notes.extend(event.pitches.iter().map(|&pitch| Note { pitch, velocity: VELOCITY, start, end }));
+        notes.extend(event.pitches.iter().map(|&pitch| Note {
+            pitch,
+            velocity: DEFAULT_VELOCITY,
+            start,
+            end,
+        }));
     }
     Ok(notes)
 }
@@ -109,11 +105,10 @@ fn sound(events: &[NotatedEvent], seconds_per_unit: f64) -> Result<Vec<Note>, No
 /// Those that every score has.
 const REQUIRED: [&str; 3] = ["meter", "unit", "tempo"];
 
-/// No more units than this in one bar: a bar is something that a person types, and the limit bounds what a
-/// few characters like `(C4)9999` can unfold to.
+/// People type shorter bars, and the limit bounds how much a few characters like `(C4)9999` can expand to.
 const MAX_BAR_UNITS: u32 = 1024;
 
-/// What the header lines say; `None` is not said yet.
+/// The header lines read so far.
 #[derive(Debug, Default)]
 struct HeaderLines {
     values: [Option<(TextPlace, String)>; NAMES.len()],
@@ -123,15 +118,13 @@ struct HeaderLines {
 #[derive(Debug)]
 struct Header {
     pub title: String,
-    pub composer: String,
-    pub key: String,
     pub program: u8,
     pub tempo: f64,
     pub bar_units: u32,
     pub seconds_per_unit: f64,
 }
 
-/// Notes begin with a capital letter, so that a line that begins with a small one, or is empty, belongs here.
+/// Notes begin with a capital letter, so that a line that is empty or begins with a small letter belongs to the header.
 fn is_header(line: &str) -> bool {
     line.trim_start().chars().next().is_none_or(|c| c.is_lowercase())
 }
@@ -154,13 +147,14 @@ impl HeaderLines {
         Ok(())
     }
 
-    /// Reads the values. `first_music` is the line at which the bars begin, for what is missing.
+    /// Parses the values. Missing ones are reported at `first_music`, the line where the bars begin.
     fn finish(self, first_music: usize) -> Result<Header, NotationError> {
         let missing = |example| {
             TextPlace { line: first_music, column: 1, bar: None }
                 .error(NotationProblem::HeaderMissing { example })
         };
-        let [title, composer, key, meter, unit, tempo, program] = self.values;
+        // Composer and key are for the reader of the text.
+        let [title, _composer, _key, meter, unit, tempo, program] = self.values;
         let (meter_place, meter) = meter.ok_or_else(|| missing("meter: 4/4"))?;
         let (unit_place, unit) = unit.ok_or_else(|| missing("unit: 1/16"))?;
         let tempo = tempo.ok_or_else(|| missing("tempo: 72"))?;
@@ -190,11 +184,8 @@ impl HeaderLines {
                 most: MAX_BAR_UNITS,
             }));
         }
-        let text = |line: Option<(TextPlace, String)>| line.map(|(_, text)| text).unwrap_or_default();
         Ok(Header {
-            title: text(title),
-            composer: text(composer),
-            key: text(key),
+            title: title.map(|(_, text)| text).unwrap_or_default(),
             program,
             tempo,
             bar_units,
@@ -210,7 +201,7 @@ fn fraction(text: &str) -> Option<(u32, u32)> {
     Some((number(above)?, number(below)?))
 }
 
-/// The value of a line that holds one number.
+/// The value of a line with one number.
 fn value<T: FromStr>(
     (place, text): (TextPlace, String),
     name: &str,

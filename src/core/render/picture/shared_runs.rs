@@ -1,78 +1,74 @@
-//! A melody with the stretches that it shares with other music coloured and named, and how much of it is new.
+//! A melody with the runs that it shares with other music in color and named, and its share of novel n-grams.
 
 use std::cmp::Reverse;
 
-use super::canvas::{
-    Area, Colour, EXACT, GRID, INK, Layers, MUTED, NEUTRAL, PAPER, Picture, RULE, TRANSPOSED,
-};
-use super::chart::{
-    BOTTOM, Chart, Columns, GAP, LABEL, NAME, Pitches, RIGHT, Room, TICK, USUAL_WIDTH, scale,
-};
+use super::canvas::{Area, Color, EXACT, GRID, INK, Layers, MUTED, NEUTRAL, PAPER, Picture, TRANSPOSED};
+use super::chart::{BOTTOM, Chart, Columns, LABEL, Pitches, RIGHT, Room, USUAL_WIDTH, scale};
 use super::piano_roll::draw_keys;
-use super::text::{Align, Style, Words, write, write_upwards};
+use super::text::{Align, TextStyle, Words, write};
 
-/// Lines of names at most; runs beyond them are coloured, and counted.
-const LINES: usize = 5;
+/// Lines of names; runs without a place on them are colored and counted, but not named.
+const MAX_LINES: usize = 5;
 /// From one line of names to the next.
-const LINE: f32 = 40.0;
-/// Of bands over each other so many can be seen: those below have less than a thousandth of the colour.
+const LINE_HEIGHT: f32 = 40.0;
+/// Bands below this many others are invisible: they contribute 0.9⁶⁴, about a thousandth, of the color.
 const MAX_BANDS: u8 = 64;
-/// Between two names on a line, and between the marks of two runs.
+/// Space between two names on a line, and between the marks of two runs.
 const NAMES_APART: f32 = 24.0;
 const RUNS_APART: f32 = 3.0;
 
-/// A stretch of a melody that other music has too.
+/// A run of a melody that other music has too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedRun {
-    /// Index of its first note.
+    /// The index of its first note.
     pub first: usize,
-    /// Notes.
+    /// How many notes it has.
     pub notes: usize,
     /// Whether it is shared only transposed.
     pub transposed: bool,
-    /// Whether it is too short to mean anything: it is drawn in a pale colour.
+    /// Drawn in a pale color, because it is too short to mean anything.
     pub pale: bool,
-    /// Where it is from.
+    /// Where the other music has it.
     pub name: String,
 }
 
-/// A piano roll of a melody's pitches as a PNG file, all notes equally long and numbered from 1, with its
-/// shared runs coloured and named above; below, the share of its stretches of 1, 2, … notes that are new.
+/// A piano roll of a melody, all notes equally long and numbered from 1, with its shared runs in color and named above;
+/// below it, the share of its n-grams that are novel, for n = 1, 2, ….
 ///
-/// Names that find no place on five lines are counted instead. The picture grows with the number of notes until
-/// its data are 2,800 pixels wide.
+/// RunNames without a place on five lines are counted instead. The picture grows with the number of notes until its data
+/// are 2,800 pixels wide.
 pub fn shared_runs(pitches: &[u8], runs: &[SharedRun], novelty: &Novelty<'_>, title: &str) -> Picture {
     let columns = Columns::new(pitches.len());
     let width = columns.width.max(USUAL_WIDTH);
-    let names = Names::place(runs, &columns, width);
-    let room = Room { right: RIGHT, above: LINE * names.lines as f32 - 16.0, below: NOVELTY_ROOM };
+    let names = RunNames::place(runs, &columns, width);
+    let room = Room { right: RIGHT, above: LINE_HEIGHT * names.lines as f32 - 16.0, below: NOVELTY_ROOM };
     let rows = Pitches::around(pitches.iter().copied(), 0..=127);
     let mut chart = Chart::with_room(title, rows, width, room);
 
     draw_keys(&mut chart);
     draw_bands(&mut chart, runs, &columns);
-    for (note, (&pitch, colour)) in pitches.iter().zip(note_colours(pitches.len(), runs)).enumerate() {
-        draw_note(&mut chart, &columns, note, pitch, colour);
+    for (note, (&pitch, color)) in pitches.iter().zip(note_colors(pitches.len(), runs)).enumerate() {
+        draw_note(&mut chart, &columns, note, pitch, color);
     }
     names.draw(&mut chart, runs, &columns);
     chart.pitch_axis();
     chart.time_axis("generated note", &columns.ticks());
     if pitches.is_empty() {
-        chart.say_empty("no notes");
+        chart.empty_message("no notes");
     }
     draw_novelty(&mut chart, novelty);
     chart.canvas.done()
 }
 
-/// A run's colour: one for each kind, with much white in it where it means little.
-fn colour(run: &SharedRun) -> Colour {
-    let Colour(r, g, b) = if run.transposed { TRANSPOSED } else { EXACT };
-    let Colour(white, ..) = PAPER;
+/// One color for each kind, mixed with white for pale runs.
+fn color(run: &SharedRun) -> Color {
+    let Color(r, g, b) = if run.transposed { TRANSPOSED } else { EXACT };
+    let Color(white, ..) = PAPER;
     let pale = |byte: u8| if run.pale { ((u16::from(byte) + u16::from(white)) / 2) as u8 } else { byte };
-    Colour(pale(r), pale(g), pale(b))
+    Color(pale(r), pale(g), pale(b))
 }
 
-/// The first pixel of a run and the first after it, from the plot's left edge.
+/// A run's first pixel and the first one after it, from the plot's left edge.
 fn extent(run: &SharedRun, columns: &Columns) -> (i32, i32) {
     if run.notes == 0 || run.first >= columns.notes {
         return (0, 0);
@@ -81,62 +77,62 @@ fn extent(run: &SharedRun, columns: &Columns) -> (i32, i32) {
     (columns.edges(run.first).0, columns.edges(last).1)
 }
 
-/// A pale band behind each run, later ones over earlier ones.
+/// A pale band behind each run; later ones cover earlier ones.
 fn draw_bands(chart: &mut Chart, runs: &[SharedRun], columns: &Columns) {
     let width = columns.width.max(0) as usize;
     let (mut layers, mut bands) = (Layers::new(width, MAX_BANDS), vec![Vec::new(); width]);
     for run in runs.iter().rev() {
         let (left, right) = extent(run, columns);
-        layers.cover(left as usize, right as usize, |x| bands[x].push(colour(run)));
+        layers.cover(left as usize, right as usize, |x| bands[x].push(color(run)));
     }
     for (x, bands) in bands.iter().enumerate() {
         let left = chart.plot.left + x as i32;
-        for &colour in bands.iter().rev() {
-            chart.canvas.fill(Area { left, right: left + 1, ..chart.plot }, colour, 0.1);
+        for &color in bands.iter().rev() {
+            chart.canvas.fill(Area { left, right: left + 1, ..chart.plot }, color, 0.1);
         }
     }
 }
 
-/// The colour of each note: of several runs that of the one that is shared note for note, then of the longest.
-fn note_colours(notes: usize, runs: &[SharedRun]) -> Vec<Colour> {
-    let (mut layers, mut colours) = (Layers::new(notes, 1), vec![NEUTRAL; notes]);
+/// The color of each note: of several runs, an exact one comes before a transposed one, then a longer before a shorter.
+fn note_colors(notes: usize, runs: &[SharedRun]) -> Vec<Color> {
+    let (mut layers, mut colors) = (Layers::new(notes, 1), vec![NEUTRAL; notes]);
     let mut by_meaning: Vec<&SharedRun> = runs.iter().rev().collect();
     by_meaning.sort_by_key(|run| (run.transposed, Reverse(run.notes)));
     for run in by_meaning {
-        layers.cover(run.first, run.first + run.notes, |note| colours[note] = colour(run));
+        layers.cover(run.first, run.first + run.notes, |note| colors[note] = color(run));
     }
-    colours
+    colors
 }
 
-fn draw_note(chart: &mut Chart, columns: &Columns, note: usize, pitch: u8, colour: Colour) {
+fn draw_note(chart: &mut Chart, columns: &Columns, note: usize, pitch: u8, color: Color) {
     let row = chart.row(pitch);
     let (left, right) = columns.edges(note);
     let gap = if right - left >= chart.px(4.0) { chart.px(1.0) } else { 0 };
     let right = (right - gap).max(left + chart.px(1.5));
     let bar =
         Area { left: row.left + left, right: row.left + right, top: row.top + 1, bottom: row.bottom - 1 };
-    chart.canvas.fill(bar, colour, 1.0);
+    chart.canvas.fill(bar, color, 1.0);
 }
 
-/// Names and where they stand above the plot.
-struct Names {
-    /// For each run its name, as it can be shown.
+/// The names of the runs and their positions above the plot.
+struct RunNames {
+    /// Each run's name, as it can be shown.
     names: Vec<String>,
-    /// What became of them.
+    /// Which of them could not be shown as they are.
     words: Words,
-    /// For each run its line, from the plot upwards, and the left edge of its name; none without a place.
+    /// Each run's line, counted from the plot upwards, and its name's left edge; `None` without a place.
     places: Vec<Option<(usize, i32)>>,
     lines: usize,
 }
 
-impl Names {
-    /// Each name begins above its run, or ends with the plot, on the lowest line with room for it.
+impl RunNames {
+    /// Each name begins above its run, or ends with the plot, on the lowest line that has space.
     fn place(runs: &[SharedRun], columns: &Columns, width: i32) -> Self {
         let px = |length: f32| (length * scale(width)).round() as i32;
-        let style = Style { size: LABEL.size * scale(width), ..LABEL };
+        let style = TextStyle { size: LABEL.size * scale(width), ..LABEL };
         let mut words = Words::default();
         let names: Vec<String> = runs.iter().map(|run| words.fit(&run.name, style, width as f32)).collect();
-        let mut ends = [i32::MIN; LINES];
+        let mut ends = [i32::MIN; MAX_LINES];
         let mut place = |(run, name): (&SharedRun, &String)| {
             let (left, right) = extent(run, columns);
             let length = style.width(name).ceil() as i32;
@@ -147,12 +143,12 @@ impl Names {
         };
         let places: Vec<_> = runs.iter().zip(&names).map(&mut place).collect();
         let lines = places.iter().flatten().map(|(line, _)| line + 1).max().unwrap_or(0);
-        Names { names, words, places, lines: lines.max(1) }
+        RunNames { names, words, places, lines: lines.max(1) }
     }
 
     fn draw(self, chart: &mut Chart, runs: &[SharedRun], columns: &Columns) {
-        let (thick, gap, line) = (chart.px(6.0), chart.px(8.0), chart.px(LINE));
-        let style = chart.style(Style { colour: INK, align: Align::Start, ..LABEL });
+        let (thick, gap, line) = (chart.px(6.0), chart.px(8.0), chart.px(LINE_HEIGHT));
+        let style = chart.style(TextStyle { color: INK, align: Align::Start, ..LABEL });
         let plot = chart.plot;
         chart.canvas.words.add(self.words);
         for ((run, name), place) in runs.iter().zip(&self.names).zip(&self.places) {
@@ -160,103 +156,93 @@ impl Names {
             let (left, right) = extent(run, columns);
             let bottom = plot.top - gap - number as i32 * line;
             let bar = Area { left: plot.left + left, top: bottom - thick, right: plot.left + right, bottom };
-            chart.canvas.fill(bar, colour(run), 1.0);
+            chart.canvas.fill(bar, color(run), 1.0);
             let at = ((plot.left + from) as f32, (bar.top - gap) as f32);
             write(&mut chart.canvas, at, name, style);
         }
         let missing = self.places.iter().filter(|place| place.is_none()).count();
         if missing > 0 {
-            let style = Style { colour: MUTED, align: Align::End, ..style };
+            let style = TextStyle { color: MUTED, align: Align::End, ..style };
             let at = (plot.right as f32, (plot.top - gap - self.lines as i32 * line - gap) as f32);
             write(&mut chart.canvas, at, &format!("and {missing} more"), style);
         }
     }
 }
 
-/// Height of the panel, and the room between it and the time axis above.
+/// Height of the panel, and the space between it and the time axis above.
 const NOVELTY_HEIGHT: f32 = 190.0;
 const NOVELTY_ABOVE: f32 = 62.0;
 /// What the panel needs below a chart, with its own axis.
 const NOVELTY_ROOM: f32 = NOVELTY_ABOVE + NOVELTY_HEIGHT + BOTTOM;
 
-/// For 1, 2, … notes the share of a melody's stretches of that length that are new, from 0 to 1.
+/// The share, from 0 to 1, of a melody's n-grams that are novel, for n = 1, 2, ….
 #[derive(Debug, Clone, Copy)]
 pub struct Novelty<'a> {
-    /// New as they are.
+    /// Absent from the training music as they are.
     pub exact: &'a [f64],
-    /// New however they are transposed.
+    /// Absent however they are transposed.
     pub transposed: &'a [f64],
 }
 
-/// Draws the curves below a chart that has so much room, which they then are the plot of.
+/// Draws the curves below a chart with [`NOVELTY_ROOM`], in an area that becomes the chart's plot.
 fn draw_novelty(chart: &mut Chart, novelty: &Novelty<'_>) {
     let top = chart.plot.bottom + chart.px(BOTTOM + NOVELTY_ABOVE);
     chart.plot = Area { top, bottom: top + chart.px(NOVELTY_HEIGHT), ..chart.plot };
-    let stretches = novelty.exact.len().max(novelty.transposed.len());
+    let lengths = novelty.exact.len().max(novelty.transposed.len());
     for share in [0.25, 0.5, 0.75] {
         let y = share_height(chart, share);
         let line = Area { top: y, bottom: y + chart.px(1.0), ..chart.plot };
         chart.canvas.fill(line, GRID, 0.7);
     }
-    novelty_curve(chart, novelty.transposed, stretches, TRANSPOSED);
-    novelty_curve(chart, novelty.exact, stretches, EXACT);
+    novelty_curve(chart, novelty.transposed, lengths, TRANSPOSED);
+    novelty_curve(chart, novelty.exact, lengths, EXACT);
     share_axis(chart);
-    chart.time_axis("notes in a row", &length_ticks(chart, stretches));
-    chart.keys(&[(EXACT, "new note for note"), (TRANSPOSED, "new however transposed")]);
-    if stretches == 0 {
-        chart.say_empty("no notes");
+    chart.time_axis("notes in a row", &length_ticks(chart, lengths));
+    chart.legend(&[(EXACT, "new note for note"), (TRANSPOSED, "new however transposed")]);
+    if lengths == 0 {
+        chart.empty_message("no notes");
     }
 }
 
-/// A level for every length, joined by upright lines.
-fn novelty_curve(chart: &mut Chart, shares: &[f64], stretches: usize, colour: Colour) {
+/// A level for each length, joined by vertical lines.
+fn novelty_curve(chart: &mut Chart, shares: &[f64], lengths: usize, color: Color) {
     let thick = chart.px(4.0);
     let mut before = None;
     for (index, &share) in shares.iter().enumerate() {
-        let (left, right) = (length_edge(chart, index, stretches), length_edge(chart, index + 1, stretches));
+        let (left, right) = (length_edge(chart, index, lengths), length_edge(chart, index + 1, lengths));
         let top = share_height(chart, share);
-        chart.canvas.fill(Area { left, top, right, bottom: top + thick }, colour, 1.0);
+        chart.canvas.fill(Area { left, top, right, bottom: top + thick }, color, 1.0);
         let from = before.replace(top).unwrap_or(top);
         let joint = Area { left, top: from.min(top), right: left + thick, bottom: from.max(top) + thick };
-        chart.canvas.fill(joint, colour, 1.0);
+        chart.canvas.fill(joint, color, 1.0);
     }
 }
 
-/// The upper edge of a curve's line at a share; all of it lies in the panel.
+/// The upper edge of a curve's line at a share; the whole line is in the panel.
 fn share_height(chart: &Chart, share: f64) -> i32 {
-    let most = f64::from(chart.plot.height() - chart.px(4.0));
-    chart.plot.top + ((1.0 - share.clamp(0.0, 1.0)) * most).round() as i32
+    let range = f64::from(chart.plot.height() - chart.px(4.0));
+    chart.plot.top + ((1.0 - share.clamp(0.0, 1.0)) * range).round() as i32
 }
 
 /// The left edge of a length's column.
-fn length_edge(chart: &Chart, index: usize, stretches: usize) -> i32 {
+fn length_edge(chart: &Chart, index: usize, lengths: usize) -> i32 {
     let width = f64::from(chart.plot.right - chart.plot.left);
-    chart.plot.left + (width * index as f64 / stretches as f64).round() as i32
+    chart.plot.left + (width * index as f64 / lengths as f64).round() as i32
 }
 
-fn length_ticks(chart: &Chart, stretches: usize) -> Vec<(i32, String)> {
-    let fives = (5..=stretches).step_by(5);
-    let numbers = (stretches > 0).then_some(1).into_iter().chain(fives);
+fn length_ticks(chart: &Chart, lengths: usize) -> Vec<(i32, String)> {
+    let fives = (5..=lengths).step_by(5);
+    let numbers = (lengths > 0).then_some(1).into_iter().chain(fives);
     let middle = |n: usize| {
-        (length_edge(chart, n - 1, stretches) + length_edge(chart, n, stretches)) / 2 - chart.plot.left
+        (length_edge(chart, n - 1, lengths) + length_edge(chart, n, lengths)) / 2 - chart.plot.left
     };
     numbers.map(|n| (middle(n), n.to_string())).collect()
 }
 
-/// The frame, and how much is new.
 fn share_axis(chart: &mut Chart) {
-    let frame = chart.frame(chart.plot);
-    for (share, label) in [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")] {
-        let y = share_height(chart, share) + chart.px(2.0);
-        let tick = Area { left: frame.left - chart.px(TICK), right: frame.left, ..chart.tick_at(y) };
-        chart.canvas.fill(tick, RULE, 1.0);
-        let at = ((tick.left - chart.px(GAP)) as f32, chart.centred(y));
-        let style = chart.style(Style { align: Align::End, ..LABEL });
-        write(&mut chart.canvas, at, label, style);
-    }
-    let middle = (chart.plot.top + chart.plot.bottom) / 2;
-    let (x, style) = (chart.px(34.0), chart.style(NAME));
-    write_upwards(&mut chart.canvas, (x, middle), "new", style);
+    let ticks = [(0.0, "0%"), (0.5, "50%"), (1.0, "100%")]
+        .map(|(share, label)| (share_height(chart, share) + chart.px(2.0), label.to_owned(), MUTED));
+    chart.value_axis("new", &ticks);
 }
 
 #[cfg(test)]
@@ -281,16 +267,16 @@ mod tests {
         }
     }
 
-    /// Where a colour occurs, as (x, y).
-    fn places(png: &[u8], Colour(r, g, b): Colour) -> Vec<(i32, i32)> {
+    /// Where a color occurs, as (x, y).
+    fn places(png: &[u8], Color(r, g, b): Color) -> Vec<(i32, i32)> {
         let (width, _, pixels) = decode(png);
         let found = pixels.chunks_exact(3).enumerate().filter(|(_, rgb)| *rgb == [r, g, b]);
         found.map(|(i, _)| ((i as u32 % width) as i32, (i as u32 / width) as i32)).collect()
     }
 
-    /// The notes whose columns have some of a colour between two heights, from 0.
-    fn notes_with(png: &[u8], colour: Colour, heights: std::ops::Range<i32>) -> Vec<i32> {
-        let mut notes: Vec<i32> = places(png, colour)
+    /// The notes whose columns have some of a color between two heights, from 0.
+    fn notes_with(png: &[u8], color: Color, heights: std::ops::Range<i32>) -> Vec<i32> {
+        let mut notes: Vec<i32> = places(png, color)
             .into_iter()
             .filter(|(_, y)| heights.contains(y))
             .map(|(x, _)| (x - 156).div_euclid(14))
@@ -305,13 +291,13 @@ mod tests {
     const NOVELTY_ABOVE: std::ops::Range<i32> = 0..120;
 
     #[test]
-    fn the_notes_of_runs_have_their_colour_and_a_mark_above() {
+    fn the_notes_of_runs_have_their_color_and_a_mark_above() {
         let runs = [run(10, 20, false), run(70, 5, true)];
         let png = shared_runs(&melody(), &runs, &NOTHING, "title").png;
-        for (colour, expected) in [(EXACT, 10..30), (TRANSPOSED, 70..75)] {
+        for (color, expected) in [(EXACT, 10..30), (TRANSPOSED, 70..75)] {
             let expected: Vec<i32> = expected.collect();
-            assert_eq!(notes_with(&png, colour, ROLL), expected);
-            assert_eq!(notes_with(&png, colour, NOVELTY_ABOVE), expected);
+            assert_eq!(notes_with(&png, color, ROLL), expected);
+            assert_eq!(notes_with(&png, color, NOVELTY_ABOVE), expected);
         }
         let neutral: Vec<i32> = (0..100).filter(|i| !(10..30).contains(i) && !(70..75).contains(i)).collect();
         assert_eq!(notes_with(&png, NEUTRAL, ROLL), neutral);
@@ -329,14 +315,14 @@ mod tests {
     fn a_run_that_means_little_is_pale() {
         let pale = SharedRun { pale: true, ..run(40, 6, false) };
         let png = shared_runs(&melody(), std::slice::from_ref(&pale), &NOTHING, "title").png;
-        assert_eq!(notes_with(&png, colour(&pale), ROLL), (40..46).collect::<Vec<_>>());
+        assert_eq!(notes_with(&png, color(&pale), ROLL), (40..46).collect::<Vec<_>>());
         assert!(notes_with(&png, EXACT, ROLL).is_empty());
     }
 
     #[test]
     fn names_stand_apart_inside_the_picture_until_lines_are_full() {
         let columns = Columns::new(100);
-        let place = |runs: &[SharedRun]| Names::place(runs, &columns, USUAL_WIDTH);
+        let place = |runs: &[SharedRun]| RunNames::place(runs, &columns, USUAL_WIDTH);
         let names = place(&[run(0, 40, false), run(41, 4, false), run(44, 30, false), run(97, 3, true)]);
         // The third would run into the second's name, the last one's name would leave the picture.
         let lines: Vec<_> = names.places.iter().map(|place| place.map(|(line, _)| line)).collect();
@@ -345,7 +331,7 @@ mod tests {
         assert_eq!(names.lines, 2);
 
         let crowd = place(&vec![run(5, 20, false); 9]);
-        assert_eq!((crowd.lines, crowd.places.iter().flatten().count()), (LINES, LINES));
+        assert_eq!((crowd.lines, crowd.places.iter().flatten().count()), (MAX_LINES, MAX_LINES));
     }
 
     /// The curve's upper edge over each length.
@@ -356,10 +342,10 @@ mod tests {
         let (_, height, _) = decode(&png);
         // 350 pixels for each of four lengths; the panel's 190 pixels end 88 above the picture's end.
         let bottom = height as i32 - 88;
-        let level = |colour, length: i32| {
+        let level = |color, length: i32| {
             let x = 156 + 350 * length + 175;
             let in_panel = |&(at, y): &(i32, i32)| at == x && (bottom - 190..bottom).contains(&y);
-            places(&png, colour).into_iter().filter(in_panel).map(|(_, y)| bottom - y).max()
+            places(&png, color).into_iter().filter(in_panel).map(|(_, y)| bottom - y).max()
         };
         assert_eq!([0, 1, 2, 3].map(|length| level(EXACT, length)), [4, 97, 190, 190].map(Some));
         // Where both are alike the exact one is on top.

@@ -1,5 +1,5 @@
 use super::canvas::tests::decode;
-use super::canvas::{CHOSEN, Colour, ramp};
+use super::canvas::{CHOSEN, Color, ramp};
 use super::*;
 use crate::midi::Note;
 
@@ -24,10 +24,10 @@ fn predictions(count: usize) -> (Vec<Vec<f32>>, Vec<u8>) {
     (chosen.iter().enumerate().map(row).collect(), chosen)
 }
 
-/// Where a colour occurs, as (x, y).
-fn places(png: &[u8], colour: Colour) -> Vec<(u32, u32)> {
+/// Where a color occurs, as (x, y).
+fn places(png: &[u8], color: Color) -> Vec<(u32, u32)> {
     let (width, _, pixels) = decode(png);
-    let found = pixels.chunks_exact(3).enumerate().filter(|(_, rgb)| *rgb == [colour.0, colour.1, colour.2]);
+    let found = pixels.chunks_exact(3).enumerate().filter(|(_, rgb)| *rgb == [color.0, color.1, color.2]);
     found.map(|(i, _)| (i as u32 % width, i as u32 / width)).collect()
 }
 
@@ -64,7 +64,7 @@ fn marks_stand_where_the_notes_are() {
 
     // 25 columns of 35 pixels, from the plot's left edge.
     let (left, column) = (156, 35);
-    let centres: Vec<f64> = (0..25)
+    let centers: Vec<f64> = (0..25)
         .map(|i| {
             let here = |(x, _): &&(u32, u32)| (left + i * column..left + (i + 1) * column).contains(x);
             let ys: Vec<u32> = marks.iter().filter(here).map(|(_, y)| *y).collect();
@@ -72,16 +72,16 @@ fn marks_stand_where_the_notes_are() {
             f64::from(ys.iter().sum::<u32>()) / ys.len() as f64
         })
         .collect();
-    let row_height = (centres[0] - centres[1]) / (f64::from(chosen[1]) - f64::from(chosen[0]));
+    let row_height = (centers[0] - centers[1]) / (f64::from(chosen[1]) - f64::from(chosen[0]));
     assert!(row_height > 7.0, "a higher pitch stands lower");
-    for (centre, class) in centres.iter().zip(&chosen) {
-        let expected = centres[0] - row_height * (f64::from(*class) - f64::from(chosen[0]));
-        assert!((centre - expected).abs() < 0.5, "class {class} at {centre}, not {expected}");
+    for (center, class) in centers.iter().zip(&chosen) {
+        let expected = centers[0] - row_height * (f64::from(*class) - f64::from(chosen[0]));
+        assert!((center - expected).abs() < 0.5, "class {class} at {center}, not {expected}");
     }
 }
 
 #[test]
-fn a_likelier_pitch_is_drawn_in_its_own_colour() {
+fn a_likelier_pitch_is_drawn_in_its_own_color() {
     let mut row = vec![0.0; CLASSES];
     row[50] = 0.25;
     row[55] = 0.75;

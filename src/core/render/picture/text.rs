@@ -1,25 +1,23 @@
-//! Words on a canvas, in the embedded font (Inter, see `fonts/README.md`).
+//! Text on a canvas, in the embedded font (Inter, see `fonts/README.md`).
 //!
-//! Letters are placed at fractions of a pixel and blended by coverage. Words that are not the program's own, titles
-//! and names of files, come through [`Words`], which makes them such as the font has and the picture has room for,
-//! and remembers what that changed.
+//! Letters are placed at fractions of a pixel and blended by coverage. The caller's words, such as titles and file names,
+//! go through [`Words`], which fits them to the font and the space, and records what that changed.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use ab_glyph::{Font, FontRef, Glyph, OutlinedGlyph, PxScaleFont, ScaleFont, point};
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-use ab_glyph::{Font, FontRef, Glyph, OutlinedGlyph, PxScaleFont, ScaleFont, point};
+use super::canvas::{Canvas, Color};
 
-use super::canvas::{Canvas, Colour};
-
-/// How a text looks, and which of its points the given position is.
+/// How a text looks, and how it is aligned to its position.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Style {
-    /// Height of an em in pixels.
+pub(super) struct TextStyle {
+    /// The height of an em in pixels.
     pub size: f32,
     pub weight: Weight,
-    pub colour: Colour,
+    pub color: Color,
     pub align: Align,
 }
 
@@ -29,7 +27,6 @@ pub(super) enum Weight {
     SemiBold,
 }
 
-/// Where the given position lies along the text.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Align {
     Start,
@@ -37,7 +34,7 @@ pub(super) enum Align {
     End,
 }
 
-/// The height of a capital letter or a digit, in ems: what has to be centred on a tick.
+/// The height of a capital letter or a digit in ems, for centering labels on ticks.
 pub(super) const CAPITAL: f32 = 0.727;
 
 static REGULAR: LazyLock<FontRef<'_>> = LazyLock::new(|| embedded(include_bytes!("fonts/Inter-Regular.otf")));
@@ -45,51 +42,50 @@ static SEMI_BOLD: LazyLock<FontRef<'_>> =
     LazyLock::new(|| embedded(include_bytes!("fonts/Inter-SemiBold.otf")));
 
 fn embedded(bytes: &'static [u8]) -> FontRef<'static> {
-    FontRef::try_from_slice(bytes).expect("the embedded font is a font")
+    FontRef::try_from_slice(bytes).expect("the embedded font is valid")
 }
 
-/// Writes from left to right; `y` is the baseline.
-pub(super) fn write(canvas: &mut Canvas, (x, y): (f32, f32), text: &str, style: Style) {
+/// `y` is the baseline.
+pub(super) fn write(canvas: &mut Canvas, (x, y): (f32, f32), text: &str, style: TextStyle) {
     let start = x - style.offset(text);
     for glyph in style.glyphs(text, start, y) {
         let corner = glyph.px_bounds().min;
         glyph.draw(|dx, dy, coverage| {
-            canvas.blend(corner.x as i32 + dx as i32, corner.y as i32 + dy as i32, style.colour, coverage);
+            canvas.blend(corner.x as i32 + dx as i32, corner.y as i32 + dy as i32, style.color, coverage);
         });
     }
 }
 
-/// Writes from bottom to top; `x` is the baseline, to the right of the letters.
-pub(super) fn write_upwards(canvas: &mut Canvas, (x, y): (i32, i32), text: &str, style: Style) {
+/// From bottom to top; `x` is the baseline, to the right of the letters.
+pub(super) fn write_upwards(canvas: &mut Canvas, (x, y): (i32, i32), text: &str, style: TextStyle) {
     for glyph in style.glyphs(text, -style.offset(text), 0.0) {
         let corner = glyph.px_bounds().min;
         glyph.draw(|dx, dy, coverage| {
             let (along, down) = (corner.x as i32 + dx as i32, corner.y as i32 + dy as i32);
-            canvas.blend(x + down, y - 1 - along, style.colour, coverage);
+            canvas.blend(x + down, y - 1 - along, style.color, coverage);
         });
     }
 }
 
-/// What could not be shown as it is.
+/// Fits the caller's words, and records what could not be shown as it is.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    /// Letters that the font lacks.
+    /// Characters that the font lacks.
     missing: BTreeSet<char>,
-    /// What is left of texts that were too long.
+    /// Texts that were too long, as shortened.
     shortened: BTreeSet<String>,
 }
 
-/// Shows as the font's empty box, which the font has for what it lacks.
+/// The font shows it as an empty box.
 const BOX: char = char::REPLACEMENT_CHARACTER;
 
 impl Words {
-    /// A text as it can be shown in `width` pixels: on one line, with boxes for what the font lacks; where it is too
-    /// long as much of its beginning as fits, and an ellipsis.
-    pub(super) fn fit(&mut self, text: &str, style: Style, width: f32) -> String {
+    /// A text as it can be shown in `width` pixels: on one line, with boxes for characters that the font lacks, and
+    /// shortened with an ellipsis if it is too long.
+    pub(super) fn fit(&mut self, text: &str, style: TextStyle, width: f32) -> String {
         let font = style.font();
         let mut shown = String::new();
-        // Accents that come after their letter become one with it, as the font has them: names of files on a
-        // Macintosh are written so.
+        // Combining accents are composed with their letter, as the font has them: file names on macOS are decomposed.
         for letter in ComposingNormalizerBorrowed::new_nfc().normalize(text).chars() {
             match letter {
                 '\t' | '\n' | '\r' => shown.push(' '),
@@ -109,13 +105,12 @@ impl Words {
         shown
     }
 
-    /// The same of other words of the picture.
     pub(super) fn add(&mut self, other: Words) {
         self.missing.extend(other.missing);
         self.shortened.extend(other.shortened);
     }
 
-    /// A line about what was changed.
+    /// One line about what was changed, if anything was.
     pub(super) fn note(&self) -> Option<String> {
         const MAX_LISTED: usize = 8;
         let list = |all: usize, listed: String| match all.checked_sub(MAX_LISTED) {
@@ -137,14 +132,14 @@ impl Words {
     }
 }
 
-/// Characters that only tell how others are to be joined or which way they run.
+/// Characters that only control how others are joined or in which direction they run.
 fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e01ef}')
 }
 
-/// As much of the beginning of a text as fits into `width` pixels with an ellipsis.
-fn shorten(text: &str, style: Style, width: f32) -> String {
+/// As much of the start of a text as fits into `width` pixels with an ellipsis.
+fn shorten(text: &str, style: TextStyle, width: f32) -> String {
     let ellipsis = style.width("…");
     let (mut kept, mut length) = (0, 0.0);
     for (at, letter) in text.char_indices() {
@@ -157,8 +152,8 @@ fn shorten(text: &str, style: Style, width: f32) -> String {
     format!("{}…", text[..kept].trim_end())
 }
 
-impl Style {
-    /// The length of a text in pixels.
+impl TextStyle {
+    /// In pixels.
     pub(super) fn width(self, text: &str) -> f32 {
         let font = self.font();
         text.chars().map(|letter| font.h_advance(font.glyph_id(letter))).sum()
@@ -187,7 +182,7 @@ impl Style {
             Weight::Regular => &REGULAR,
             Weight::SemiBold => &SEMI_BOLD,
         };
-        // ab_glyph scales by ascent + descent, designers and everyone else by the em.
+        // ab_glyph scales by ascent + descent instead of by the em.
         let ems = font.height_unscaled() / font.units_per_em().expect("the embedded font has an em");
         font.as_scaled(self.size * ems)
     }
@@ -197,13 +192,13 @@ impl Style {
 mod tests {
     use super::*;
 
-    const STYLE: Style =
-        Style { size: 20.0, weight: Weight::Regular, colour: Colour(0, 0, 0), align: Align::Start };
+    const STYLE: TextStyle =
+        TextStyle { size: 20.0, weight: Weight::Regular, color: Color(0, 0, 0), align: Align::Start };
 
     #[test]
     fn both_fonts_have_every_letter_of_a_european_title() {
         for weight in [Weight::Regular, Weight::SemiBold] {
-            let font = Style { weight, ..STYLE }.font();
+            let font = TextStyle { weight, ..STYLE }.font();
             for letter in "Suite n° 1, BWV 1007 — Prélude… ŁŐß (Сюита) Σουίτα “♪”".chars()
             {
                 let known = font.glyph_id(letter).0 != 0;

@@ -1,9 +1,10 @@
-//! Notes as sound: sine waves, which is what `pretty_midi.PrettyMIDI.synthesize()` makes of them, or a SoundFont.
+//! Notes as sound: sine waves as in `pretty_midi.PrettyMIDI.synthesize()`, or a SoundFont; and sound as a WAV file.
 //!
-//! The sines are those of pretty_midi 0.2.11 with its defaults, to a millionth of full scale at every sample, so that
-//! a WAV file of ours can be compared with one of the article's. The invariant: the samples depend on the notes,
-//! the rate and the SoundFont alone. They are made a block at a time and never held together, as often as they are
-//! asked for: first to find the loudest, then to be written.
+//! The sines equal those of pretty_midi 0.2.11 with its defaults to a millionth of full scale at every sample, so that
+//! our WAV files can be compared with the article's. The samples are made a block at a time and never held together: once
+//! to find the peak, once to be written.
+//!
+//! Invariant: the samples depend on the notes, the rate and the SoundFont alone.
 
 use std::convert::Infallible;
 use std::f64::consts::TAU;
@@ -12,19 +13,19 @@ use std::io::{self, Write};
 use super::soundfont::{Player, SoundFont, SoundFontError};
 use crate::midi::Note;
 
-/// Length of the fade at a note's end, in seconds; a shorter note fades over its whole length.
-const FADE: f64 = 0.1;
+/// pretty_midi's fade at a note's end; a shorter note fades over its whole length.
+const FADE_SECONDS: f64 = 0.1;
 
-/// Silence after the last note, in seconds.
-const TAIL: f64 = 1.0;
+/// pretty_midi's silence after the last note.
+const TAIL_SECONDS: f64 = 1.0;
 
-/// After so many seconds e^−t times any velocity is 0 in 32 bits, so that a longer note costs no more.
-const HEARD: f64 = 110.0;
+/// After this time e^−t times any velocity is 0 in 32 bits, so that longer notes cost nothing more.
+const MAX_AUDIBLE_SECONDS: f64 = 110.0;
 
-/// Samples that are made at a time.
-const BLOCK: usize = 1 << 16;
+/// Samples made at a time: 256 kB, small beside the program.
+const BLOCK_SAMPLES: usize = 1 << 16;
 
-/// The sound of some notes.
+/// Notes and the way to play them.
 pub struct Sound<'a> {
     notes: &'a [Note],
     rate: u32,
@@ -32,41 +33,40 @@ pub struct Sound<'a> {
 }
 
 impl<'a> Sound<'a> {
-    /// Notes as sines, at `rate` samples a second.
+    /// Notes as sines, at `rate` samples per second.
     ///
-    /// Each note is a sine of its pitch (A4, key 69, is 440 Hz) times its velocity, which dies away as e^−t (t in
-    /// seconds) and fades to zero over its last 0.1 s; one second of silence follows the last note. Samples of start
-    /// and end are cut down to whole numbers, as pretty_midi does, so compare with notes whose times went through
-    /// a MIDI file only after reading that file back.
+    /// Each note is a sine of its pitch (A4, key 69, is 440 Hz) times its velocity, which decays as e^−t (t in seconds)
+    /// and fades to zero over its last 0.1 s; one second of silence follows the last note. Start and end are truncated
+    /// to whole samples, as in pretty_midi, so that even the rounding of times to a MIDI file's ticks can be heard.
     ///
     /// Source: pretty_midi 0.2.11, `Instrument.synthesize` and `PrettyMIDI.synthesize`.
     pub fn sines(notes: &'a [Note], rate: u32) -> Self {
         Sound { notes, rate, font: None }
     }
 
-    /// Notes on a recorded instrument, at `rate` samples a second: left and right mixed, with the player's reverb,
+    /// Notes on a recorded instrument, at `rate` samples per second: left and right mixed, with the player's reverb,
     /// ending one second after the last note. Notes begin and end at the player's blocks of 64 samples (1.5 ms at
     /// 44.1 kHz).
     ///
     /// # Errors
-    /// A rate that the player does not do.
+    /// If the player does not support the rate.
     pub fn recorded(notes: &'a [Note], font: &'a SoundFont, rate: u32) -> Result<Self, SoundFontError> {
         font.check_rate(rate)?;
         Ok(Sound { notes, rate, font: Some(font) })
     }
 
-    /// Samples a second.
+    /// Samples per second.
     pub fn rate(&self) -> u32 {
         self.rate
     }
 
-    /// How many samples it has.
+    /// The number of samples.
     pub fn samples(&self) -> usize {
         let end = self.notes.iter().map(|note| note.end).fold(0.0, f64::max);
-        (f64::from(self.rate) * (end + TAIL)) as usize
+        (f64::from(self.rate) * (end + TAIL_SECONDS)) as usize
     }
 
-    /// The loudest sample's distance from 0; 0 where all is silence.
+    /// The largest absolute sample; 0 for silence.
     pub fn peak(&self) -> f32 {
         let mut peak = 0.0f32;
         let Ok(()) = self.blocks(|block| -> Result<(), Infallible> {
@@ -76,16 +76,16 @@ impl<'a> Sound<'a> {
         peak
     }
 
-    /// Gives all samples to `take`, some at a time, in any scale, until it fails.
+    /// Calls `take` with all samples, a block at a time, until it fails. Their scale is arbitrary.
     pub fn blocks<E>(&self, mut take: impl FnMut(&[f32]) -> Result<(), E>) -> Result<(), E> {
         let mut voice = match self.font {
             None => Voice::Sines(Sines::new(self.notes, f64::from(self.rate))),
             Some(font) => Voice::Recorded(Box::new(font.player(self.notes, self.rate))),
         };
         let (mut done, samples) = (0, self.samples());
-        let mut block = vec![0.0; BLOCK.min(samples)];
+        let mut block = vec![0.0; BLOCK_SAMPLES.min(samples)];
         while done < samples {
-            let block = &mut block[..BLOCK.min(samples - done)];
+            let block = &mut block[..BLOCK_SAMPLES.min(samples - done)];
             match &mut voice {
                 Voice::Sines(sines) => sines.render(block),
                 Voice::Recorded(player) => player.render(block),
@@ -97,7 +97,7 @@ impl<'a> Sound<'a> {
     }
 }
 
-/// What makes the samples, from the first on.
+/// Makes the samples, from the first one on.
 enum Voice<'a> {
     Sines(Sines<'a>),
     Recorded(Box<Player>),
@@ -106,24 +106,24 @@ enum Voice<'a> {
 struct Sines<'a> {
     notes: &'a [Note],
     rate: f64,
-    /// Samples made.
+    /// Samples made so far.
     done: usize,
-    /// Notes that are still to begin, the first of them last.
+    /// Notes that have not begun, in descending order of onset.
     waiting: Vec<usize>,
-    /// Notes that have begun, in the order of the notes, in which they are added up.
+    /// Notes that have begun, in the order of `notes`: the order of every sum.
     sounding: Vec<Sounding>,
 }
 
-/// A note under way.
+/// A note that has begun.
 struct Sounding {
     note: usize,
-    /// Its next sample.
+    /// The next sample.
     at: usize,
-    /// Where it fades from, where the fade ends, and where there is nothing more to hear.
+    /// Where the fade begins, where it ends, and where the note becomes inaudible.
     fades: usize,
     end: usize,
     heard: usize,
-    wave: DyingSine,
+    wave: DecayingSine,
 }
 
 impl<'a> Sines<'a> {
@@ -158,14 +158,14 @@ impl Sounding {
         Sounding {
             note: number,
             at: start,
-            fades: end - (end - start).min((FADE * rate) as usize),
+            fades: end - (end - start).min((FADE_SECONDS * rate) as usize),
             end,
-            heard: end.min(start + (HEARD * rate) as usize),
-            wave: DyingSine::new(frequency, f64::from(note.velocity), rate),
+            heard: end.min(start + (MAX_AUDIBLE_SECONDS * rate) as usize),
+            wave: DecayingSine::new(frequency, f64::from(note.velocity), rate),
         }
     }
 
-    /// Adds its part of a block that begins with the sample `from`.
+    /// Adds the note's part of a block that begins with the sample `from`.
     fn add_to(&mut self, block: &mut [f32], from: usize) {
         // numpy.linspace(1, 0, n): the last sample is zero, and a fade of one sample is 1.
         let slope = 1.0 / (self.end - self.fades).saturating_sub(1).max(1) as f64;
@@ -183,17 +183,16 @@ impl Sounding {
 
 /// a · e^−t · sin(2πft) at t = 0, 1/rate, 2/rate …
 ///
-/// It is the imaginary part of a · qⁿ with q = exp((−1 + 2πif) / rate): one complex product a sample instead
-/// of a sine and an exponential. In 64 bits the error after n samples is below n · 2⁻⁵¹ of the amplitude,
-/// 10⁻⁸ after ten minutes.
-struct DyingSine {
+/// The imaginary part of a · qⁿ with q = exp((−1 + 2πif) / rate): one complex multiplication per sample instead of a sine
+/// and an exponential. In 64 bits the error after n samples is below n · 2⁻⁵¹ of the amplitude, 10⁻⁸ after ten minutes.
+struct DecayingSine {
     re: f64,
     im: f64,
     q_re: f64,
     q_im: f64,
 }
 
-impl DyingSine {
+impl DecayingSine {
     fn new(frequency: f64, amplitude: f64, rate: f64) -> Self {
         let decay = (-1.0 / rate).exp();
         let (sin, cos) = (TAU * frequency / rate).sin_cos();
@@ -208,27 +207,27 @@ impl DyingSine {
     }
 }
 
-/// Why a sound does not become a WAV file.
+/// Why a sound cannot become a WAV file.
 #[derive(Debug, thiserror::Error)]
 pub enum WavError {
-    /// Its sizes have 32 bits.
+    /// The format's sizes have 32 bits.
     #[error("{samples} samples are more than a WAV file can hold ({MAX_SAMPLES}, 13.5 hours at 44.1 kHz)")]
     TooLong {
-        /// What there are.
+        /// Of the sound.
         samples: usize,
     },
-    /// The file cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Two bytes a sample, and the sizes in the header count the header too.
+/// Two bytes per sample, and the header's sizes include the header itself.
 const MAX_SAMPLES: usize = (u32::MAX as usize - 44) / 2;
 
-/// Writes a 16-bit mono WAV file of a sound whose loudest sample is `peak`, a block at a time. A peak of 0 is silence.
+/// Writes a 16-bit mono WAV file. A sample of ±`peak` becomes ±32767 and all others keep their proportion to it, rounded
+/// to the nearest step; a peak of 0 is silence.
 ///
 /// # Errors
-/// Beyond the 4 GiB that the format allows, and where `out` fails.
+/// If the file would exceed the format's 4 GiB, or `out` fails.
 pub fn wav(sound: &Sound<'_>, peak: f32, out: &mut dyn Write) -> Result<(), WavError> {
     let samples = sound.samples();
     if samples > MAX_SAMPLES {
@@ -247,9 +246,9 @@ pub fn wav(sound: &Sound<'_>, peak: f32, out: &mut dyn Write) -> Result<(), WavE
     Ok(())
 }
 
-/// The 44 bytes that every reader knows: one `fmt ` chunk and the head of `data`.
+/// The 44 bytes that every reader understands: one `fmt ` chunk and the header of `data`.
 fn header(rate: u32, data_bytes: u32) -> Vec<u8> {
-    const BYTES_A_SAMPLE: u16 = 2;
+    const BYTES_PER_SAMPLE: u16 = 2;
     let mut header = Vec::with_capacity(44);
     header.extend(b"RIFF");
     header.extend((36 + data_bytes).to_le_bytes());
@@ -258,9 +257,9 @@ fn header(rate: u32, data_bytes: u32) -> Vec<u8> {
     // PCM, one channel.
     header.extend([1, 0, 1, 0]);
     header.extend(rate.to_le_bytes());
-    header.extend((rate * u32::from(BYTES_A_SAMPLE)).to_le_bytes());
-    header.extend(BYTES_A_SAMPLE.to_le_bytes());
-    header.extend((8 * BYTES_A_SAMPLE).to_le_bytes());
+    header.extend((rate * u32::from(BYTES_PER_SAMPLE)).to_le_bytes());
+    header.extend(BYTES_PER_SAMPLE.to_le_bytes());
+    header.extend((8 * BYTES_PER_SAMPLE).to_le_bytes());
     header.extend(b"data");
     header.extend(data_bytes.to_le_bytes());
     header

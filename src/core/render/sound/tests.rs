@@ -115,10 +115,10 @@ sys.stdout.buffer.write(midi.synthesize(fs=int(sys.argv[1])).astype('<f8').tobyt
 #[test]
 fn blocks_do_not_show() {
     let rate = 44_100;
-    let begin = 3 * BLOCK - 100;
+    let begin = 3 * BLOCK_SAMPLES - 100;
     let at = |sample: usize| sample as f64 / f64::from(rate) + 1e-9;
     let notes = |from: usize| {
-        let long = Note { pitch: 50, velocity: 90, start: at(from), end: at(from + 5 * BLOCK) };
+        let long = Note { pitch: 50, velocity: 90, start: at(from), end: at(from + 5 * BLOCK_SAMPLES) };
         let short =
             (0..20).map(move |i| note(60 + i as u8, 10 + i as u8, at(from + 90 + i), at(from + 110 + 3 * i)));
         std::iter::once(long).chain(short).collect::<Vec<_>>()

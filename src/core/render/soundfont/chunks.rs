@@ -1,7 +1,7 @@
-//! What a file that was given as a SoundFont is, and where its samples and tables lie.
+//! Recognizes a SoundFont file and finds its samples and tables.
 //!
-//! A SoundFont is RIFF: chunks with four letters and a size, some of them lists of chunks. Sizes are compared with
-//! what is there before anything is reserved or read.
+//! A SoundFont is a RIFF file: chunks with a name of four letters and a size, some of them lists of chunks. Sizes are
+//! compared with the bytes that are left before anything is allocated or read.
 
 use std::collections::HashMap;
 
@@ -12,19 +12,18 @@ const RIFF_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 8;
 const LIST_TYPE: usize = 4;
 
-/// The parts of a SoundFont file.
-pub(super) struct Chunks<'a> {
-    /// The samples, two bytes each.
+pub(super) struct FontChunks<'a> {
+    /// Two bytes per sample.
     pub samples: &'a [u8],
     tables: HashMap<[u8; 4], &'a [u8]>,
 }
 
-impl<'a> Chunks<'a> {
-    /// Finds them in a file of the right kind; unknown chunks are passed over.
+impl<'a> FontChunks<'a> {
+    /// Finds them in a file that was recognized; unknown chunks are ignored.
     pub(super) fn find(bytes: &'a [u8]) -> Result<Self, SoundFontError> {
         let (mut samples, mut tables) = (None, HashMap::new());
         let mut offset = RIFF_HEADER;
-        // The tables come last; what stands after them is nobody's.
+        // The tables come last; whatever follows them is ignored.
         while tables.is_empty()
             && let Some(list) = Chunk::at(bytes, offset)?
         {
@@ -47,14 +46,14 @@ impl<'a> Chunks<'a> {
         let lacks = |what: &str| SoundFontError::Unusable(format!("it has no {what}"));
         let samples = samples.ok_or_else(|| lacks("samples (the chunk 'smpl')"))?;
         if samples.starts_with(b"OggS") {
-            return Err(SoundFontError::Other(
+            return Err(SoundFontError::OtherFormat(
                 "an SF3 font, with compressed samples; Polyphone converts it to .sf2",
             ));
         }
-        Ok(Chunks { samples, tables })
+        Ok(FontChunks { samples, tables })
     }
 
-    /// The records of a table, the last of which only says where the others end.
+    /// The records of a table; the last one only marks the end of the others.
     pub(super) fn table<const SIZE: usize>(
         &self,
         name: &[u8; 4],
@@ -73,12 +72,12 @@ impl<'a> Chunks<'a> {
 struct Chunk<'a> {
     name: [u8; 4],
     data: &'a [u8],
-    /// Where the next one begins.
+    /// Where the next chunk begins.
     end: usize,
 }
 
 impl<'a> Chunk<'a> {
-    /// The chunk whose header is at `offset`; none where the file has no room for a header.
+    /// The chunk whose header is at `offset`; `None` if the file is too short for a header.
     fn at(bytes: &'a [u8], offset: usize) -> Result<Option<Self>, SoundFontError> {
         let Some((header, rest)) =
             bytes.get(offset..).and_then(|rest| rest.split_first_chunk::<CHUNK_HEADER>())
@@ -89,15 +88,15 @@ impl<'a> Chunk<'a> {
         let (name, claimed) = ([a, b, c, d], u32::from_le_bytes(size) as usize);
         let Some((data, after)) = rest.split_at_checked(claimed) else {
             let (chunk, left) = (name.escape_ascii().to_string(), rest.len());
-            return Err(SoundFontError::CutShort { chunk, offset, claimed, left });
+            return Err(SoundFontError::Truncated { chunk, offset, claimed, left });
         };
-        // A byte fills odd sizes up. Some programs forget it; no chunk's name begins with 0.
+        // Odd sizes are padded by a byte. Some programs forget it; no chunk's name begins with 0.
         let padding = usize::from(claimed % 2 == 1 && after.first() == Some(&0));
         Ok(Some(Chunk { name, data, end: offset + CHUNK_HEADER + claimed + padding }))
     }
 }
 
-/// What else a file is than a SoundFont, by how it begins.
+/// The format of a file that is not a SoundFont, by its first bytes; `None` for a SoundFont.
 pub(super) fn other_kind(bytes: &[u8]) -> Option<&'static str> {
     let kind: Option<&[u8; 4]> = bytes.get(8..).and_then(|rest| rest.first_chunk());
     match bytes {

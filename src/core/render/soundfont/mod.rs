@@ -1,10 +1,11 @@
 //! A recorded instrument: one preset of a SoundFont (`.sf2`), played by rustysynth.
 //!
-//! The file comes from the user and may be anything. The player refuses a font for one odd sample, even where nobody
-//! plays it, and indexes out of bounds on some others. So it never sees the file: `chunks` finds the tables in
-//! it, and `preset` makes a font of the one preset that is wanted and of the parts of it that can be played. The
-//! invariant: whatever the bytes, the caller gets an instrument, with a note of what is left out, or an error that
-//! says what is wrong, and memory stays a small multiple of the file.
+//! The file comes from the user and may be anything. rustysynth rejects a whole font for one odd sample, even an unused
+//! one, and indexes out of bounds on some others. So it never sees the file: `chunks` finds the file's tables, and
+//! `preset` builds a font from the playable parts of the requested preset.
+//!
+//! Invariant: whatever the bytes, the caller gets an instrument, with a note of whatever was left out, or an error that
+//! says what is wrong; and memory stays a small multiple of the file's size.
 
 use std::sync::Arc;
 
@@ -18,44 +19,44 @@ mod preset;
 /// Why a SoundFont cannot be played.
 #[derive(Debug, thiserror::Error)]
 pub enum SoundFontError {
-    /// A chunk is longer than the rest of the file: typically a download that was cut short.
+    /// A chunk is longer than the rest of the file: typically an incomplete download.
     #[error(
-        "the SoundFont is cut short: the chunk '{chunk}' at byte {offset} should have {claimed} bytes, \
-         {left} are left"
+        "the SoundFont is truncated: the chunk '{chunk}' at byte {offset} should have {claimed} bytes, \
+         {left} are left; copy or download it again"
     )]
-    CutShort {
-        /// Its four letters.
+    Truncated {
+        /// The chunk's four letters.
         chunk: String,
-        /// Where it begins in the file.
+        /// Where the chunk begins.
         offset: usize,
-        /// The length it claims, in bytes.
+        /// The length that its header declares.
         claimed: usize,
-        /// What the file still holds after its header, in bytes.
+        /// How many bytes follow its header.
         left: usize,
     },
     /// Another kind of file.
-    #[error("it is not a SoundFont (.sf2) but {0}")]
-    Other(&'static str),
-    /// A SoundFont that lacks something, or contradicts itself.
+    #[error("not a SoundFont (.sf2) but {0}")]
+    OtherFormat(&'static str),
+    /// A SoundFont that is incomplete or contradicts itself.
     #[error("not a usable SoundFont: {0}")]
     Unusable(String),
-    /// Nothing of the preset that is wanted can be played.
-    #[error("the SoundFont's preset {name} (program {program}) cannot play: {reason}")]
+    /// No part of the requested preset can be played.
+    #[error("the SoundFont's preset {name} (program {program}) cannot be played: {reason}")]
     Preset {
-        /// Its name, in quotes.
+        /// The preset's name, in quotes.
         name: String,
-        /// Its MIDI program.
+        /// The preset's MIDI program.
         program: u16,
-        /// What is wrong with the first of its parts.
+        /// What is wrong with its first part.
         reason: String,
     },
-    /// The player works between 16,000 and 192,000 samples a second.
-    #[error("the SoundFont cannot be played at {0} samples a second, only at 16,000 to 192,000")]
+    /// The player supports 16,000 to 192,000 samples per second.
+    #[error("the SoundFont cannot be played at {0} samples per second, only at 16,000 to 192,000")]
     Rate(u32),
-    /// There are notes, and none of them sounded.
+    /// There are notes, but none of them made a sound.
     #[error("the SoundFont has no sound for program {program} in the range of these notes")]
     Silent {
-        /// The MIDI program that was asked for.
+        /// The requested MIDI program.
         program: u8,
     },
 }
@@ -68,36 +69,36 @@ pub struct SoundFont {
 }
 
 impl SoundFont {
-    /// Whether a file that begins so may be a SoundFont.
+    /// Whether a file that begins with these bytes may be a SoundFont.
     ///
     /// # Errors
-    /// What it is else.
+    /// If it is of another format, naming it.
     pub fn recognize(bytes: &[u8]) -> Result<(), SoundFontError> {
         match chunks::other_kind(bytes) {
-            Some(other) => Err(SoundFontError::Other(other)),
+            Some(other) => Err(SoundFontError::OtherFormat(other)),
             None => Ok(()),
         }
     }
 
-    /// The instrument `program` (42 is a cello) of a SoundFont file's content; where the file lacks it, its first.
+    /// The instrument `program` (42 is a cello) of a SoundFont file's content, or its first one if it lacks that.
     ///
     /// # Errors
-    /// Bytes that are no SoundFont, or one in which nothing of that instrument can be played.
+    /// If the bytes are not a SoundFont, or no part of that instrument can be played.
     pub fn read(bytes: &[u8], program: u8) -> Result<Self, SoundFontError> {
         Self::recognize(bytes)?;
-        let chunks = chunks::Chunks::find(bytes)?;
+        let chunks = chunks::FontChunks::find(bytes)?;
         let (mut font, notes) = preset::only_playable(&chunks, program)?;
         let font = rustysynth::SoundFont::new(&mut font)
             .map_err(|error| SoundFontError::Unusable(error.to_string()))?;
         Ok(SoundFont { font: Arc::new(font), program, notes })
     }
 
-    /// What the user should know: another instrument than asked for, parts that are left out.
+    /// What the user should know: a substituted instrument, parts that are left out.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The MIDI program that was asked for.
+    /// The requested MIDI program.
     pub fn program(&self) -> u8 {
         self.program
     }
@@ -106,7 +107,7 @@ impl SoundFont {
         if (16_000..=192_000).contains(&rate) { Ok(()) } else { Err(SoundFontError::Rate(rate)) }
     }
 
-    /// A player at the beginning of these notes, at a rate that was checked.
+    /// A player at the start of `notes`; the rate must have been checked.
     pub(super) fn player(&self, notes: &[Note], rate: u32) -> Player {
         const PROGRAM_CHANGE: i32 = 0xC0;
         let settings = SynthesizerSettings::new(i32::try_from(rate).expect("the rate was checked"));
@@ -119,15 +120,14 @@ impl SoundFont {
 /// The player's channel for all notes.
 const CHANNEL: i32 = 0;
 
-/// Plays notes from their beginning, some samples at a time.
+/// Plays notes, a block of samples at a time.
 pub(super) struct Player {
     synthesizer: Synthesizer,
-    events: Vec<Event>,
-    /// The next event.
+    events: Vec<KeyEvent>,
     next: usize,
-    /// Samples made.
+    /// Samples made so far.
     done: usize,
-    /// Room for the right channel.
+    /// A buffer for the right channel.
     right: Vec<f32>,
 }
 
@@ -154,25 +154,27 @@ impl Player {
             }
         }
         self.done += block.len();
-        block.iter_mut().zip(&self.right).for_each(|(left, right)| *left = (*left + right) / 2.0);
+        for (left, right) in block.iter_mut().zip(&self.right) {
+            *left = (*left + right) / 2.0;
+        }
     }
 }
 
-/// A key goes down, or up where the velocity is 0.
-struct Event {
+/// A note-on, or a note-off if the velocity is 0.
+struct KeyEvent {
     sample: usize,
     pitch: i32,
     velocity: i32,
 }
 
-/// All events in the order of time; at one sample, releases first, so that a repeated note sounds again.
-fn events(notes: &[Note], rate: u32) -> Vec<Event> {
-    let event = |seconds: f64, pitch: u8, velocity: u8| Event {
+/// In order of time; at the same sample note-offs come first, so that a repeated note sounds again.
+fn events(notes: &[Note], rate: u32) -> Vec<KeyEvent> {
+    let event = |seconds: f64, pitch: u8, velocity: u8| KeyEvent {
         sample: (f64::from(rate) * seconds) as usize,
         pitch: i32::from(pitch),
         velocity: i32::from(velocity),
     };
-    let mut events: Vec<Event> = notes
+    let mut events: Vec<KeyEvent> = notes
         .iter()
         .flat_map(|note| [event(note.start, note.pitch, note.velocity), event(note.end, note.pitch, 0)])
         .collect();

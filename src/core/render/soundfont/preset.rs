@@ -1,17 +1,17 @@
-//! A font of one preset and its playable parts, made from a font that may be damaged.
+//! Builds a font of one preset and its playable parts from a font that may be damaged.
 //!
-//! A preset has zones that name instruments, an instrument has zones that name samples, and each zone has
-//! generators, numbers that say how it sounds. The first zone may name nothing: then it is the base of the others.
-//! (SoundFont 2.04 specification, chapters 4 to 8.)
+//! A preset has zones that name instruments, an instrument has zones that name samples, and each zone has generators,
+//! numbers that define its sound. A first zone that names nothing holds the defaults of the others. (SoundFont 2.04
+//! specification, chapters 4 to 8.)
 //!
-//! Here every zone becomes one with all its generators, of a sample whose places in the wave are known to exist. A
-//! loop that the player could jump over in one step is repeated until it cannot.
+//! Here every zone is written with all its generators, and only for samples whose range exists in the wave. A loop that
+//! the player could step over is repeated until it cannot.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read};
 
 use super::SoundFontError;
-use super::chunks::Chunks;
+use super::chunks::FontChunks;
 
 const START: u16 = 0;
 const END: u16 = 1;
@@ -33,31 +33,31 @@ const SAMPLE_MODES: u16 = 54;
 const SCALE_TUNING: u16 = 56;
 const ROOT_KEY: u16 = 58;
 
-/// Bits of a sample's kind: in the ROM of a sound card, and compressed (SF3).
+/// Bits of a sample's type: in a sound card's ROM, and compressed (SF3).
 const IN_ROM: u16 = 0x8000;
 const COMPRESSED: u16 = 0x10;
 
-/// The player steps through the wave by so many samples at most.
+/// More samples per step than any audible tuning needs; a larger step could overflow the player's position.
 const MAX_STEP: f64 = 65_536.0;
-/// The lowest rate at which the player plays.
+/// The lowest output rate that the player supports, which needs the largest steps.
 const MIN_RATE: f64 = 16_000.0;
-/// Silence after the wave, as the specification wants it, so that a sample may end with it.
-const AFTER: usize = 46;
+/// Samples of silence that the specification requires after the wave.
+const SILENCE_AFTER: usize = 46;
 
-/// The generators of a zone, each with the value that counts: the last.
+/// A zone's generators; of repeated ones the last counts.
 type Generators = BTreeMap<u16, i16>;
 
-/// A font with the one preset that the player is to use for `program`, and what the user should know of it.
+/// A font file with the one preset that the player is to use for `program`, and what the user should know about it.
 pub(super) fn only_playable<'a>(
-    chunks: &Chunks<'a>,
+    chunks: &FontChunks<'a>,
     program: u8,
 ) -> Result<(impl Read + use<'a>, Vec<String>), SoundFontError> {
     let tables = Tables::of(chunks)?;
-    let presets = tables.choose(program);
+    let presets = tables.candidates(program);
     let mut first_problem = None;
     for &number in &presets {
         let preset = &tables.presets[number];
-        let (font, problem) = Font::of_preset(tables, chunks, number)?;
+        let (font, problem) = FontBuilder::of_preset(tables, chunks, number)?;
         if font.parts.is_empty() {
             let reason = problem.map_or_else(|| "it has no samples".into(), |(_, reason)| reason);
             let program = u16_at(preset, 20);
@@ -81,7 +81,6 @@ pub(super) fn only_playable<'a>(
     Err(first_problem.unwrap_or_else(|| SoundFontError::Unusable("it has no preset".into())))
 }
 
-/// The tables of a file.
 #[derive(Clone, Copy)]
 struct Tables<'a> {
     presets: &'a [[u8; 38]],
@@ -94,7 +93,7 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn of(chunks: &Chunks<'a>) -> Result<Self, SoundFontError> {
+    fn of(chunks: &FontChunks<'a>) -> Result<Self, SoundFontError> {
         Ok(Tables {
             presets: chunks.table(b"phdr")?,
             preset_bags: chunks.table(b"pbag")?,
@@ -106,12 +105,12 @@ impl<'a> Tables<'a> {
         })
     }
 
-    /// The preset for a program, which is that of the first bank; where there is none, all others, from the lowest.
-    fn choose(&self, program: u8) -> Vec<usize> {
+    /// The program's preset in the first bank, or if there is none, all presets in order of bank and program.
+    fn candidates(&self, program: u8) -> Vec<usize> {
         let bank_and_program =
             |&number: &usize| (u16_at(&self.presets[number], 22), u16_at(&self.presets[number], 20));
         let mut presets: Vec<usize> = (0..self.presets.len() - 1).collect();
-        // Of several the last counts.
+        // Of several, the last one counts.
         let wanted = presets.iter().rfind(|number| bank_and_program(number) == (0, u16::from(program)));
         if let Some(&wanted) = wanted {
             return vec![wanted];
@@ -126,7 +125,7 @@ impl<'a> Tables<'a> {
         zones(bags, self.preset_bags, self.preset_generators, INSTRUMENT)
     }
 
-    /// The same of an instrument, whose zones name samples.
+    /// An instrument's zones that name a sample.
     fn instrument_zones(&self, number: i16) -> Vec<Result<Generators, String>> {
         let number = usize::from(number as u16);
         let Some([instrument, next]) = self.instruments.get(number..number + 2) else {
@@ -137,8 +136,8 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// Zones with what they are based on; those that lack what a zone must name are passed over, as the specification
-/// has it.
+/// The zones that have the generator `names`, with their defaults filled in; others are ignored, as the specification
+/// demands.
 fn zones(
     bags: std::ops::Range<u16>,
     table: &[[u8; 4]],
@@ -146,16 +145,16 @@ fn zones(
     names: u16,
 ) -> Vec<Result<Generators, String>> {
     if bags.start > bags.end || usize::from(bags.end) >= table.len() {
-        return vec![Err("its zones lie outside of their table".into())];
+        return vec![Err("its zones are outside of their table".into())];
     }
     let mut base = Generators::new();
     let mut zones = Vec::new();
     for bag in bags.clone() {
         let index = usize::from(bag);
         let range = usize::from(u16_at(&table[index], 0))..usize::from(u16_at(&table[index + 1], 0));
-        // The last generator only ends the table.
+        // The last generator only marks the end of the table.
         let Some(own) = generators[..generators.len() - 1].get(range) else {
-            zones.push(Err("the generators of a zone lie outside of their table".into()));
+            zones.push(Err("the generators of a zone are outside of their table".into()));
             continue;
         };
         let own: Generators = own.iter().map(|own| (u16_at(own, 0), u16_at(own, 2) as i16)).collect();
@@ -170,7 +169,7 @@ fn zones(
     zones
 }
 
-/// How far a zone's generators can move a pitch up, in semitones, and how much more each key can.
+/// How far a zone's generators can raise a pitch, in semitones, and the tuning per key.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bend {
     /// By tuning.
@@ -192,7 +191,7 @@ impl Bend {
         }
     }
 
-    /// The most that any zone of a preset does, in either direction.
+    /// The maximum over a preset's zones, in either direction.
     fn of_preset<'a>(zones: impl Iterator<Item = &'a Generators>) -> Self {
         zones.map(Bend::of).fold(Bend::default(), |most, bend| Bend {
             tune: most.tune.max(bend.tune.abs()),
@@ -201,7 +200,7 @@ impl Bend {
         })
     }
 
-    /// The most samples that the player goes on by at once, for a sample of this rate.
+    /// The largest step through the wave, in samples, that the player may take.
     fn step(self, preset: Bend, zone: &Generators, root: f64, rate: f64) -> f64 {
         let [low, high] = zone.get(&KEY_RANGE).map_or([0, 127], |range| range.to_le_bytes());
         let mut most = f64::MIN;
@@ -215,55 +214,55 @@ impl Bend {
     }
 }
 
-/// A font under way.
-struct Font<'a> {
+/// A font being built.
+struct FontBuilder<'a> {
     tables: Tables<'a>,
     wave: &'a [[u8; 2]],
-    /// Samples that are not in the file, after the wave and its silence.
+    /// Additional samples, which follow the wave and its silence.
     more: Vec<[u8; 2]>,
-    /// Where samples whose loops were repeated lie now, by where they lie in the file and how often.
-    repeated: HashMap<(Places, usize), Places>,
+    /// Samples whose loops were repeated: where they are now, by where they are in the file and how often.
+    repeated: HashMap<(SampleRange, usize), SampleRange>,
     regions: Vec<Region>,
-    /// The preset's zones, each with the first of its instrument's regions and how many there are.
+    /// The preset's zones, each with the index of its instrument's first region and their number.
     parts: Vec<(Generators, usize, usize)>,
 }
 
-/// A zone of an instrument with its sample.
+/// An instrument's zone with its sample.
 struct Region {
     generators: Generators,
-    places: Places,
+    range: SampleRange,
     rate: u32,
     root: u8,
     correction: u8,
 }
 
-/// Where a sample and its loop begin and end in the wave.
+/// The range of a sample and its loop, as indices into the wave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Places {
+struct SampleRange {
     start: usize,
     end: usize,
     loop_start: usize,
     loop_end: usize,
 }
 
-impl<'a> Font<'a> {
-    /// A preset's parts that can be played; of the others how many there are, and what is wrong with the first.
+impl<'a> FontBuilder<'a> {
+    /// A preset's playable parts; of the others, their number and what is wrong with the first one.
     fn of_preset(
         tables: Tables<'a>,
-        chunks: &Chunks<'a>,
+        chunks: &FontChunks<'a>,
         preset: usize,
     ) -> Result<(Self, Option<(usize, String)>), SoundFontError> {
         let (wave, _) = chunks.samples.as_chunks();
-        // The player counts them in 32 bits with a sign.
+        // The player counts them in signed 32-bit integers.
         if wave.len() > i32::MAX as usize / 2 {
             return Err(SoundFontError::Unusable("its samples are longer than the player can count".into()));
         }
         let (more, repeated) = (Vec::new(), HashMap::new());
-        let mut font = Font { tables, wave, more, repeated, regions: Vec::new(), parts: Vec::new() };
+        let mut font = FontBuilder { tables, wave, more, repeated, regions: Vec::new(), parts: Vec::new() };
         let mut problems = Vec::new();
         let mut instruments: HashMap<i16, (usize, usize)> = HashMap::new();
         let zones = tables.preset_zones(preset);
-        // How far the preset can move the pitch of any instrument: the same bound for all of its zones.
+        // An upper bound for the preset's effect on the pitch of any instrument.
         let bend = Bend::of_preset(zones.iter().flatten());
         for zone in zones {
             let zone = match zone {
@@ -295,7 +294,7 @@ impl<'a> Font<'a> {
         Ok((font, problems.into_iter().next().map(|problem| (skipped, problem))))
     }
 
-    /// Adds a zone of an instrument, or says why it cannot be played.
+    /// Adds an instrument's zone, or says why it cannot be played.
     fn add(&mut self, mut generators: Generators, preset: Bend) -> Result<(), String> {
         let number = generators[&SAMPLE] as u16;
         let samples = &self.tables.samples[..self.tables.samples.len() - 1];
@@ -303,7 +302,7 @@ impl<'a> Font<'a> {
         let sample_name = name(sample);
         let kind = u16_at(sample, 44);
         if kind & IN_ROM != 0 {
-            return Err(format!("the sample {sample_name} lies in the ROM of a sound card"));
+            return Err(format!("the sample {sample_name} is in the ROM of a sound card"));
         }
         if kind & COMPRESSED != 0 {
             return Err(format!("the sample {sample_name} is compressed (SF3)"));
@@ -318,14 +317,14 @@ impl<'a> Font<'a> {
         let loop_end = place(32, LOOP_END, LOOP_END_COARSE);
         let length = self.wave.len() as i64;
         if start < 0 || end <= start || end > length {
-            return Err(format!("the sample {sample_name} lies outside of the font's samples"));
+            return Err(format!("the sample {sample_name} is outside of the font's samples"));
         }
-        // One with a loop that does not exist plays once.
+        // A sample with an invalid loop plays once.
         let has_loop = loop_start >= 0 && loop_start < loop_end && loop_end <= length;
         let (loop_start, loop_end) = if has_loop { (loop_start, loop_end) } else { (0, 0) };
         let [start, end, loop_start, loop_end] =
             [start, end, loop_start, loop_end].map(|place| place as usize);
-        let places = Places { start, end, loop_start, loop_end };
+        let range = SampleRange { start, end, loop_start, loop_end };
 
         generators.entry(SCALE_TUNING).or_insert(100);
         let (rate, root, correction) = (u32_at(sample, 36), sample[40], sample[41]);
@@ -335,41 +334,41 @@ impl<'a> Font<'a> {
         own.tune += f64::from(correction as i8) / 100.0;
         let step = own.step(preset, &generators, heard_root, f64::from(rate));
         if step > MAX_STEP {
-            return Err(format!("the sample {sample_name} is tuned above all hearing"));
+            return Err(format!("the sample {sample_name} is tuned far above the audible range"));
         }
         let loops = matches!(generators.get(&SAMPLE_MODES), Some(1 | 3)) && has_loop;
-        let places = if loops { self.with_loop_of(step.ceil() as usize, places) } else { places };
-        self.regions.push(Region { generators, places, rate, root, correction });
+        let range = if loops { self.with_loop_of(step.ceil() as usize, range) } else { range };
+        self.regions.push(Region { generators, range, rate, root, correction });
         Ok(())
     }
 
-    /// The same sample with a loop of at least so many samples.
-    fn with_loop_of(&mut self, least: usize, places: Places) -> Places {
-        let Places { start, end, loop_start, loop_end } = places;
+    /// The same sample with a loop of at least `min_samples`.
+    fn with_loop_of(&mut self, min_samples: usize, range: SampleRange) -> SampleRange {
+        let SampleRange { start, end, loop_start, loop_end } = range;
         let length = loop_end - loop_start;
-        if length >= least {
-            return places;
+        if length >= min_samples {
+            return range;
         }
         if loop_start < start || end < loop_end {
-            return Places { loop_start: 0, loop_end: 0, ..places };
+            return SampleRange { loop_start: 0, loop_end: 0, ..range };
         }
-        let times = least.div_ceil(length);
-        *self.repeated.entry((places, times)).or_insert_with(|| {
-            let from = self.wave.len() + AFTER + self.more.len();
+        let times = min_samples.div_ceil(length);
+        *self.repeated.entry((range, times)).or_insert_with(|| {
+            let from = self.wave.len() + SILENCE_AFTER + self.more.len();
             self.more.extend(&self.wave[start..loop_start]);
             let looped = from + loop_start - start;
             for _ in 0..times {
                 self.more.extend(&self.wave[loop_start..loop_end]);
             }
             self.more.extend(&self.wave[loop_end..end]);
-            let end = self.wave.len() + AFTER + self.more.len();
-            // The player looks at one sample more.
+            let end = self.wave.len() + SILENCE_AFTER + self.more.len();
+            // The player interpolates with one sample more.
             self.more.push([0; 2]);
-            Places { start: from, end, loop_start: looped, loop_end: looped + times * length }
+            SampleRange { start: from, end, loop_start: looped, loop_end: looped + times * length }
         })
     }
 
-    /// The file, of this preset alone, as the first bank's `program`.
+    /// A font file with this preset alone, as the first bank's `program`.
     fn write(self, program: u8) -> Result<impl Read + use<'a>, SoundFontError> {
         let (mut pbag, mut pgen, mut inst, mut ibag, mut igen) = (vec![], vec![], vec![], vec![], vec![]);
         let mut shdr = Vec::new();
@@ -399,7 +398,7 @@ impl<'a> Font<'a> {
         };
         let instrument = |bag: &usize| Ok([vec![0; 20], shorts(&[*bag])?].concat());
         let sample = |region: &&Region| {
-            let Places { start, end, loop_start, loop_end } = region.places;
+            let SampleRange { start, end, loop_start, loop_end } = region.range;
             let longs = [start, end, loop_start, loop_end].map(|place| place as u32);
             let longs: Vec<u8> =
                 longs.iter().chain([&region.rate]).flat_map(|long| long.to_le_bytes()).collect();
@@ -419,7 +418,7 @@ impl<'a> Font<'a> {
             chunk(b"shdr", &[shdr.iter().flat_map(sample).collect(), vec![0; 46]].concat()),
         ];
         let info = list(b"INFO", &chunk(b"ifil", &[2, 0, 4, 0]));
-        let silence = [[0; 2]; AFTER];
+        let silence = [[0; 2]; SILENCE_AFTER];
         let more = [&silence, &self.more[..], &[[0; 2]; 2]].concat();
         let size = 2 * (self.wave.len() + more.len());
         let head = [
@@ -430,7 +429,7 @@ impl<'a> Font<'a> {
             b"sdtasmpl",
             &(size as u32).to_le_bytes(),
         ];
-        // The wave stays where it is: it may be most of the memory.
+        // The wave is not copied: it may be most of the memory.
         let file = Cursor::new(head.concat()).chain(self.wave.as_flattened());
         Ok(file.chain(Cursor::new(more.into_flattened())).chain(Cursor::new(list(b"pdta", &tables.concat()))))
     }
@@ -465,7 +464,7 @@ fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [name, &(data.len() as u32).to_le_bytes()[..], data].concat()
 }
 
-/// The name that begins a record, in quotes.
+/// The name at the start of a record, in quotes.
 fn name(record: &[u8]) -> String {
     let name = record[..20].split(|&byte| byte == 0).next().unwrap_or_default();
     format!("{:?}", String::from_utf8_lossy(name).trim_end())

@@ -214,7 +214,7 @@ fn parts_that_cannot_be_played_are_left_out_and_told() {
 fn a_preset_that_cannot_play_is_named() {
     let rom = soundfont(&[("good", 7, vec![zone(0, ALL)]), ("rom", 42, vec![zone(1, ALL)])], &[SINE, IN_ROM]);
     let error = SoundFont::read(&rom, 42).map(drop).unwrap_err().to_string();
-    let expected = "the SoundFont's preset \"rom\" (program 42) cannot play: the sample \"rom\" lies in the ROM of a \
+    let expected = "the SoundFont's preset \"rom\" (program 42) cannot be played: the sample \"rom\" is in the ROM of a \
                     sound card";
     assert_eq!(error, expected);
     // Where another instrument has to do, it is one that plays.
@@ -256,7 +256,7 @@ fn errors_say_what_is_wrong() {
         (b"words", "a text file"),
         (&[0; 99], "a file of another kind"),
     ] {
-        assert_eq!(error(bytes, RATE), format!("it is not a SoundFont (.sf2) but {kind}"));
+        assert_eq!(error(bytes, RATE), format!("not a SoundFont (.sf2) but {kind}"));
     }
     let mut sf3 = soundfont.clone();
     let wave = sf3.windows(4).position(|four| four == b"smpl").unwrap() + 8;
@@ -265,7 +265,7 @@ fn errors_say_what_is_wrong() {
     assert!(error(&soundfont, 8000).contains("only at 16,000 to 192,000"));
     assert_eq!(
         error(&soundfont[..500], RATE),
-        "the SoundFont is cut short: the chunk 'LIST' at byte 50 should have 904 bytes, 442 are left"
+        "the SoundFont is truncated: the chunk 'LIST' at byte 50 should have 904 bytes, 442 are left; copy or download it again"
     );
     assert_eq!(error(&soundfont[..50], RATE), "not a usable SoundFont: it has no samples (the chunk 'smpl')");
     let renamed = |table: &[u8; 4]| {
@@ -354,5 +354,5 @@ fn plays_the_cello_of_a_soundfont() {
     assert_eq!(cello.len(), 3 * RATE as usize);
     assert_ne!(cello, piano);
     let error = synthesize_soundfont(&notes, 42, &bytes[..bytes.len() / 2], RATE).unwrap_err();
-    assert!(matches!(error, SoundFontError::CutShort { .. }), "{error}");
+    assert!(matches!(error, SoundFontError::Truncated { .. }), "{error}");
 }
