@@ -6,12 +6,14 @@
 pub struct MidiError {
     /// In bytes from the start of the file.
     pub offset: usize,
+    /// What is wrong there.
     pub problem: MidiProblem,
 }
 
 /// What can be wrong with a MIDI file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs)] // the messages say it
 pub enum MidiProblem {
     #[error("the file is empty")]
     Empty,

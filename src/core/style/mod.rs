@@ -106,6 +106,7 @@ pub struct FeatureDistance {
 pub struct SampleLoop {
     /// The sample's index.
     pub sample: usize,
+    /// The loop that the sample ends in.
     #[serde(flatten)]
     pub found: Loop,
 }

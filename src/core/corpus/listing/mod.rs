@@ -70,6 +70,7 @@ impl PassedOver {
         *group.details.entry(detail).or_default() += 1;
     }
 
+    /// Whether nothing was passed over.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }

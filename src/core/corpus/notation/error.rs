@@ -34,7 +34,9 @@ impl fmt::Display for TextPlace {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{place}: {problem}")]
 pub struct NotationError {
+    /// Where the mistake is.
     pub place: TextPlace,
+    /// What is wrong there.
     pub problem: NotationProblem,
 }
 

@@ -216,6 +216,7 @@ pub enum WavError {
         /// Of the sound.
         samples: usize,
     },
+    /// The file cannot be written.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
