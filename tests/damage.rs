@@ -52,7 +52,7 @@ fn where_only_another_runs_checkpoints_are_good_nothing_is_claimed_or_written() 
         let ended = place.bachdist(&format!("train tiny.toml --resume {resume}")).with_code(2);
         let error = ended.error();
         assert!(error.contains(&foreign) && error.contains("train.seed is 4 there and 1 here"), "{error}");
-        assert!(error.contains("give this run a checkpoint.url of its own"), "{error}");
+        assert!(error.contains("give this run its own checkpoint.url"), "{error}");
     }
     assert!(all() == before, "something was written");
 }
@@ -71,7 +71,7 @@ fn verify_says_which_are_bad_and_why() {
     let expected = [
         format!("{}  is cut short: {} of {} bytes", names[0], bytes.len() - 1, bytes.len()),
         format!("{}  ok", names[1]),
-        format!("{foreign}  belongs to another run than attempt 1"),
+        format!("{foreign}  belongs to a different run from attempt 1"),
         format!("note: {aside}  is half-written"),
     ];
     let lines: Vec<_> = verified.stdout.lines().collect();

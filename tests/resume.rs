@@ -160,9 +160,9 @@ fn other_music_is_refused() {
     let place = trained_copy();
     place.write("music/other.mid", melody(60, 7));
     let ended = place.bachdist("train tiny.toml --set data.midi=music").with_code(3);
-    assert!(ended.error().contains("was trained on other music"), "{}", ended.stderr);
+    assert!(ended.error().contains("was trained on different music"), "{}", ended.stderr);
     if let Some(ended) = place.on_ranks(2, "train tiny.toml --set data.midi=music") {
-        assert!(ended.with_code(3).error().contains("was trained on other music"));
+        assert!(ended.with_code(3).error().contains("was trained on different music"));
     }
 }
 

@@ -1,9 +1,8 @@
-//! The environment, read in one place: what this program, or a library under it, takes from a variable is checked here
-//! before it reaches anything.
+//! Reads and checks environment variables, before any library sees their values.
 //!
-//! Blanks at both ends, a line's end among them, come from files and shells and mean nothing. A variable that is set but
-//! empty counts as one that is not set. What cannot be meant, such as a line break in the middle or a port of 99999, is
-//! refused with the variable's name. Values are not shown, because many are secrets; addresses are.
+//! Blanks and line breaks at both ends are removed: they come from files and shells. An empty variable counts as unset. A
+//! value that cannot be right, such as a line break in the middle or port 99999, is refused with the variable's name.
+//! Messages do not show values, because many are secrets; they do show addresses.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -20,7 +19,7 @@ use crate::failure::{Code, ExitCode};
 pub struct BadVariable {
     /// Its name.
     pub name: String,
-    /// What is wrong and what to do, after the name.
+    /// What is wrong and what to do, continuing a sentence that begins with the name.
     pub reason: String,
 }
 
@@ -36,10 +35,10 @@ impl ExitCode for BadVariable {
     }
 }
 
-/// The variable that decides how many threads there may be.
+/// The variable that limits the number of threads.
 pub const THREADS: &str = "OMP_NUM_THREADS";
 
-/// A variable of this process; `None` where it is unset or empty.
+/// A variable of this process; `None` if it is unset or empty.
 ///
 /// # Errors
 /// It is not text, or has a control character inside.
@@ -47,11 +46,11 @@ pub fn variable(name: &str) -> Result<Option<String>, BadVariable> {
     std::env::var_os(name).map_or(Ok(None), |value| cleaned(name, &value))
 }
 
-/// How many threads `OMP_NUM_THREADS` asks for; `None` where it does not. Main asks once, before there are threads, and
-/// refuses to start with a wrong one.
+/// How many threads `OMP_NUM_THREADS` asks for, if it is set. A program calls this once when it starts, and refuses a wrong
+/// value.
 ///
 /// # Errors
-/// It is not as OpenMP writes it: a number of at least 1, or several with commas between, one for each level.
+/// It does not have the form of OpenMP: a number of at least 1, or one for each level of nesting, separated by commas.
 pub fn threads() -> Result<Option<usize>, BadVariable> {
     variable(THREADS)?.map(|text| parse_threads(&text)).transpose()
 }
@@ -69,14 +68,14 @@ fn parse_threads(text: &str) -> Result<usize, BadVariable> {
         if item.is_empty() || !item.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(wrong(item));
         }
-        // Only too many digits are left to go wrong.
+        // Only an overflow is possible here.
         let number = item.parse().unwrap_or(usize::MAX);
         if number == 0 {
             return Err(wrong(item));
         }
         levels.push(number);
     }
-    // There is one level here, the outermost.
+    // There is no nesting here.
     Ok(levels[0])
 }
 
@@ -92,10 +91,10 @@ fn cleaned(name: &str, value: &OsStr) -> Result<Option<String>, BadVariable> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
-/// What may stand in a variable for storage.
+/// The form of a variable's value.
 #[derive(Clone, Copy)]
 enum Form {
-    /// A word without blanks, in ASCII, because it goes into headers: keys and tokens.
+    /// ASCII without blanks, because it becomes part of HTTP headers: keys and tokens.
     Word,
     /// A part of a host's name.
     Region,
@@ -105,7 +104,7 @@ enum Form {
     OneOf(&'static [&'static str]),
     /// `http://` or `https://` and a host.
     Address,
-    /// The same, where a user and a password may be named.
+    /// The same, possibly with a user and a password.
     Proxy,
     /// A path on a server, from its root.
     ServerPath,
@@ -117,7 +116,7 @@ enum Form {
     Certificate,
 }
 
-/// The variables that storage takes, all others that begin with `AWS_` are other programs'.
+/// The variables that storage uses. Others that begin with `AWS_` belong to other programs.
 const STORAGE: [(&str, Form); 37] = [
     ("AWS_ACCESS_KEY_ID", Form::Word),
     ("AWS_ALLOW_HTTP", Form::Flag),
@@ -158,7 +157,7 @@ const STORAGE: [(&str, Form); 37] = [
     ("SSL_CERT_FILE", Form::File),
 ];
 
-/// The variables for storage among these, as they may be handed on. Flags are `true` or `false`.
+/// The variables for storage among these, checked. Flags become `true` or `false`.
 ///
 /// # Errors
 /// The first, by name, that cannot be used.
@@ -201,7 +200,7 @@ impl Form {
             Form::ServerPath if !text.starts_with('/') => {
                 return wrong(&"is not a path on the server (it begins with /)");
             }
-            // As object_store reads them.
+            // The same words as object_store accepts.
             Form::Flag => match text.to_ascii_lowercase().as_str() {
                 "1" | "true" | "on" | "yes" | "y" => return Ok(Some("true".to_owned())),
                 "0" | "false" | "off" | "no" | "n" => return Ok(Some("false".to_owned())),
@@ -217,10 +216,10 @@ impl Form {
     }
 }
 
-/// An address as one that every library reads the same way.
+/// An address in a form that every library reads the same way.
 fn address(name: &str, text: &str, form: Form) -> Result<String, BadVariable> {
     let wrong = |reason: String| Err(BadVariable::new(name, reason));
-    // What stands before an @ may be a password.
+    // The part before an @ may have a password.
     let shown = text.rsplit_once('@').map_or(text.to_owned(), |(_, rest)| format!("...@{rest}"));
     let url = match Url::parse(text) {
         _ if !["http://", "https://"].iter().any(|scheme| text.to_ascii_lowercase().starts_with(scheme)) => {

@@ -1,8 +1,7 @@
-//! Where things lie, as a person writes it: in a configuration, on the command line, for storage, checkpoints and music
-//! alike.
+//! Parses what users write as the location of storage, checkpoints or music: a path, or `s3://bucket/prefix`.
 //!
-//! What a shell would have put in (`~`, `$SCRATCH`) is put in here, because inside quotes and in a configuration it is
-//! left to the program. What only looks like a URL is refused: a folder named `s3:` is nobody's wish.
+//! `~` and `$SCRATCH` are expanded here, because a shell does not expand them inside quotes or in a configuration. A text
+//! that only resembles a URL is refused: `s3:/bucket` would become a folder named `s3:`.
 
 use std::path::{Path, PathBuf};
 
@@ -10,27 +9,27 @@ use reqwest::Url;
 
 use crate::failure::{Code, ExitCode};
 
-/// A place that can be opened.
+/// A parsed location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// A folder or a file, which may not exist yet.
     Local(PathBuf),
-    /// What begins with a prefix in a bucket.
+    /// The objects in a bucket whose keys begin with a prefix.
     S3 {
-        /// Its name.
+        /// The name of the bucket.
         bucket: String,
-        /// Without `/` at its ends.
+        /// Without `/` at both ends.
         prefix: String,
     },
     /// This process's own memory, for tests.
     Memory,
 }
 
-/// A text that names no place. Its `Display` is one line.
+/// A text that is not a location. Its `Display` is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{shown}: {advice}")]
 pub struct InvalidLocation {
-    /// The text, without secrets.
+    /// The text, without secrets and control characters.
     pub shown: String,
     /// What is wrong with it and what to do.
     pub advice: String,
@@ -42,24 +41,24 @@ impl ExitCode for InvalidLocation {
     }
 }
 
-/// Systems for storage that others write URLs of, without which some would be taken for the name of a folder.
+/// Schemes of storage systems that are not supported. Without this list some would be taken for names of folders.
 const ELSEWHERE: [&str; 17] = [
     "abfs", "abfss", "adl", "az", "azure", "b2", "ftp", "gcs", "gs", "hdfs", "http", "https", "oss", "r2",
     "s3a", "s3n", "sftp",
 ];
 
-/// The place that a text names.
+/// Parses a location.
 ///
 /// # Errors
-/// It names none, or has a variable that is not set.
+/// It is not a location, or a variable in it is not set.
 pub fn parse(text: &str) -> Result<Location, InvalidLocation> {
     parse_with(text, |name| std::env::var(name).ok())
 }
 
-/// The file or folder of music that a text names.
+/// Parses the location of music.
 ///
 /// # Errors
-/// As for [`parse`]; and music in a bucket is not read.
+/// As for [`parse`]; and music is not read from buckets.
 pub fn music(text: &str) -> Result<PathBuf, InvalidLocation> {
     local(text, |bucket, prefix| {
         let url = [bucket, prefix].join("/");
@@ -71,10 +70,10 @@ pub fn music(text: &str) -> Result<PathBuf, InvalidLocation> {
     })
 }
 
-/// The folder that a text names.
+/// Parses the location of a folder.
 ///
 /// # Errors
-/// As for [`parse`]; and a bucket is no folder.
+/// As for [`parse`]; and a bucket is not a folder.
 pub fn folder(text: &str) -> Result<PathBuf, InvalidLocation> {
     local(text, |_, _| "a folder of this host is needed here".to_owned())
 }
@@ -112,7 +111,7 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<L
     match scheme.as_str() {
         "s3" if rest.starts_with("//") => bucket(text, &rest[2..]),
         "s3" => refuse("a bucket is written s3://bucket/prefix"),
-        // The path stands there as it is meant, nothing is put in.
+        // Nothing is expanded in a file URL.
         "file" => match Url::parse(text).ok().filter(|_| rest.starts_with('/')).map(|url| url.to_file_path())
         {
             Some(Ok(path)) => Ok(Location::Local(path)),
@@ -160,12 +159,12 @@ fn is_scheme(text: &str) -> bool {
         && characters.all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
-/// The text as a message may name it, on one line.
+/// The text for messages, on one line.
 fn shown(text: &str) -> String {
     text.replace(char::is_control, "\u{FFFD}")
 }
 
-/// Puts in what a shell would: the home folder for `~`, and variables.
+/// Expands `~` and variables as a shell does.
 fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     if text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:")) {
         return Ok(text.to_owned());

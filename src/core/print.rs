@@ -1,4 +1,4 @@
-//! Printing results, which are for other programs too, and notes for people.
+//! Prints results to stdout, for people and programs, and notes to stderr.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write, stderr, stdout};
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 
-/// Prints a line; a reader that has gone away, like `head`, is no error.
+/// Prints a line to stdout. It is not an error if the reader, like `head`, has closed the pipe.
 pub fn print_line(text: impl Display) -> Result<(), Failure> {
     printed(writeln!(stdout(), "{text}"))
 }
@@ -23,7 +23,7 @@ fn printed(result: io::Result<()>) -> Result<(), Failure> {
     }
 }
 
-/// A JSON object with a list that is printed as it comes about, so that it never is in memory as a whole.
+/// Prints a JSON object with a list, item by item, so that the list is never in memory as a whole.
 pub struct Listing {
     out: BufWriter<Stdout>,
     items: usize,
@@ -66,7 +66,7 @@ pub fn color_choice() -> ColorChoice {
     }
 }
 
-/// Prints a line on stderr, for people. Where nobody listens there is nobody to tell.
+/// Prints a line to stderr, for people. Errors are ignored: there is nowhere to report them.
 pub fn eprint_line(text: impl Display) {
     // In one piece: other ranks write to the same place.
     let _ = stderr().write_all(format!("{text}\n").as_bytes());

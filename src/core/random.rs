@@ -1,9 +1,10 @@
-//! Randomness as arithmetic: a number is a function of what it is for, not of how many were drawn before.
+//! Counter-based random numbers: a number is a function of the seed, its purpose and its index, not of how many were drawn
+//! before.
 //!
-//! Any rank can find any of them without the others, in any order, so that nothing random depends on how work
-//! is shared. The mixer is SplitMix64's (Steele, Lea, Flood 2014, constants of Stafford's mix 13).
+//! Invariant: no random number depends on the number of ranks or threads, because any rank computes any number by itself, in
+//! any order. The mixer is SplitMix64's (Steele, Lea, Flood 2014, constants of Stafford's mix 13).
 
-/// What a stream of random numbers is for; two purposes never share numbers.
+/// What a stream of random numbers is for. Two purposes never share numbers, so a value here must never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -13,27 +14,27 @@ pub enum Purpose {
     Order = 2,
     /// Dropout masks, by step, row of the global batch, and layer.
     Dropout = 3,
-    /// Composing, by piece.
+    /// Sampling, by piece.
     Sampling = 4,
     /// Hashes of windows that were read, by epoch and piece.
     Audit = 5,
     /// Transposition, by epoch and window.
     Transposition = 6,
-    /// Recurrent weights dropped, by step and layer.
+    /// Masks of dropped recurrent weights, by step and layer.
     WeightDrop = 7,
-    /// Inputs dropped, by step and row of the global batch.
+    /// Masks of dropped inputs, by step and row of the global batch.
     InputDropout = 8,
-    /// Music made up for load tests, by file.
+    /// Synthetic music for load tests, by file.
     Synthesis = 9,
 }
 
-/// A stream of random numbers, each found by its index.
+/// A stream of random numbers, addressed by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream(u64);
 
-/// From one state of SplitMix64 to the next.
+/// SplitMix64's increment of the state.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-/// The mixer's shifts; what each came to is multiplied, but for the last.
+/// The mixer's shifts. A multiplication follows each of them but the last.
 pub const SHIFTS: [u32; 3] = [30, 27, 31];
 /// The mixer's multipliers.
 pub const MULTIPLIERS: [u64; 2] = [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
@@ -45,19 +46,19 @@ fn mix(mut z: u64) -> u64 {
 }
 
 impl Stream {
-    /// The stream of `seed` for a purpose and the coordinates that tell its uses apart.
+    /// The stream of `seed` for a purpose; the coordinates distinguish its uses, like step and layer.
     pub fn new(seed: u64, purpose: Purpose, coordinates: &[u64]) -> Self {
         let start = mix(seed.wrapping_add(GOLDEN)) ^ purpose as u64;
         let fold = |key: u64, &coordinate: &u64| mix(mix(key.wrapping_add(GOLDEN)) ^ coordinate);
         Stream(coordinates.iter().fold(mix(start), fold))
     }
 
-    /// The stream inside this one for one more coordinate.
+    /// The substream of this one for one more coordinate.
     pub fn of(self, coordinate: u64) -> Self {
         Stream(mix(mix(self.0.wrapping_add(GOLDEN)) ^ coordinate))
     }
 
-    /// Its number `index` is the mixer's of this key plus `index + 1` times [`GOLDEN`].
+    /// The key for code that mixes by itself: number `index` is `mix(key + (index + 1) * GOLDEN)`.
     pub fn key(self) -> u64 {
         self.0
     }

@@ -1,19 +1,19 @@
-//! Text files in the encodings that editors leave behind. Scores are read in all of them; a configuration has to be
-//! UTF-8, as TOML says, and is told what it is instead.
+//! Decodes text files in the encodings that editors write. Scores may have any of them; a configuration must be UTF-8, as TOML
+//! requires, and one in another encoding is refused by its name.
 
-/// How a text is written down.
+/// The encoding of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     /// With or without a byte order mark.
     Utf8,
     /// Little or big endian, with or without a byte order mark.
     Utf16,
-    /// What is no UTF-8: every byte is a character.
+    /// Anything else: every byte is a character.
     Latin1,
 }
 
-/// The text without its byte order mark, and how it is written down; `None` if it has NUL characters, which no text
-/// has. A character that the end of the bytes cuts in two is left out: they may be the beginning of a file.
+/// The text without its byte order mark, and its encoding; `None` if it has NUL characters, which no text has. The bytes may
+/// be the beginning of a file: a character that is cut off at the end is dropped.
 pub fn decode(bytes: &[u8]) -> Option<(String, Encoding)> {
     let (text, encoding) = if let Some(rest) = bytes.strip_prefix(b"\xff\xfe") {
         (utf16(rest, u16::from_le_bytes), Encoding::Utf16)
@@ -34,12 +34,12 @@ pub fn decode(bytes: &[u8]) -> Option<(String, Encoding)> {
     if text.contains('\0') {
         return None;
     }
-    // Lines of an old Mac.
+    // Line breaks of the classic Mac OS.
     let text = if text.contains('\n') { text } else { text.replace('\r', "\n") };
     Some((text, encoding))
 }
 
-/// How to read a pair of bytes of UTF-16 without a mark: of plain letters one byte of two is 0, always the same.
+/// How to read a pair of bytes of UTF-16 without a byte order mark: in mostly Latin text the same byte of each pair is 0.
 fn unmarked_utf16(bytes: &[u8]) -> Option<fn([u8; 2]) -> u16> {
     let pairs = &bytes.as_chunks::<2>().0[..(bytes.len() / 2).min(64)];
     let mostly = |count: usize| pairs.len() >= 2 && 10 * count >= 9 * pairs.len();

@@ -1,8 +1,8 @@
-//! Files that the programs make for people: music, sound, pictures.
+//! Writes the files that the programs make for users: music, sound, pictures.
 //!
-//! A file has its name only once it is whole. Until then its bytes gather beside it, under a hidden name in the same
-//! folder, and whatever goes wrong on the way (a full disk, a size limit, an error of the caller) removes them. What
-//! had the name before stays as it was.
+//! Invariant: a file has its name only when it is complete. It is written to a temporary file with a hidden name in the same
+//! folder, then renamed. Any failure (a full disk, a size limit, an error of the caller) removes the temporary file and leaves
+//! the older file unchanged.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
@@ -15,14 +15,14 @@ use tempfile::NamedTempFile;
 
 use crate::failure::{Code, Failure};
 
-/// Makes a write beyond a file size limit (`ulimit -f`) an error like a full disk. Without this the system ends the
-/// process without a line.
+/// Makes a write beyond the file size limit (`ulimit -f`) an error, like a full disk. Without this the system ends the
+/// process without a message.
 pub fn outlive_size_limits() -> io::Result<()> {
-    // The signal only has to be caught: the write that it was sent for then fails.
+    // If the signal is caught, the write that caused it fails.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
-/// Writes a file, which replaces what had its name before. A device or pipe is written to as it is.
+/// Writes a file, replacing one of the same name. Devices and pipes are written to directly.
 pub fn write_whole(
     path: &Path,
     contents: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -35,7 +35,7 @@ fn replace(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>)
     let before = match OpenOptions::new().write(true).open(&path) {
         Ok(file) => Some(file),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
-        // A folder, or a file that its owner protects.
+        // A folder, or a write-protected file.
         Err(error) => return Err(error),
     };
     let permissions = match &before {
@@ -43,15 +43,15 @@ fn replace(path: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>)
         Some(file) => Some(file.metadata()?.permissions()),
         None => None,
     };
-    let aside = TempFile::write(folder_of(&path), contents)?;
+    let temp_file = TempFile::write(folder_of(&path), contents)?;
     if let Some(permissions) = permissions {
-        aside.file.as_file().set_permissions(permissions)?;
+        temp_file.file.as_file().set_permissions(permissions)?;
     }
-    aside.file.persist(&path)?;
+    temp_file.file.persist(&path)?;
     Ok(())
 }
 
-/// The error of a file that cannot be written, as a line.
+/// The failure of a file that cannot be written.
 pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
     let hint = match error.kind() {
         ErrorKind::FileTooLarge => ": it would be larger than the limit that `ulimit -f` shows",
@@ -61,15 +61,15 @@ pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Code::Storage, format!("cannot write {}: {error}{hint}", path.display()))
 }
 
-/// A whole file that has no name yet. It is gone unless it gets one.
+/// A complete file without a name. It is deleted unless it gets one.
 pub struct TempFile {
     file: NamedTempFile,
 }
 
 impl TempFile {
-    /// Writes a file into a folder that exists.
+    /// Writes a file into an existing folder.
     pub fn write(folder: &Path, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Self> {
-        // The mode that any new file gets here; that of temporary files is for their owner alone.
+        // The mode of any new file, as the umask allows; temporary files are private by default.
         let file = tempfile::Builder::new()
             .prefix(".bachdist-")
             .suffix(".part")
@@ -86,7 +86,7 @@ impl TempFile {
     }
 
     fn compare(&self, path: &Path) -> io::Result<bool> {
-        // Whether it is a file comes first: opening a pipe would wait.
+        // Checked first, because opening a pipe would wait.
         let theirs = fs::metadata(path)?;
         if !theirs.is_file() || theirs.len() != self.file.as_file().metadata()?.len() {
             return Ok(false);
@@ -106,7 +106,7 @@ impl TempFile {
         }
     }
 
-    /// Gives it a name that nothing has; itself again where something has it.
+    /// Gives the file a name if nothing has it; otherwise returns the file.
     pub fn persist_new(self, path: &Path) -> io::Result<Option<Self>> {
         let error = match self.file.persist_noclobber(path) {
             Ok(_) => return Ok(None),
@@ -115,13 +115,13 @@ impl TempFile {
         if path.symlink_metadata().is_ok() {
             return Ok(Some(TempFile { file: error.file }));
         }
-        // Some network file systems know neither links nor a rename that replaces nothing.
+        // Some network file systems support neither hard links nor a rename that refuses to replace.
         error.file.persist(path)?;
         Ok(None)
     }
 }
 
-/// The system's error alone: the hidden name that tempfile adds in words is nobody's business.
+/// The system's error without the hidden name that tempfile adds to its text.
 fn without_path(error: io::Error) -> io::Error {
     match error.to_string().split_once(" at path ") {
         Some((reason, _)) => io::Error::new(error.kind(), reason),
@@ -135,15 +135,15 @@ fn write(file: &File, contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
     buffered.flush()
 }
 
-/// Where a path leads: a link keeps leading there, and what it leads to is replaced.
+/// Follows links, so that a link stays and its target is replaced.
 fn target(path: &Path) -> io::Result<PathBuf> {
-    /// As many as Linux follows.
+    /// The limit of Linux.
     const MAX_LINKS: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         match fs::read_link(&path) {
             Ok(link) => path = folder_of(&path).join(link),
-            // No link, or nothing there.
+            // Not a link, or nothing there.
             Err(_) => return Ok(path),
         }
     }

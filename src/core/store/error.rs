@@ -1,7 +1,7 @@
-//! Storage errors in one line each: what could not be done, to which object, why, and what to do next.
+//! Storage errors in one line each: what failed, for which object, why, and what to do.
 //!
-//! `object_store` reports a file error, or a server's answer with its XML, under several layers of its own
-//! words. Here the layers are searched for what a person can act on.
+//! `object_store` wraps a file error, or a server's answer with its XML, in several layers of its own text. This module
+//! searches the layers for what a user can act on.
 
 use crate::failure::{Code, ExitCode};
 
@@ -11,11 +11,11 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// What a caller may want to tell apart.
+/// The kinds of failure that callers treat differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The URL, or the `AWS_*` that go with it, cannot work.
+    /// The URL or the `AWS_*` variables cannot work.
     BadUrl,
     /// No such object.
     NotFound,
@@ -25,20 +25,20 @@ pub enum StoreErrorKind {
     /// A write in place of a version found another one. [`Store::replace`](super::Store::replace) answers with
     /// `false` instead.
     Changed,
-    /// The server does not know such a request, such as a write under a condition.
+    /// The server does not support such a request, such as a conditional write.
     Unsupported,
-    /// What answers there is not the S3 server that was meant, or cannot be spoken to in safety: a web page, another
-    /// address, a certificate that does not fit, or no host has the name. Where an S3 server has answered before, it is [`StoreErrorKind::Unreachable`].
+    /// The address is not that of a trusted S3 server: it answers with a web page, redirects, has an invalid certificate, or
+    /// no host has the name. Where an S3 server has answered before, it is [`StoreErrorKind::Unreachable`].
     NotS3,
     /// No such bucket.
     NoBucket,
     /// Wrong, expired or insufficient credentials; no permission in a file system.
     Denied,
-    /// No connection, no answer in time, or a server that says it cannot serve now.
+    /// No connection, no answer in time, or a server that reports that it cannot serve now.
     Unreachable,
-    /// A file system that nobody may write to.
+    /// A read-only file system.
     ReadOnly,
-    /// No space left, or a quota reached.
+    /// No space left, or a quota is exhausted.
     Full,
     /// Anything else.
     Other,
@@ -66,7 +66,7 @@ impl ExitCode for StoreError {
     }
 }
 
-/// What was tried.
+/// What a failed call was meant to do.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Action {
     Open,
@@ -88,24 +88,24 @@ impl fmt::Display for Action {
     }
 }
 
-/// Where the store is, as far as advice depends on it.
+/// The kind of store, as far as advice depends on it.
 #[derive(Debug)]
 pub(super) enum StoreKind {
     Memory,
     Folder,
     S3 {
         bucket: String,
-        /// What the variables say that a mistake may lie in.
+        /// Settings that a mistake may be in.
         settings: S3Settings,
     },
 }
 
-/// What an error names of the variables for storage.
+/// What messages say about the variables for storage.
 #[derive(Debug, Clone, Default)]
 pub(super) struct S3Settings {
-    /// The address of the server, where it is not Amazon's.
+    /// The address of the server, unless it is Amazon's.
     pub(super) endpoint: Option<String>,
-    /// The variable that says so.
+    /// The variable that sets it.
     pub(super) endpoint_variable: &'static str,
     /// `AWS_CA_BUNDLE`.
     pub(super) ca_bundle: Option<String>,
@@ -121,7 +121,7 @@ impl S3Settings {
         self.endpoint.as_deref().unwrap_or("Amazon S3")
     }
 
-    /// What to look at when the wrong one answers, or none.
+    /// Which variables to check when the wrong server answers, or none.
     fn address(&self) -> String {
         let mut variables =
             vec![if self.endpoint.is_some() { self.endpoint_variable } else { "AWS_ENDPOINT_URL" }];
@@ -136,7 +136,7 @@ impl S3Settings {
 }
 
 impl StoreKind {
-    /// Whether there is a server to be out of reach.
+    /// Whether there is a server, which may be unreachable.
     pub(super) fn is_remote(&self) -> bool {
         matches!(self, StoreKind::S3 { .. })
     }
@@ -147,7 +147,7 @@ impl StoreError {
         Self { kind, action, object, advice: one_line(&advice) }
     }
 
-    /// The same error, as the last of so many tries.
+    /// The same error, after this many attempts.
     pub(super) fn after(mut self, tries: u32) -> Self {
         if tries > 1 {
             self.advice = format!("{}; tried {tries} times", self.advice);
@@ -211,7 +211,7 @@ fn explain_file(error: &(dyn Error + 'static)) -> (StoreErrorKind, String) {
     (kind, advice.to_owned())
 }
 
-/// What a server answered, as far as it did.
+/// A server's answer, as far as there was one.
 #[derive(Debug, Default, PartialEq)]
 struct S3Answer {
     /// HTTP status.
@@ -222,12 +222,12 @@ struct S3Answer {
     message: Option<String>,
     /// The region that Amazon says the bucket is in.
     region: Option<String>,
-    /// What the answer begins with; empty where there is nothing.
+    /// The first line of the answer; empty if there was none.
     line: String,
 }
 
 impl S3Answer {
-    /// `object_store` keeps the type that holds the answer to itself, but prints all of it.
+    /// Parses the text of the error: `object_store` keeps the type with the answer private, but prints all of it.
     fn from_error(error: &(dyn Error + 'static)) -> Self {
         let text = error.to_string();
         let Some((_, answer)) = text.split_once("status code: ") else { return Self::default() };
@@ -243,11 +243,11 @@ impl S3Answer {
         }
     }
 
-    /// Whether the server says that the same request may succeed in a moment.
+    /// Whether the server reports that the same request may succeed in a moment.
     fn is_passing(&self) -> bool {
         match self.code.as_deref() {
-            // Some with a status that blames the client, such as 400 for a body that a network cut short, and
-            // 409 for a create-only write beside another; or in the body of a success.
+            // Some come with a status that blames the client, such as 400 for a body that the network truncated and 409 for
+            // two concurrent create-only writes; some in the body of a success.
             Some(
                 "ConditionalRequestConflict"
                 | "IncompleteBody"
@@ -257,7 +257,7 @@ impl S3Answer {
                 | "ServiceUnavailable"
                 | "SlowDown",
             ) => true,
-            // Not 501, of a server that does not know create-only writes, nor 507, without space.
+            // Not 501, of a server without create-only writes, nor 507, of one without space.
             _ => matches!(self.status, Some(408 | 429 | 500 | 502..=504 | 509..)),
         }
     }
@@ -443,7 +443,7 @@ fn explain_foreign(answer: &ForeignAnswer, settings: &S3Settings) -> String {
     }
 }
 
-/// What kept a request from an answer.
+/// Why a request got no answer.
 fn explain_line(error: &(dyn Error + 'static), settings: &S3Settings) -> (StoreErrorKind, String) {
     let (server, address) = (settings.server(), settings.address());
     if let Some(error) = find::<rustls::Error>(error) {
@@ -456,7 +456,7 @@ fn explain_line(error: &(dyn Error + 'static), settings: &S3Settings) -> (StoreE
         return (StoreErrorKind::NotS3, advice);
     }
     let reason = root_cause(error);
-    // As the C libraries of Linux say that there is none, not that nobody knows at the moment.
+    // How the C libraries of Linux report that a host does not exist, as opposed to a temporary failure.
     let no_host =
         ["Name or service not known", "No address associated with hostname", "Name does not resolve"];
     let kind = if no_host.iter().any(|says| reason.contains(says)) {
@@ -481,7 +481,7 @@ fn no_tls(settings: &S3Settings) -> String {
     )
 }
 
-/// Why there is no TLS connection. What its handshake says is no matter of time.
+/// Why there is no TLS connection. Retrying does not help.
 fn explain_tls(error: &rustls::Error, settings: &S3Settings) -> (StoreErrorKind, String) {
     let (server, address) = (settings.server(), settings.address());
     let advice = match error {
@@ -525,7 +525,7 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-/// The cause of all causes, in its own words.
+/// The last cause of an error, as text.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! What a store in a folder needs beside `object_store`'s `LocalFileSystem`, which writes aside (as
-//! `NAME#1`), fsyncs, renames or hard-links, and fsyncs the folder: the folder's real path before it
-//! exists, a listing of files among whatever else lies there, and the removal of what a crash left half-written.
+//! What a store in a folder needs beyond `object_store`'s `LocalFileSystem`, which writes a temporary file (`NAME#1`),
+//! fsyncs it, renames or hard-links it, and fsyncs the folder: the real path of a folder that may not exist yet, a listing
+//! of the files in it, and the removal of what a crash left half-written.
 
 use super::StoredObject;
 use object_store::path::Path as ObjectPath;
@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
-/// No write takes this long, so an older aside file is nobody's.
+/// No write takes this long, so an older temporary file belongs to a process that is gone.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// A folder that may not exist yet.
@@ -30,14 +30,14 @@ impl Folder {
         &self.path
     }
 
-    /// The files, without those that are still being written. An absent folder is an empty one, but a file is no
-    /// folder. Whatever else lies there is passed over: folders, pipes, links to nothing, names that are no text.
+    /// The files, without half-written ones. An absent folder is empty, but a file in its place is an error. Skipped are
+    /// folders, pipes, dangling links, and names that are not text.
     pub(super) fn files(&self) -> io::Result<Vec<StoredObject>> {
         let mut files = Vec::new();
         for entry in self.entries()? {
             let name = entry.file_name();
             let Some(text) = name.to_str().filter(|text| ObjectPath::parse(text).is_ok()) else { continue };
-            // Through links. One that is gone by now was deleted.
+            // Follows links. A file that is gone by now was deleted.
             if !is_partial_write(&name)
                 && let Ok(found) = fs::metadata(entry.path())
                 && found.is_file()
@@ -48,7 +48,7 @@ impl Folder {
         Ok(files)
     }
 
-    /// An error for what is there but is no file: a pipe would be waited for.
+    /// Fails if something is there that is not a file: reading a pipe would wait forever.
     pub(super) fn check_readable(&self, name: &str) -> io::Result<()> {
         match fs::metadata(self.path.join(name)) {
             Ok(found) if !found.is_file() => Err(io::Error::other("it is no file (move it away)")),
@@ -63,12 +63,12 @@ impl Folder {
         }
     }
 
-    /// Aside files, by name.
+    /// Half-written files, sorted by name.
     pub(super) fn partial_writes(&self) -> io::Result<Vec<StoredObject>> {
         let mut found = Vec::new();
         for entry in self.entries()? {
             let name = entry.file_name();
-            // One that is gone by now was a write under way.
+            // A file that is gone by now was a write in progress.
             if let (true, Ok(metadata)) = (is_partial_write(&name), entry.metadata())
                 && metadata.is_file()
             {
@@ -79,10 +79,10 @@ impl Folder {
         Ok(found)
     }
 
-    /// Removes aside files that a crash left, before this store's first write. Reading removes nothing.
+    /// Removes half-written files of a crash, before this store's first write. Reading removes nothing.
     pub(super) fn sweep_once(&self) {
         self.swept.call_once(|| {
-            // Tidying is no reason to fail: what matters will fail in the write that follows.
+            // A failure here does not matter: if the folder cannot be written to, the write that follows fails.
             let _ = self.sweep();
         });
     }
@@ -99,8 +99,8 @@ impl Folder {
     }
 }
 
-/// Whether `LocalFileSystem` gives such names to files that it has not finished, of the objects that a run writes:
-/// somebody's `draft#2` is somebody's.
+/// Whether a name is that of a temporary file of `LocalFileSystem` for an object that a run writes. A user's own `draft#2`
+/// is not.
 fn is_partial_write(name: &OsStr) -> bool {
     let Some((object, suffix)) = name.to_str().and_then(|name| name.split_once('#')) else { return false };
     let is_ours = ["step-", "attempt-", "metrics.jsonl"].iter().any(|ours| object.starts_with(ours));

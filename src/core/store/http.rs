@@ -1,8 +1,8 @@
-//! HTTP beneath `object_store`: the client that it is given, and a look at each answer before it reads it.
+//! The HTTP client under `object_store`. It checks each answer before `object_store` reads it.
 //!
-//! `object_store` takes any success for S3's, follows redirects with the signature of another address, and gives up a
-//! whole listing for one key that it cannot express. Here an answer that no S3 server gives becomes a [`ForeignAnswer`] error,
-//! and a listing loses what is not ours.
+//! `object_store` takes any success for an answer of S3, follows redirects with a signature for another address, and fails a
+//! whole listing for one key that it cannot express. Here an answer that no S3 server gives becomes a [`ForeignAnswer`]
+//! error, and such keys are removed from listings.
 
 use super::error::chain;
 use async_trait::async_trait;
@@ -19,34 +19,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// Between checkpoints nobody watches idle connections, and a server may have closed them.
+/// Idle connections are closed after this: between checkpoints a server may close them unnoticed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Amazon's machines answer at once when they are asked for credentials, and nobody else has that address.
+/// Limit for connecting to the address that gives Amazon's machines their credentials. It answers at once, or does not exist.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A server that has just hung up answers as soon if it is asked as it wants to be.
+/// Limit for asking whether a server that hung up speaks the other scheme.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// So long may the line of a foreign answer be that is quoted.
+/// Limit for quoting a foreign answer in a message.
 const MAX_QUOTED_CHARS: usize = 100;
 
-/// A runtime without threads: its tasks, a connection's for one, advance while a caller waits in it.
+/// A runtime without threads: its tasks, such as those of a connection, advance only while a caller waits in it.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// Chooses the cryptography of every TLS connection of the process. To be called before the first HTTP
-/// client is built; calls after the first change nothing.
+/// Chooses the cryptography of the process's TLS connections. Must be called before the first HTTP client is built; later
+/// calls change nothing.
 pub(crate) fn choose_tls() {
-    // The only error is that a choice was made before, by us or by a program that embeds the library.
+    // Fails only if a choice was made before, by this library or by a program that embeds it.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// An answer that no S3 server gives to such a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(super) enum ForeignAnswer {
-    /// It sends to another address.
+    /// A redirect to another address.
     #[error("HTTP {status}, redirected to {to:?}")]
     Redirect {
         status: u16,
@@ -55,38 +55,38 @@ pub(super) enum ForeignAnswer {
         /// The region that Amazon says the bucket is in.
         region: Option<String>,
     },
-    /// There was none, but there is one to the other of `http` and `https`, which is this.
+    /// No answer, but the server speaks this scheme, the other one of `http` and `https`.
     #[error("{0} is spoken there")]
     Speaks(&'static str),
-    /// It is something to read for people.
+    /// A page for people.
     #[error("HTTP {status}: {line}")]
     Page {
         status: u16,
-        /// What it begins with.
+        /// Its title or first line.
         line: String,
     },
 }
 
-/// Makes clients, all with the same certificates and proxy.
+/// Builds clients with the same certificates and proxy.
 #[derive(Debug)]
 pub(super) struct S3Connector {
-    /// What TLS trusts in place of the system's.
+    /// What TLS trusts instead of the system's certificates.
     pub(super) roots: Option<Vec<Certificate>>,
-    /// Address, certificate and exceptions. Without one there is none, whatever `HTTP_PROXY` and its like say.
+    /// The proxy and its certificate. `HTTP_PROXY` and similar variables are ignored.
     pub(super) proxy: Option<(Proxy, Option<Certificate>)>,
-    /// Until a connection stands.
+    /// Limit for opening a connection.
     pub(super) connect: Duration,
 }
 
 impl HttpConnector for S3Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let is = |key| options.get_config_value(&key).is_some_and(|value| value == "true");
-        // object_store shortens it for the client that asks a machine for its credentials.
+        // object_store asks for this value only for the client that gets a machine's credentials.
         let asks_machine =
             options.get_config_value(&ClientConfigKey::ConnectTimeout) == Some("1s".to_owned());
         let connect = if asks_machine { self.connect.min(METADATA_TIMEOUT) } else { self.connect };
         let mut builder = reqwest::Client::builder()
-            // A signature holds for one address.
+            // A signature is valid for one address.
             .redirect(redirect::Policy::none())
             .http1_only()
             .connect_timeout(connect)
@@ -117,18 +117,18 @@ pub(super) fn proxy(url: &str, excludes: Option<&str>) -> reqwest::Result<Proxy>
     Ok(Proxy::all(url)?.no_proxy(excludes.and_then(NoProxy::from_string)))
 }
 
-/// A client whose answers are looked at.
+/// A client that checks its answers.
 #[derive(Debug)]
 struct CheckedClient {
     client: HttpClient,
-    /// Nobody asks any more whether the other of `http` and `https` is meant: there was an answer, or it was asked, or
-    /// a proxy is between.
+    /// Whether the other of `http` and `https` is meant is not asked any more: there was an answer, it was asked once, or
+    /// there is a proxy.
     settled: AtomicBool,
 }
 
 impl CheckedClient {
-    /// Of a server that hangs up before it has ever answered: the other scheme, if there is an answer to that. Many
-    /// servers say nothing to TLS where they speak none, or to HTTP where they speak TLS.
+    /// The other scheme, if a server that hung up before its first answer speaks that one. Many servers close a connection
+    /// that speaks TLS to a plain port, or HTTP to a TLS port.
     async fn other_scheme(&self, url: &str, error: &HttpError) -> Option<&'static str> {
         if !is_hung_up(error) || self.settled.swap(true, Ordering::Relaxed) {
             return None;
@@ -139,16 +139,16 @@ impl CheckedClient {
         other.set_scheme(scheme).and(other.set_port(port)).ok()?;
         other.set_path("/");
         other.set_query(None);
-        // Nothing of the request is in this one, so it does not matter who answers.
+        // This request carries nothing of the original one, so any server may answer it.
         let builder = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none());
         let client = builder.timeout(PROBE_TIMEOUT).tls_danger_accept_invalid_certs(true).build().ok()?;
         client.head(other).send().await.ok().map(|_| scheme)
     }
 }
 
-/// Whether a connection stood, and ended without an answer.
+/// Whether a connection was opened and then closed without an answer.
 fn is_hung_up(error: &HttpError) -> bool {
-    // One error of a connection is often wrapped in another of no kind.
+    // The error of a connection is often wrapped in one that says nothing.
     chain(error).any(|cause| {
         match (cause.downcast_ref::<io::Error>(), cause.downcast_ref::<hyper::Error>()) {
             (Some(error), _) => {
@@ -164,7 +164,7 @@ fn is_hung_up(error: &HttpError) -> bool {
 impl HttpService for CheckedClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let lists = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
-        // The token of Amazon's machines is put too, and has none.
+        // The token of Amazon's machines is requested by PUT too, and its answer has no ETag.
         let puts = request.method() == Method::PUT && !request.uri().path().ends_with("/api/token");
         let url = request.uri().to_string();
         let (mut parts, body) = match self.client.execute(request).await {
@@ -197,7 +197,7 @@ impl HttpService for CheckedClient {
             return Err(foreign(ForeignAnswer::Page { status: status_number, line: first_line(&text) }));
         }
         let text = if lists && status.is_success() { without_foreign_keys(&text) } else { text.into_owned() };
-        // It may have another length by now.
+        // Its length may have changed.
         parts.headers.remove("content-length");
         Ok(HttpResponse::from_parts(parts, text.into()))
     }
@@ -211,7 +211,7 @@ fn text_of(headers: &HeaderMap, name: impl reqwest::header::AsHeaderName) -> Opt
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// What a text for people begins with, on one short line: of a web page its title.
+/// The first line of a text, shortened; the title of a web page.
 pub(super) fn first_line(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let title = lower.find("<title").and_then(|at| {
@@ -222,7 +222,7 @@ pub(super) fn first_line(text: &str) -> String {
     let mut in_tag = false;
     for character in title.unwrap_or(text).chars() {
         match character {
-            // A line is full when it says something.
+            // The line ends once it says something.
             '\n' | '\r' if !line.trim().is_empty() && title.is_none() => break,
             '<' => in_tag = true,
             '>' if in_tag => {
@@ -246,9 +246,8 @@ pub(super) fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'
     Some(&rest[..rest.find(after)?])
 }
 
-/// A listing without the objects that `object_store` has no name for (`a//b`, `..`, control characters), and without
-/// folders, which nobody here asks for: it reads all names in the answer or none, so that one key of somebody else's
-/// would hide every checkpoint. None of ours has such a name.
+/// A listing without folders, and without keys that `object_store` cannot express (`a//b`, `..`, control characters).
+/// `object_store` fails the whole listing for one such key, so another program's object would hide every checkpoint.
 fn without_foreign_keys(listing: &str) -> String {
     let mut kept = String::with_capacity(listing.len());
     let mut rest = listing;
@@ -264,7 +263,7 @@ fn without_foreign_keys(listing: &str) -> String {
                 continue;
             }
         };
-        // Cut short: object_store will say so.
+        // A truncated answer: object_store reports it.
         let Some(length) = rest.find(end).map(|at| at + end.len()) else { break };
         let (entry, after) = rest.split_at(length);
         if tag == "Contents" && between(entry, "<Key>", "</Key>").is_some_and(has_name) {
@@ -276,14 +275,14 @@ fn without_foreign_keys(listing: &str) -> String {
     kept
 }
 
-/// Whether `object_store` has a name for a key, as it stands in XML.
+/// Whether `object_store` can express a key, as it is written in XML.
 fn has_name(key: &str) -> bool {
     let Some(key) = unescaped(key) else { return false };
-    // Its reader of XML leaves out blanks at the ends, which makes another name.
+    // Its XML reader trims blanks, which makes another name.
     key == key.trim() && !key.contains('\u{FFFD}') && ObjectPath::parse(&key).is_ok()
 }
 
-/// Text from XML; `None` where something in it is no text.
+/// The text that XML encodes; `None` for an invalid entity.
 fn unescaped(xml: &str) -> Option<String> {
     let mut text = String::new();
     let mut rest = xml;

@@ -1,14 +1,13 @@
 //! Objects under one URL: a folder, a prefix in an S3 bucket, or memory for tests.
 //!
-//! Names are relative to the URL, contents are whole, and every write is atomic and durable when it
-//! returns: a reader sees all of an object or none of it, whatever crashes meanwhile. What the objects
-//! mean, which of them to keep, and the appending to `metrics.jsonl` are left to the callers.
+//! Names are relative to the URL. Every write is atomic, and durable when it returns: a reader sees all of an object or none
+//! of it, whatever crashes meanwhile. The callers decide what objects mean and which of them to keep.
 //!
-//! Over a network, a call that meets no server, or none that can serve, is tried again for a while; see
-//! [`RetryPolicy`]. A folder is asked once.
+//! A call to a server that cannot be reached, or cannot serve now, is retried; see [`RetryPolicy`]. Calls to a folder are
+//! not.
 //!
-//! Calls block. A [`Store`] may be cloned and used from several threads at once; the small runtime that
-//! `object_store` needs turns only while one of them waits.
+//! Calls block. A [`Store`] may be cloned and used from several threads; the small runtime that `object_store` needs runs
+//! only while one of them waits.
 
 mod error;
 mod folder;
@@ -43,39 +42,39 @@ pub struct StoredObject {
     pub size: u64,
 }
 
-/// What tells an object from an older or newer one of its name.
+/// Distinguishes an object from older and newer ones of the same name.
 #[derive(Debug, Clone)]
 pub struct ObjectVersion(UpdateVersion);
 
-/// What a create-only write found.
+/// The result of a create-only write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Creation {
     /// The object was absent and now has the given contents.
     Created,
-    /// The same, as far as one can see on a server that knows no create-only writes: of several writers at one moment the
-    /// last one's contents stay, and the others may have seen theirs before.
+    /// The same, on a server without create-only writes: if several write at the same moment, the last one's contents stay,
+    /// and the others may believe that theirs did.
     Unguarded,
-    /// Somebody's object is there and was left alone.
+    /// Another object has the name and was left alone.
     Exists,
 }
 
-/// Objects under one URL. Cloning is cheap and names the same objects.
+/// Objects under one URL. Clones are cheap and share the objects.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// For messages, without a `/` at its end.
+    /// For messages, without a trailing `/`.
     url: String,
     objects: Arc<dyn ObjectStore>,
-    /// What every name is relative to.
+    /// Names are relative to this.
     prefix: ObjectPath,
     place: StoreKind,
-    /// Where the objects are files.
+    /// Only if the objects are files.
     folder: Option<Folder>,
     policy: RetryPolicy,
     retries: RetryLog,
-    /// An S3 server has answered, so the address was right: what else answers later will pass.
+    /// An S3 server has answered, so the address is right: a foreign answer later is a passing failure.
     answered: AtomicBool,
     runtime: Runtime,
 }
@@ -84,8 +83,7 @@ impl Store {
     /// Opens a folder (`runs/cello`, `/data/runs`, `file:///data/runs`), `s3://bucket/prefix` with `AWS_*`
     /// from the environment, or `memory:`, which is empty and this store's own.
     ///
-    /// Nothing is created, read or asked for yet: a folder comes into being by the first write, and a
-    /// server that does not answer shows at the first call.
+    /// Nothing is created or read yet: the first write creates a folder, and the first call shows whether a server answers.
     ///
     /// # Errors
     /// [`StoreErrorKind::BadUrl`]: a URL or `AWS_*` that cannot work.
@@ -93,7 +91,7 @@ impl Store {
         Self::open_with_policy(url, RetryPolicy::default())
     }
 
-    /// Like [`Store::open`], with these time limits for a server; a folder has the default ones.
+    /// Like [`Store::open`], with these timeouts for a server; a folder has the default ones.
     ///
     /// # Errors
     /// As for [`Store::open`].
@@ -101,8 +99,7 @@ impl Store {
         Self::open_with(url, policy, std::env::vars_os())
     }
 
-    /// Like [`Store::open_with_policy`], with these variables in place of the environment, of which only those for
-    /// storage are looked at.
+    /// Like [`Store::open_with_policy`], with these variables instead of the environment. Only those for storage are used.
     ///
     /// # Errors
     /// As for [`Store::open`].
@@ -135,7 +132,7 @@ impl Store {
         self.0.folder.as_ref().map(|folder| folder.path().join(name))
     }
 
-    /// What was tried again since the last call of this, by all clones of the store.
+    /// The retries of all clones of the store since the last call of this.
     pub fn take_retries(&self) -> Retries {
         self.0.retries.take()
     }
@@ -143,7 +140,7 @@ impl Store {
     /// The contents of an object.
     ///
     /// # Errors
-    /// [`StoreErrorKind::NotFound`] where it is absent, and whatever keeps the store from answering.
+    /// [`StoreErrorKind::NotFound`] if it is absent; or the store does not answer.
     pub fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         if let Some(folder) = &self.0.folder {
             folder.check_readable(name).map_err(|error| self.explain(Action::Read, name, error.into()))?;
@@ -152,7 +149,7 @@ impl Store {
         self.call(Action::Read, name, |objects, path| async move {
             let found = policy.limited(0, objects.get(&path)).await?;
             if is_remote && found.meta.e_tag.is_none() {
-                // Every S3 server sends one. Its contents are no object's, whatever they are.
+                // Every S3 server sends an ETag, so this answer is not an object.
                 let begin = found.bytes().await.unwrap_or_default();
                 let line = http::first_line(&String::from_utf8_lossy(&begin));
                 let source = Box::new(http::ForeignAnswer::Page { status: 200, line });
@@ -168,29 +165,29 @@ impl Store {
         })
     }
 
-    /// Writes an object, in place of one that has this name.
+    /// Writes an object; it replaces one of the same name.
     ///
     /// # Errors
-    /// Whatever keeps the store from holding it; then the older object, if any, is untouched.
+    /// The object cannot be stored; an older one, if any, is untouched.
     pub fn put(&self, name: &str, contents: impl Into<Bytes>) -> Result<(), StoreError> {
         self.write(name, contents.into(), PutMode::Overwrite)
     }
 
-    /// Writes an object only where none has this name: of any number of writers, on any number of
-    /// machines, one gets [`Creation::Created`].
+    /// Writes an object only if none has this name: of any number of writers, on any number of machines, exactly one gets
+    /// [`Creation::Created`].
     ///
-    /// Over a network, a writer whose acknowledgement was lost tries again and may find its own object: it
-    /// is told `Exists`, never wrongly `Created`.
+    /// Over a network, a writer whose acknowledgement was lost retries and may find its own object. It gets `Exists`, never
+    /// wrongly `Created`.
     ///
     /// # Errors
-    /// Whatever keeps the store from holding it.
+    /// The object cannot be stored.
     pub fn create(&self, name: &str, contents: impl Into<Bytes>) -> Result<Creation, StoreError> {
         let contents = contents.into();
         match self.write(name, contents.clone(), PutMode::Create) {
             Ok(()) => return Ok(Creation::Created),
             Err(error) if error.kind == StoreErrorKind::Exists => return Ok(Creation::Exists),
-            // A server without such writes says so, each in its own way. If it is something else that it does not like,
-            // the plain write that follows fails too.
+            // Servers without create-only writes say so in different ways. If the server rejects something else, the plain
+            // write that follows fails too.
             Err(error) if error.kind == StoreErrorKind::Unsupported => {}
             Err(error) => return Err(error),
         }
@@ -201,10 +198,10 @@ impl Store {
         Ok(if self.get(name)? == contents { Creation::Unguarded } else { Creation::Exists })
     }
 
-    /// The version of an object; `None` where it is absent.
+    /// The version of an object; `None` if it is absent.
     ///
     /// # Errors
-    /// Whatever keeps the store from answering.
+    /// The store does not answer.
     pub fn version(&self, name: &str) -> Result<Option<ObjectVersion>, StoreError> {
         let policy = self.0.policy;
         let found = self.call(Action::Read, name, |objects, path| async move {
@@ -219,11 +216,11 @@ impl Store {
         }
     }
 
-    /// Writes an object in place of this version, or of none: `false`, and nothing written, if it is another by
-    /// now. A folder, and a server that knows no such condition, write whatever is there.
+    /// Replaces this version of an object, or creates it if `version` is `None`. Returns `false`, and writes nothing, if the
+    /// object has another version by now. Folders, and servers without conditional writes, do not check the version.
     ///
     /// # Errors
-    /// Whatever keeps the store from holding it.
+    /// The object cannot be stored.
     pub fn replace(
         &self,
         name: &str,
@@ -247,25 +244,25 @@ impl Store {
         }
     }
 
-    /// Files that a write under way, or a crash, has left half-written. They are no objects: nothing lists or
-    /// reads them, and a launch removes them when they are old. Only a folder has any.
+    /// Half-written files, of a write in progress or of a crash. They are not objects: nothing lists or reads them, and a
+    /// launch removes them when they are old. Only a folder has any.
     ///
     /// # Errors
-    /// Whatever keeps the folder from being read.
+    /// The folder cannot be read.
     pub fn partial_writes(&self) -> Result<Vec<StoredObject>, StoreError> {
         let found = self.0.folder.as_ref().map_or(Ok(Vec::new()), Folder::partial_writes);
         found.map_err(|error| self.explain(Action::List, "", error.into()))
     }
 
-    /// The objects whose names begin with `prefix`, by name. Only those directly under the URL, and no
-    /// file that is still being written. A folder that does not exist is empty. What has no name that could be asked
-    /// for, and what is no file (a folder, a pipe, a link to nothing), is not listed.
+    /// The objects directly under the URL whose names begin with `prefix`, sorted by name, without half-written files. A
+    /// folder that does not exist is empty. What is not a file (a folder, a pipe, a dangling link) and what has a name that
+    /// cannot be asked for is not listed.
     ///
     /// # Errors
-    /// Whatever keeps the store from answering.
+    /// The store does not answer.
     pub fn list(&self, prefix: &str) -> Result<Vec<StoredObject>, StoreError> {
         let mut entries = match &self.0.folder {
-            // object_store's own listing of a folder fails as a whole for one name that is not UTF-8.
+            // object_store's own listing of a folder fails as a whole if one name is not UTF-8.
             Some(folder) => folder.files().map_err(|error| self.explain(Action::List, "", error.into()))?,
             None => {
                 let policy = self.0.policy;
@@ -283,10 +280,10 @@ impl Store {
         Ok(entries)
     }
 
-    /// Deletes an object; one that is absent already is fine.
+    /// Deletes an object; it may be absent already.
     ///
     /// # Errors
-    /// Whatever keeps the store from deleting it.
+    /// The object cannot be deleted.
     pub fn delete(&self, name: &str) -> Result<(), StoreError> {
         let policy = self.0.policy;
         let deleted = self.call(Action::Delete, name, |objects, path| async move {
@@ -310,8 +307,7 @@ impl Store {
         })
     }
 
-    /// Runs one operation to its end on this thread, over a network in as many tries as it takes; an error is
-    /// put in words.
+    /// Runs one operation on this thread until it succeeds or the policy ends the retries, and puts an error in words.
     fn call<T, Operation>(
         &self,
         action: Action,
@@ -324,7 +320,7 @@ impl Store {
         let inner = &self.0;
         let path = match name {
             "" => Ok(inner.prefix.clone()),
-            // Parsed, not encoded: the object has the very name that the caller gave, or none.
+            // Parsed, not encoded: the object has exactly the caller's name, or the call fails.
             name => ObjectPath::parse(format!("{}/{name}", inner.prefix)),
         };
         let path =

@@ -1,4 +1,4 @@
-//! From a URL and `AWS_*` to a store, without touching what is there.
+//! Opens a store from a URL and the `AWS_*` variables, without a request.
 
 use super::Inner;
 use super::error::{Action, S3Settings, StoreError, StoreErrorKind, StoreKind};
@@ -64,7 +64,7 @@ fn open_folder(path: &Path) -> Result<Inner, String> {
     let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
     let shown = path.display().to_string();
     let shown = if shown.len() > 1 { shown.trim_end_matches('/').to_owned() } else { shown };
-    // A write to a disk goes on when nobody waits for it any more, so nobody may ask for a short wait.
+    // A write to a disk continues after its timeout, so a folder does not get a short one.
     inner(shown, objects, prefix, StoreKind::Folder, Some(folder), RetryPolicy::default())
 }
 
@@ -77,7 +77,7 @@ fn open_s3(bucket: &str, prefix: &str, policy: RetryPolicy, variables: &Variable
     inner(url, objects, prefix, StoreKind::S3 { bucket: bucket.to_owned(), settings }, None, policy)
 }
 
-/// The client as the variables describe it, and what messages name of them.
+/// The client that the variables describe, and what messages say about them.
 fn builder(
     bucket: &str,
     policy: RetryPolicy,
@@ -88,16 +88,16 @@ fn builder(
     let is = |name: &str| value(name) == Some("true");
     let mut builder = AmazonS3Builder::new();
     for (name, value) in variables {
-        // The connector has what is the HTTP client's.
+        // Variables for the HTTP client are not keys of the builder; the connector uses them.
         if let Ok(key) = name.to_ascii_lowercase().parse() {
             builder = builder.with_config(key, value);
         }
     }
     builder = builder
         .with_bucket_name(bucket)
-        // The store itself tries again, so that every try is seen, and limits each by its size.
+        // The store retries by itself: every attempt is counted and has a timeout by its size.
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-        // One object at a time by a plain DELETE, which every server knows and which may be repeated.
+        // A plain DELETE of one object is supported by every server, and may be repeated.
         .with_disable_bulk_delete(true)
         .with_http_connector(connector(policy, variables)?);
 

@@ -91,7 +91,7 @@ fn damage_of_every_kind(scene: &Scene) {
     scene.put(newest, &flipped(&bytes, 4 * bytes.len()));
     scene.expect(&[(newest, "is damaged: its bytes do not have the hash in its name")], 1);
     scene.put(newest, &[&bytes[..], b"more"].concat());
-    let longer = format!("is damaged: {} bytes in place of {}", bytes.len() + 4, bytes.len());
+    let longer = format!("is damaged: {} bytes instead of {}", bytes.len() + 4, bytes.len());
     scene.expect(&[(newest, &longer)], 1);
 
     // Two that have each other's names.
@@ -139,7 +139,7 @@ fn another_runs_checkpoint(scene: &Scene) {
     );
     // Verify has no configuration, but an attempt that says whose prefix it is.
     let verdicts: Vec<_> = scene.verify().into_iter().map(|found| found.verdict).collect();
-    let bad = ObjectVerdict::Invalid("belongs to another run than attempt 1".into());
+    let bad = ObjectVerdict::Invalid("belongs to a different run from attempt 1".into());
     assert_eq!(verdicts, [ObjectVerdict::Valid, ObjectVerdict::Valid, ObjectVerdict::Valid, bad]);
     // So have those that only want the newest.
     let newest = |whose: &CheckpointFilter| recover(&scene.store, whose).unwrap().newest.unwrap().0;

@@ -123,7 +123,7 @@ fn without_create_only_writes_the_last_to_write_has_the_attempt() {
     let variables = server.variables(&proxy.endpoint());
     let store = Store::open_with("s3://bachdist/run/unguarded", RetryPolicy::default(), variables).unwrap();
     let run = RunClaim::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
-    assert!(run.note().unwrap().contains("knows no create-only writes"));
+    assert!(run.note().unwrap().contains("does not support create-only writes"));
     run.save(&checkpoint(1, 2), KEEP_ALL).unwrap();
     // Another launch has seen no attempt either, a moment ago.
     let other = serde_json::json!({ "host": "elsewhere", "pid": 7, "run": origin(1).digest() });
