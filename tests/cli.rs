@@ -362,7 +362,7 @@ fn threads_as_openmp_writes_them_and_no_more_than_cores() {
     for threads in ["", "99999", "99999999999999999999999", "4000,2"] {
         let ended = train(threads).ok();
         let cores = std::thread::available_parallelism().expect("Linux").get().min(8);
-        assert!(ended.stdout.contains(&format!("cpu with {cores} thread")), "{threads}: {}", ended.stdout);
+        assert!(ended.stdout.contains(&format!("cpu, with {cores} thread")), "{threads}: {}", ended.stdout);
         assert_eq!(
             ended.stderr.contains("note: OMP_NUM_THREADS asks for "),
             !threads.is_empty(),

@@ -228,7 +228,7 @@ impl FallbackStore {
         recover(&self.store, &self.whose)
     }
 
-    /// A line for each checkpoint that a recovery passed over.
+    /// A line for each checkpoint that recovery skipped.
     pub fn notes(&self, recovery: &Recovery) -> Vec<String> {
         recovery.notes(&self.store)
     }

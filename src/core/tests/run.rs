@@ -1,4 +1,4 @@
-//! A launch's hold on a run: what it saves, what it retires, and that it stops for a later one.
+//! A launch's claim to a run: what it saves, what it prunes, and that it stops for a later launch.
 
 use crate::scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
 use bachdist_core::checkpoint::CheckpointName;
@@ -78,7 +78,7 @@ fn an_attempt_says_whose_it_is() {
     assert_eq!(resume(&scene).attempt(), 2);
     let text = String::from_utf8(scene.store.get("attempt-000002").unwrap()).unwrap();
     let said: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(said["run"], origin(1).digest());
+    assert_eq!(said["run_digest"], origin(1).digest());
     assert_eq!(said["pid"], std::process::id());
     assert!(said["host"].is_string());
     assert_eq!(text, said.to_string(), "not canonical");
@@ -126,7 +126,7 @@ fn without_create_only_writes_the_last_to_write_has_the_attempt() {
     assert!(run.note().unwrap().contains("does not support create-only writes"));
     run.save(&checkpoint(1, 2), KEEP_ALL).unwrap();
     // Another launch has seen no attempt either, a moment ago.
-    let other = serde_json::json!({ "host": "elsewhere", "pid": 7, "run": origin(1).digest() });
+    let other = serde_json::json!({ "host": "elsewhere", "pid": 7, "run_digest": origin(1).digest() });
     store.put("attempt-000001", other.to_string()).unwrap();
     let line = run.save(&checkpoint(1, 4), KEEP_ALL).unwrap_err().to_string();
     assert!(line.starts_with("attempt 1 of this run (host elsewhere, process 7) has taken over"), "{line}");
