@@ -6,7 +6,7 @@ use bachdist_test_support::harness::{
     Ended, Place, Running, TINY, ended, link_cello, sample, trained, trained_copy, wait_until,
 };
 
-const COMMANDS: [&str; 13] = [
+pub const COMMANDS: [&str; 13] = [
     "",
     "train",
     "sample",

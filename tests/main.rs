@@ -19,6 +19,7 @@ mod ranks;
 mod replay;
 mod resume;
 mod sample;
+mod snapshots;
 mod storage;
 mod terminal;
 mod validation;
