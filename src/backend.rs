@@ -23,6 +23,7 @@ pub enum Device {
     /// The cores that the rank may run on.
     Cpu,
     /// The CUDA GPU of this index, among those that the rank sees.
+    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "GPUs need libtorch"))]
     Cuda(usize),
 }
 

@@ -39,7 +39,11 @@ mod evaluate;
 #[cfg(feature = "torch")]
 mod failure;
 #[cfg(not(feature = "torch"))]
-use bachdist_core::failure;
+mod failure {
+    //! Exit codes and lines of errors where there is no libtorch.
+    pub use bachdist_core::exit::code_of;
+    pub use bachdist_core::failure::line_of;
+}
 mod phase;
 mod report;
 mod stop;

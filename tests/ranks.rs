@@ -48,6 +48,26 @@ fn equal_names_on_any_number_of_ranks_and_threads() {
     assert_equal_names("", &[(1, numbers), (2, numbers)]);
 }
 
+/// The shape of every call to libtorch depends on batch and lanes alone.
+#[cfg(feature = "torch")]
+#[test]
+#[ignore = "needs mpi"]
+fn equal_names_on_any_number_of_ranks_by_libtorch() {
+    assert_equal_names("--set train.backend=torch", &[(1, &[1, 2, 3, 8]), (2, &[2, 3])]);
+}
+
+/// A checkpoint of one backend is another run's for the other.
+#[cfg(feature = "torch")]
+#[test]
+fn a_checkpoint_of_the_other_backend_is_refused() {
+    let place = Place::with_tiny();
+    place.bachdist(&format!("{EVERY_STEP} --set checkpoint.url=native")).ok();
+    let other = format!("{EVERY_STEP} --set checkpoint.url=native --set train.backend=torch");
+    let refused = place.bachdist(&other).with_code(2);
+    let error = refused.error();
+    assert!(error.contains("train.backend is \"native\" there and \"torch\" here"), "{error}");
+}
+
 #[test]
 #[ignore = "needs mpi, mpi5"]
 fn equal_names_under_open_mpi_5() {

@@ -104,6 +104,7 @@ pub enum Library {
 
 /// Operands of the products of a step, ready to be multiplied.
 pub struct Operands {
+    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "only a GPU is waited for"))]
     device: Device,
     gemms: Vec<(Operand, usize)>,
 }
