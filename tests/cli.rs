@@ -244,6 +244,7 @@ fn without_reader(place: &Place, arguments: &str) -> Ended {
 /// Whether there are other ranks is judged before MPI is initialized, which without PMIx ends the process with lines
 /// of its own. The same under a real Slurm: tests/launch/slurm.
 #[test]
+#[ignore = "slow"]
 fn a_slurm_step_without_pmix() {
     let place = Place::with_tiny();
     let step = |tasks: &str, rank: &str, arguments: &str| {
@@ -274,6 +275,7 @@ fn a_slurm_step_without_pmix() {
 
 /// Near misses of a place, each of which would make a folder of a strange name, or find none.
 #[test]
+#[ignore = "slow"]
 fn places_that_are_not_where_one_thinks() {
     let place = Place::with_tiny();
     for (key, text, says) in [
@@ -335,6 +337,7 @@ fn home_and_variables_are_put_in_as_a_shell_does() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn threads_as_openmp_writes_them_and_no_more_than_cores() {
     let place = Place::with_tiny();
     let train = |threads: &str| {

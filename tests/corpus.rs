@@ -97,6 +97,7 @@ fn on_two_hosts(place: &Place, folders: [&str; 2]) -> Option<Ended> {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_host_without_a_file_or_with_another_one_is_named() {
     let place = Place::new();
     for host in ["a", "b"] {
@@ -124,6 +125,7 @@ fn a_host_without_a_file_or_with_another_one_is_named() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn made_up_music_is_as_much_as_asked_for_and_comes_among_no_other() {
     let place = Place::new();
     place.bachdist("data synthesize many --files 12 --notes 30").ok();
@@ -172,6 +174,7 @@ fn what_is_not_as_it_seems_is_told_once_on_any_number_of_ranks() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn notes_left_out_or_moved_are_counted() {
     let place = Place::with_tiny();
     let notes =

@@ -96,6 +96,7 @@ fn composed_pieces_are_compared_with_their_music() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_cannot_be_evaluated_is_one_line() {
     let place = Place::with_tiny();
     let usage = |arguments: &str| place.bachdist(arguments).with_code(2).error().to_owned();

@@ -235,6 +235,7 @@ fn a_loss_that_is_not_finite_ends_all_ranks() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_network_inside_the_program_is_what_its_config_trains_on_any_processor() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (place, config) = (Place::new(), project.join("configs/prelude.toml"));

@@ -296,6 +296,7 @@ fn usr1_to_mpirun_stops_all_ranks_after_a_checkpoint() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn any_stop_signal_stops_a_single_process() {
     for signal in ["USR1", "USR2", "INT", "TERM"] {
         let place = Place::with_tiny();

@@ -120,6 +120,7 @@ fn notes(place: &Place, options: &str) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "slow"]
 fn settings_without_effect_are_noted() {
     let place = Place::with_holdout();
     assert_eq!(notes(&place, ""), [""; 0]);

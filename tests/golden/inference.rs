@@ -83,6 +83,7 @@ proptest! {
     #![proptest_config(bachdist_test_support::properties(200))]
 
     #[test]
+    #[ignore = "slow"]
     fn agrees_on_any_network(
         architecture in architectures(),
         scales in scales(),
