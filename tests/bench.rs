@@ -93,9 +93,9 @@ fn what_cannot_be_measured() {
     assert!(error("bench nowhere.toml", 2).starts_with("nowhere.toml: no such file"));
     place.bachdist("bench tiny.toml --rounds 0").with_code(2);
     let explosive = "bench tiny.toml --steps 9 --set optimizer.learning_rate=1e30";
-    assert!(error(explosive, 6).ends_with("the loss or gradient is not finite"));
+    assert!(error(explosive, 6).ends_with("the loss or gradient is NaN or infinite"));
     let Some(ended) = place.on_ranks(2, explosive) else { return };
-    assert!(ended.with_code(6).error().ends_with("the loss or gradient is not finite"));
+    assert!(ended.with_code(6).error().ends_with("the loss or gradient is NaN or infinite"));
     let Some(ended) = place.on_ranks(2, "bench --set train.lanes=1") else { return };
     assert!(ended.with_code(2).error().starts_with("2 ranks for 1 lane"));
 }

@@ -118,7 +118,10 @@ fn a_loss_that_is_no_number_names_lane_and_windows() {
     // Of three ranks the last owns lanes 6 and 7.
     let Some(ended) = with_fault(&place, "loss@2#4=fail") else { return };
     let error = ended.with_code(6).error().to_owned();
-    assert!(error.starts_with("step 4: the loss of lane 6 (windows bwv1007-prelude.txt:"), "{error}");
+    assert!(
+        error.starts_with("step 4: NaN or infinite loss in lane 6 (windows bwv1007-prelude.txt:"),
+        "{error}"
+    );
     assert!(error.contains("the weights of step 3 are unharmed"), "{error}");
     let names = place.checkpoints("run");
     assert!(names.len() == 3 && names[2].starts_with("step-00000003-"), "{names:?}");
