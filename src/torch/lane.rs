@@ -123,7 +123,7 @@ impl DeviceLane {
         Ok(shown.f_to_kind(Kind::Float)?)
     }
 
-    /// The sum of what the windows lose, in f64, from (Q·R, C) logarithmic probabilities.
+    /// The sum of what the windows lose, in f64, from (Q·R, C) log-probs.
     pub(super) fn loss(&self, log_probabilities: &Tensor) -> Result<Tensor> {
         let picked = log_probabilities.f_gather(1, &self.targets, false)?;
         Ok(self.of_windows(&picked)?.f_sum(Kind::Double)?.f_neg()?)

@@ -34,7 +34,7 @@ pub fn exp(x: f32) -> f32 {
 /// The hyperbolic tangent: t / (t + 2) with t = e²ˣ − 1, which is exact to the last places near 0 too.
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
-    // From here on it is ±1 in f32. A clamp, unlike min and max, lets what is not a number through.
+    // From here on it is ±1 in f32. A clamp, unlike min and max, lets NaN through.
     let (power, rest) = split(2.0 * x.clamp(-9.5, 9.5));
     let t = power.mul_add(rest, power - 1.0);
     t / (t + 2.0)
@@ -51,10 +51,10 @@ pub fn ln(x: f32) -> f32 {
     libm::log(f64::from(x)) as f32
 }
 
-/// Scores to logarithmic probabilities, in place.
+/// Scores to log-probs, in place.
 pub fn log_softmax(row: &mut [f32]) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // f32::max passes over what is not a number; the sum does not.
+    // f32::max passes over NaN; the sum does not.
     let total: f32 = row.iter().map(|x| exp(x - largest)).sum();
     let log_total = largest + ln(total);
     row.iter_mut().for_each(|x| *x -= log_total);

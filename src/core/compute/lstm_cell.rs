@@ -5,7 +5,7 @@
 
 use super::functions::{sigmoid, tanh};
 
-/// One row's way forward.
+/// One row's forward pass.
 pub struct Forward<'a> {
     /// (4H): what flows in, and then the gates.
     pub gates: &'a mut [f32],
@@ -68,7 +68,7 @@ fn new_cell(cell: &mut [f32], [i, f, g]: [&mut [f32]; 3], before: Option<&[f32]>
     }
 }
 
-/// One row's way back.
+/// One row's backward pass.
 pub struct Backward<'a> {
     /// (4H): the gates, and then ∂L/∂(what flowed into them).
     pub gates: &'a mut [f32],

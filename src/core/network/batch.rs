@@ -82,7 +82,7 @@ impl LaneBatch {
     }
 }
 
-/// Sums over the predictions of a lane, in f64 and in the order of rows (Q, R), each (C) logarithmic probabilities.
+/// Sums over the predictions of a lane, in f64 and in the order of rows (Q, R), each (C) log-probs.
 pub fn score_lane<'a>(rows: impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -> EpochSums {
     let mut sums = EpochSums::default();
     let predictions = rows.zip(&lane.targets).enumerate();
@@ -102,7 +102,7 @@ pub fn score_windows<'a>(rows: &mut impl Iterator<Item = &'a [f32]>, lane: &Lane
     sums
 }
 
-/// One prediction, (C) logarithmic probabilities. Of equals the first counts, as in Keras.
+/// One prediction, (C) log-probs. Of equals the first counts, as in Keras.
 pub fn score(row: &[f32], target: i64) -> EpochSums {
     let best = row.iter().position(|&x| row.iter().all(|&y| y <= x));
     let correct = u64::from(best == Some(target as usize));

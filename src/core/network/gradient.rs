@@ -1,15 +1,15 @@
-//! The gradient of every parameter, from what a group's ways forward and back left in memory: for each lane a sum over
+//! The gradient of every parameter, from what a group's forward and backward passes left in workspace: for each lane a sum over
 //! its rows, and the lanes' sums along the tree.
 
 use crate::compute::one_hot::lookup_gradient;
 use crate::compute::weight_gradient::{LaneRows, Weight, bias_gradient, weight_gradients};
 
-use super::training::{Memory, TrainingNetwork};
+use super::training::{TrainingNetwork, Workspace};
 
 impl TrainingNetwork {
     /// Writes the gradient of a layer's parameters, summed over all lanes of a group.
-    pub(super) fn layer_gradient(&self, layer: usize, memory: &Memory, gradient: &mut [f32]) {
-        let Memory { shape, shown, layers, inputs, .. } = memory;
+    pub(super) fn layer_gradient(&self, layer: usize, workspace: &Workspace, gradient: &mut [f32]) {
+        let Workspace { shape, shown, layers, inputs, .. } = workspace;
         let lanes =
             |matrix, timesteps| (0..shape.lanes).map(move |lane| shape.lane(matrix, lane, 0, timesteps));
         let gates: Vec<_> = lanes(&layers[layer].gates, shape.notes).collect();
@@ -29,8 +29,8 @@ impl TrainingNetwork {
     }
 
     /// Writes the gradient of the parameters above the layers, summed over all lanes of a group.
-    pub(super) fn head_gradient(&self, memory: &Memory, gradient: &mut [f32]) {
-        let Memory { shape, layers, head, .. } = memory;
+    pub(super) fn head_gradient(&self, workspace: &Workspace, gradient: &mut [f32]) {
+        let Workspace { shape, layers, head, .. } = workspace;
         let lanes = |matrix, first| -> Vec<LaneRows<'_>> {
             (0..shape.lanes).map(|lane| shape.lane(matrix, lane, first, shape.predictions)).collect()
         };

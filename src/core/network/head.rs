@@ -27,7 +27,7 @@ pub struct Head {
     pub scores: Matrix,
     /// For each row, where its scores of the intervals to all classes lie, if it has any.
     intervals: Vec<Option<Range<usize>>>,
-    /// (Q·L·P, C): logarithmic probabilities, then ∂L/∂logit.
+    /// (Q·L·P, C): log-probs, then ∂L/∂logit.
     logits: Matrix,
 }
 
@@ -54,7 +54,7 @@ impl Head {
         }
     }
 
-    /// Logarithmic probabilities from what the top layer put out.
+    /// Log-probs from what the top layer put out.
     pub fn forward(
         &mut self,
         top: Rows<'_>,
@@ -108,7 +108,7 @@ impl Head {
         self.shape.lane(&self.logits, lane, 0, self.shape.predictions).row_indices()
     }
 
-    /// The (C) logarithmic probabilities of a lane's rows, (Q, P).
+    /// The (C) log-probs of a lane's rows, (Q, P).
     pub fn rows(&self, lane: usize) -> impl Iterator<Item = &[f32]> {
         self.rows_of(lane).map(|row| self.logits.row(row))
     }

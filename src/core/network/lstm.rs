@@ -30,7 +30,7 @@ impl Kernel {
         }
     }
 
-    /// Takes the weights.
+    /// Packs the weights.
     pub fn load(&mut self, weights: &[f32]) {
         self.forward.set_transposed(weights);
         self.backward.set(weights);
@@ -57,10 +57,10 @@ impl Kernel {
     }
 }
 
-/// What a layer keeps from the way forward for the way back.
+/// Activations that a layer saves in the forward pass for the backward pass.
 pub struct Layer {
     shape: Shape,
-    /// (T·L·P, 4H): what flows into the gates, then the gates, then the loss's derivative by what flowed in.
+    /// (T·L·P, 4H): pre-activations; overwritten by the gates, then by ∂L/∂pre-activation.
     pub gates: Matrix,
     /// (T·L·P, H).
     cells: Matrix,

@@ -50,7 +50,7 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// How many numbers it has.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }

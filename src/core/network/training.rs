@@ -25,7 +25,7 @@ use super::lstm::{Kernel, Layer};
 use super::shape::Shape;
 use super::{Architecture, Parameter};
 
-/// The network's parameters and memory.
+/// The network's parameters and workspace.
 pub struct TrainingNetwork {
     threads: usize,
     pub(super) architecture: Architecture,
@@ -33,12 +33,12 @@ pub struct TrainingNetwork {
     pub(super) layout: Vec<Parameter>,
     layers: Vec<Lstm>,
     dense: [Dense; 2],
-    /// For each thread, memory for a group of the shape that came last.
-    memories: Mutex<Vec<Memory>>,
+    /// For each thread, workspace for a group of the shape that came last.
+    workspaces: Mutex<Vec<Workspace>>,
 }
 
 /// Rows of a group, where it has several lanes: enough for every weight to be used often while it is in cache, and so few
-/// that what is kept of them for the way back stays there.
+/// that what is kept of them for the backward pass stays there.
 const ROWS: usize = 64;
 
 /// An LSTM layer's parameters.
@@ -57,8 +57,8 @@ enum Input {
     Units(Kernel),
 }
 
-/// What is kept of some lanes between the ways forward and back. Rows are laid out (T, L, P).
-pub(super) struct Memory {
+/// The workspace: what some lanes keep between forward and backward. Rows are laid out (T, L, P).
+pub(super) struct Workspace {
     pub(super) shape: Shape,
     /// For each lane (T, P): what the first layer is shown of every note.
     pub(super) shown: Vec<Vec<Shown>>,
@@ -96,11 +96,11 @@ impl TrainingNetwork {
             layout: architecture.parameters(),
             layers: (0..layers).map(layer).collect(),
             dense: [linear(dense, units), linear(features, dense)],
-            memories: Mutex::default(),
+            workspaces: Mutex::default(),
         }
     }
 
-    /// Takes new values for all parameters.
+    /// Loads `parameters`, laid out as in [`Architecture::parameters`].
     pub fn load(&mut self, parameters: &[f32]) {
         let mut values = self.layout.iter().map(|parameter| &parameters[parameter.range()]);
         let mut next = || values.next().expect("a value for each parameter");
@@ -127,16 +127,16 @@ impl TrainingNetwork {
         gradient: &mut [f32],
     ) -> Vec<EpochSums> {
         let of_group = |lanes: &[LaneBatch], gradient: &mut [f32]| {
-            // Padding alone leaves zeros, and takes no memory for it.
+            // Padding alone leaves zeros, and takes no workspace for it.
             if lanes.iter().all(|lane| lane.windows == 0) {
                 gradient.fill(0.0);
                 return vec![EpochSums::default(); lanes.len()];
             }
-            self.with_memory(lanes, |memory| {
-                memory.begin(self.architecture, lanes, Some(dropout));
-                self.forward(lanes, memory);
-                let sums = memory.head.score(lanes);
-                self.backward(lanes, memory, gradient);
+            self.with_workspace(lanes, |workspace| {
+                workspace.begin(self.architecture, lanes, Some(dropout));
+                self.forward(lanes, workspace);
+                let sums = workspace.head.score(lanes);
+                self.backward(lanes, workspace, gradient);
                 sums
             })
         };
@@ -157,18 +157,18 @@ impl TrainingNetwork {
         sums
     }
 
-    /// Logarithmic probabilities of what comes after each window of each lane, without dropout: (windows, C).
+    /// Log-probs of what comes after each window of each lane, without dropout: (windows, C).
     pub fn predict(&mut self, lanes: &[LaneBatch]) -> Vec<f32> {
         let predictions = in_parallel(self.threads, self.groups(lanes), |lanes| {
             if lanes.iter().all(|lane| lane.windows == 0) {
                 return Vec::new();
             }
-            self.with_memory(lanes, |memory| {
-                memory.begin(self.architecture, lanes, None);
-                self.forward(lanes, memory);
+            self.with_workspace(lanes, |workspace| {
+                workspace.begin(self.architecture, lanes, None);
+                self.forward(lanes, workspace);
                 let last = |(index, lane): (usize, &LaneBatch)| {
                     let skipped = (lane.predictions - 1) * lane.rows;
-                    let rows = memory.head.rows(index).skip(skipped).take(lane.windows);
+                    let rows = workspace.head.rows(index).skip(skipped).take(lane.windows);
                     rows.flatten().copied().collect::<Vec<_>>()
                 };
                 lanes.iter().enumerate().flat_map(last).collect::<Vec<_>>()
@@ -185,20 +185,20 @@ impl TrainingNetwork {
         lanes.chunks(sizes.take_while(fits).last().unwrap_or(1)).collect()
     }
 
-    /// Runs with memory for a group, which the next of the same shape will have again.
-    fn with_memory<R>(&self, lanes: &[LaneBatch], work: impl FnOnce(&mut Memory) -> R) -> R {
-        let memories = || self.memories.lock().expect("nothing panics while it is held");
+    /// Runs with workspace for a group, which the next of the same shape will have again.
+    fn with_workspace<R>(&self, lanes: &[LaneBatch], work: impl FnOnce(&mut Workspace) -> R) -> R {
+        let workspaces = || self.workspaces.lock().expect("nothing panics while it is held");
         let shape = Shape::of(lanes);
-        let memory = memories().pop().filter(|memory| memory.shape == shape);
-        let mut memory = memory.unwrap_or_else(|| Memory::new(shape, self.architecture));
-        let result = work(&mut memory);
-        memories().push(memory);
+        let workspace = workspaces().pop().filter(|workspace| workspace.shape == shape);
+        let mut workspace = workspace.unwrap_or_else(|| Workspace::new(shape, self.architecture));
+        let result = work(&mut workspace);
+        workspaces().push(workspace);
         result
     }
 
-    /// Leaves logarithmic probabilities in the head.
-    fn forward(&self, lanes: &[LaneBatch], memory: &mut Memory) {
-        let Memory { shape, shown, layers, inputs, head, masks, .. } = memory;
+    /// Leaves log-probs in the head.
+    fn forward(&self, lanes: &[LaneBatch], workspace: &mut Workspace) {
+        let Workspace { shape, shown, layers, inputs, head, masks, .. } = workspace;
         let shape = *shape;
         for (index, lstm) in self.layers.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
@@ -221,28 +221,28 @@ impl TrainingNetwork {
         head.forward(top, &self.dense, masks.last(), lanes);
     }
 
-    /// From logarithmic probabilities to the gradient of all parameters. Each layer's is summed up as soon as what flowed
+    /// From log-probs to the gradient of all parameters. Each layer's is summed up as soon as what flowed
     /// into it is known, while that is in cache.
-    fn backward(&self, lanes: &[LaneBatch], memory: &mut Memory, gradient: &mut [f32]) {
-        self.backward_head(lanes, memory);
-        self.head_gradient(memory, gradient);
+    fn backward(&self, lanes: &[LaneBatch], workspace: &mut Workspace, gradient: &mut [f32]) {
+        self.backward_head(lanes, workspace);
+        self.head_gradient(workspace, gradient);
         for layer in (0..self.layers.len()).rev() {
-            self.backward_layer(layer, memory);
-            self.layer_gradient(layer, memory, gradient);
+            self.backward_layer(layer, workspace);
+            self.layer_gradient(layer, workspace, gradient);
         }
     }
 
     /// To ∂L/∂h of the top layer.
-    fn backward_head(&self, lanes: &[LaneBatch], memory: &mut Memory) {
-        let Memory { shape, d_outputs: [d_outputs, _], head, masks, .. } = memory;
+    fn backward_head(&self, lanes: &[LaneBatch], workspace: &mut Workspace) {
+        let Workspace { shape, d_outputs: [d_outputs, _], head, masks, .. } = workspace;
         d_outputs.clear();
         let d_top = d_outputs.rows_mut(shape.first_prediction()..shape.rows());
         head.backward(&self.dense, masks.last(), lanes, d_top);
     }
 
     /// From ∂L/∂h of a layer to that of the one below.
-    fn backward_layer(&self, index: usize, memory: &mut Memory) {
-        let Memory { shape, layers, d_outputs, masks, .. } = memory;
+    fn backward_layer(&self, index: usize, workspace: &mut Workspace) {
+        let Workspace { shape, layers, d_outputs, masks, .. } = workspace;
         let Lstm { input, recurrent, .. } = &self.layers[index];
         let [of_layer, below] = d_outputs;
         layers[index].backward(recurrent, of_layer, |time, d_gates| {
@@ -270,11 +270,11 @@ fn masked(outputs: Rows<'_>, mask: Option<Rows<'_>>, mut out: RowsMut<'_>) {
     );
 }
 
-impl Memory {
+impl Workspace {
     fn new(shape: Shape, architecture: Architecture) -> Self {
         let Architecture { layers, units, .. } = architecture;
         let matrix = || Matrix::zeros(shape.rows(), units);
-        Memory {
+        Workspace {
             shape,
             shown: Vec::new(),
             layers: (0..layers).map(|_| Layer::new(shape, units)).collect(),
