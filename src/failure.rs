@@ -1,5 +1,5 @@
-//! Exit codes and lines of errors, libtorch's among them: [`bachdist_core::failure`] does not know that library, whose
-//! texts run on for 10 to 30 lines of C++ frames and advice to its own developers.
+//! Exit codes and messages of errors, including those of libtorch, which the library crate does not know. libtorch's own
+//! messages are 10 to 30 lines of C++ frames and advice for its developers.
 
 use anyhow::Error;
 use bachdist_core::exit;
@@ -9,7 +9,7 @@ use tch::TchError;
 /// The exit code of an error.
 pub fn code_of(error: &Error) -> Code {
     match exit::code_of(error) {
-        // A network or batch that is too large for the memory is for the configuration to change.
+        // The configuration asks for a network or batch that does not fit into memory.
         Code::Internal if of_libtorch(error).any(|error| is_out_of_memory(&error.to_string())) => Code::Usage,
         code => code,
     }
@@ -19,7 +19,7 @@ pub fn code_of(error: &Error) -> Code {
 pub fn line_of(error: &Error) -> String {
     of_libtorch(error).fold(failure::line_of(error), |line, error| {
         let text = error.to_string();
-        line.replace(&text, &plain(&text))
+        line.replace(&text, &one_line(&text))
     })
 }
 
@@ -27,7 +27,7 @@ fn of_libtorch(error: &Error) -> impl Iterator<Item = &TchError> {
     error.chain().filter_map(|cause| cause.downcast_ref())
 }
 
-/// What libtorch calls it where memory is missing: its own allocators, CUDA, cuBLAS and cuDNN.
+/// How libtorch reports that memory is exhausted: its own allocators, CUDA, cuBLAS and cuDNN.
 const OUT_OF_MEMORY: [&str; 5] = [
     "out of memory",
     "can't allocate memory",
@@ -40,9 +40,9 @@ fn is_out_of_memory(text: &str) -> bool {
     OUT_OF_MEMORY.iter().any(|words| text.contains(words))
 }
 
-/// What libtorch says, in one line, and what to do where that is known.
-fn plain(text: &str) -> String {
-    // How lines begin that are for who debugs libtorch, and where a line turns to such advice.
+/// libtorch's message in one line, with a hint if there is one.
+fn one_line(text: &str) -> String {
+    // Beginnings of lines for people who debug libtorch, and of such advice within a line.
     const NOISE: [&str; 5] = [
         "CUDA kernel errors might be asynchronously reported",
         "For debugging consider passing",
@@ -54,7 +54,7 @@ fn plain(text: &str) -> String {
         [" If reserved but unallocated memory is large", " This could be because the operator"];
     let text = text.strip_prefix("Internal torch error: ").unwrap_or(text);
     let text = text.split("\nException raised from").next().unwrap_or_default();
-    // Lists of what there is, where something is missing, come after a blank line.
+    // After a blank line come lists of what is available.
     let text = text.trim_start().split("\n\n").next().unwrap_or_default();
     let lines = text.lines().map(|line| {
         let end = ADVICE.iter().filter_map(|advice| line.find(advice)).min().unwrap_or(line.len());
@@ -64,14 +64,12 @@ fn plain(text: &str) -> String {
     let what = lines.collect::<Vec<_>>().join(" ");
     if is_out_of_memory(&what) {
         let what = what.trim_end_matches('.');
-        return format!(
-            "libtorch: {what}; a smaller train.batch_size or fewer ranks on a GPU take less memory"
-        );
+        return format!("libtorch: {what}; lower train.batch_size, or start fewer ranks per GPU");
     }
     if what.contains("CUDA error") || what.contains("cuDNN error") {
         let what = what.trim_end_matches('.');
         return format!(
-            "libtorch: {what}; dmesg has what the driver says of it, and CUDA_LAUNCH_BLOCKING=1 makes the right call fail"
+            "libtorch: {what}; dmesg has the driver's message, and with CUDA_LAUNCH_BLOCKING=1 the call at fault reports it"
         );
     }
     format!("libtorch: {what}")
@@ -89,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_error_of_libtorchs_is_one_line() {
+    fn a_real_error_of_libtorch_is_one_line() {
         let [a, b] = [[2, 3], [4, 5]].map(|shape| Tensor::zeros(shape, (Kind::Float, Device::Cpu)));
         let error = a.f_mm(&b).unwrap_err();
         assert!(error.to_string().lines().count() > 3, "{error}");
@@ -102,20 +100,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_has_no_memory_for() {
+    fn exhausted_host_memory() {
         let error = Tensor::f_zeros([1 << 50], (Kind::Float, Device::Cpu)).unwrap_err();
         let error = Error::new(error);
         let line = line_of(&error);
         assert!(line.starts_with("libtorch: ") && line.contains("can't allocate memory"), "{line}");
-        assert!(
-            line.ends_with("a smaller train.batch_size or fewer ranks on a GPU take less memory"),
-            "{line}"
-        );
+        assert!(line.ends_with("lower train.batch_size, or start fewer ranks per GPU"), "{line}");
         assert_eq!((line.lines().count(), code_of(&error)), (1, Code::Usage));
     }
 
     #[test]
-    fn where_there_is_no_cuda_device() {
+    fn a_missing_cuda_device() {
         let error = Error::new(Tensor::f_zeros([1], (Kind::Float, Device::Cuda(100))).unwrap_err());
         let line = line_of(&error);
         assert!(line.starts_with("libtorch: "), "{line}");
@@ -124,7 +119,7 @@ mod tests {
 
     /// Texts of torch 2.11, with some of the frames.
     #[test]
-    fn texts_of_cuda() {
+    fn messages_of_cuda() {
         const FRAMES: &str = "\nException raised from malloc at /pytorch/c10/cuda/CUDACachingAllocator.cpp:1573 (most \
                               recent call first):\nframe #0: c10::Error::Error(c10::SourceLocation, std::string) + 0x80 \
                               (0x7f in libc10.so)\nframe #1: <unknown function> + 0x1 (0x7f in libc10_cuda.so)\n";
@@ -135,7 +130,7 @@ mod tests {
                       PYTORCH_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for Memory \
                       Management  (https://pytorch.org/docs/stable/notes/cuda.html#environment-variables)";
         let error = torch(&format!("{memory}{advice}{FRAMES}"));
-        let less = "; a smaller train.batch_size or fewer ranks on a GPU take less memory";
+        let less = "; lower train.batch_size, or start fewer ranks per GPU";
         assert_eq!(line_of(&error), format!("libtorch: {}{less}", memory.trim_end_matches('.')));
         assert_eq!(code_of(&error), Code::Usage);
         for text in [

@@ -1,36 +1,34 @@
-//! Where a run stands, for whoever has to say so: an error, a panic, a rank that waits for another.
+//! The current phase of the process, for the messages of errors, panics and collective timeouts.
 //!
-//! One word for the whole process, because a panic can ask for it from any thread.
+//! It is one atomic word for the whole process, because a panic can happen on any thread.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a rank is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Reading configuration, music and the checkpoint to go on from.
+    /// Reading the configuration, the music, and the checkpoint to resume from.
     Start,
-    /// Making the step of this number, from 1.
+    /// In this step, from 1.
     Step(u64),
-    /// Validating after a step.
+    /// Validating after this step.
     Validation(u64),
     /// Waiting until everything is saved.
     End,
 }
 
-static NOW: AtomicU64 = AtomicU64::new(0);
+static CURRENT: AtomicU64 = AtomicU64::new(0);
 
+/// Variants of [`Phase`]. A word has the variant in its remainder and the step in its quotient.
 const KINDS: u64 = 4;
 
 impl Phase {
-    /// Enters this phase.
     pub fn enter(self) {
-        NOW.store(self.to_word(), Ordering::Relaxed);
+        CURRENT.store(self.to_word(), Ordering::Relaxed);
     }
 
-    /// The phase of this process.
     pub fn now() -> Self {
-        Phase::from_word(NOW.load(Ordering::Relaxed))
+        Phase::from_word(CURRENT.load(Ordering::Relaxed))
     }
 
     fn to_word(self) -> u64 {
@@ -68,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phases_survive_being_a_word() {
+    fn a_phase_fits_into_a_word() {
         for phase in [Phase::Start, Phase::Step(7), Phase::Validation(7), Phase::Step(1 << 60), Phase::End] {
             assert_eq!(Phase::from_word(phase.to_word()), phase);
         }

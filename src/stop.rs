@@ -1,5 +1,5 @@
-//! Requests to stop a run: signals set a flag, which the training loop reads once per step and turns into a
-//! [`StopRequest`] that all ranks learn of in the same step.
+//! Why a run stops, and with which exit code. A signal sets a flag ([`StopFlag`]); the training loop reads it once per step,
+//! and all ranks learn of it in the same step ([`StopRequest`]), save, and end ([`RunOutcome`]).
 
 use std::io;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use bachdist_core::failure::Code;
+use bachdist_core::metrics::StopReason;
 use bachdist_core::process::has_signal;
 use bitflags::bitflags;
 use nix::sys::signal::{SigSet, Signal};
@@ -23,6 +25,39 @@ bitflags! {
         const SIGNAL = 1;
         /// Rank 0 cannot save any more.
         const STORAGE = 2;
+    }
+}
+
+/// How a run ended, the same on every rank. Its last checkpoint is safe in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// All steps were made.
+    Completed,
+    /// `train.early_stop` validations in a row did not improve on the best one.
+    EarlyStopped,
+    /// A signal asked for it.
+    Interrupted,
+    /// The storage was out of reach for `checkpoint.max_unsaved_steps`.
+    StorageFailed,
+}
+
+impl RunOutcome {
+    /// 0, or 75 where the same command would continue the run.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            RunOutcome::Completed | RunOutcome::EarlyStopped => 0,
+            RunOutcome::Interrupted | RunOutcome::StorageFailed => Code::Stopped as u8,
+        }
+    }
+
+    /// The reason that `metrics.jsonl` gives.
+    pub fn reason(self) -> StopReason {
+        match self {
+            RunOutcome::Completed => StopReason::Done,
+            RunOutcome::EarlyStopped => StopReason::Early,
+            RunOutcome::Interrupted => StopReason::Signal,
+            RunOutcome::StorageFailed => StopReason::Storage,
+        }
     }
 }
 

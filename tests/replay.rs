@@ -80,7 +80,7 @@ fn from_a_bucket() {
     place.bachdist("train tiny.toml --set train.max_steps=7").ok();
     let begin = of_step(&place, "run", 5).replace("run/", &format!("{url}/"));
     assert!(run(&format!("replay {begin}")).stdout.starts_with("replayed steps 6 to 7: step-00000007-"));
-    assert_eq!(run(&format!("checkpoint diff run {url}")).stdout, "equal in every bit, after 7 steps\n");
+    assert_eq!(run(&format!("checkpoint diff run {url}")).stdout, "equal bit by bit, after 7 steps\n");
 }
 
 /// Alters the checkpoint of a step, under the name that it then has.
@@ -96,7 +96,7 @@ fn alter(place: &Place, step: u64, change: impl FnOnce(&mut Checkpoint)) -> Stri
 }
 
 fn assert_names_the_weight(ended: &Ended) {
-    let line = "dense1.weight: 1 of 288 numbers, by up to 5.0e-1 at [3, 7]";
+    let line = "dense1.weight: 1 of 288 elements differ, by up to 5.0e-1 at [3, 7]";
     assert!(ended.error().ends_with(&format!(" differ: first in {line}")), "{}", ended.stderr);
 }
 

@@ -8,14 +8,14 @@ use bachdist_core::corpus::batches::Batches;
 use bachdist_core::print::print_line;
 
 use crate::bench::{BenchOptions, measure};
-use crate::cli::Bench;
+use crate::cli::BenchArguments;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::train::checks::check_memory;
 use crate::train::plan::Plan;
 
 /// Measures on all ranks; rank 0 prints.
-pub fn run(arguments: &Bench, comm: &dyn Communicator) -> Result<u8> {
+pub fn run(arguments: &BenchArguments, comm: &dyn Communicator) -> Result<u8> {
     let config = collective_result(comm, config(arguments).map_err(Into::into))?;
     let path = arguments.config.as_deref().unwrap_or(Path::new("bench"));
     let plan = Plan::prepare(comm, path, config)?;
@@ -30,7 +30,7 @@ pub fn run(arguments: &Bench, comm: &dyn Communicator) -> Result<u8> {
     Ok(0)
 }
 
-fn config(arguments: &Bench) -> Result<Config, ConfigError> {
+fn config(arguments: &BenchArguments) -> Result<Config, ConfigError> {
     match &arguments.config {
         Some(path) => Config::load(path, &arguments.set),
         None => Config::defaults(&arguments.set),

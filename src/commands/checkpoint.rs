@@ -1,25 +1,24 @@
-//! `bachdist checkpoint`: what lies under a URL, whether it is whole, and where two differ.
+//! `bachdist checkpoint list` and `verify`: what is under a URL, and whether it is intact.
 
 use anyhow::Result;
 use bachdist_core::checkpoint::catalog::{CheckpointEntry, list};
 use bachdist_core::checkpoint::catalog::{ObjectVerdict, VerifiedObject, verify};
 use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::print_line;
+use bachdist_core::print::{count, print_line};
 use bachdist_core::store::Store;
 use serde_json::json;
 
-use crate::cli::{Checkpoint, Checkpoints};
+use crate::cli::{CheckpointCommand, ListArguments};
 
-/// Does what the command line says.
-pub fn run(command: &Checkpoint) -> Result<()> {
+pub fn run(command: &CheckpointCommand) -> Result<()> {
     match command {
-        Checkpoint::List(arguments) => list_all(arguments),
-        Checkpoint::Verify(arguments) => verify_all(arguments),
-        Checkpoint::Diff(arguments) => super::diff::run(arguments),
+        CheckpointCommand::List(arguments) => list_all(arguments),
+        CheckpointCommand::Verify(arguments) => verify_all(arguments),
+        CheckpointCommand::Diff(arguments) => super::diff::run(arguments),
     }
 }
 
-fn list_all(arguments: &Checkpoints) -> Result<()> {
+fn list_all(arguments: &ListArguments) -> Result<()> {
     let listed = list(&Store::open(&arguments.url)?)?;
     if arguments.json {
         let objects: Vec<_> = listed.iter().map(describe).collect();
@@ -38,12 +37,12 @@ fn describe(listed: &CheckpointEntry) -> serde_json::Value {
     json!({ "name": listed.name.to_string(), "step": listed.name.step, "bytes": listed.bytes })
 }
 
-fn verify_all(arguments: &Checkpoints) -> Result<()> {
+fn verify_all(arguments: &ListArguments) -> Result<()> {
     let store = Store::open(&arguments.url)?;
     let (mut objects, mut checkpoints, mut bad) = (Vec::new(), 0, 0);
     verify(&store, |object| {
         checkpoints += usize::from(object.step.is_some());
-        bad += usize::from(matches!(object.verdict, ObjectVerdict::Invalid(_)));
+        bad += u64::from(matches!(object.verdict, ObjectVerdict::Invalid(_)));
         if arguments.json {
             objects.push(describe_verified(&object));
             return Ok(());
@@ -61,15 +60,15 @@ fn verify_all(arguments: &Checkpoints) -> Result<()> {
     let url = &arguments.url;
     let message = match (checkpoints, bad) {
         (1.., 0) => return Ok(()),
-        // Not a success: it is more likely a wrong URL than a run without a checkpoint.
+        // An error, because a wrong URL is more likely than a run without checkpoints.
         (0, 0) => format!("{url}: no checkpoints to verify"),
-        (_, 1) => format!("{url}: 1 bad checkpoint"),
-        _ => format!("{url}: {bad} bad checkpoints"),
+        _ => format!("{url}: {}", count(bad, "bad checkpoint")),
     };
     Err(Failure::new(Code::Storage, message).into())
 }
 
-/// `problem` is what is wrong with a checkpoint; `note` is about what is none, which is `ok` as it harms nothing.
+/// `problem` is what is wrong with a checkpoint; `note` is about an object that is not a checkpoint and does no harm, so it
+/// is `ok`.
 fn describe_verified(object: &VerifiedObject) -> serde_json::Value {
     let VerifiedObject { name, step, bytes, verdict } = object;
     let (problem, note) = match verdict {

@@ -16,20 +16,20 @@ use bachdist_core::store::Store;
 use bachdist_core::write::write_whole;
 use serde_json::{Value, json};
 
-use super::losses::Losses;
-use crate::cli::Eval;
+use super::losses::MeanLosses;
+use crate::cli::EvalArguments;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::comm::collectives::run_on_root_with_heartbeat;
 use crate::evaluate::{Evaluation, evaluate};
-use crate::report::Progress;
-use crate::stop::StopFlag;
+use crate::report::terminal::Progress;
+use crate::stop::{RunOutcome, StopFlag};
+use crate::train;
 use crate::train::plan::{Plan, name_of};
 use crate::train::start::Resume;
-use crate::train::{self, RunOutcome};
 
 /// Trains what is not trained yet, evaluates, and prints on rank 0; gives back the exit code.
-pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
+pub fn run(arguments: &EvalArguments, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
     let configs: Result<Vec<_>> = arguments
         .cross_validate
         .iter()
@@ -50,7 +50,7 @@ pub fn run(arguments: &Eval, comm: &dyn Communicator, stop: &StopFlag) -> Result
     }
     let mut results = Vec::new();
     for (name, plans) in runs {
-        let mut result = Pooled { name, folds: Vec::new(), all: None, losses: Losses::default() };
+        let mut result = Pooled { name, folds: Vec::new(), all: None, losses: MeanLosses::default() };
         for (number, (group, plan)) in (1..).zip(&plans) {
             // As long as before the first step of any run.
             comm.set_collective_timeout(plan.config.train.collective_timeout(None));
@@ -139,7 +139,7 @@ struct Pooled {
     folds: Vec<(String, [Three; 2])>,
     all: Option<Evaluation>,
     /// Of all folds.
-    losses: Losses,
+    losses: MeanLosses,
 }
 
 impl Pooled {

@@ -1,28 +1,27 @@
-//! `bachdist data`: getting music files, seeing what is in them, making some up.
+//! `bachdist data`: download, inspect and generate music files.
 
 use std::path::Path;
 
 use anyhow::Result;
 use bachdist_core::corpus::fetch::{Manifest, Progress, Summary, fetch};
-use bachdist_core::print::print_line;
+use bachdist_core::print::{count, print_line};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{inspect, synthesize};
-use crate::cli::Data;
+use crate::cli::DataCommand;
 
-/// Does what the command line says.
-pub fn run(command: &Data) -> Result<()> {
+pub fn run(command: &DataCommand) -> Result<()> {
     match command {
-        Data::Fetch { folder, url } => fetch_all(folder, url.as_deref()),
-        Data::Inspect(arguments) => inspect::run(arguments),
-        Data::Synthesize(arguments) => synthesize::run(arguments),
+        DataCommand::Fetch { folder, url } => fetch_all(folder, url.as_deref()),
+        DataCommand::Inspect(arguments) => inspect::run(arguments),
+        DataCommand::Synthesize(arguments) => synthesize::run(arguments),
     }
 }
 
 fn fetch_all(folder: &Path, url: Option<&str>) -> Result<()> {
     let manifest = Manifest::cello();
     let style = ProgressStyle::with_template("{msg} {bar:20} {bytes}/{total_bytes}")?.progress_chars("=> ");
-    // It draws on stderr, and only if that is a terminal.
+    // Drawn on stderr, and only if that is a terminal.
     let bar = ProgressBar::new(0).with_style(style);
     let mut progress = |now: Progress<'_>| {
         bar.set_length(now.bytes_total);
@@ -32,5 +31,9 @@ fn fetch_all(folder: &Path, url: Option<&str>) -> Result<()> {
     let summary = fetch(&manifest, url.unwrap_or(&manifest.base_url), folder, &mut progress);
     bar.finish_and_clear();
     let Summary { kept, fetched, .. } = summary?;
-    Ok(print_line(format_args!("{}: {fetched} files fetched, {kept} were there", folder.display()))?)
+    Ok(print_line(format_args!(
+        "{}: {} downloaded, {kept} already there",
+        folder.display(),
+        count(fetched as u64, "file")
+    ))?)
 }

@@ -1,4 +1,4 @@
-//! `bachdist checkpoint diff`: where two checkpoints differ, for people and for programs.
+//! `bachdist checkpoint diff`: how two checkpoints differ.
 
 use anyhow::Result;
 use bachdist_core::checkpoint::diff::CheckpointDiff;
@@ -8,25 +8,27 @@ use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::{count, eprint_line, print_line};
 use serde_json::{Value, json};
 
-use crate::cli;
+use crate::cli::DiffArguments;
 use indicatif::HumanCount;
 
 /// Compares, prints, and fails if there is a difference.
-pub fn run(arguments: &cli::Diff) -> Result<()> {
+pub fn run(arguments: &DiffArguments) -> Result<()> {
     let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
-    a.notes.iter().chain(&b.notes).for_each(|note| eprint_line(format_args!("note: {note}")));
+    for note in a.notes.iter().chain(&b.notes) {
+        eprint_line(format_args!("note: {note}"));
+    }
     let diff = CheckpointDiff::between_stored(&a, &b);
     if arguments.json {
         print_line(as_json(&diff))?;
     } else if diff.is_equal() {
-        print_line(format_args!("equal in every bit, after {}", count(a.checkpoint.step, "step")))?;
+        print_line(format_args!("equal bit by bit, after {}", count(a.checkpoint.step, "step")))?;
     } else {
         print_line(table(&diff, [&a.location, &b.location]))?;
     }
     verdict(&diff, [&a.location, &b.location])
 }
 
-/// `{equal, steps, differences, tensors}`; what is no number in JSON is null.
+/// `{equal, steps, differences, tensors}`; NaN is null.
 pub fn as_json(diff: &CheckpointDiff) -> Value {
     let CheckpointDiff { steps, differences, tensors } = diff;
     json!({ "equal": diff.is_equal(), "steps": steps, "differences": differences, "tensors": tensors })
@@ -35,25 +37,25 @@ pub fn as_json(diff: &CheckpointDiff) -> Value {
 /// An error that names the first tensor that differs, or the first other thing.
 pub fn verdict(diff: &CheckpointDiff, names: [&str; 2]) -> Result<()> {
     let first = match (diff.tensors.first(), diff.differences.first()) {
-        (Some(tensor), _) => format!("first in {}", in_words(tensor)),
-        (None, Some(difference)) => difference.describe(["in the one", "in the other"]),
+        (Some(tensor), _) => format!("first in {}", describe(tensor)),
+        (None, Some(difference)) => difference.describe(["in the first", "in the second"]),
         (None, None) => return Ok(()),
     };
     let message = format!("{} and {} differ: {first}", names[0], names[1]);
     Err(Failure::new(Code::Storage, message).into())
 }
 
-fn in_words(tensor: &TensorDifference) -> String {
+fn describe(tensor: &TensorDifference) -> String {
     let TensorDifference { name, shape, differing, largest, at, .. } = tensor;
     let all: usize = shape.iter().product();
     format!(
-        "{name}: {} of {} numbers, by up to {largest:.1e} at {at:?}",
+        "{name}: {} of {} elements differ, by up to {largest:.1e} at {at:?}",
         HumanCount(*differing as u64),
         HumanCount(all as u64)
     )
 }
 
-/// What differs, first all but numbers, then a line for each tensor.
+/// Differences of settings first, then a line for each tensor that differs.
 pub fn table(diff: &CheckpointDiff, names: [&str; 2]) -> String {
     let mut lines = vec![format!("a  {}", names[0]), format!("b  {}", names[1])];
     if !diff.differences.is_empty() {
@@ -61,8 +63,8 @@ pub fn table(diff: &CheckpointDiff, names: [&str; 2]) -> String {
         lines.extend(diff.differences.iter().map(|difference| difference.describe(["in a", "in b"])));
     }
     let (weights, optimizer): (Vec<_>, Vec<_>) =
-        diff.tensors.iter().partition(|tensor| !tensor.name.starts_with(OPTIMIZER));
-    for (title, tensors) in [("weights", weights), (OPTIMIZER.trim_end_matches('.'), optimizer)] {
+        diff.tensors.iter().partition(|tensor| !tensor.name.starts_with(OPTIMIZER_PREFIX));
+    for (title, tensors) in [("weights", weights), (OPTIMIZER_PREFIX.trim_end_matches('.'), optimizer)] {
         if tensors.is_empty() {
             continue;
         }
@@ -75,12 +77,12 @@ pub fn table(diff: &CheckpointDiff, names: [&str; 2]) -> String {
     lines.join("\n")
 }
 
-/// The optimizer's tensors have the names of the weights behind this, which would fill half a line.
-const OPTIMIZER: &str = "optimizer.mean_square.";
+/// Prefix of the optimizer's tensors. It is left out of their rows, where it would fill half a line.
+const OPTIMIZER_PREFIX: &str = "optimizer.mean_square.";
 
 fn row(tensor: &TensorDifference) -> String {
     let TensorDifference { name, shape, differing, largest, at, ulps, .. } = tensor;
-    let name = name.trim_start_matches(OPTIMIZER);
+    let name = name.trim_start_matches(OPTIMIZER_PREFIX);
     let [shape, at] = [shape, at].map(|numbers| format!("{numbers:?}"));
     let largest = format!("{largest:.1e}");
     let ulps = ulps.map_or("NaN".into(), |ulps| HumanCount(u64::from(ulps)).to_string());
@@ -137,16 +139,16 @@ dense1.bias           [1024, 256]    262,144      NaN [1023, 255]           NaN"
     fn the_verdict_names_the_first_tensor() {
         let mut diff = diff();
         let line = |diff: &CheckpointDiff| verdict(diff, ["x", "y"]).unwrap_err().to_string();
-        let first = "lstm.weight_ih_l2: 262,144 of 262,144 numbers, by up to 1.3e-7 at [1023, 255]";
+        let first = "lstm.weight_ih_l2: 262,144 of 262,144 elements differ, by up to 1.3e-7 at [1023, 255]";
         assert_eq!(line(&diff), format!("x and y differ: first in {first}"));
         diff.tensors.clear();
-        assert_eq!(line(&diff), "x and y differ: train.seed is 1 in the one and 2 in the other");
+        assert_eq!(line(&diff), "x and y differ: train.seed is 1 in the first and 2 in the second");
         diff.differences.clear();
         assert!(verdict(&diff, ["x", "y"]).is_ok());
     }
 
     #[test]
-    fn no_number_is_null_in_json() {
+    fn nan_is_null_in_json() {
         let json = as_json(&diff());
         assert_eq!(json["tensors"][1]["largest"], Value::Null);
         assert_eq!((&json["equal"], &json["tensors"][0]["at"]), (&json!(false), &json!([1023, 255])));

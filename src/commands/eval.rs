@@ -16,11 +16,11 @@ use bachdist_core::print::{eprint_line, print_line};
 use bachdist_core::style;
 use serde_json::json;
 
-use crate::cli::Eval;
+use crate::cli::EvalArguments;
 use crate::evaluate::evaluate;
 
 /// Evaluates, and prints.
-pub fn run(arguments: &Eval) -> Result<()> {
+pub fn run(arguments: &EvalArguments) -> Result<()> {
     // Clap does not look at what an option requires where that conflicts with something else.
     if arguments.plot.is_some() {
         let message = "--plot is only used with --cross-validate, whose losses it draws";
@@ -58,7 +58,7 @@ pub fn run(arguments: &Eval) -> Result<()> {
 }
 
 /// Compares what was composed with a corpus.
-fn compare_samples(folder: &str, arguments: &Eval) -> Result<()> {
+fn compare_samples(folder: &str, arguments: &EvalArguments) -> Result<()> {
     let corpus = match (&arguments.data, &arguments.checkpoint) {
         (Some(path), checkpoint) => {
             if let Some(location) = checkpoint {

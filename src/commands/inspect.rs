@@ -20,11 +20,11 @@ use bachdist_core::write::write_whole;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use crate::cli::Inspect;
+use crate::cli::InspectArguments;
 use indicatif::HumanCount;
 
 /// Reads, and prints each file as soon as it is read.
-pub fn run(arguments: &Inspect) -> Result<()> {
+pub fn run(arguments: &InspectArguments) -> Result<()> {
     let length = arguments.sequence_length;
     let data = config::DataConfig {
         midi: arguments.path.clone(),

@@ -1,59 +1,58 @@
-//! The losses of several runs as one curve each, from what they recorded in `metrics.jsonl`.
+//! Mean loss curves over the folds of a cross-validation, from what its runs recorded in `metrics.jsonl`.
 
 use bachdist_core::metrics::{METRICS, Record, read_records};
 use bachdist_core::render::RunLosses;
 use bachdist_core::store::{Store, StoreError};
 
-/// Sums over runs, by the number of the validation: epochs of different runs have different steps.
+/// Sums over runs, by the index of the validation, because epochs of different runs have different numbers of steps.
 #[derive(Debug, Default)]
-pub struct Losses(Vec<Point>);
+pub struct MeanLosses(Vec<LossPoint>);
 
-/// One validation of each run.
+/// The validations of this index.
 #[derive(Debug, Clone, Copy, Default)]
-struct Point {
-    /// Steps made, and runs.
-    steps: Sum,
-    /// Validated losses, each as often as it has windows.
-    held_out: Sum,
-    /// Losses of the steps since the validation before.
-    training: Sum,
+struct LossPoint {
+    steps: WeightedSum,
+    /// Weighted by windows.
+    held_out: WeightedSum,
+    /// Over the steps since the previous validation.
+    training: WeightedSum,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    of: f64,
-    count: f64,
+struct WeightedSum {
+    sum: f64,
+    weight: f64,
 }
 
-impl Sum {
-    fn add(&mut self, value: f64, count: f64) {
-        self.of += value * count;
-        self.count += count;
+impl WeightedSum {
+    fn add(&mut self, value: f64, weight: f64) {
+        self.sum += value * weight;
+        self.weight += weight;
     }
 
     fn mean(&self) -> f64 {
-        self.of / self.count
+        self.sum / self.weight
     }
 }
 
-impl Losses {
-    /// Adds a run's.
+impl MeanLosses {
+    /// Adds the losses of the run in `store`.
     pub fn add(&mut self, store: &Store) -> Result<(), StoreError> {
         let text = store.get(METRICS)?;
         let text = String::from_utf8_lossy(&text);
-        let (mut number, mut training) = (0, Sum::default());
+        let (mut index, mut training) = (0, WeightedSum::default());
         for record in read_records(&text) {
             match record {
                 Record::Step { loss, .. } if loss.is_finite() => training.add(loss, 1.0),
                 Record::Validation { step, loss, windows, .. } if loss.is_finite() => {
-                    self.0.resize((number + 1).max(self.0.len()), Point::default());
-                    let point = &mut self.0[number];
+                    self.0.resize((index + 1).max(self.0.len()), LossPoint::default());
+                    let point = &mut self.0[index];
                     point.steps.add(step as f64, 1.0);
                     point.held_out.add(loss, windows as f64);
-                    if training.count > 0.0 {
+                    if training.weight > 0.0 {
                         point.training.add(training.mean(), 1.0);
                     }
-                    (number, training) = (number + 1, Sum::default());
+                    (index, training) = (index + 1, WeightedSum::default());
                 }
                 _ => {}
             }
@@ -61,14 +60,17 @@ impl Losses {
         Ok(())
     }
 
-    /// Their means, as curves of this name.
+    /// The mean curves, to be drawn under this name.
     pub fn curves(&self, name: &str) -> RunLosses {
-        let means = |sum: fn(&Point) -> &Sum| {
-            let points = self.0.iter().filter(|point| sum(point).count > 0.0);
-            points.map(|point| (point.steps.mean(), sum(point).mean())).collect()
-        };
-        let (training, held_out) = (means(|point| &point.training), means(|point| &point.held_out));
-        RunLosses { name: name.into(), training, held_out }
+        let mut curves = RunLosses { name: name.into(), training: Vec::new(), held_out: Vec::new() };
+        for LossPoint { steps, held_out, training } in &self.0 {
+            for (sum, curve) in [(training, &mut curves.training), (held_out, &mut curves.held_out)] {
+                if sum.weight > 0.0 {
+                    curve.push((steps.mean(), sum.mean()));
+                }
+            }
+        }
+        curves
     }
 }
 
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn means_over_runs_by_validation() {
-        let mut losses = Losses::default();
+        let mut losses = MeanLosses::default();
         for (loss, windows, last) in [(2.0, 10, 2), (3.0, 30, 4)] {
             let store = Store::open("memory:").unwrap();
             let step =

@@ -18,7 +18,7 @@ use crate::cli::Command;
 use crate::comm::Communicator;
 use crate::stop::StopFlag;
 
-/// Does what the command line says, and gives back the exit code. `comm` has several ranks only where the command
+/// Runs the command, and returns the exit code. `comm` has several ranks only if the command
 /// [uses them](Command::uses_ranks).
 pub fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
     match command {

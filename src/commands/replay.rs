@@ -13,15 +13,15 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::diff::{as_json, table, verdict};
-use crate::cli::Replay;
+use crate::cli::ReplayArguments;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::comm::collectives::run_on_root_with_heartbeat;
-use crate::report::{Progress, terminal};
+use crate::report::terminal::{self, Progress};
 use crate::train::replay::replay;
 
 /// Replays on all ranks; rank 0 alone reads storage and prints.
-pub fn run(arguments: &Replay, comm: &dyn Communicator) -> Result<u8> {
+pub fn run(arguments: &ReplayArguments, comm: &dyn Communicator) -> Result<u8> {
     let finding = (comm.is_root()).then_some(|| Task::find(arguments));
     let task = collective_result(comm, run_on_root_with_heartbeat(comm, finding).transpose())?;
     let (mut bytes, mut last) = match &task {
@@ -55,7 +55,7 @@ struct Task {
 }
 
 impl Task {
-    fn find(arguments: &Replay) -> Result<Task> {
+    fn find(arguments: &ReplayArguments) -> Result<Task> {
         let from = open(&arguments.checkpoint)?;
         from.notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
         if CheckpointProblem::of_windows(&from.checkpoint).is_some() {

@@ -1,4 +1,4 @@
-//! `bachdist data synthesize`: a folder of made-up music, to try out with how a machine copes with much of it.
+//! `bachdist data synthesize`: a folder of synthetic music, to see how a machine copes with much of it.
 
 use std::fs;
 use std::path::Path;
@@ -12,11 +12,10 @@ use bachdist_core::print::print_line;
 use bachdist_core::process::cores;
 use bachdist_core::write::{unwritable, write_whole};
 
-use crate::cli::Synthesize;
+use crate::cli::SynthesizeArguments;
 
-/// Writes the files.
-pub fn run(arguments: &Synthesize) -> Result<()> {
-    let Synthesize { folder, files, notes, seed } = arguments;
+pub fn run(arguments: &SynthesizeArguments) -> Result<()> {
+    let SynthesizeArguments { folder, files, notes, seed } = arguments;
     make_empty(folder)?;
     let numbers: Vec<u64> = (1..=*files).collect();
     let written = in_parallel(cores(), &numbers, |number| {
@@ -25,17 +24,18 @@ pub fn run(arguments: &Synthesize) -> Result<()> {
     });
     written.into_iter().collect::<Result<(), _>>()?;
     let (files, notes) = (count(*files, "file"), count(u64::from(*notes), "note"));
-    Ok(print_line(format_args!("{}: {files} of {notes} made up", folder.display()))?)
+    Ok(print_line(format_args!("{}: generated {files} of {notes} each", folder.display()))?)
 }
 
-/// Makes a folder where there is none. Music made up must not come among other music.
+/// Creates the folder if it does not exist. Synthetic music must not be mixed with other music.
 fn make_empty(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     let mut entries = fs::read_dir(folder).map_err(|error| unwritable(folder, &error))?;
     match entries.next() {
         None => Ok(()),
         Some(_) => {
-            let message = format!("{} is not empty; name a new folder for music made up", folder.display());
+            let message =
+                format!("{} is not empty; name a new folder for the synthetic music", folder.display());
             Err(Failure::new(Code::Usage, message))
         }
     }

@@ -4,15 +4,15 @@ use anyhow::Result;
 use bachdist_core::config::{Config, to_toml};
 use bachdist_core::print::print_line;
 
-use crate::cli::Train;
+use crate::cli::TrainArguments;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::stop::StopFlag;
 use crate::train;
 use crate::train::plan::Plan;
 
-/// Trains, and gives back the exit code.
-pub fn run(arguments: &Train, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
+/// Returns the exit code.
+pub fn run(arguments: &TrainArguments, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
     let config =
         collective_result(comm, Config::load(&arguments.config, &arguments.set).map_err(Into::into))?;
     let plan = Plan::prepare(comm, &arguments.config, config)?;
@@ -25,10 +25,10 @@ pub fn run(arguments: &Train, comm: &dyn Communicator, stop: &StopFlag) -> Resul
     Ok(train::run(comm, &plan, stop, &arguments.resume, arguments.progress)?.exit_code())
 }
 
-/// The resolved configuration, and the plan as comments, so that the whole is a configuration again.
+/// The resolved configuration with the plan as comments, so that the output is a valid configuration.
 fn dry_run(plan: &Plan, comm: &dyn Communicator) -> String {
     let mut config = plan.config.clone();
-    // The default depends on the file's name, and this text may become another file.
+    // The default depends on the file's name, and the output may go to a file of another name.
     config.checkpoint.url = Some(plan.url.clone());
     let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
     let plan = format!("{}{notes}", plan.summary(comm));

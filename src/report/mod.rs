@@ -1,165 +1,159 @@
-//! What rank 0 says: a bar on a terminal, plain lines elsewhere, and `metrics.jsonl` beside the checkpoints.
+//! What rank 0 reports of a run: a bar on a terminal or plain lines elsewhere, and `metrics.jsonl` beside the checkpoints.
 
-pub mod metrics;
 pub mod terminal;
 
+use std::fs::{File, OpenOptions};
 use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::checkpoint::catalog::CheckpointEntry;
+use bachdist_core::checkpoint::claim::RunClaim;
 use bachdist_core::corpus::batches::Batches;
-use bachdist_core::metrics::{Record, StopReason};
+use bachdist_core::failure::{Code, Failure};
+use bachdist_core::metrics::{METRICS, Record, StopReason, Validations, lines_until};
+use bachdist_core::store::StoreErrorKind;
 use indicatif::{HumanDuration, ProgressBar};
 
-use metrics::Metrics;
+use terminal::Progress;
 
-/// `--progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Progress {
-    /// A bar if a person is watching.
-    Auto,
-    /// A bar.
-    Bar,
-    /// Lines.
-    Plain,
-    /// Nothing, where the output is for a program.
-    #[value(skip)]
-    Silent,
-}
+/// Time between plain lines within an epoch: often enough to see that it lives, rare enough for a log.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Seconds between plain lines inside an epoch.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// Rank 0's reporter.
-pub struct Report {
-    metrics: Metrics,
-    /// `None` where lines are wanted.
+/// Of rank 0.
+pub struct RunReporter {
+    metrics: MetricsWriter,
+    /// `None` where plain lines are printed.
     bar: Option<ProgressBar>,
     is_silent: bool,
     epochs: u64,
     steps_per_epoch: u64,
     last_step: u64,
-    /// Mean size of a batch.
-    windows_a_step: f64,
-    /// Seconds a window of late.
-    pace: Option<f64>,
+    mean_batch_windows: f64,
+    /// A moving average.
+    seconds_per_window: Option<f64>,
     last_line: Instant,
     step_begin: Instant,
 }
 
-/// Where a run stands after a step.
+/// What one step did.
 #[derive(Debug, Clone, Copy)]
 pub struct StepSummary {
-    /// Steps made.
+    /// Steps so far, this one included.
     pub step: u64,
-    /// The epoch of the last of them, from 0.
+    /// From 0.
     pub epoch: u64,
-    /// Whether it ended its epoch.
     pub ends_epoch: bool,
-    /// Windows of its batch.
+    /// Of the batch.
     pub windows: usize,
-    /// The batch alone.
     pub batch: EpochSums,
-    /// The epoch so far.
     pub epoch_so_far: EpochSums,
 }
 
-impl Report {
-    /// A reporter for a run of so many epochs and steps in all.
-    pub fn new(metrics: Metrics, progress: Progress, batches: Batches, epochs: u64, last_step: u64) -> Self {
+impl RunReporter {
+    pub fn new(
+        metrics: MetricsWriter,
+        progress: Progress,
+        batches: Batches,
+        epochs: u64,
+        last_step: u64,
+    ) -> Self {
         let steps_per_epoch = batches.steps_per_epoch();
         let now = Instant::now();
         let bar = terminal::bar(progress, steps_per_epoch, "{prefix} [{wide_bar}] {pos}/{len} {msg}");
-        Report {
+        RunReporter {
             metrics,
             bar,
             is_silent: progress == Progress::Silent,
             epochs,
             steps_per_epoch,
             last_step,
-            windows_a_step: batches.windows as f64 / steps_per_epoch as f64,
-            pace: None,
+            mean_batch_windows: batches.windows as f64 / steps_per_epoch as f64,
+            seconds_per_window: None,
             last_line: now,
             step_begin: now,
         }
     }
 
-    /// A line that stays.
+    /// Prints a line; above the bar, if there is one.
     pub fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
             None if self.is_silent => {}
-            // A run goes on when nobody reads what it says any more.
+            // A run continues when nobody reads its output any more.
             None => drop(writeln!(stdout(), "{text}")),
         }
     }
 
-    /// A line in `metrics.jsonl`.
+    /// Adds a line to `metrics.jsonl`.
     pub fn record(&mut self, record: &Record) -> Result<()> {
         self.metrics.record(record)
     }
 
-    /// The next step begins now: time from here on is its own.
-    pub fn step_begins(&mut self) {
+    /// Starts the clock of the next step.
+    pub fn begin_step(&mut self) {
         self.step_begin = Instant::now();
     }
 
-    /// After every step.
-    pub fn step(&mut self, now: StepSummary) -> Result<()> {
+    /// Records a step, and its epoch if it ends there.
+    pub fn step(&mut self, summary: StepSummary) -> Result<()> {
         let seconds = self.step_begin.elapsed().as_secs_f64();
-        let pace = seconds / now.windows.max(1) as f64;
-        // About the last twenty steps.
-        self.pace = Some(self.pace.map_or(pace, |of_late| 0.95 * of_late + 0.05 * pace));
+        let pace = seconds / summary.windows.max(1) as f64;
+        // Averages over about the last twenty steps.
+        self.seconds_per_window =
+            Some(self.seconds_per_window.map_or(pace, |mean| 0.95 * mean + 0.05 * pace));
         self.metrics.record(&Record::Step {
-            step: now.step,
-            epoch: now.epoch + 1,
-            loss: now.batch.mean_loss(),
-            accuracy: now.batch.accuracy(),
-            windows_per_second: now.windows as f64 / seconds,
+            step: summary.step,
+            epoch: summary.epoch + 1,
+            loss: summary.batch.mean_loss(),
+            accuracy: summary.batch.accuracy(),
+            windows_per_second: summary.windows as f64 / seconds,
         })?;
-        self.show(now);
-        if now.ends_epoch {
+        self.show(summary);
+        if summary.ends_epoch {
             self.metrics.record(&Record::Epoch {
-                step: now.step,
-                epoch: now.epoch + 1,
-                loss: now.epoch_so_far.mean_loss(),
-                accuracy: now.epoch_so_far.accuracy(),
+                step: summary.step,
+                epoch: summary.epoch + 1,
+                loss: summary.epoch_so_far.mean_loss(),
+                accuracy: summary.epoch_so_far.accuracy(),
             })?;
         }
         Ok(())
     }
 
-    fn show(&mut self, now: StepSummary) {
-        let pace = self.pace.unwrap_or_default();
-        let steps_left = self.last_step.saturating_sub(now.step);
-        let left = steps_left as f64 * self.windows_a_step * pace;
+    fn show(&mut self, summary: StepSummary) {
+        let seconds_per_window = self.seconds_per_window.unwrap_or_default();
+        let steps_left = self.last_step.saturating_sub(summary.step);
+        let left = steps_left as f64 * self.mean_batch_windows * seconds_per_window;
         let figures = format!(
             "loss {:.4}  accuracy {:.4}  {:.0} windows/s",
-            now.epoch_so_far.mean_loss(),
-            now.epoch_so_far.accuracy(),
-            1.0 / pace
+            summary.epoch_so_far.mean_loss(),
+            summary.epoch_so_far.accuracy(),
+            1.0 / seconds_per_window
         );
         let left = HumanDuration(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX));
-        let epoch = format!("epoch {}/{}", now.epoch + 1, self.epochs);
-        let step_of_epoch = (now.step - 1) % self.steps_per_epoch + 1;
+        let epoch = format!("epoch {}/{}", summary.epoch + 1, self.epochs);
+        let step_of_epoch = (summary.step - 1) % self.steps_per_epoch + 1;
         if let Some(bar) = &self.bar {
             bar.set_prefix(epoch.clone());
-            // Every column that is saved here is one more for the bar.
+            // A column saved here is one more for the bar.
             bar.set_message(format!("{} {left:#} left", figures.replace("  ", " ")));
             bar.set_position(step_of_epoch);
-            if now.ends_epoch {
+            if summary.ends_epoch {
                 bar.println(format!("{epoch}  {figures}"));
             }
-        } else if now.ends_epoch || now.step == self.last_step || self.last_line.elapsed() > LINE_EVERY {
+        } else if summary.ends_epoch
+            || summary.step == self.last_step
+            || self.last_line.elapsed() > LINE_INTERVAL
+        {
             let steps = self.steps_per_epoch;
             self.line(&format!("{epoch}  {step_of_epoch}/{steps}  {figures}  {left:#} left"));
             self.last_line = Instant::now();
         }
     }
 
-    /// After every validation.
+    /// Reports a validation.
     pub fn validation(&mut self, step: u64, epoch: u64, sums: EpochSums) -> Result<()> {
         let (loss, accuracy) = (sums.mean_loss(), sums.accuracy());
         self.line(&format!(
@@ -169,13 +163,13 @@ impl Report {
         self.metrics.record(&Record::Validation { step, epoch, loss, accuracy, windows: sums.predictions })
     }
 
-    /// When the storage begins to be out of reach.
-    pub fn outage(&mut self, safe: u64, reason: &str) -> Result<()> {
-        self.metrics.record(&Record::Outage { step: safe, reason: reason.into() })
+    /// Records that the storage cannot be reached any more; `saved` is the newest step that it has.
+    pub fn outage(&mut self, saved: u64, reason: &str) -> Result<()> {
+        self.metrics.record(&Record::Outage { step: saved, reason: reason.into() })
     }
 
-    /// After every checkpoint: how long training was held for it, how long its upload took, and how often the
-    /// storage had to be asked again.
+    /// Records a saved checkpoint: how long training was held for it, how long its upload took, and how many requests had
+    /// to be repeated.
     pub fn checkpoint(
         &mut self,
         listed: &CheckpointEntry,
@@ -193,12 +187,12 @@ impl Report {
         })
     }
 
-    /// What `metrics.jsonl` is to hold, where it cannot be appended to.
+    /// See [`MetricsWriter::object`].
     pub fn metrics_object(&self) -> Option<String> {
         self.metrics.object()
     }
 
-    /// At the end of a run that was done or stopped as asked.
+    /// Records and prints how a run ended.
     pub fn stop(&mut self, step: u64, reason: StopReason, line: &str) -> Result<()> {
         self.metrics.record(&Record::Stop { step, reason })?;
         if let Some(bar) = self.bar.take() {
@@ -209,4 +203,66 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// Where `metrics.jsonl` is written. In a folder every line is written at once. In a bucket, where nothing can be appended
+/// to, the whole object is written again before every checkpoint and at the end, by the thread that saves.
+pub enum MetricsWriter {
+    File(File),
+    /// The whole text so far.
+    Object(String),
+}
+
+impl MetricsWriter {
+    /// Opens the metrics of a run that continues after `step`, and returns its validations so far. Records of later steps
+    /// are cut off, and a run that begins at step 0 begins its metrics anew.
+    ///
+    /// A file is replaced by a new one, so that what an earlier launch still writes goes to the old one, unseen.
+    pub fn open(run: &RunClaim, step: u64) -> Result<(Self, Validations)> {
+        let store = run.store();
+        let before = match store.get(METRICS) {
+            Ok(bytes) if step > 0 => lines_until(&String::from_utf8_lossy(&bytes), step),
+            Ok(_) => String::new(),
+            Err(error) if error.kind == StoreErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let validations = Validations::read(&before);
+        let metrics = match store.local_path(METRICS) {
+            Some(path) => {
+                run.publish(METRICS, before.into_bytes())?;
+                MetricsWriter::File(OpenOptions::new().append(true).open(path).map_err(unwritten)?)
+            }
+            None => MetricsWriter::Object(before),
+        };
+        Ok((metrics, validations))
+    }
+
+    pub fn record(&mut self, record: &Record) -> Result<()> {
+        match self {
+            // In one write, so that a reader never sees half a line.
+            MetricsWriter::File(file) => file.write_all(record.to_line().as_bytes()).map_err(unwritten),
+            MetricsWriter::Object(text) => {
+                text.push_str(&record.to_line());
+                Ok(())
+            }
+        }
+    }
+
+    /// The text to write with the next checkpoint; `None` for a file, which has it already.
+    pub fn object(&self) -> Option<String> {
+        match self {
+            MetricsWriter::File(_) => None,
+            MetricsWriter::Object(text) => Some(text.clone()),
+        }
+    }
+}
+
+/// The file did not take a line, mostly because the disk is full. It is handled like any other error of the storage.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {METRICS}: {0}")]
+pub struct MetricsWriteError(String);
+
+fn unwritten(error: std::io::Error) -> anyhow::Error {
+    let error = MetricsWriteError(error.to_string());
+    anyhow::Error::new(Failure::new(Code::Storage, error.to_string())).context(error)
 }

@@ -22,49 +22,18 @@ use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::corpus::batches::Batches;
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault::{self, FaultPoint};
-use bachdist_core::metrics::{BestValidation, StopReason, Validations};
+use bachdist_core::metrics::{BestValidation, Validations};
 
 use crate::comm::Communicator;
 use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
 use crate::phase::Phase;
-use crate::report::{Progress, StepSummary};
-use crate::stop::{StopFlag, StopRequest};
+use crate::report::StepSummary;
+use crate::report::terminal::Progress;
+use crate::stop::{RunOutcome, StopFlag, StopRequest};
 use plan::Plan;
 use recorder::Recorder;
 use start::{InitialState, Resume, find_initial_state};
 use step::{Outcome, Totals, Trainer};
-
-/// How a run ended, the same on every rank. Its last checkpoint is safe in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunOutcome {
-    /// All steps were made.
-    Completed,
-    /// `train.early_stop` validations in a row did not improve on the best one.
-    EarlyStopped,
-    /// A signal asked for it.
-    Interrupted,
-    /// The storage was out of reach for `checkpoint.max_unsaved_steps`.
-    StorageFailed,
-}
-
-impl RunOutcome {
-    /// 0, or 75 where the same command would continue the run.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            RunOutcome::Completed | RunOutcome::EarlyStopped => 0,
-            RunOutcome::Interrupted | RunOutcome::StorageFailed => Code::Stopped as u8,
-        }
-    }
-
-    fn reason(self) -> StopReason {
-        match self {
-            RunOutcome::Completed => StopReason::Done,
-            RunOutcome::EarlyStopped => StopReason::Early,
-            RunOutcome::Interrupted => StopReason::Signal,
-            RunOutcome::StorageFailed => StopReason::Storage,
-        }
-    }
-}
 
 /// Trains from the step that the run has reached to its end.
 ///

@@ -16,18 +16,17 @@ use bachdist_core::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, Va
 use bachdist_core::print::count;
 use bachdist_core::store::StoreError;
 
-use super::RunOutcome;
 use super::plan::Plan;
 use super::saver::{FallbackStore, SaveEvent, SaveJob, SavedCheckpoint, Saver};
 use super::start::InitialState;
 use crate::comm::Communicator;
-use crate::report::metrics::{Metrics, Unwritten};
-use crate::report::{Progress, Report, StepSummary};
-use crate::stop::StopRequest;
+use crate::report::terminal::Progress;
+use crate::report::{MetricsWriteError, MetricsWriter, RunReporter, StepSummary};
+use crate::stop::{RunOutcome, StopRequest};
 
 /// Rank 0's reporter and saver.
 pub struct Recorder {
-    report: Report,
+    report: RunReporter,
     run: RunClaim,
     /// `None` once it is closed.
     saver: Option<Saver>,
@@ -55,8 +54,8 @@ impl Recorder {
         comm: &dyn Communicator,
         progress: Progress,
     ) -> Result<Self> {
-        let (metrics, validations) = Metrics::open(&run, initial.step)?;
-        let mut report = Report::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
+        let (metrics, validations) = MetricsWriter::open(&run, initial.step)?;
+        let mut report = RunReporter::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));
         for note in plan.notes.iter().chain(&initial.notes) {
             report.line(&format!("note: {note}"));
@@ -93,7 +92,7 @@ impl Recorder {
 
     /// Starts the clock of the step after `steps`, and returns what rank 0 asks of all ranks.
     pub fn begin_step(&mut self, steps: u64) -> StopRequest {
-        self.report.step_begins();
+        self.report.begin_step();
         let unsaved = steps.saturating_sub(self.saved);
         let must_stop = self.failed.is_some() || self.in_outage && unsaved >= self.max_unsaved_steps;
         if must_stop { StopRequest::STORAGE } else { StopRequest::empty() }
@@ -131,9 +130,9 @@ impl Recorder {
         let checkpoint = copy()?;
         self.handed_over = step;
         let best = self.validations.best.map(|best| best.step);
-        let given_up = saver.save(SaveJob { checkpoint, metrics: self.report.metrics_object(), best });
+        let dropped = saver.save(SaveJob { checkpoint, metrics: self.report.metrics_object(), best });
         self.pauses.insert(step, begin.elapsed());
-        for step in given_up {
+        for step in dropped {
             self.report.line(&format!(
                 "note: dropped the checkpoint of step {step}: too many are waiting for the storage"
             ));
@@ -269,5 +268,5 @@ impl Recorder {
 
 /// Whether an error is the storage's. That another launch took the run over is not: it has the state that it needs.
 fn may_fall_back(error: &Error) -> bool {
-    error.is::<StoreError>() || error.is::<Unwritten>()
+    error.is::<StoreError>() || error.is::<MetricsWriteError>()
 }

@@ -108,35 +108,32 @@ fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<R
         return Err(refusal.into());
     }
     let fallback = FallbackStore::new(plan)?;
-    let unsaved = match resume {
+    // A checkpoint in the fallback that the storage lacks.
+    let mut unsaved = None;
+    match resume {
+        Resume::Never => {}
+        Resume::From(location) => {
+            let opened = open(location)?;
+            if let Some(difference) = whose.difference(&opened.checkpoint) {
+                return Err(difference.refusal(&opened.location).into());
+            }
+            found.notes.extend(opened.notes);
+            (found.bytes, found.from) = (opened.bytes, Some(opened.location));
+        }
         Resume::Auto => {
-            let beside = fallback.recover()?;
-            found.notes.extend(fallback.notes(&beside));
-            beside.newest.filter(|(name, _)| is_newer(name, &recovery))
+            let in_fallback = fallback.recover()?;
+            found.notes.extend(fallback.notes(&in_fallback));
+            unsaved = in_fallback.newest.filter(|(name, _)| is_newer(name, &recovery));
+            if let Some((name, bytes)) = &recovery.newest {
+                (found.bytes, found.from) = (bytes.clone(), Some(store.url_of(&name.to_string())));
+            } else if unsaved.is_none() && !recovery.skipped.is_empty() {
+                let message = format!(
+                    "{}; no valid checkpoint is left to resume from (use `--resume never` to begin at step 0)",
+                    found.notes.join("; ")
+                );
+                return Err(Failure::new(Code::Storage, message).into());
+            }
         }
-        _ => None,
-    };
-    match &recovery.newest {
-        Some((name, bytes)) if *resume == Resume::Auto => {
-            let from = Some(store.url_of(&name.to_string()));
-            found = StoredState { bytes: bytes.clone(), from, ..found };
-        }
-        None if *resume == Resume::Auto && unsaved.is_none() && !recovery.skipped.is_empty() => {
-            let message = format!(
-                "{}; no valid checkpoint is left to resume from; --resume never begins at step 0",
-                found.notes.join("; ")
-            );
-            return Err(Failure::new(Code::Storage, message).into());
-        }
-        _ => {}
-    }
-    if let Resume::From(location) = resume {
-        let opened = open(location)?;
-        if let Some(difference) = whose.difference(&opened.checkpoint) {
-            return Err(difference.refusal(&opened.location).into());
-        }
-        found.notes.extend(opened.notes);
-        found = StoredState { bytes: opened.bytes, from: Some(opened.location), ..found };
     }
     // Last, because it takes the run from any other launch.
     fault::at(FaultPoint::Claim);
@@ -151,7 +148,7 @@ fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<R
             fallback.path(&name)
         ));
         fallback.clear(name.step)?;
-        found = StoredState { bytes, from: Some(run.store().url_of(&name.to_string())), ..found };
+        (found.bytes, found.from) = (bytes, Some(run.store().url_of(&name.to_string())));
     }
     Ok((found, Some(run)))
 }
