@@ -239,7 +239,7 @@ fn a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew_unasked() {
     names.iter().for_each(|name| damage(&place, name));
     let ended = place.bachdist("train tiny.toml").with_code(4);
     assert!(names.iter().all(|name| ended.error().contains(name)), "{}", ended.stderr);
-    assert!(ended.error().contains("--resume never begins at step 0"), "{}", ended.stderr);
+    assert!(ended.error().contains("use `--resume never` to begin at step 0"), "{}", ended.stderr);
     place.bachdist("train tiny.toml --resume never").ok();
     assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
 }
