@@ -105,7 +105,7 @@ pub struct EvalArguments {
     /// Train and evaluate these configurations with each group of pieces held out in turn
     #[arg(long, value_name = "CONFIG", num_args = 1.., conflicts_with_all = ["checkpoint", "data", "best"])]
     pub cross_validate: Vec<PathBuf>,
-    /// With --cross-validate, override a key of every configuration; with --data, set data.out_of_range or
+    /// With --cross-validate, override a key of every configuration; with --data, set representation.out_of_range or
     /// data.max_notes for the music in PATH
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     pub set: Vec<String>,

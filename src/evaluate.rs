@@ -1,5 +1,5 @@
-//! Evaluating a checkpoint: its predictions of every window of some pieces, alone and with the piece so far in mind,
-//! beside baselines fitted on the music that it was trained on.
+//! Evaluating a checkpoint: its predictions of every window of some pieces, alone and with the cache model, beside baselines
+//! fitted on its training music.
 
 use anyhow::Result;
 use bachdist_core::backend::Backend;
@@ -7,22 +7,23 @@ use bachdist_core::backend::native::NativeBackend;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::config::LossPositions;
 use bachdist_core::corpus::Piece;
-use bachdist_core::corpus::windows::{Window, Windows};
-use bachdist_core::evaluation::memory::Weights;
+use bachdist_core::corpus::windows::Windows;
+use bachdist_core::evaluation::cache_model::CacheWeights;
 use bachdist_core::evaluation::read_through::read_through;
-use bachdist_core::evaluation::report::Report;
+use bachdist_core::evaluation::report::EvaluationReport;
 use bachdist_core::evaluation::score::Scores;
 use bachdist_core::evaluation::{score, score_baselines};
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::inference::InferenceNetwork;
 use bachdist_core::process::cores;
+use bachdist_core::representation::Token;
 
-/// Scores on the same windows.
+/// Scores of a network and of baselines on the same windows.
 pub struct Evaluation {
-    /// Of the network, which sees `data.sequence_length` notes.
+    /// Of the network, which reads windows of `data.sequence_length` tokens.
     pub windows: Scores,
-    /// With memory of the piece so far.
-    pub memory: Scores,
+    /// With the cache model.
+    pub with_cache: Scores,
     /// Of each baseline, by name.
     pub baselines: Vec<(String, Scores)>,
 }
@@ -35,17 +36,21 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     let classes = checkpoint.architecture.classes;
     let row = |predictions: &[f32], number: u64| predictions[number as usize * classes..][..classes].to_vec();
     let by_windows = predict_windows(checkpoint, pieces)?;
-    let windows = score(pieces, length, None, |number, _| row(&by_windows, number));
-    // A network that learnt from every note has learnt to read on and on; the others begin anew with every window.
-    let remembered = match config.train.loss_positions {
+    let representation = &*config.representation.build();
+    let windows = score(representation, pieces, length, None, |number, _| row(&by_windows, number));
+    // A network with a loss at every position has learned to carry its state on; others start anew with every window.
+    let with_state = match config.train.loss_positions {
         LossPositions::Last => by_windows,
         LossPositions::All => {
             let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
             read_through(&network, pieces, length)
         }
     };
-    let memory = score(pieces, length, Some(&Weights::fit(training)), |number, _| row(&remembered, number));
-    Ok(Evaluation { windows, memory, baselines: score_baselines(training, pieces, length) })
+    let weights = CacheWeights::fit(representation, training);
+    let with_cache =
+        score(representation, pieces, length, Some(&weights), |number, _| row(&with_state, number));
+    let baselines = score_baselines(representation, training, pieces, length);
+    Ok(Evaluation { windows, with_cache, baselines })
 }
 
 /// Windows that are run together, and those of each lane, of which a thread takes one after another.
@@ -61,7 +66,7 @@ fn predict_windows(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Vec<f32>
     let mut log_probs = Vec::new();
     for first in (0..windows.len()).step_by(BATCH as usize) {
         let numbers = first..windows.len().min(first + BATCH);
-        let batch: Vec<Window<'_>> = numbers.map(|number| windows.get(number)).collect();
+        let batch: Vec<&[Token]> = numbers.map(|number| windows.get(number).tokens).collect();
         let lanes =
             batch.chunks(LANE).map(|windows| LaneBatch::new(0, LANE, length, LossPositions::Last, windows));
         log_probs.extend(network.predict(&lanes.collect::<Vec<_>>())?);
@@ -73,14 +78,14 @@ impl Evaluation {
     /// Adds the scores of other pieces; the baselines are the same ones in the same order.
     pub fn extend(&mut self, other: Evaluation) {
         self.windows.extend(other.windows);
-        self.memory.extend(other.memory);
+        self.with_cache.extend(other.with_cache);
         for ((_, scores), (_, others)) in self.baselines.iter_mut().zip(other.baselines) {
             scores.extend(others);
         }
     }
 
-    /// What it comes to.
-    pub fn report(&self) -> Report {
-        Report::new(&self.windows, &self.memory, &self.baselines)
+    /// The report that `eval` prints.
+    pub fn report(&self) -> EvaluationReport {
+        EvaluationReport::new(&self.windows, &self.with_cache, &self.baselines)
     }
 }

@@ -117,9 +117,9 @@ fn a_host_without_a_file_or_with_another_one_is_named() {
         assert!(place.checkpoints("a/run").is_empty());
     };
     place.write("b/music/3.mid", melody(41, 9));
-    said("has other music than rank 0, of whose 3.mid it has ");
+    said("has other music than rank 0: 3.mid has ");
     fs::remove_file(place.path("b/music/3.mid")).expect("a file");
-    said("has other music than rank 0, whose 3.mid it lacks; every host needs the same files");
+    said("has other music than rank 0: 3.mid is missing here; every host needs the same files");
     fs::remove_dir_all(place.path("b/music")).expect("a folder");
     said("music: no such file or folder");
 }
@@ -182,10 +182,11 @@ fn notes_left_out_or_moved_are_counted() {
     let high = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() };
     place.write("music/high.mid", write(&[high], &[]));
     let said = |how: &str| {
-        place.bachdist(&format!("{TRAIN} --set data.out_of_range={how} --set checkpoint.url={how}"))
+        place.bachdist(&format!("{TRAIN} --set representation.out_of_range={how} --set checkpoint.url={how}"))
     };
-    let moved = "note: data.out_of_range moves by octaves notes outside 1..=79: 20, of high.mid";
+    let moved = "note: representation.out_of_range = \"transpose\" moves notes outside 1..=79 by octaves: 20, of high.mid";
     assert!(said("transpose").ok().stdout.contains(moved));
-    let left_out = "note: data.out_of_range leaves out notes outside 1..=79: 20, of high.mid";
+    let left_out =
+        "note: representation.out_of_range = \"drop\" leaves out notes outside 1..=79: 20, of high.mid";
     assert!(said("drop").ok().stdout.contains(left_out));
 }

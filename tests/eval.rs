@@ -133,11 +133,14 @@ fn music_out_of_range_is_evaluated_as_the_message_says() {
     place.write("high/a.mid", write(&[high], &[]));
     place.write("high/b.mid", melody(5, 1));
     let refused = place.bachdist("eval run --data high").with_code(3);
-    assert!(refused.errors()[0].contains("(data.out_of_range = \"drop\" or \"transpose\" accepts it)"));
+    assert!(
+        refused.errors()[0].contains("(representation.out_of_range = \"drop\" or \"transpose\" accepts it)")
+    );
     let windows = |how: &str| {
-        let ended =
-            place.bachdist(&format!("eval run --data high --json --set data.out_of_range={how}")).ok();
-        assert!(ended.stderr.contains("note: high: data.out_of_range "), "{}", ended.stderr);
+        let ended = place
+            .bachdist(&format!("eval run --data high --json --set representation.out_of_range={how}"))
+            .ok();
+        assert!(ended.stderr.contains("note: high: representation.out_of_range "), "{}", ended.stderr);
         assert!(ended.stderr.contains("note: high: no window of 8 notes is in b.mid"), "{}", ended.stderr);
         ended.json()["overall"]["windows"].as_u64()
     };

@@ -145,9 +145,10 @@ fn pitches_outside_the_range_are_refused_dropped_or_transposed() {
     assert!(errors[1].starts_with("low.mid: note 3") && errors[1].contains('0'), "{errors:?}");
     assert!(place.checkpoints("run").is_empty());
 
-    let dropped = train(&place, "--set data.out_of_range=drop --set checkpoint.url=drop").ok();
+    let dropped = train(&place, "--set representation.out_of_range=drop --set checkpoint.url=drop").ok();
     assert!(dropped.stdout.contains("music: 2 pieces, 58 notes"), "{}", dropped.stdout);
-    let transposed = train(&place, "--set data.out_of_range=transpose --set checkpoint.url=transpose").ok();
+    let transposed =
+        train(&place, "--set representation.out_of_range=transpose --set checkpoint.url=transpose").ok();
     assert!(transposed.stdout.contains("music: 2 pieces, 60 notes"), "{}", transposed.stdout);
 
     // What was learnt from stands in the checkpoint: an octave down and up, or left out.

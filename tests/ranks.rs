@@ -108,7 +108,7 @@ fn equal_names_of_networks_of_other_widths() {
 const EVERYTHING: [&str; 9] = [
     "--set train.loss_positions=all",
     "--set train.transpose=5",
-    "--set model.intervals=true",
+    "--set representation.intervals=true",
     "--set model.weight_drop=0.4",
     "--set model.input_dropout=0.2",
     "--set model.ensemble_size=2",

@@ -3,8 +3,8 @@
 use std::fs;
 
 use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
-use bachdist_core::corpus::audit::Seen;
 use bachdist_core::corpus::windows::Windows;
+use bachdist_core::schedule::WindowAudit;
 
 use bachdist_test_support::harness::{Place, Running, TINY, bachdist, melody, trained, trained_copy};
 
@@ -191,8 +191,8 @@ fn a_window_read_twice_and_another_skipped_are_noticed() {
     let pieces = checkpoint.corpus.pieces.clone();
     let windows = Windows::new(&pieces, checkpoint.config().unwrap().data.sequence_length);
     let seen = |number: u64| {
-        let mut seen = Seen::default();
-        seen.load(0, &windows.get(number));
+        let mut seen = WindowAudit::default();
+        seen.record(0, &windows.get(number));
         seen.digest
     };
     checkpoint.seen.digest = checkpoint.seen.digest.wrapping_sub(seen(0)).wrapping_add(seen(1));

@@ -203,6 +203,7 @@ impl Operands {
 mod tests {
     use super::*;
     use bachdist_core::config::ModelConfig;
+    use bachdist_core::representation::RepresentationConfig;
 
     fn flops(gemms: &[Gemm]) -> f64 {
         gemms.iter().map(Gemm::flops).sum()
@@ -210,7 +211,8 @@ mod tests {
 
     #[test]
     fn the_articles_step_by_hand() {
-        let article = Architecture::new(&ModelConfig::default(), 79);
+        let article =
+            Architecture::new(&ModelConfig::default(), RepresentationConfig::default().build().shape());
         let products = step_gemms(article, &[8; 8], 20, 1);
         // A window's multiply-adds forward: three layers of 19 recurrent products, two of 20 input ones, two dense.
         let forward: u64 = 3 * 19 * 256 * 1024 + 2 * 20 * 256 * 1024 + 256 * 256 + 256 * 79;

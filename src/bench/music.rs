@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::corpus::pitch_of;
-use bachdist_core::midi::{self, Instrument, Note, write};
+use bachdist_core::midi;
 use bachdist_core::network::inference::InferenceNetwork;
 use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::sample::{Choice, compose};
+use bachdist_core::sample::{Decoding, compose};
 use serde::Serialize;
 
 use super::seconds_of;
@@ -47,7 +46,9 @@ const MOST_FILES: usize = 256;
 pub fn reading(plan: &Plan) -> Reading {
     let mut files: Vec<Vec<u8>> = midi_files(plan);
     if files.is_empty() {
-        files = plan.training.pieces.iter().take(MOST_FILES).map(|piece| as_midi(&piece.classes)).collect();
+        let representation = plan.config.representation.build();
+        let pieces = plan.training.pieces.iter().take(MOST_FILES);
+        files = pieces.map(|piece| midi::write(&representation.decode(&piece.tokens), &[])).collect();
     }
     let read_all = || {
         let songs = files.iter().filter_map(|bytes| midi::read(bytes).ok());
@@ -74,15 +75,6 @@ fn midi_files(plan: &Plan) -> Vec<Vec<u8>> {
     paths.filter(is_midi).take(MOST_FILES).filter_map(|path| std::fs::read(path).ok()).collect()
 }
 
-fn as_midi(classes: &[u8]) -> Vec<u8> {
-    let note = |(at, &class): (usize, &u8)| {
-        let start = 0.3 * at as f64;
-        Note { pitch: pitch_of(class), velocity: 100, start, end: start + 0.3 }
-    };
-    let notes = classes.iter().enumerate().map(note).collect();
-    write(&[Instrument { program: 42, is_drum: false, name: String::new(), notes }], &[])
-}
-
 /// Composes a piece of the configuration's network, with its initial weights.
 pub fn composing(plan: &Plan) -> Result<Composing> {
     const NOTES: usize = 50;
@@ -91,11 +83,12 @@ pub fn composing(plan: &Plan) -> Result<Composing> {
         &init::parameters(plan.architecture, plan.config.train.seed),
     );
     // Training may take longer windows than composing does.
-    let begin = plan.windows().get(0).input;
-    let begin = &begin[..begin.len().min(plan.config.data.sequence_length)];
-    let choice = Choice::Random { temperature: 1.0, top_k: None, top_p: Some(0.9) };
+    let prompt = plan.windows().get(0).input();
+    let prompt = &prompt[..prompt.len().min(plan.config.data.sequence_length)];
+    let decoding = Decoding::Sampling { temperature: 1.0, top_k: None, top_p: Some(0.9) };
+    let representation = plan.config.representation.build();
     let stream = Stream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
-    let piece = || compose(&network, begin, NOTES, &choice, stream, None);
+    let piece = || compose(&*representation, &network, prompt, NOTES, &decoding, stream, None);
     piece()?;
     Ok(Composing { notes: NOTES, notes_per_second: NOTES as f64 / seconds_of(piece) })
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use bachdist_core::config::{Config, ConfigError};
-use bachdist_core::corpus::batches::Batches;
 use bachdist_core::print::print_line;
+use bachdist_core::schedule::Batches;
 
 use crate::bench::{BenchOptions, measure};
 use crate::cli::BenchArguments;

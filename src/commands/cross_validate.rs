@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use bachdist_core::checkpoint::read::open;
 use bachdist_core::config::Config;
-use bachdist_core::evaluation::score::Three;
+use bachdist_core::evaluation::score::SplitMetrics;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::{eprint_line, print_line};
 use bachdist_core::render::losses;
@@ -136,7 +136,7 @@ fn fold(config: &Config, name: &str, group: &str) -> Config {
 struct Pooled {
     name: String,
     /// Each group with its figures: of the network, and with memory.
-    folds: Vec<(String, [Three; 2])>,
+    folds: Vec<(String, [SplitMetrics; 2])>,
     all: Option<Evaluation>,
     /// Of all folds.
     losses: MeanLosses,
@@ -144,7 +144,7 @@ struct Pooled {
 
 impl Pooled {
     fn add(&mut self, group: &str, evaluation: Evaluation) {
-        self.folds.push((group.to_owned(), [evaluation.windows.all(), evaluation.memory.all()]));
+        self.folds.push((group.to_owned(), [evaluation.windows.all(), evaluation.with_cache.all()]));
         match &mut self.all {
             None => self.all = Some(evaluation),
             Some(all) => all.extend(evaluation),
@@ -168,7 +168,7 @@ impl Pooled {
     }
 
     fn json(&self) -> Value {
-        let fold = |(group, [windows, memory]): &(String, [Three; 2])| json!({ "group": group, "windows": windows, "memory": memory });
+        let fold = |(group, [windows, memory]): &(String, [SplitMetrics; 2])| json!({ "group": group, "windows": windows, "memory": memory });
         let mut object =
             json!({ "name": self.name, "folds": self.folds.iter().map(fold).collect::<Vec<_>>() });
         object["pooled"] = json!(self.all.as_ref().map(Evaluation::report));
@@ -213,8 +213,8 @@ fn summary(results: &[Pooled]) -> Result<()> {
         "all groups", "nats", "top 1", "with memory", "of it not heard"
     ))?;
     for (name, all) in pooled() {
-        let Three { overall, .. } = all.windows.all();
-        let memory = all.memory.all();
+        let SplitMetrics { overall, .. } = all.windows.all();
+        let memory = all.with_cache.all();
         let (top1, not_heard) = (100.0 * overall.top1, memory.novel.nats);
         print_line(format_args!(
             "{name:<28}{:>8.3}{top1:>7.1}%{:>14.3}{not_heard:>18.3}",
@@ -222,7 +222,7 @@ fn summary(results: &[Pooled]) -> Result<()> {
         ))?;
     }
     for (name, scores) in pooled().take(1).flat_map(|(_, all)| &all.baselines) {
-        let Three { overall, .. } = scores.all();
+        let SplitMetrics { overall, .. } = scores.all();
         print_line(format_args!("{name:<28}{:>8.3}{:>7.1}%", overall.nats, 100.0 * overall.top1))?;
     }
     Ok(())

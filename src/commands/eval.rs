@@ -4,15 +4,16 @@
 use anyhow::Result;
 use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::read::{LoadedCheckpoint, open_one};
-use bachdist_core::config::DataConfig;
 use bachdist_core::config::identity::differences as value_differences;
-use bachdist_core::corpus::load::{Content, named, survey};
+use bachdist_core::config::{Config, DataConfig};
+use bachdist_core::corpus::load::{Content, list_some, survey};
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::corpus::{Corpus, CorpusError, Piece};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::first_voice;
 use bachdist_core::print::count;
 use bachdist_core::print::{eprint_line, print_line};
+use bachdist_core::representation::{RepresentationConfig, pitches};
 use bachdist_core::style;
 use serde_json::json;
 
@@ -66,19 +67,24 @@ fn compare_samples(folder: &str, arguments: &EvalArguments) -> Result<()> {
                     "note: the samples are compared with {path}; {location} has no effect"
                 ));
             }
-            all_pieces(path, DataConfig::default())?
+            let config = Config::default();
+            pitches_of(&config, &all_pieces(path, &config)?)
         }
-        (None, Some(location)) => open_one(location, arguments.best)?.checkpoint.corpus.pieces.to_vec(),
+        (None, Some(location)) => {
+            let checkpoint = open_one(location, arguments.best)?.checkpoint;
+            pitches_of(&checkpoint.config()?, &checkpoint.corpus.pieces)
+        }
         (None, None) => {
             let message = "compare them with which music? Name a checkpoint, or --data PATH";
             return Err(Failure::new(Code::Usage, message).into());
         }
     };
     let (mut names, mut samples, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-    let pitches = |content: Content| -> Vec<u8> {
+    let pitches_of_file = |content: Content| -> Vec<u8> {
         first_voice(&content.instruments).iter().map(|note| note.pitch).collect()
     };
-    let survey = survey(&DataConfig { midi: folder.into(), ..DataConfig::default() }, pitches)?;
+    let data = DataConfig { midi: folder.into(), ..DataConfig::default() };
+    let survey = survey(&data, &*RepresentationConfig::default().build(), pitches_of_file)?;
     if !survey.passed_over.is_empty() {
         eprint_line(format_args!("note: {folder}: {}", survey.passed_over));
     }
@@ -119,24 +125,33 @@ fn compare_samples(folder: &str, arguments: &EvalArguments) -> Result<()> {
     Ok(print_line(format_args!("{}\n{style}", files.collect::<String>()))?)
 }
 
-/// All pieces at a path, read as this says.
-fn all_pieces(path: &str, data: DataConfig) -> Result<Vec<Piece>> {
-    let corpus = Corpus::read(&DataConfig { midi: path.into(), holdout: Vec::new(), ..data })?;
-    corpus.remarks.iter().for_each(|remark| eprint_line(format_args!("note: {path}: {remark}")));
+/// All pieces at a path, read by this configuration.
+fn all_pieces(path: &str, config: &Config) -> Result<Vec<Piece>> {
+    let data = DataConfig { midi: path.into(), holdout: Vec::new(), ..config.data.clone() };
+    let corpus = Corpus::read(&data, &*config.representation.build())?;
+    for remark in &corpus.remarks {
+        eprint_line(format_args!("note: {path}: {remark}"));
+    }
     Ok(corpus.training)
 }
 
-/// How the music at a path is to be read: as the checkpoint's was, but for what the command line says.
-fn data_of(checkpoint: &Checkpoint, overrides: &[String]) -> Result<DataConfig> {
-    const FREE: [&str; 2] = ["data.out_of_range", "data.max_notes"];
+/// The pitches of each piece.
+fn pitches_of(config: &Config, pieces: &[Piece]) -> Vec<Vec<u8>> {
+    let representation = config.representation.build();
+    pieces.iter().map(|piece| pitches(&*representation, &piece.tokens)).collect()
+}
+
+/// The configuration by which other music is read: the checkpoint's, with the overrides of the command line.
+fn config_for_reading(checkpoint: &Checkpoint, overrides: &[String]) -> Result<Config> {
+    const FREE: [&str; 2] = ["representation.out_of_range", "data.max_notes"];
     let config = checkpoint.config()?;
     if overrides.is_empty() {
-        return Ok(config.data);
+        return Ok(config);
     }
     let overridden = config.overridden("the checkpoint's configuration", overrides)?;
     let differences = value_differences(&serde_json::to_value(&config)?, &serde_json::to_value(&overridden)?);
     match differences.iter().find(|difference| !FREE.contains(&difference.key.as_str())) {
-        None => Ok(overridden.data),
+        None => Ok(overridden),
         Some(difference) => {
             let message = format!(
                 "--set {}: has no effect on a checkpoint, which has its own settings (with --data, {} can be set)",
@@ -164,21 +179,24 @@ impl Music {
             let description = format!("{} that it was trained on", count(training.len() as u64, "piece"));
             return Ok(Music { pieces: training.to_vec(), trained_on: true, description });
         };
-        let data = data_of(checkpoint, overrides)?;
-        let length = data.sequence_length;
-        let all = all_pieces(path, data)?;
+        let config = config_for_reading(checkpoint, overrides)?;
+        let length = config.data.sequence_length;
+        let all = all_pieces(path, &config)?;
         let (all, short): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|piece| windows_of(piece.classes.len(), length) > 0);
+            all.into_iter().partition(|piece| windows_of(piece.tokens.len(), length) > 0);
         if all.is_empty() {
             let empty = CorpusError::Empty { path: path.into(), length, purpose: "evaluate", which: "" };
             return Err(empty.into());
         }
         if !short.is_empty() {
             let names: Vec<_> = short.iter().map(|piece| &piece.name).collect();
-            eprint_line(format_args!("note: {path}: no window of {length} notes is in {}", named(&names)));
+            eprint_line(format_args!(
+                "note: {path}: no window of {length} notes is in {}",
+                list_some(&names)
+            ));
         }
         // By their notes: a file that was only renamed is no new music.
-        let known = |piece: &Piece| training.iter().any(|trained| trained.classes == piece.classes);
+        let known = |piece: &Piece| training.iter().any(|trained| trained.tokens == piece.tokens);
         let (known, new): (Vec<_>, Vec<_>) = all.into_iter().partition(known);
         let pieces = |pieces: &[Piece]| count(pieces.len() as u64, "piece");
         if new.is_empty() {

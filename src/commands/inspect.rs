@@ -5,17 +5,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bachdist_core::config::{self, OutOfRange};
+use bachdist_core::config;
+use bachdist_core::corpus::CorpusError;
 use bachdist_core::corpus::listing::PassedOver;
 use bachdist_core::corpus::load::{Content, FileSurvey, survey_each};
 use bachdist_core::corpus::windows::windows_of;
-use bachdist_core::corpus::{CorpusError, pitch_of};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::midi::{Instrument, Note, first_voice};
 use bachdist_core::print::count;
 use bachdist_core::print::{Listing, eprint_line, print_line};
 use bachdist_core::process::cores;
 use bachdist_core::render;
+use bachdist_core::representation::{Representation, RepresentationConfig, pitches};
 use bachdist_core::write::write_whole;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -30,15 +31,17 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
         midi: arguments.path.clone(),
         max_notes: arguments.max_notes,
         sequence_length: length,
-        out_of_range: OutOfRange::Refuse,
         ..config::DataConfig::default()
     };
+    // The default one refuses what it cannot spell, so that problems are listed.
+    let representation = RepresentationConfig::default().build();
     let keeps_notes = arguments.notes || arguments.plot.is_some();
     let (mut totals, mut listing, mut plotted) = (Totals::default(), None, false);
     let (begin, mut printing) = (Instant::now(), Duration::ZERO);
     let (passed_over, remarks) = survey_each(
         &data,
-        |content| Found::of(content, keeps_notes),
+        &*representation,
+        |content| Found::of(content, &*representation, keeps_notes),
         |file| -> Result<()> {
             let begin = Instant::now();
             if let (Some(path), Ok(found), false) = (&arguments.plot, &file.content, plotted) {
@@ -91,7 +94,10 @@ struct Found {
     seconds: f64,
     /// How many there are.
     instruments: usize,
-    classes: Vec<u8>,
+    /// How many are used.
+    tokens: usize,
+    /// The pitches of the notes used.
+    pitches: BTreeSet<u8>,
     problems: Vec<String>,
     remarks: Vec<String>,
     /// All notes, where they are asked for.
@@ -99,17 +105,18 @@ struct Found {
 }
 
 impl Found {
-    fn of(content: Content, keeps_notes: bool) -> Self {
-        let Content { instruments, classes, problems, remarks, outside: _ } = content;
+    fn of(content: Content, representation: &dyn Representation, keeps_notes: bool) -> Self {
+        let Content { instruments, encoded, remarks } = content;
         let notes = first_voice(&instruments);
-        let pitches = notes.iter().map(|note| note.pitch);
+        let of_notes = notes.iter().map(|note| note.pitch);
         Found {
             notes: notes.len(),
-            range: pitches.clone().min().zip(pitches.max()),
+            range: of_notes.clone().min().zip(of_notes.max()),
             seconds: notes.iter().map(|note| note.end).fold(0.0, f64::max),
             instruments: instruments.len(),
-            classes,
-            problems,
+            tokens: encoded.tokens.len(),
+            pitches: pitches(representation, &encoded.tokens).into_iter().collect(),
+            problems: encoded.problems.iter().map(ToString::to_string).collect(),
             remarks,
             kept: keeps_notes.then_some(instruments),
         }
@@ -141,9 +148,9 @@ impl Totals {
             return;
         };
         self.notes += content.notes;
-        self.notes_used += content.classes.len();
-        self.windows += windows_of(content.classes.len(), sequence_length);
-        self.pitches.extend(content.classes.iter().map(|&class| pitch_of(class)));
+        self.notes_used += content.tokens;
+        self.windows += windows_of(content.tokens, sequence_length);
+        self.pitches.extend(&content.pitches);
     }
 
     /// In the JSON, beside the files.
@@ -239,7 +246,7 @@ impl<'a> Described<'a> {
                 path,
                 problems: &content.problems,
                 remarks: &content.remarks,
-                windows: windows_of(content.classes.len(), sequence_length),
+                windows: windows_of(content.tokens, sequence_length),
             },
         }
     }
@@ -267,7 +274,7 @@ fn rows(file: &FileSurvey<Found>, sequence_length: usize) -> String {
         content.notes,
         content.instruments,
         content.seconds,
-        windows_of(content.classes.len(), sequence_length)
+        windows_of(content.tokens, sequence_length)
     );
     for text in content.problems.iter().chain(&content.remarks) {
         rows.push_str(&format!("\n  {text}"));

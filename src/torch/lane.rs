@@ -216,7 +216,6 @@ fn mix(words: &mut Tensor) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use bachdist_core::config::LossPositions;
-    use bachdist_core::corpus::windows::Window;
     use bachdist_core::random::Purpose;
     use proptest::prelude::*;
 
@@ -232,8 +231,7 @@ mod tests {
         ) {
             let architecture = Architecture { classes: 79, intervals: false, layers, units, dense, members: 1 };
             let objective = if every { LossPositions::All } else { LossPositions::Last };
-            let window = Window { piece: 0, at: 0, input: &[5; 6][..notes], target: 7, shift: 0 };
-            let lane = LaneBatch::new(first_row, rows, notes, objective, &[window]);
+            let lane = LaneBatch::new(first_row, rows, notes, objective, &[&[5; 7][..=notes]]);
             let dropout = Dropout { rate, input_rate: 0.0, seed, step, member };
             let staged = DeviceLane::new(&lane, architecture, Some(&dropout), Device::Cpu).unwrap();
             prop_assert_eq!(staged.masks.len(), layers);

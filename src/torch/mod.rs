@@ -23,13 +23,13 @@ use bachdist_core::backend::{
 };
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::config::OptimizerConfig;
-use bachdist_core::corpus::audit::Seen;
 use bachdist_core::lanes::sum_along_tree;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
 use bachdist_core::network::weight_drop::WeightDrop;
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::parallel::in_parallel;
+use bachdist_core::schedule::WindowAudit;
 use tch::{Device, Kind, Tensor};
 
 pub use lane::DeviceLane;
@@ -170,7 +170,7 @@ impl Backend for TorchBackend {
         Ok(())
     }
 
-    fn load_batch(&mut self, step: u64, source: &dyn BatchSource) -> Result<Vec<Seen>> {
+    fn load_batch(&mut self, step: u64, source: &dyn BatchSource) -> Result<Vec<WindowAudit>> {
         if self.batch.as_ref().is_none_or(|(batch, _)| batch.step != step) {
             let batch = source.batch(step);
             let lanes = self.stage(&batch)?;

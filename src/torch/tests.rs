@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bachdist_core::backend::{BackendName, TrainingState};
 use bachdist_core::config::{Config, LossPositions};
-use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::init;
 use bachdist_core::network::training::TrainingNetwork;
 use bachdist_core::random::{Purpose, Stream};
+use bachdist_core::representation::pitch::PitchOptions;
+use bachdist_core::representation::{RepresentationConfig, Token};
 use proptest::prelude::*;
 
 use super::*;
@@ -104,10 +105,11 @@ fn config(lanes: usize) -> Config {
         dense: 17,
         weight_drop: 0.2,
         input_dropout: 0.1,
-        intervals: true,
         ensemble_size: 2,
         ..config.model
     };
+    let options = PitchOptions { intervals: true, ..PitchOptions::default() };
+    config.representation = RepresentationConfig::Pitch(options);
     config.optimizer.clip_norm = Some(0.5);
     config.train.batch_size = 37;
     config.train.lanes = lanes;
@@ -234,14 +236,11 @@ fn lanes(
     seed: u64,
 ) -> Vec<LaneBatch> {
     let stream = Stream::new(seed, Purpose::Sampling, &[]);
-    let class = |index: usize| (stream.uniform(index as u64) * 79.0) as u8;
-    let notes_of: Vec<Vec<u8>> = (0..count * rows)
+    let class = |index: usize| (stream.uniform(index as u64) * 79.0) as Token;
+    let notes_of: Vec<Vec<Token>> = (0..count * rows)
         .map(|row| (0..=notes).map(|note| class(row * (notes + 1) + note)).collect())
         .collect();
-    let windows: Vec<Window<'_>> = notes_of
-        .iter()
-        .map(|all| Window { piece: 0, at: 0, input: &all[..notes], target: all[notes], shift: 0 })
-        .collect();
+    let windows: Vec<&[Token]> = notes_of.iter().map(Vec::as_slice).collect();
     let present = windows.len() - missing.min(windows.len() - 1);
     (0..count)
         .map(|lane| {

@@ -8,12 +8,12 @@ use bachdist_core::config::{
     CheckpointConfig, Config, DataConfig, LossPositions, ModelConfig, OptimizerConfig, TrainConfig,
 };
 use bachdist_core::corpus::Piece;
-use bachdist_core::corpus::batches::Batches;
-use bachdist_core::corpus::load::named;
+use bachdist_core::corpus::load::list_some;
 use bachdist_core::corpus::windows::windows_of;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::network::Architecture;
 use bachdist_core::print::count;
+use bachdist_core::schedule::Batches;
 use rustix::process::{Resource, getrlimit};
 
 use super::plan::Plan;
@@ -24,11 +24,11 @@ use crate::comm::Communicator;
 ///
 /// Every key is named here, so that a new one does not compile until somebody decides when it has an effect.
 pub fn check_settings(comm: &dyn Communicator, plan: &Plan) -> Result<Vec<String>, Failure> {
-    let Config { data, model, optimizer, train, checkpoint } = &plan.config;
+    let Config { data, representation: _, model, optimizer, train, checkpoint } = &plan.config;
     let mut notes = Vec::new();
     check_data(plan, data, &mut notes);
     let ModelConfig { layers: _, units: _, dense: _, ensemble_size: _, .. } = model;
-    let ModelConfig { dropout: _, input_dropout: _, weight_drop: _, intervals: _, .. } = model;
+    let ModelConfig { dropout: _, input_dropout: _, weight_drop: _, .. } = model;
     check_optimizer(plan, optimizer, &mut notes);
     check_train(comm, plan, train, &mut notes);
     check_validation(plan, train, &mut notes)?;
@@ -38,24 +38,25 @@ pub fn check_settings(comm: &dyn Communicator, plan: &Plan) -> Result<Vec<String
 
 /// The names of pieces without a window of `length` notes.
 fn without_windows(pieces: &[Piece], length: usize) -> Vec<&str> {
-    let short = pieces.iter().filter(|piece| windows_of(piece.classes.len(), length) == 0);
+    let short = pieces.iter().filter(|piece| windows_of(piece.tokens.len(), length) == 0);
     short.map(|piece| piece.name.as_str()).collect()
 }
 
 fn check_data(plan: &Plan, data: &DataConfig, notes: &mut Vec<String>) {
     // Folds are for `eval --cross-validate`, which reads the same configuration.
-    let DataConfig { midi: _, representation: _, max_notes: _, out_of_range: _, folds: _, .. } = data;
+    let DataConfig { midi: _, max_notes: _, folds: _, .. } = data;
     let DataConfig { sequence_length, holdout, .. } = data;
     let length = plan.config.training_length();
     let unread = without_windows(&plan.training.pieces, length);
     if !unread.is_empty() {
-        notes.push(format!("{} not trained on: too short for a window of {length} notes", named(&unread)));
+        notes
+            .push(format!("{} not trained on: too short for a window of {length} notes", list_some(&unread)));
     }
     let unread = without_windows(&plan.held_out, *sequence_length);
     if !unread.is_empty() {
         notes.push(format!(
             "data.holdout: {} held out, but too short to validate on: no window of {sequence_length} notes",
-            named(&unread)
+            list_some(&unread)
         ));
     }
     for (index, pattern) in holdout.iter().enumerate() {
@@ -105,14 +106,14 @@ fn check_train(comm: &dyn Communicator, plan: &Plan, train: &TrainConfig, notes:
     }
     let used = (0..*lanes).filter(|&lane| {
         let rows = batches.rows(lane);
-        !rows.is_empty() && rows.start < batches.most_windows()
+        !rows.is_empty() && rows.start < batches.max_windows()
     });
     let used = used.count();
     if used < *lanes {
         notes.push(format!(
             "train.lanes = {lanes}: a batch of {} fills only {used} of them; ranks and threads without a filled lane \
              are idle",
-            count(batches.most_windows() as u64, "window")
+            count(batches.max_windows() as u64, "window")
         ));
     }
     if comm.size() == 1 && *collective_timeout_seconds != TrainConfig::default().collective_timeout_seconds {
@@ -266,7 +267,7 @@ fn needed(comm: &dyn Communicator, plan: &Plan, batches: Batches) -> MemoryNeede
 
     // Activations that each thread keeps of a lane between forward and backward pass.
     let own = plan.assignment.lanes_of(comm.rank());
-    let lanes = own.filter(|&lane| batches.rows(lane).start < batches.most_windows()).count();
+    let lanes = own.filter(|&lane| batches.rows(lane).start < batches.max_windows()).count();
     let rows = (lanes.min(plan.threads) * batches.padded_rows()) as f64;
     let notes = plan.config.training_length() as f64;
     let predictions = if plan.config.train.loss_positions == LossPositions::All { notes } else { 1.0 };

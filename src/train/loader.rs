@@ -2,22 +2,24 @@
 //! any rank finds its part of any step without asking another.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bachdist_core::backend::{BatchSource, StepBatch};
 use bachdist_core::config::{Config, LossPositions};
-use bachdist_core::corpus::CLASSES;
-use bachdist_core::corpus::audit::Seen;
-use bachdist_core::corpus::batches::{Batch, Batches};
-use bachdist_core::corpus::order::Order;
 use bachdist_core::corpus::windows::{Window, Windows};
 use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
 use bachdist_core::random::{Purpose, Stream};
+use bachdist_core::representation::{Representation, Token};
+use bachdist_core::schedule::EpochOrder;
+use bachdist_core::schedule::WindowAudit;
+use bachdist_core::schedule::{Batch, Batches};
 
 /// Loads a rank's lanes.
 pub struct BatchLoader<'a> {
     config: &'a Config,
+    representation: Arc<dyn Representation>,
     windows: Windows<'a>,
     /// How the windows become batches.
     pub batches: Batches,
@@ -55,7 +57,7 @@ impl<'a> BatchLoader<'a> {
     /// Loads these lanes of batches of these windows.
     pub fn new(config: &'a Config, windows: Windows<'a>, lanes: Range<usize>) -> Self {
         let batches = Batches::new(&windows, &config.train);
-        BatchLoader { config, windows, batches, lanes }
+        BatchLoader { config, representation: config.representation.build(), windows, batches, lanes }
     }
 
     /// The windows of a step's lane, as a person finds them: `piece.mid:17` begins with the piece's note 17, from 0.
@@ -70,28 +72,28 @@ impl<'a> BatchLoader<'a> {
         let mut lanes = Vec::new();
         for lane in self.lanes.clone() {
             let rows = self.rows(batch, lane);
-            let of_lane: Vec<_> = rows.map(|row| windows.get(batch.first + row as u64)).collect();
+            let of_lane: Vec<_> = rows.map(|row| windows.get(batch.first + row as u64).tokens).collect();
             lanes.push(padded(batches, lane, windows.length(), LossPositions::Last, &of_lane));
         }
         lanes
     }
 
     /// Reads the windows of a lane, and records them.
-    fn read_lane(&self, batch: &Batch, lane: usize) -> (Vec<Window<'a>>, Seen) {
+    fn read_lane(&self, batch: &Batch, lane: usize) -> (Vec<Window<'a>>, WindowAudit) {
         let mut windows = self.windows_of(batch, lane);
         if fault::at(FaultPoint::Load) && windows.len() > 1 {
             windows[1] = windows[0];
         }
-        let mut audit = Seen::default();
+        let mut audit = WindowAudit::default();
         for window in &windows {
-            audit.load(batch.epoch, window);
+            audit.record(batch.epoch, window);
         }
         (windows, audit)
     }
 
     /// The windows of a lane, in the order of the epoch.
     fn windows_of(&self, batch: &Batch, lane: usize) -> Vec<Window<'a>> {
-        let order = Order::new(self.config.train.seed, batch.epoch, self.batches.windows);
+        let order = EpochOrder::new(self.config.train.seed, batch.epoch, self.batches.windows);
         let rows = self.rows(batch, lane);
         rows.map(|row| self.windows.get(order.window(batch.first + row as u64))).collect()
     }
@@ -108,11 +110,12 @@ impl<'a> BatchLoader<'a> {
         let random = Stream::new(train.seed, Purpose::Transposition, &[batch.epoch, member]);
         let mut loaded = Vec::new();
         for (lane, windows) in self.lanes.clone().zip(lanes) {
-            let transposed = windows.iter().map(|window| {
+            let mut transposed = vec![Vec::new(); windows.len()];
+            for (window, tokens) in windows.iter().zip(&mut transposed) {
                 let random = random.of(window.piece as u64).bits(window.at as u64);
-                window.transposed(train.transpose, CLASSES, random)
-            });
-            let windows: Vec<_> = transposed.collect();
+                window.read_transposed(&*self.representation, train.transpose, random, tokens);
+            }
+            let windows: Vec<&[Token]> = transposed.iter().map(Vec::as_slice).collect();
             loaded.push(padded(self.batches, lane, self.windows.length(), train.loss_positions, &windows));
         }
         loaded
@@ -124,7 +127,7 @@ fn padded(
     lane: usize,
     length: usize,
     objective: LossPositions,
-    windows: &[Window<'_>],
+    windows: &[&[Token]],
 ) -> LaneBatch {
     LaneBatch::new(batches.rows(lane).start, batches.padded_rows(), length, objective, windows)
 }

@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bachdist_core::backend::TrainingState;
 use bachdist_core::checkpoint::{Checkpoint, EpochSums};
-use bachdist_core::corpus::batches::Batches;
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::metrics::{BestValidation, Validations};
+use bachdist_core::schedule::Batches;
 
 use crate::comm::Communicator;
 use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
@@ -95,6 +95,8 @@ impl RunState<'_> {
         Ok(Checkpoint {
             step: self.step,
             identity: self.plan.config.identity(),
+            representation: self.plan.config.representation.clone(),
+            run_of_format_1: None,
             architecture: self.plan.architecture,
             parameters,
             mean_square,

@@ -1,34 +1,49 @@
-//! Reading the music together: each file is read by one rank, and all get its classes.
+//! Reading the music together: each file is read by one rank, and all ranks get its tokens.
 //!
-//! Which rank reads what does not show: neither in the corpus nor in what is said of bad files.
+//! Which rank reads a file shows neither in the corpus nor in the messages about bad files.
 
 use anyhow::Result;
 use bachdist_core::config::DataConfig;
 use bachdist_core::corpus::Corpus;
 use bachdist_core::corpus::files::CorpusFile;
 use bachdist_core::corpus::listing::list;
-use bachdist_core::corpus::load::{Classes, read_classes};
+use bachdist_core::corpus::load::encode_file;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::parallel::in_parallel;
+use bachdist_core::representation::{Encoded, Representation, Token};
 
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::comm::collectives::{gather_round_robin, round_robin};
 
-/// The corpus, the same on every rank, to train on windows of so many notes. Each rank reads with so many threads.
-pub fn load(comm: &dyn Communicator, data: &DataConfig, length: usize, threads: usize) -> Result<Corpus> {
+/// The corpus, for training on windows of this length. Each rank reads with this many threads.
+///
+/// # Collective
+///
+/// All ranks get the same corpus, or the same error.
+pub fn load(
+    comm: &dyn Communicator,
+    data: &DataConfig,
+    representation: &dyn Representation,
+    length: usize,
+    threads: usize,
+) -> Result<Corpus> {
     let listing = collective_result(comm, list(&data.midi).map_err(Into::into))?;
     let sources = &listing.sources;
     collective_result(comm, same_files(comm, sources))?;
-    let read = in_parallel(threads, &round_robin(comm, sources), |source| packed(read_classes(source, data)));
-    let read = gather_round_robin(comm, read, sources.len()).into_iter().map(unpacked).collect();
-    let corpus = Corpus::new(listing, read, data)
+    let own = in_parallel(threads, &round_robin(comm, sources), |source| {
+        packed(encode_file(source, data, representation))
+    });
+    let all = gather_round_robin(comm, own, sources.len()).into_iter().map(unpacked).collect();
+    let corpus = Corpus::new(listing, all, data, representation)
         .and_then(|corpus| corpus.require_windows(data, length).map(|()| corpus));
     collective_result(comm, corpus.map_err(Into::into))
 }
 
-/// An error unless this rank's host has files of the names and sizes that rank 0's has. Of a file that another rank
-/// reads this one sees no more: that is what reading each once means.
+/// An error unless this rank's host has files with the same names and sizes as rank 0's. Nothing more is known of files that
+/// another rank reads.
+///
+/// # Collective
 fn same_files(comm: &dyn Communicator, own: &[CorpusFile]) -> Result<()> {
     if comm.size() == 1 {
         return Ok(());
@@ -41,7 +56,7 @@ fn same_files(comm: &dyn Communicator, own: &[CorpusFile]) -> Result<()> {
         None => Ok(()),
         Some(difference) => {
             let message = format!(
-                "has other music than rank 0, {difference}; every host needs the same files under data.midi"
+                "has other music than rank 0: {difference}; every host needs the same files under data.midi"
             );
             Err(Failure::new(Code::Data, message).into())
         }
@@ -56,38 +71,41 @@ fn difference(here: &[(String, u64)], there: &[(String, u64)]) -> Option<String>
     match (here, there) {
         (None, None) => None,
         (Some((name, here)), Some((other, there))) if name == other => {
-            Some(format!("of whose {name} it has {here} bytes in place of {there}"))
+            Some(format!("{name} has {here} bytes here and {there} on rank 0"))
         }
         (Some((name, _)), there) if there.is_none_or(|(other, _)| name < other) => {
-            Some(format!("which has no {name}"))
+            Some(format!("{name} is not on rank 0"))
         }
-        (_, there) => there.map(|(name, _)| format!("whose {name} it lacks")),
+        (_, there) => there.map(|(name, _)| format!("{name} is missing here")),
     }
 }
 
-/// Whether a file could be read, and whether its notes are drums: said after its classes or after what is wrong with it.
-const NOT_READ: u8 = 0;
-const READ: u8 = 1;
+/// The last byte of a file's message: whether it could be used, and whether its notes are drums.
+const UNUSABLE: u8 = 0;
+const USABLE: u8 = 1;
 const DRUMS: u8 = 2;
 
-fn packed(read: Result<Classes, String>) -> Vec<u8> {
-    let (mut bytes, how) = match read {
-        Ok(Classes { mut classes, are_drums, outside }) => {
-            classes.extend((outside as u64).to_le_bytes());
-            (classes, if are_drums { DRUMS } else { READ })
+/// A file's tokens and the number of its altered notes, or what is wrong with it, as bytes.
+fn packed(encoded: Result<Encoded, String>) -> Vec<u8> {
+    let (mut bytes, kind) = match encoded {
+        Ok(Encoded { tokens, altered, is_drum, .. }) => {
+            let mut bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+            bytes.extend((altered as u64).to_le_bytes());
+            (bytes, if is_drum { DRUMS } else { USABLE })
         }
-        Err(reason) => (reason.into_bytes(), NOT_READ),
+        Err(lines) => (lines.into_bytes(), UNUSABLE),
     };
-    bytes.push(how);
+    bytes.push(kind);
     bytes
 }
 
-fn unpacked(mut bytes: Vec<u8>) -> Result<Classes, String> {
+fn unpacked(mut bytes: Vec<u8>) -> Result<Encoded, String> {
     match bytes.pop() {
-        Some(how @ (READ | DRUMS)) => {
-            let (classes, outside) = bytes.split_last_chunk().expect("a number after the classes");
-            let outside = u64::from_le_bytes(*outside) as usize;
-            Ok(Classes { classes: classes.to_vec(), are_drums: how == DRUMS, outside })
+        Some(kind @ (USABLE | DRUMS)) => {
+            let (tokens, altered) = bytes.split_last_chunk().expect("a number after the tokens");
+            let tokens = tokens.as_chunks().0.iter().map(|&token| Token::from_le_bytes(token)).collect();
+            let altered = u64::from_le_bytes(*altered) as usize;
+            Ok(Encoded { tokens, altered, is_drum: kind == DRUMS, problems: Vec::new() })
         }
         _ => Err(String::from_utf8_lossy(&bytes).into_owned()),
     }
@@ -98,12 +116,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_and_reasons_survive_the_way() {
-        let classes =
-            |classes: &[u8], are_drums| Ok(Classes { classes: classes.to_vec(), are_drums, outside: 300 });
-        let all = [classes(&[], false), classes(&[0, 1, 78], true), Err(String::new()), Err("b: é".into())];
-        for read in all {
-            assert_eq!(unpacked(packed(read.clone())), read);
+    fn tokens_and_reasons_are_unpacked_as_they_were() {
+        let usable = |tokens: &[Token], is_drum| {
+            Ok(Encoded { tokens: tokens.to_vec(), is_drum, altered: 300, problems: Vec::new() })
+        };
+        let all = [usable(&[], false), usable(&[0, 1, 500], true), Err(String::new()), Err("b: é".into())];
+        for encoded in all {
+            assert_eq!(unpacked(packed(encoded.clone())), encoded);
         }
     }
 
@@ -115,11 +134,11 @@ mod tests {
         let rank_0 = files(&[("a", 1), ("b", 2), ("d", 3)]);
         let said = |here: &[(&str, u64)]| difference(&files(here), &rank_0);
         assert_eq!(said(&[("a", 1), ("b", 2), ("d", 3)]), None);
-        assert_eq!(said(&[("a", 1), ("d", 3)]).unwrap(), "whose b it lacks");
-        assert_eq!(said(&[("a", 1), ("b", 2)]).unwrap(), "whose d it lacks");
-        assert_eq!(said(&[]).unwrap(), "whose a it lacks");
-        assert_eq!(said(&[("a", 1), ("b", 2), ("c", 9), ("d", 3)]).unwrap(), "which has no c");
-        assert_eq!(said(&[("a", 1), ("b", 2), ("d", 3), ("e", 4)]).unwrap(), "which has no e");
-        assert_eq!(said(&[("a", 1), ("b", 7), ("d", 8)]).unwrap(), "of whose b it has 7 bytes in place of 2");
+        assert_eq!(said(&[("a", 1), ("d", 3)]).unwrap(), "b is missing here");
+        assert_eq!(said(&[("a", 1), ("b", 2)]).unwrap(), "d is missing here");
+        assert_eq!(said(&[]).unwrap(), "a is missing here");
+        assert_eq!(said(&[("a", 1), ("b", 2), ("c", 9), ("d", 3)]).unwrap(), "c is not on rank 0");
+        assert_eq!(said(&[("a", 1), ("b", 2), ("d", 3), ("e", 4)]).unwrap(), "e is not on rank 0");
+        assert_eq!(said(&[("a", 1), ("b", 7), ("d", 8)]).unwrap(), "b has 7 bytes here and 2 on rank 0");
     }
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::Result;
 use bachdist_core::checkpoint::Training;
 use bachdist_core::config::{Config, TrainConfig};
-use bachdist_core::corpus::batches::Batches;
 use bachdist_core::corpus::windows::{Windows, windows_of};
-use bachdist_core::corpus::{CLASSES, Corpus, Piece, fingerprint};
+use bachdist_core::corpus::{Corpus, Piece, fingerprint};
 use bachdist_core::failure::{Code, Failure, out_of_threads};
 use bachdist_core::network::Architecture;
 use bachdist_core::print::count;
 use bachdist_core::process::{cores, try_threads};
+use bachdist_core::schedule::Batches;
 use sha2::{Digest, Sha256};
 
 use super::checks::{check_memory, check_settings};
@@ -89,7 +89,9 @@ impl Plan {
         let own = cores().div_ceil(comm.local_size());
         collective_result(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
         let threads = backend::threads(comm);
-        let corpus = music::load(comm, &config.data, config.training_length(), threads)?;
+        let representation = config.representation.build();
+        let length = config.training_length();
+        let corpus = music::load(comm, &config.data, &*representation, length, threads)?;
         // A step has work for at most one thread per lane.
         let threads = threads.min(place.0.lanes_of(comm.rank()).len());
         let mut plan = Plan::new(place, threads, corpus, path, config);
@@ -111,13 +113,14 @@ impl Plan {
         config.train.backend = target.backend.into();
         let name = name_of(path);
         let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));
+        let representation = config.representation.build();
         let fallback = config.checkpoint.fallback.clone().unwrap_or_else(|| format!("runs/{name}.unsaved"));
         let mut plan = Plan {
             url,
             fallback,
             training: Training::new(corpus.training.into()),
             held_out: corpus.held_out,
-            architecture: Architecture::new(&config.model, CLASSES),
+            architecture: Architecture::new(&config.model, representation.shape()),
             assignment,
             target,
             threads,
@@ -177,7 +180,7 @@ impl Plan {
         let due = step.is_multiple_of(self.validates_every()) || step == self.last_step;
         // Called at every step, so it must not count all windows of a large corpus.
         let length = self.config.data.sequence_length;
-        let has_windows = |piece: &Piece| windows_of(piece.classes.len(), length) > 0;
+        let has_windows = |piece: &Piece| windows_of(piece.tokens.len(), length) > 0;
         step > 0 && due && self.held_out.iter().any(has_windows)
     }
 
@@ -199,6 +202,6 @@ impl Plan {
 
     /// Number of notes in the training pieces.
     pub fn notes(&self) -> usize {
-        self.training.pieces.iter().map(|piece| piece.classes.len()).sum()
+        self.training.pieces.iter().map(|piece| piece.tokens.len()).sum()
     }
 }

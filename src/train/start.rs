@@ -6,10 +6,10 @@ use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
 use bachdist_core::checkpoint::read::open;
 use bachdist_core::checkpoint::read::{Recovery, recover};
 use bachdist_core::checkpoint::{Checkpoint, CheckpointName, EpochSums};
-use bachdist_core::corpus::audit::Seen;
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::network::Architecture;
+use bachdist_core::schedule::WindowAudit;
 use bachdist_core::store::Store;
 
 use super::plan::Plan;
@@ -40,7 +40,7 @@ pub struct InitialState {
     /// Of the epoch so far.
     pub epoch: EpochSums,
     /// The windows loaded since step 0.
-    pub seen: Seen,
+    pub seen: WindowAudit,
     /// The location of the checkpoint that it comes from.
     pub from: Option<String>,
     /// What the user should know, such as damaged checkpoints that were skipped.
@@ -74,7 +74,7 @@ pub fn find_initial_state(
     if bytes.is_empty() {
         let parameters = initial_parameters(comm, plan.architecture, plan.config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
-        let (epoch, seen) = (EpochSums::default(), Seen::default());
+        let (epoch, seen) = (EpochSums::default(), WindowAudit::default());
         return Ok((InitialState { step: 0, parameters, mean_square, epoch, seen, from, notes }, run));
     }
     let Checkpoint { step, parameters, mean_square, epoch, seen, .. } = Checkpoint::decode(&bytes)?;

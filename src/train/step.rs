@@ -6,12 +6,12 @@ use anyhow::Result;
 use bachdist_core::backend::{Backend, RankSum, TrainingState};
 use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::config::{Config, LossPositions};
-use bachdist_core::corpus::audit::Seen;
-use bachdist_core::corpus::batches::{Batch, Batches};
 use bachdist_core::corpus::windows::Windows;
 use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::lanes::LaneAssignment;
 use bachdist_core::network::weight_drop::WeightDrop;
+use bachdist_core::schedule::WindowAudit;
+use bachdist_core::schedule::{Batch, Batches};
 
 use super::loader::BatchLoader;
 use crate::comm::Communicator;
@@ -61,7 +61,7 @@ pub enum Outcome {
         /// Loss and correct predictions of the batch.
         sums: EpochSums,
         /// The windows that were read for it.
-        seen: Seen,
+        seen: WindowAudit,
         /// The union of all ranks' requests.
         requested: StopRequest,
     },
@@ -203,7 +203,7 @@ impl<'a> Trainer<'a> {
 #[derive(Default)]
 struct LaneReport {
     sums: EpochSums,
-    seen: Seen,
+    seen: WindowAudit,
     requested: StopRequest,
 }
 
@@ -221,7 +221,7 @@ impl LaneReport {
         let sums = EpochSums { loss: f64::from_bits(loss), correct, predictions };
         LaneReport {
             sums,
-            seen: Seen { windows, digest },
+            seen: WindowAudit { windows, digest },
             requested: StopRequest::from_bits_retain(requested),
         }
     }
@@ -279,12 +279,12 @@ pub struct Totals {
     /// Loss and accuracy of the epoch.
     pub epoch: EpochSums,
     /// The windows read since step 0.
-    pub seen: Seen,
+    pub seen: WindowAudit,
 }
 
 impl Totals {
     /// Adds a step that took this batch.
-    pub fn add(&mut self, batch: &Batch, sums: EpochSums, seen: Seen) {
+    pub fn add(&mut self, batch: &Batch, sums: EpochSums, seen: WindowAudit) {
         if batch.first == 0 {
             self.epoch = EpochSums::default();
         }

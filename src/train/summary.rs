@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn the_articles_table() {
         let config = Config::default();
-        let table = layer_table(&config, Architecture::new(&config.model, 79));
+        let table =
+            layer_table(&config, Architecture::new(&config.model, config.representation.build().shape()));
         for figure in ["344,064", "525,312", "65,792", "20,303", "1,480,783"] {
             assert!(table.contains(figure), "{figure} is missing in\n{table}");
         }
@@ -141,7 +142,8 @@ mod tests {
     fn ensemble_members_are_counted() {
         let mut config = Config::default();
         config.model.ensemble_size = 3;
-        let table = layer_table(&config, Architecture::new(&config.model, 79));
+        let table =
+            layer_table(&config, Architecture::new(&config.model, config.representation.build().shape()));
         assert!(
             table.contains("Ensemble of 3 networks with this many each") && table.contains("4,442,349"),
             "{table}"

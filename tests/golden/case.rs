@@ -7,7 +7,6 @@ use bachdist::torch::{DeviceLane, TorchBackend, TorchNetwork};
 use bachdist_core::backend::native::NativeBackend;
 use bachdist_core::backend::{Backend, BatchSource, RankSum, StepBatch, TrainingState};
 use bachdist_core::checkpoint::EpochSums;
-use bachdist_core::corpus::CLASSES;
 use bachdist_core::network::Architecture;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
@@ -94,7 +93,8 @@ impl Case {
 
     pub fn architecture(&self) -> Architecture {
         // With intervals the last layer scores 3·C − 1 features.
-        let (outputs, intervals) = (self.size("dense2.weight", 0), self.size("dense2.weight", 0) > CLASSES);
+        let outputs = self.size("dense2.weight", 0);
+        let intervals = outputs > 79;
         Architecture {
             classes: if intervals { outputs.div_ceil(3) } else { outputs },
             intervals,
@@ -148,9 +148,9 @@ impl Case {
     }
 
     /// The case's windows: (T, B) inputs and (B) targets, as a window each.
-    pub fn windows(&self) -> Vec<(Vec<u8>, u8)> {
+    pub fn windows(&self) -> Vec<(Vec<u16>, u16)> {
         let (times, count) = (self.size("inputs", 0), self.size("inputs", 1));
-        let class = |tensor: &Tensor, at: &[i64]| u8::try_from(tensor.int64_value(at)).unwrap();
+        let class = |tensor: &Tensor, at: &[i64]| u16::try_from(tensor.int64_value(at)).unwrap();
         let input =
             |row: usize| (0..times).map(|t| class(self.tensor("inputs"), &[t as i64, row as i64])).collect();
         // (B) targets, or (T, B) of which the last is the one after the window.

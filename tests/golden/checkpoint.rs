@@ -7,7 +7,7 @@ use std::process::Command;
 use bachdist_core::checkpoint::{Checkpoint, EpochSums, Training};
 use bachdist_core::config::Config;
 use bachdist_core::corpus::Piece;
-use bachdist_core::corpus::audit::Seen;
+use bachdist_core::schedule::WindowAudit;
 
 use super::case::{self, Case};
 use super::peers::agree;
@@ -21,12 +21,14 @@ fn save(case: &Case, path: &Path) {
     let checkpoint = Checkpoint {
         step: 3,
         identity: config.identity(),
+        representation: config.representation,
+        run_of_format_1: None,
         architecture,
         parameters: case.flat(""),
         mean_square: vec![0.5; architecture.len()],
         epoch: EpochSums::default(),
-        seen: Seen::default(),
-        corpus: Training::new([Piece { name: "piece.mid".into(), classes: vec![1, 2, 3] }].into()),
+        seen: WindowAudit::default(),
+        corpus: Training::new([Piece { name: "piece.mid".into(), tokens: vec![1, 2, 3] }].into()),
     };
     std::fs::write(path, checkpoint.encode()).unwrap();
 }

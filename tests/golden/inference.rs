@@ -41,7 +41,7 @@ fn random_parameters(architecture: Architecture, scales: Scales, seed: u64) -> V
 }
 
 /// The largest difference between the two networks' probabilities, over all windows and classes.
-fn difference(architecture: Architecture, parameters: &[f32], windows: &[(Vec<u8>, u8)]) -> f32 {
+fn difference(architecture: Architecture, parameters: &[f32], windows: &[(Vec<u16>, u16)]) -> f32 {
     let lane = lane(0, windows.len().next_multiple_of(8), windows);
     let theirs = floats(&log_probs(architecture, parameters, &lane, None).exp());
 

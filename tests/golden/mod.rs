@@ -10,10 +10,10 @@ mod peers;
 mod rows;
 
 use bachdist_core::config::LossPositions;
-use bachdist_core::corpus::windows::Window;
 use bachdist_core::network::Architecture;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::random::{Purpose, Stream};
+use bachdist_core::representation::Token;
 use tch::Tensor;
 
 /// Numbers that are a function of a seed.
@@ -21,19 +21,19 @@ fn stream(seed: u64) -> Stream {
     Stream::new(seed, Purpose::Initialization, &[])
 }
 
-/// A window that is no part of a piece.
-fn window(input: &[u8], target: u8) -> Window<'_> {
-    Window { piece: 0, at: 0, input, target, shift: 0 }
+/// The tokens of a window and the one after it.
+fn window(input: &[Token], target: Token) -> Vec<Token> {
+    [input, &[target]].concat()
 }
 
-/// Random windows: notes, and the note that follows.
+/// Random windows: tokens, and the token that follows.
 fn random_windows(
     architecture: Architecture,
     sequence_length: usize,
     count: usize,
     seed: u64,
-) -> Vec<(Vec<u8>, u8)> {
-    let class = |index: usize| (stream(seed).bits(index as u64) % architecture.classes as u64) as u8;
+) -> Vec<(Vec<Token>, Token)> {
+    let class = |index: usize| (stream(seed).bits(index as u64) % architecture.classes as u64) as Token;
     let window = |first: usize| {
         ((0..sequence_length).map(|t| class(first + t)).collect(), class(first + sequence_length))
     };
@@ -41,9 +41,10 @@ fn random_windows(
 }
 
 /// Windows as a lane, padded to `rows`.
-fn lane(first_row: usize, rows: usize, windows: &[(Vec<u8>, u8)]) -> LaneBatch {
+fn lane(first_row: usize, rows: usize, windows: &[(Vec<Token>, Token)]) -> LaneBatch {
     let sequence_length = windows[0].0.len();
     let windows: Vec<_> = windows.iter().map(|(input, target)| window(input, *target)).collect();
+    let windows: Vec<&[Token]> = windows.iter().map(Vec::as_slice).collect();
     LaneBatch::new(first_row, rows, sequence_length, LossPositions::Last, &windows)
 }
 

@@ -73,6 +73,7 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
     let case = Case::open("intervals");
     let notes = case.windows();
     let windows: Vec<_> = notes.iter().map(|(input, target)| window(input, *target)).collect();
+    let windows: Vec<_> = windows.iter().map(Vec::as_slice).collect();
     let lanes = [LaneBatch::new(0, 8, notes[0].0.len(), LossPositions::All, &windows)];
     let (dropout, _) = case.dropout();
     let theirs = case.floats("log_probabilities");

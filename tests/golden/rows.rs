@@ -15,7 +15,7 @@ use super::{lane, random_windows};
 struct Scene {
     architecture: Architecture,
     dropout: Dropout,
-    windows: Vec<(Vec<u8>, u8)>,
+    windows: Vec<(Vec<u16>, u16)>,
     /// Rows of the lane, with padding.
     rows: usize,
 }

@@ -18,10 +18,10 @@ use crate::checkpoint::EpochSums;
 use crate::compute::functions::{exp, ln};
 use crate::compute::vectorized;
 use crate::config::{BackendChoice, OptimizerConfig};
-use crate::corpus::audit::Seen;
 use crate::network::batch::{LaneBatch, score_windows};
 use crate::network::dropout::Dropout;
 use crate::network::weight_drop::WeightDrop;
+use crate::schedule::WindowAudit;
 
 /// Which implementation computes a run; part of its identity, because it decides the bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct StepBatch {
     /// The step's masks; each member's differ.
     pub dropout: Dropout,
     /// For each lane the windows that were read for it.
-    pub audits: Vec<Seen>,
+    pub audits: Vec<WindowAudit>,
 }
 
 /// Makes a rank's part of the batch of any step. It is a function of the step alone, so a backend may ask for the next
@@ -107,7 +107,7 @@ pub trait Backend {
     fn load_weights(&mut self, weight_drop: &WeightDrop) -> Result<()>;
 
     /// Loads a step's batch, unless that was done ahead. Returns, for each lane, the windows that were read.
-    fn load_batch(&mut self, step: u64, source: &dyn BatchSource) -> Result<Vec<Seen>>;
+    fn load_batch(&mut self, step: u64, source: &dyn BatchSource) -> Result<Vec<WindowAudit>>;
 
     /// Forward and backward on the loaded batch: loss and correct predictions of each lane, summed over all ensemble
     /// members. Keeps the sum of the lanes' gradients. May load the next batch from `source` while a device computes.

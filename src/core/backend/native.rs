@@ -6,13 +6,13 @@ use super::{Backend, BatchSource, RankSum, StepBatch, TrainingState, average_log
 use crate::checkpoint::EpochSums;
 use crate::compute::vectorized;
 use crate::config::OptimizerConfig;
-use crate::corpus::audit::Seen;
 use crate::network::Architecture;
 use crate::network::batch::LaneBatch;
 use crate::network::dropout::Dropout;
 use crate::network::training::TrainingNetwork;
 use crate::network::weight_drop::WeightDrop;
 use crate::optimizer;
+use crate::schedule::WindowAudit;
 
 /// See the module.
 pub struct NativeBackend {
@@ -91,7 +91,7 @@ impl Backend for NativeBackend {
         Ok(())
     }
 
-    fn load_batch(&mut self, step: u64, source: &dyn BatchSource) -> Result<Vec<Seen>> {
+    fn load_batch(&mut self, step: u64, source: &dyn BatchSource) -> Result<Vec<WindowAudit>> {
         let batch = source.batch(step);
         let audits = batch.audits.clone();
         self.batch = Some(batch);

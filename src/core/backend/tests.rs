@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use super::native::NativeBackend;
 use super::*;
 use crate::config::LossPositions;
-use crate::corpus::windows::Window;
 use crate::lanes::TreeSum;
 use crate::network::training::TrainingNetwork;
 use crate::network::{Architecture, init};
 use crate::random::{Purpose, Stream};
+use crate::representation::Token;
 
 /// Lanes of random windows; the last windows are missing, as in a ragged batch.
 fn lanes(
@@ -21,14 +21,11 @@ fn lanes(
     seed: u64,
 ) -> Vec<LaneBatch> {
     let stream = Stream::new(seed, Purpose::Sampling, &[]);
-    let class = |index: usize| (stream.uniform(index as u64) * 79.0) as u8;
-    let notes_of: Vec<Vec<u8>> = (0..count * rows)
+    let class = |index: usize| (stream.uniform(index as u64) * 79.0) as Token;
+    let notes_of: Vec<Vec<Token>> = (0..count * rows)
         .map(|row| (0..=notes).map(|note| class(row * (notes + 1) + note)).collect())
         .collect();
-    let windows: Vec<Window<'_>> = notes_of
-        .iter()
-        .map(|all| Window { piece: 0, at: 0, input: &all[..notes], target: all[notes], shift: 0 })
-        .collect();
+    let windows: Vec<&[Token]> = notes_of.iter().map(Vec::as_slice).collect();
     let present = windows.len() - missing.min(windows.len() - 1);
     (0..count)
         .map(|lane| {

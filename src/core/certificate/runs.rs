@@ -1,39 +1,43 @@
-//! Runs: stretches of a melody that the corpus has, exactly or transposed.
+//! Runs: what a melody shares with a corpus, exactly or transposed.
 //!
-//! A transposed run is a run of intervals: L notes are L − 1 intervals, so that a single note is a transposed
-//! run of any corpus that has notes. No run goes from one piece into the next.
+//! A run is counted in notes. A transposed run of n notes is a run of n − 1 intervals, so a single note is a transposed run
+//! of any corpus that has notes. No run goes from one piece into the next.
 
 use serde::Serialize;
 
-use super::automaton::{Shared, Symbol, shared_endings};
+use super::suffix_automaton::{Shared, shared_endings};
 use crate::corpus::Piece;
+use crate::representation::{Representation, Token, View, pitches};
 
-/// A stretch of a melody that a piece has too.
+/// Notes in a row that a melody and a piece share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// Notes.
     pub length: usize,
     /// Index of its first note in the melody, from 0.
     pub sample_at: usize,
-    /// The first piece of the corpus that has it; none where nothing is shared.
+    /// The first piece of the corpus that has it; `None` where nothing is shared.
     pub piece: Option<String>,
-    /// Index of its first note in that piece, from 0, where it first stands there.
+    /// Index of its first note in that piece, from 0, at its first occurrence there.
     pub at: Option<usize>,
-    /// How many semitones higher than in the piece it is in the melody.
+    /// How many semitones higher the melody has it than the piece.
     pub semitones: i16,
 }
 
 /// For every note of a melody, the longest run that ends with it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Runs<'a> {
+    representation: &'a dyn Representation,
     pieces: &'a [Piece],
-    melody: &'a [u8],
-    endings: Vec<Found>,
+    /// Of the melody's notes.
+    pitches: Vec<u8>,
+    /// For each note of the melody.
+    endings: Vec<Ending>,
 }
 
-/// A run of the melody's last notes, and where a piece has it.
+/// A run, by where a piece has its last note.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+struct Ending {
     length: usize,
     piece: usize,
     /// Index of the run's last note in the piece.
@@ -41,39 +45,34 @@ struct Found {
 }
 
 impl<'a> Runs<'a> {
-    /// The runs of a melody's classes that the pieces have as they are.
-    pub fn exact(pieces: &'a [Piece], melody: &'a [u8]) -> Self {
-        let corpus = pieces.iter().map(|piece| piece.classes.iter().map(|&class| Symbol::from(class)));
-        let shared = shared_endings(melody.iter().map(|&class| Symbol::from(class)), corpus);
-        let found = |Shared { length, end }| Found {
-            length: length as usize,
-            piece: end.sequence as usize,
-            last: end.last as usize,
+    /// The runs that the pieces have in this view.
+    pub fn new(
+        representation: &'a dyn Representation,
+        view: View,
+        pieces: &'a [Piece],
+        melody: &[Token],
+    ) -> Self {
+        let corpus = pieces.iter().map(|piece| representation.view(view, &piece.tokens));
+        let shared = shared_endings(representation.view(view, melody), corpus);
+        // Notes before the first symbol are shared with any note; the corpus's first one is named.
+        let first_with_notes = pieces.iter().position(|piece| !piece.tokens.is_empty());
+        let unseen = match first_with_notes {
+            Some(piece) => Ending { length: view.lead(), piece, last: 0 },
+            None => Ending { length: 0, piece: 0, last: 0 },
         };
-        Runs { pieces, melody, endings: shared.into_iter().map(found).collect() }
-    }
-
-    /// The runs that they have transposed by any number of semitones, 0 included.
-    pub fn transposed(pieces: &'a [Piece], melody: &'a [u8]) -> Self {
-        let intervals = |classes: &'a [u8]| classes.windows(2).map(|two| interval(two[0], two[1]));
-        let corpus = pieces.iter().map(|piece| intervals(&piece.classes));
-        let shared = shared_endings(intervals(melody), corpus);
-        // A single note is everywhere; it is said to be a corpus's first.
-        let single = match pieces.iter().position(|piece| !piece.classes.is_empty()) {
-            Some(piece) => Found { length: 1, piece, last: 0 },
-            None => Found { length: 0, piece: 0, last: 0 },
-        };
-        let found = |Shared { length, end }| match length {
-            0 => single,
-            // The last interval of a stretch leads to the note after its own index.
-            _ => Found {
-                length: length as usize + 1,
-                piece: end.sequence as usize,
-                last: end.last as usize + 1,
-            },
-        };
-        let first = (!melody.is_empty()).then_some(single);
-        Runs { pieces, melody, endings: first.into_iter().chain(shared.into_iter().map(found)).collect() }
+        let pitches = pitches(representation, melody);
+        let mut endings = vec![unseen; view.lead().min(pitches.len())];
+        for Shared { length, end } in shared {
+            endings.push(match length {
+                0 => unseen,
+                _ => Ending {
+                    length: length as usize + view.lead(),
+                    piece: end.sequence as usize,
+                    last: end.last as usize + view.lead(),
+                },
+            });
+        }
+        Runs { representation, pieces, pitches, endings }
     }
 }
 
@@ -85,7 +84,7 @@ impl Runs<'_> {
         ending.map_or(Run { length: 0, sample_at: 0, piece: None, at: None, semitones: 0 }, |e| self.run(e))
     }
 
-    /// The runs of more than so many notes that no longer run begins or ends with, in order.
+    /// The runs of more than this many notes that are not the beginning or end of a longer one, in order.
     pub fn longer_than(&self, notes: usize) -> Vec<Run> {
         let grows = |ending: usize| {
             self.endings.get(ending + 1).is_some_and(|next| next.length > self.endings[ending].length)
@@ -94,38 +93,35 @@ impl Runs<'_> {
         endings.filter(|&e| self.endings[e].length > notes && !grows(e)).map(|e| self.run(e)).collect()
     }
 
-    /// For n = 1, 2, … up to `most` or the melody's length: the share of its stretches of n notes that the
-    /// corpus does not have.
-    pub fn novelty(&self, most: usize) -> Vec<f64> {
-        let share = |n: usize| {
+    /// For n = 1, 2, … up to `max` or the melody's length: the fraction of its n-grams that the corpus does not have.
+    pub fn novelty(&self, max: usize) -> Vec<f64> {
+        let mut curve = Vec::new();
+        for n in 1..=max.min(self.endings.len()) {
             let endings = &self.endings[n - 1..];
-            let new = endings.iter().filter(|ending| ending.length < n).count();
-            new as f64 / endings.len() as f64
-        };
-        (1..=most.min(self.endings.len())).map(share).collect()
+            let novel = endings.iter().filter(|ending| ending.length < n).count();
+            curve.push(novel as f64 / endings.len() as f64);
+        }
+        curve
     }
 
     /// The run that ends with this note of the melody.
-    fn run(&self, ending: usize) -> Run {
-        let Found { length, piece, last } = self.endings[ending];
-        let sample_at = ending + 1 - length;
+    fn run(&self, note: usize) -> Run {
+        let Ending { length, piece, last } = self.endings[note];
+        let sample_at = note + 1 - length;
         if length == 0 {
             return Run { length, sample_at, piece: None, at: None, semitones: 0 };
         }
         let piece = &self.pieces[piece];
+        let theirs = piece.tokens.iter().filter_map(|&token| self.representation.pitch(token)).nth(last);
+        let theirs = theirs.expect("a symbol stands for each note after the first ones");
         Run {
             length,
             sample_at,
             piece: Some(piece.name.clone()),
             at: Some(last + 1 - length),
-            semitones: interval(piece.classes[last], self.melody[ending]),
+            semitones: i16::from(self.pitches[note]) - i16::from(theirs),
         }
     }
-}
-
-/// From one class to another, in semitones.
-fn interval(from: u8, to: u8) -> Symbol {
-    Symbol::from(to) - Symbol::from(from)
 }
 
 #[cfg(test)]
@@ -133,23 +129,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::representation::RepresentationConfig;
 
-    /// Some pieces and a melody of few classes, so that they share runs of all lengths.
-    fn pieces_and_melody() -> impl Strategy<Value = (Vec<Piece>, Vec<u8>)> {
-        let notes = |most| prop::collection::vec(0..4u8, 0..most);
+    /// Some pieces and a melody of few tokens, so that they share runs of all lengths.
+    fn pieces_and_melody() -> impl Strategy<Value = (Vec<Piece>, Vec<Token>)> {
+        let notes = |max| prop::collection::vec(0..4u16, 0..max);
         (prop::collection::vec(notes(30), 0..5), notes(40)).prop_map(|(pieces, melody)| {
-            let named = |(number, classes): (usize, Vec<u8>)| Piece { name: number.to_string(), classes };
+            let named = |(number, tokens): (usize, Vec<Token>)| Piece { name: number.to_string(), tokens };
             (pieces.into_iter().enumerate().map(named).collect(), melody)
         })
     }
 
-    /// By search: the first place of the corpus that has this stretch `semitones` lower, for some of these.
-    fn search(pieces: &[Piece], stretch: &[u8], semitones: &[i16]) -> Option<(String, usize, i16)> {
+    /// By search: the first place of the corpus that has this n-gram `semitones` lower, for some of these.
+    fn search(pieces: &[Piece], gram: &[Token], semitones: &[i16]) -> Option<(String, usize, i16)> {
         let places = pieces.iter().flat_map(|piece| {
-            piece.classes.windows(stretch.len()).enumerate().map(|(at, theirs)| (&piece.name, at, theirs))
+            piece.tokens.windows(gram.len()).enumerate().map(|(at, theirs)| (&piece.name, at, theirs))
         });
         let mut found = places.filter_map(|(name, at, theirs)| {
-            let fits = |by: i16| stretch.iter().zip(theirs).all(|(&a, &b)| i16::from(a) - i16::from(b) == by);
+            let fits = |by: i16| gram.iter().zip(theirs).all(|(&a, &b)| a as i16 - b as i16 == by);
             semitones.iter().find(|&&by| fits(by)).map(|&by| (name.clone(), at, by))
         });
         found.next()
@@ -158,7 +155,7 @@ mod tests {
     fn check(
         runs: &Runs<'_>,
         pieces: &[Piece],
-        melody: &[u8],
+        melody: &[Token],
         semitones: &[i16],
     ) -> Result<(), TestCaseError> {
         let has = |from: usize, to: usize| search(pieces, &melody[from..to], semitones);
@@ -195,19 +192,23 @@ mod tests {
 
         #[test]
         fn runs_are_those_that_a_search_finds((pieces, melody) in pieces_and_melody()) {
-            check(&Runs::exact(&pieces, &melody), &pieces, &melody, &[0])?;
+            let representation = RepresentationConfig::default().build();
+            let runs = |view| Runs::new(&*representation, view, &pieces, &melody);
+            check(&runs(View::Exact), &pieces, &melody, &[0])?;
             let any: Vec<i16> = (-3..=3).collect();
-            check(&Runs::transposed(&pieces, &melody), &pieces, &melody, &any)?;
+            check(&runs(View::Transposed), &pieces, &melody, &any)?;
         }
     }
 
     #[test]
     fn a_single_note_is_shared_transposed_with_any_note() {
         let pieces =
-            [Piece { name: "empty".into(), classes: vec![] }, Piece { name: "a".into(), classes: vec![7] }];
-        let run = Runs::transposed(&pieces, &[9]).longest();
+            [Piece { name: "empty".into(), tokens: vec![] }, Piece { name: "a".into(), tokens: vec![7] }];
+        let representation = RepresentationConfig::default().build();
+        let longest = |view, pieces: &[Piece]| Runs::new(&*representation, view, pieces, &[9]).longest();
+        let run = longest(View::Transposed, &pieces);
         assert_eq!((run.length, run.piece.as_deref(), run.at, run.semitones), (1, Some("a"), Some(0), 2));
-        assert_eq!(Runs::exact(&pieces, &[9]).longest().length, 0);
-        assert_eq!(Runs::transposed(&[], &[9]).longest().length, 0);
+        assert_eq!(longest(View::Exact, &pieces).length, 0);
+        assert_eq!(longest(View::Transposed, &[]).length, 0);
     }
 }

@@ -78,17 +78,16 @@ fn first_piece(corpora: [&[Piece]; 2]) -> Option<ValueDifference> {
     let names: BTreeSet<&str> =
         corpora.iter().flat_map(|pieces| pieces.iter().map(|p| p.name.as_str())).collect();
     names.into_iter().find_map(|name| {
-        let classes =
-            corpora.map(|pieces| pieces.iter().find(|piece| piece.name == name).map(|p| &p.classes));
-        match classes {
+        let tokens = corpora.map(|pieces| pieces.iter().find(|piece| piece.name == name).map(|p| &p.tokens));
+        match tokens {
             [Some(a), Some(b)] => {
                 let at = (0..a.len().max(b.len())).find(|&at| a.get(at) != b.get(at))?;
-                let key = format!("corpus {name}: the class of note {}", at + 1);
+                let key = format!("corpus {name}: token {}", at + 1);
                 Some(ValueDifference { key, values: [json!(a.get(at)), json!(b.get(at))] })
             }
             _ => {
-                let key = format!("corpus {name}: the number of notes");
-                Some(ValueDifference { key, values: classes.map(|classes| json!(classes.map(Vec::len))) })
+                let key = format!("corpus {name}: the number of tokens");
+                Some(ValueDifference { key, values: tokens.map(|tokens| json!(tokens.map(Vec::len))) })
             }
         }
     })
@@ -213,9 +212,8 @@ mod tests {
     use super::*;
     use crate::checkpoint::EpochSums;
     use crate::config::Config;
-    use crate::corpus::CLASSES;
-    use crate::corpus::audit::Seen;
     use crate::network::Architecture;
+    use crate::schedule::WindowAudit;
     use proptest::prelude::*;
 
     fn between(a: &[f32], b: &[f32]) -> Option<TensorDifference> {
@@ -265,20 +263,22 @@ mod tests {
         assert_eq!(unravel_index(5, &[6]), [5]);
     }
 
-    fn checkpoint(layers: usize, pieces: &[(&str, &[u8])]) -> Checkpoint {
+    fn checkpoint(layers: usize, pieces: &[(&str, &[u16])]) -> Checkpoint {
         let mut config = Config::default();
         (config.model.layers, config.model.units, config.model.dense) = (layers, 16, 17);
-        let architecture = Architecture::new(&config.model, CLASSES);
+        let architecture = Architecture::new(&config.model, config.representation.build().shape());
         let numbers = |scale: f32| (0..architecture.len()).map(|i| i as f32 * scale).collect();
-        let piece = |&(name, classes): &(&str, &[u8])| Piece { name: name.into(), classes: classes.into() };
+        let piece = |&(name, tokens): &(&str, &[u16])| Piece { name: name.into(), tokens: tokens.into() };
         Checkpoint {
             step: 12,
             identity: config.identity(),
+            representation: config.representation,
+            run_of_format_1: None,
             architecture,
             parameters: numbers(0.1),
             mean_square: numbers(0.3),
             epoch: EpochSums { loss: 0.5, correct: 3, predictions: 7 },
-            seen: Seen { windows: 7, digest: u64::MAX },
+            seen: WindowAudit { windows: 7, digest: u64::MAX },
             corpus: Training::new(pieces.iter().map(piece).collect()),
         }
     }
@@ -314,18 +314,18 @@ mod tests {
 
     #[test]
     fn the_first_piece_that_differs_is_named() {
-        let of = |pieces: &[(&str, &[u8])]| told(&small(), &checkpoint(1, pieces)).pop().unwrap();
+        let of = |pieces: &[(&str, &[u16])]| told(&small(), &checkpoint(1, pieces)).pop().unwrap();
         let other_note = of(&[("a", &[1, 2, 3]), ("b", &[5])]);
-        assert_eq!(other_note, "corpus b: the class of note 1 is 4 in a and 5 in b");
+        assert_eq!(other_note, "corpus b: token 1 is 4 in a and 5 in b");
         let shorter = of(&[("a", &[1, 2]), ("b", &[4])]);
-        assert_eq!(shorter, "corpus a: the class of note 3 is 3 in a and absent in b");
+        assert_eq!(shorter, "corpus a: token 3 is 3 in a and absent in b");
         let one_more = of(&[("a", &[1, 2, 3]), ("aa", &[]), ("b", &[4])]);
-        assert_eq!(one_more, "corpus aa: the number of notes is absent in a and 0 in b");
+        assert_eq!(one_more, "corpus aa: the number of tokens is absent in a and 0 in b");
     }
 
     #[test]
     fn of_other_networks_the_tensors_that_both_have_are_compared() {
-        let music: &[(&str, &[u8])] = &[("a", &[1])];
+        let music: &[(&str, &[u16])] = &[("a", &[1])];
         let (mut one, two) = (checkpoint(1, music), checkpoint(2, music));
         let told = told(&one, &two);
         let expected = [

@@ -6,16 +6,21 @@ use std::collections::HashMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use super::identity::run_digest;
 use super::{Checkpoint, EpochSums, Training};
 use crate::config::Config;
-use crate::corpus::audit::Seen;
-use crate::corpus::{CLASSES, Piece};
+use crate::corpus::{Piece, hash_of_names_and_contents};
 use crate::network::{Architecture, Parameter};
+use crate::representation::{Representation, RepresentationConfig, Token, vocabulary_hash};
+use crate::schedule::WindowAudit;
 
-/// The one metadata key. safetensors keeps metadata in a hash map, so several would come in any order.
+/// The one metadata key. safetensors keeps metadata in a hash map, so several keys would be written in any order.
 const KEY: &str = "bachdist";
-/// Raised when a reader of before could not read what is written now.
-const VERSION: u32 = 1;
+
+/// The format that is written. It is raised when older programs could not read what is written.
+///
+/// Format 1 had no representation but `pitch`: its tokens are bytes, named classes.
+const FORMAT: u32 = 2;
 
 /// Why bytes are not a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +41,16 @@ pub enum FormatError {
     #[error("its configuration is wrong: {0}: {1}")]
     Value(String, String),
     /// Written by another version.
-    #[error("format {0}; this program reads format {VERSION}")]
+    #[error("format {0}; this program reads formats 1 to {FORMAT}")]
     Version(u32),
+    /// Its tokens have another meaning than this program gives them.
+    #[error("its tokens are those of {theirs}, and this program's {ours} are others")]
+    Representation {
+        /// The checkpoint's [`Representation::id`].
+        theirs: String,
+        /// This program's.
+        ours: &'static str,
+    },
     /// A tensor is missing or has another shape or type than its architecture says.
     #[error("tensor {0} is missing or of the wrong shape")]
     Tensor(String),
@@ -51,11 +64,20 @@ pub enum FormatError {
 struct Description {
     format: u32,
     step: u64,
-    classes: usize,
+    /// Absent in format 1.
+    representation: Option<RepresentationDescription>,
     identity: serde_json::Value,
     epoch: EpochSums,
-    seen: Seen,
+    seen: WindowAudit,
     corpus: CorpusDescription,
+}
+
+/// What tokens mean. The options are part of the identity too, but other programs need not know it.
+#[derive(Serialize, Deserialize)]
+struct RepresentationDescription {
+    id: String,
+    options: RepresentationConfig,
+    vocabulary_sha256: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,7 +86,8 @@ struct CorpusDescription {
     names: Vec<String>,
 }
 
-const CORPUS_CLASSES: &str = "corpus.classes";
+const CORPUS_TOKENS: &str = "corpus.tokens";
+const CORPUS_TOKENS_OF_FORMAT_1: &str = "corpus.classes";
 const CORPUS_LENGTHS: &str = "corpus.lengths";
 
 /// The optimizer's tensor for a parameter.
@@ -80,10 +103,16 @@ fn second_bias(name: &str) -> Option<String> {
 impl Checkpoint {
     /// The bytes: equal for equal contents, on every machine.
     pub fn encode(&self) -> Vec<u8> {
+        let options = self.representation.clone();
+        let representation = options.build();
         let description = Description {
-            format: VERSION,
+            format: FORMAT,
             step: self.step,
-            classes: self.architecture.classes,
+            representation: Some(RepresentationDescription {
+                id: representation.id().into(),
+                options,
+                vocabulary_sha256: vocabulary_hash(&*representation),
+            }),
             identity: self.identity.clone(),
             epoch: self.epoch,
             seen: self.seen,
@@ -115,13 +144,13 @@ impl Checkpoint {
             tensors.push(Tensor::of_floats(name.clone(), shape, &self.parameters[parameter.range()]));
         }
         let pieces = &self.corpus.pieces;
-        let classes: Vec<u8> = pieces.iter().flat_map(|piece| &piece.classes).copied().collect();
-        let lengths = pieces.iter().flat_map(|piece| (piece.classes.len() as i64).to_le_bytes()).collect();
+        let tokens: Vec<Token> = pieces.iter().flat_map(|piece| &piece.tokens).copied().collect();
+        let lengths = pieces.iter().flat_map(|piece| (piece.tokens.len() as i64).to_le_bytes()).collect();
         tensors.push(Tensor {
-            name: CORPUS_CLASSES.into(),
-            dtype: Dtype::U8,
-            shape: vec![classes.len()],
-            data: Cow::Owned(classes),
+            name: CORPUS_TOKENS.into(),
+            dtype: Dtype::U16,
+            shape: vec![tokens.len()],
+            data: Cow::Owned(tokens.iter().flat_map(|token| token.to_le_bytes()).collect()),
         });
         tensors.push(Tensor {
             name: CORPUS_LENGTHS.into(),
@@ -132,7 +161,7 @@ impl Checkpoint {
         tensors
     }
 
-    /// Reads bytes that [`Checkpoint::encode`] wrote; whatever else they are is an error, never a panic.
+    /// Reads bytes that [`Checkpoint::encode`] of this or an older version wrote. Anything else is an error, never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Checkpoint, FormatError> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
         let metadata = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
@@ -141,12 +170,11 @@ impl Checkpoint {
         if let Some(problem) = config.validate().into_iter().next() {
             return Err(FormatError::Value(problem.key, problem.message));
         }
-        if description.classes != CLASSES {
-            let message = format!("{} classes, and this program knows {CLASSES}", description.classes);
-            return Err(FormatError::Value("classes".into(), message));
-        }
-        let architecture = Architecture::new(&config.model, CLASSES);
+        let representation = config.representation.build();
+        check_representation(&*representation, &description)?;
+        let architecture = Architecture::new(&config.model, representation.shape());
         let tensors = SafeTensors::deserialize(bytes)?;
+        let (corpus, run_of_format_1) = read_corpus(&tensors, &description, &*representation)?;
         Ok(Checkpoint {
             step: description.step,
             parameters: read_flat(&tensors, architecture, str::to_owned)?,
@@ -154,9 +182,11 @@ impl Checkpoint {
             architecture,
             epoch: description.epoch,
             seen: description.seen,
-            corpus: read_corpus(&tensors, description.corpus)?,
-            // Under today's names, whatever the program that wrote it called its keys.
+            corpus,
+            run_of_format_1,
+            // Under the names that keys have today.
             identity: config.identity(),
+            representation: config.representation,
         })
     }
 }
@@ -181,9 +211,9 @@ fn read_description(json: &str) -> Result<Description, FormatError> {
     struct Version {
         format: u32,
     }
-    // The version first: another one's description may not even have these fields.
+    // The version first: the description of a later one may not even have these fields.
     let Version { format } = serde_json::from_str(json).map_err(FormatError::Description)?;
-    if format != VERSION {
+    if !(1..=FORMAT).contains(&format) {
         return Err(FormatError::Version(format));
     }
     serde_json::from_str(json).map_err(FormatError::Description)
@@ -199,7 +229,7 @@ fn read_flat(
         let name = name_of(&parameter.name);
         match tensors.tensor(&name) {
             Ok(view) if view.dtype() == Dtype::F32 && view.shape() == parameter.shape => {
-                flat.extend(numbers(view.data()).map(f32::from_le_bytes));
+                flat.extend(le_chunks(view.data()).map(f32::from_le_bytes));
             }
             _ => return Err(FormatError::Tensor(name)),
         }
@@ -207,34 +237,76 @@ fn read_flat(
     Ok(flat)
 }
 
-fn numbers<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+/// The bytes of numbers.
+fn le_chunks<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
     bytes.as_chunks().0.iter().copied()
 }
 
-fn read_corpus(tensors: &SafeTensors<'_>, description: CorpusDescription) -> Result<Training, FormatError> {
+/// An error unless tokens mean what this program takes them for. Format 1 has no more than the size of the vocabulary, which
+/// the shapes of tensors show.
+fn check_representation(
+    representation: &dyn Representation,
+    description: &Description,
+) -> Result<(), FormatError> {
+    match &description.representation {
+        None if description.format == 1 => Ok(()),
+        Some(theirs)
+            if theirs.id == representation.id()
+                && theirs.vocabulary_sha256 == vocabulary_hash(representation) =>
+        {
+            Ok(())
+        }
+        theirs => Err(FormatError::Representation {
+            theirs: theirs.as_ref().map_or("none".into(), |theirs| theirs.id.clone()),
+            ours: representation.id(),
+        }),
+    }
+}
+
+/// The corpus and, of format 1, the digest by which attempts of that time name the run.
+fn read_corpus(
+    tensors: &SafeTensors<'_>,
+    description: &Description,
+    representation: &dyn Representation,
+) -> Result<(Training, Option<String>), FormatError> {
     let tensor = |name: &str, dtype: Dtype| match tensors.tensor(name) {
         Ok(view) if view.dtype() == dtype => Ok(view),
         _ => Err(FormatError::Tensor(name.into())),
     };
-    let classes = tensor(CORPUS_CLASSES, Dtype::U8)?;
+    let tokens: Vec<Token> = match description.format {
+        1 => tensor(CORPUS_TOKENS_OF_FORMAT_1, Dtype::U8)?.data().iter().map(|&byte| byte.into()).collect(),
+        _ => le_chunks(tensor(CORPUS_TOKENS, Dtype::U16)?.data()).map(Token::from_le_bytes).collect(),
+    };
     let lengths = tensor(CORPUS_LENGTHS, Dtype::I64)?;
-    let lengths: Vec<i64> = numbers(lengths.data()).map(i64::from_le_bytes).collect();
-    let mut rest = classes.data();
-    if lengths.len() != description.names.len() || rest.iter().any(|&class| usize::from(class) >= CLASSES) {
+    let lengths: Vec<i64> = le_chunks(lengths.data()).map(i64::from_le_bytes).collect();
+    let CorpusDescription { fingerprint, names } = &description.corpus;
+    let vocabulary = representation.vocabulary().len();
+    if lengths.len() != names.len() || tokens.iter().any(|&token| usize::from(token) >= vocabulary) {
         return Err(FormatError::Corpus);
     }
+    let mut rest = &tokens[..];
     let mut pieces = Vec::new();
-    for (name, length) in description.names.into_iter().zip(lengths) {
+    for (name, length) in names.iter().zip(lengths) {
         let length = usize::try_from(length).map_err(|_| FormatError::Corpus)?;
-        let (classes, after) = rest.split_at_checked(length).ok_or(FormatError::Corpus)?;
+        let (tokens, after) = rest.split_at_checked(length).ok_or(FormatError::Corpus)?;
         rest = after;
-        pieces.push(Piece { name, classes: classes.to_vec() });
+        pieces.push(Piece { name: name.clone(), tokens: tokens.to_vec() });
     }
     let training = Training::new(pieces.into());
-    if !rest.is_empty() || training.fingerprint != description.fingerprint {
+    let expected = match description.format {
+        1 => fingerprint_of_format_1(&training.pieces),
+        _ => training.fingerprint.clone(),
+    };
+    if !rest.is_empty() || expected != *fingerprint {
         return Err(FormatError::Corpus);
     }
-    Ok(training)
+    let run = (description.format == 1).then(|| run_digest(&description.identity, fingerprint));
+    Ok((training, run))
+}
+
+/// The fingerprint of a corpus whose tokens are bytes.
+fn fingerprint_of_format_1(pieces: &[Piece]) -> String {
+    hash_of_names_and_contents(pieces, |piece| piece.tokens.iter().map(|&token| token as u8).collect())
 }
 
 #[cfg(test)]
@@ -245,17 +317,19 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         let mut config = Config::default();
         (config.model.layers, config.model.units, config.model.dense) = (2, 16, 17);
-        let architecture = Architecture::new(&config.model, CLASSES);
+        let architecture = Architecture::new(&config.model, config.representation.build().shape());
         let numbers = |scale: f32| (0..architecture.len()).map(|i| i as f32 * scale).collect();
-        let piece = |name: &str, classes: &[u8]| Piece { name: name.into(), classes: classes.to_vec() };
+        let piece = |name: &str, tokens: &[Token]| Piece { name: name.into(), tokens: tokens.to_vec() };
         Checkpoint {
             step: 12,
             identity: config.identity(),
+            representation: config.representation,
+            run_of_format_1: None,
             architecture,
             parameters: numbers(0.1),
             mean_square: numbers(-0.3),
             epoch: EpochSums { loss: 0.1 + 0.2, correct: 3, predictions: 7 },
-            seen: Seen { windows: 7, digest: u64::MAX },
+            seen: WindowAudit { windows: 7, digest: u64::MAX },
             corpus: Training::new([piece("a", &[1, 2, 3]), piece("b", &[])].into()),
         }
     }

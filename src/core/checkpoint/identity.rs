@@ -76,11 +76,7 @@ impl RunIdentity {
 
     /// 16 hexadecimal digits that identify the run.
     pub fn digest(&self) -> String {
-        // JSON objects are written with sorted keys.
-        let text = json!({ "corpus": self.fingerprint, "identity": self.identity }).to_string();
-        let mut digits = crate::hex(&Sha256::digest(text));
-        digits.truncate(16);
-        digits
+        run_digest(&self.identity, &self.fingerprint)
     }
 
     /// How another run's identity differs from this one, if it does.
@@ -99,6 +95,15 @@ impl RunIdentity {
     }
 }
 
+/// The digest of a run with this identity and the corpus of this fingerprint.
+pub(super) fn run_digest(identity: &Value, fingerprint: &str) -> String {
+    // JSON objects are written with sorted keys.
+    let text = json!({ "corpus": fingerprint, "identity": identity }).to_string();
+    let mut digits = crate::hex(&Sha256::digest(text));
+    digits.truncate(16);
+    digits
+}
+
 impl CheckpointFilter {
     /// Why a checkpoint is not accepted, if it is not.
     pub fn difference(&self, checkpoint: &Checkpoint) -> Option<IdentityMismatch> {
@@ -107,7 +112,8 @@ impl CheckpointFilter {
             CheckpointFilter::Any => None,
             CheckpointFilter::Run(ours) => ours.difference(&theirs),
             CheckpointFilter::Attempt { number, run } => {
-                (theirs.digest() != *run).then_some(IdentityMismatch::Attempt(*number))
+                let is_theirs = theirs.digest() == *run || checkpoint.run_of_format_1.as_ref() == Some(run);
+                (!is_theirs).then_some(IdentityMismatch::Attempt(*number))
             }
         }
     }
@@ -147,8 +153,8 @@ mod tests {
     use super::*;
     use crate::corpus::Piece;
 
-    fn origin(config: &Config, classes: &[u8]) -> RunIdentity {
-        let piece = Piece { name: "a".into(), classes: classes.to_vec() };
+    fn origin(config: &Config, tokens: &[u16]) -> RunIdentity {
+        let piece = Piece { name: "a".into(), tokens: tokens.to_vec() };
         RunIdentity::new(config, &Training::new([piece].into()))
     }
 

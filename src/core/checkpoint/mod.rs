@@ -36,10 +36,11 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::corpus::Piece;
-use crate::corpus::audit::Seen;
-use crate::corpus::batches::Batches;
 use crate::corpus::windows::Windows;
 use crate::network::Architecture;
+use crate::representation::RepresentationConfig;
+use crate::schedule::Batches;
+use crate::schedule::WindowAudit;
 
 pub use catalog::CheckpointName;
 pub use format::FormatError;
@@ -51,6 +52,8 @@ pub struct Checkpoint {
     pub step: u64,
     /// [`Config::identity`] of the run.
     pub identity: serde_json::Value,
+    /// What the tokens of its corpus and network mean.
+    pub representation: RepresentationConfig,
     /// The network's shape.
     pub architecture: Architecture,
     /// Its weights, laid out as [`Architecture::parameters`] says.
@@ -60,9 +63,11 @@ pub struct Checkpoint {
     /// Loss and accuracy of the epoch so far.
     pub epoch: EpochSums,
     /// The windows loaded since step 0.
-    pub seen: Seen,
+    pub seen: WindowAudit,
     /// What was trained on.
     pub corpus: Training,
+    /// Of a checkpoint in format 1, the digest by which attempts of that time name its run.
+    pub run_of_format_1: Option<String>,
 }
 
 /// The pieces that a checkpoint was trained on.
@@ -120,13 +125,13 @@ impl Checkpoint {
 
     /// The windows that its steps must have loaded, by arithmetic; `None` if its corpus has no window, or its
     /// number of windows alone shows that they are others.
-    pub fn expected_windows(&self) -> Result<Option<Seen>, FormatError> {
+    pub fn expected_windows(&self) -> Result<Option<WindowAudit>, FormatError> {
         let config = self.config()?;
         let Config { train, .. } = &config;
         let windows = Windows::new(&self.corpus.pieces, config.training_length());
         let batches = Batches::new(&windows, train);
         // The count first: it keeps an absurd step number from being counted up to.
         let fits = !windows.is_empty() && batches.windows_before(self.step) == Some(self.seen.windows);
-        Ok(fits.then(|| Seen::expected(&windows, &batches, train.seed, self.step)))
+        Ok(fits.then(|| WindowAudit::expected(&windows, &batches, train.seed, self.step)))
     }
 }

@@ -8,10 +8,10 @@ use safetensors::tensor::Metadata;
 use super::Checkpoint;
 use super::catalog::{CheckpointEntry, CheckpointName, list};
 use super::identity::{CheckpointFilter, IdentityMismatch};
-use crate::corpus::audit::Seen;
 use crate::failure::{Code, Failure};
 use crate::location::{self, Location};
 use crate::metrics::{METRICS, Validations};
+use crate::schedule::WindowAudit;
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// A checkpoint and where it came from.
@@ -298,7 +298,7 @@ impl CheckpointProblem {
             Ok(expected) => expected,
             Err(error) => return Some(CheckpointProblem::Format(error.to_string())),
         };
-        let windows = |seen: Option<Seen>| seen.map_or(0, |seen| seen.windows);
+        let windows = |seen: Option<WindowAudit>| seen.map_or(0, |seen| seen.windows);
         let seen = Some(checkpoint.seen);
         (seen != expected)
             .then(|| CheckpointProblem::Windows { seen: windows(seen), expected: windows(expected) })

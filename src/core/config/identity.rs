@@ -24,9 +24,12 @@ pub struct RenamedKey {
 }
 
 /// All renamed keys. The only list: add a line here when you rename or move a key.
-pub const RENAMED_KEYS: [RenamedKey; 7] = [
+pub const RENAMED_KEYS: [RenamedKey; 10] = [
     RenamedKey { old: "checkpoint.keep_every", new: "checkpoint.keep_every_steps", values: &[] },
     RenamedKey { old: "data.groups", new: "data.folds", values: &[] },
+    RenamedKey { old: "data.out_of_range", new: "representation.out_of_range", values: &[] },
+    RenamedKey { old: "data.representation", new: "representation.kind", values: &[] },
+    RenamedKey { old: "model.intervals", new: "representation.intervals", values: &[] },
     RenamedKey { old: "model.members", new: "model.ensemble_size", values: &[] },
     RenamedKey { old: "train.hang_seconds", new: "train.collective_timeout_seconds", values: &[] },
     RenamedKey { old: "train.objective", new: "train.loss_positions", values: &[("every", "all")] },
@@ -56,26 +59,15 @@ struct KeysByEffect {
 
 impl KeysByEffect {
     fn of(config: &Config) -> Self {
-        let Config { data, model, optimizer, train, checkpoint } = config;
+        let Config { data, representation, model, optimizer, train, checkpoint } = config;
         let DataConfig {
             midi: _, // the music itself is compared by its fingerprint
-            representation,
             max_notes,
             sequence_length,
-            out_of_range,
             holdout,
             folds: _,
         } = data;
-        let ModelConfig {
-            layers,
-            units,
-            dense,
-            ensemble_size,
-            dropout,
-            input_dropout,
-            weight_drop,
-            intervals,
-        } = model;
+        let ModelConfig { layers, units, dense, ensemble_size, dropout, input_dropout, weight_drop } = model;
         let OptimizerConfig { learning_rate, rho, epsilon, clip_norm, warmup_steps, decay_steps } = optimizer;
         let TrainConfig {
             epochs,
@@ -106,12 +98,11 @@ impl KeysByEffect {
         KeysByEffect {
             identity: json!({
                 "data": {
-                    "representation": representation,
                     "max_notes": max_notes,
                     "sequence_length": sequence_length,
-                    "out_of_range": out_of_range,
                     "holdout": holdout,
                 },
+                "representation": representation,
                 "model": {
                     "layers": layers,
                     "units": units,
@@ -120,7 +111,6 @@ impl KeysByEffect {
                     "dropout": dropout,
                     "input_dropout": input_dropout,
                     "weight_drop": weight_drop,
-                    "intervals": intervals,
                 },
                 "optimizer": {
                     "learning_rate": learning_rate,

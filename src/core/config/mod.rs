@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::representation::RepresentationConfig;
 use crate::store::RetryPolicy;
 
 pub use read::{ConfigError, ConfigProblem, ValueSource, to_toml};
@@ -23,6 +24,8 @@ pub use validate::is_device;
 pub struct Config {
     /// The music.
     pub data: DataConfig,
+    /// What tokens mean.
+    pub representation: RepresentationConfig,
     /// The network.
     pub model: ModelConfig,
     /// The update rule.
@@ -39,41 +42,17 @@ pub struct Config {
 pub struct DataConfig {
     /// A MIDI file, a folder of them, or `embedded` for the Prelude that comes with the program.
     pub midi: String,
-    /// How notes become classes.
-    pub representation: Representation,
     /// Only this many notes of each piece are used, from its beginning.
     pub max_notes: usize,
     /// Notes in a window; the network predicts the note after them.
     pub sequence_length: usize,
-    /// What happens to a pitch that has no class (outside 1..=79).
-    pub out_of_range: OutOfRange,
     /// Names or globs of the pieces that are kept out of training and validated on.
     pub holdout: Vec<String>,
     /// Names or globs, one for each fold of `eval --cross-validate`: the pieces that the fold holds out.
     pub folds: Vec<String>,
 }
 
-/// How notes become classes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Representation {
-    /// Class = pitch − 1, of 79 (the article's).
-    Pitch,
-}
-
-/// What to do with a pitch outside 1..=79.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutOfRange {
-    /// Stop before training and name the file and the note.
-    Refuse,
-    /// Leave the note out.
-    Drop,
-    /// Move the note by octaves to the nearest pitch inside.
-    Transpose,
-}
-
-/// `[model]`: stacked LSTM layers, a linear dense layer, and a softmax over the classes.
+/// `[model]`: stacked LSTM layers, a linear dense layer, and a softmax over the tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelConfig {
@@ -87,14 +66,11 @@ pub struct ModelConfig {
     pub ensemble_size: usize,
     /// Fraction of units dropped after every LSTM layer but the last, and after the dense layer.
     pub dropout: f64,
-    /// Fraction of input features dropped: for each note, its class and its interval independently.
+    /// Fraction of input features dropped: for each token, every kind of feature independently.
     pub input_dropout: f64,
     /// Fraction of the recurrent kernels' weights dropped, drawn anew in every step (DropConnect as in AWD-LSTM: Merity,
     /// Keskar and Socher 2018).
     pub weight_drop: f64,
-    /// Whether the network also sees and predicts the interval from the previous note, so that what it learns in one key
-    /// helps in all.
-    pub intervals: bool,
 }
 
 /// `[optimizer]`: RMSprop without momentum, ε outside the root.
@@ -202,10 +178,8 @@ impl Default for DataConfig {
     fn default() -> Self {
         DataConfig {
             midi: "embedded".into(),
-            representation: Representation::Pitch,
             max_notes: 1000,
             sequence_length: 20,
-            out_of_range: OutOfRange::Refuse,
             holdout: Vec::new(),
             folds: Vec::new(),
         }
@@ -222,7 +196,6 @@ impl Default for ModelConfig {
             dropout: 0.3,
             input_dropout: 0.0,
             weight_drop: 0.0,
-            intervals: false,
         }
     }
 }

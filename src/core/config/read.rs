@@ -140,6 +140,10 @@ impl Config {
         let (mut table, mut sources) = read_document(text)?;
         let mut problems = apply_overrides(&mut table, &mut sources, overrides);
         problems.extend(remove_unknown(&mut table));
+        // The options of a representation are read by its kind, which may be left out like any other key.
+        if let Some(Value::Table(options)) = table.get_mut("representation") {
+            options.entry("kind").or_insert(Value::String("pitch".into()));
+        }
         let (config, mistyped) = read_values(table);
         problems.extend(mistyped);
         // A key of the wrong type has its default by now, and was reported.

@@ -1,28 +1,29 @@
-//! From files to pieces: every file of a folder, each to classes or to a line that says why not.
+//! From files to pieces: each file of a folder becomes tokens, or a line that says why it cannot be used.
 //!
-//! [`survey`] reads everything and judges nothing, so that `data inspect` can list good and bad files alike;
-//! [`Corpus::load`] is for training, and refuses files with anything wrong in them. Of a file that it has read
-//! nothing stays but a byte for each note.
+//! [`survey`] reads everything and judges nothing, so that `data inspect` can list good and bad files alike.
+//! [`Corpus::load`] is for training, and refuses files with anything wrong in them. It keeps nothing of a file but its
+//! tokens.
 
+use super::Piece;
 use super::files::{CorpusFile, Music, printable_name};
 use super::listing::{self, Listing, PassedOver};
 use super::windows::windows_of;
-use super::{CLASSES, FIRST_PITCH, Piece, class_of};
-use crate::config::{DataConfig, OutOfRange};
+use crate::config::DataConfig;
 use crate::failure::{Code, ExitCode};
 use crate::location::InvalidLocation;
-use crate::midi::{Instrument, first_voice};
+use crate::midi::Instrument;
 use crate::parallel::in_parallel;
 use crate::process::cores;
+use crate::representation::{Encoded, Representation};
 
 /// The pieces that are trained on, and those held out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Corpus {
-    /// What training sees, sorted by name.
+    /// Sorted by name.
     pub training: Vec<Piece>,
-    /// What it never sees, sorted by name.
+    /// Sorted by name.
     pub held_out: Vec<Piece>,
-    /// What its reader should know: what was passed over, and what is not as it seems. One line each.
+    /// What people should know about it: what was passed over, and what is not as it seems. One line each.
     pub remarks: Vec<String>,
 }
 
@@ -90,30 +91,15 @@ pub struct FileSurvey<T> {
     pub content: Result<T, String>,
 }
 
-/// The notes of a readable file.
+/// A readable file.
 #[derive(Debug, Clone)]
 pub struct Content {
-    /// All of them, in pretty_midi's order.
+    /// All notes, in pretty_midi's order.
     pub instruments: Vec<Instrument>,
-    /// Classes of the notes used: those of the first instrument, up to `max_notes`.
-    pub classes: Vec<u8>,
-    /// Notes that have no class, each with its number (from 0) and pitch.
-    pub problems: Vec<String>,
-    /// Notes outside the range that were dropped or moved.
-    pub outside: usize,
-    /// What its reader should know.
+    /// Those that are used, as tokens.
+    pub encoded: Encoded,
+    /// What people should know about it.
     pub remarks: Vec<String>,
-}
-
-/// What training needs of a readable file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Classes {
-    /// Classes of the notes used.
-    pub classes: Vec<u8>,
-    /// Whether they are keys of a drum track.
-    pub are_drums: bool,
-    /// Notes outside the range, which `data.out_of_range` drops or moves.
-    pub outside: usize,
 }
 
 /// What was found in a folder.
@@ -128,41 +114,46 @@ pub struct Survey<T> {
 }
 
 impl Corpus {
-    /// Reads everything under `data.midi`, to train on windows of so many notes. All that is wrong is reported
-    /// together.
-    pub fn load(data: &DataConfig, length: usize) -> Result<Corpus, CorpusError> {
-        let corpus = Corpus::read(data)?;
+    /// Reads everything under `data.midi`, for training on windows of this length. Reports all problems together.
+    pub fn load(
+        data: &DataConfig,
+        representation: &dyn Representation,
+        length: usize,
+    ) -> Result<Corpus, CorpusError> {
+        let corpus = Corpus::read(data, representation)?;
         corpus.require_windows(data, length)?;
         Ok(corpus)
     }
 
-    /// Reads everything under `data.midi`, whatever it is to be used for.
-    pub fn read(data: &DataConfig) -> Result<Corpus, CorpusError> {
+    /// Reads everything under `data.midi`, for any use.
+    pub fn read(data: &DataConfig, representation: &dyn Representation) -> Result<Corpus, CorpusError> {
         let listing = listing::list(&data.midi)?;
-        let read = in_parallel(cores(), &listing.sources, |source| read_classes(source, data));
-        Corpus::new(listing, read, data)
+        let encode = |source: &CorpusFile| encode_file(source, data, representation);
+        let encoded = in_parallel(cores(), &listing.sources, encode);
+        Corpus::new(listing, encoded, data, representation)
     }
 
-    /// The corpus of these files, of each of which this was read.
+    /// The corpus of these files, given what [`encode_file`] says of each.
     pub fn new(
         listing: Listing,
-        read: Vec<Result<Classes, String>>,
+        encoded: Vec<Result<Encoded, String>>,
         data: &DataConfig,
+        representation: &dyn Representation,
     ) -> Result<Corpus, CorpusError> {
         let Listing { sources, passed_over, mut remarks } = listing;
         let (mut wrong, mut pieces) = (Vec::new(), Vec::new());
-        let (mut drums, mut beyond, mut outside_in_all) = (Vec::new(), Vec::new(), 0);
-        for (CorpusFile { name, .. }, read) in sources.into_iter().zip(read) {
-            match read {
-                Ok(Classes { classes, are_drums, outside }) => {
-                    if outside > 0 {
-                        beyond.push(name.clone());
-                        outside_in_all += outside;
+        let (mut drums, mut altered, mut altered_notes) = (Vec::new(), Vec::new(), 0);
+        for (CorpusFile { name, .. }, encoded) in sources.into_iter().zip(encoded) {
+            match encoded {
+                Ok(encoded) => {
+                    if encoded.altered > 0 {
+                        altered.push(name.clone());
+                        altered_notes += encoded.altered;
                     }
-                    if are_drums {
+                    if encoded.is_drum {
                         drums.push(name.clone());
                     }
-                    pieces.push(Piece { name, classes });
+                    pieces.push(Piece { name, tokens: encoded.tokens });
                 }
                 Err(lines) => wrong.push(lines),
             }
@@ -175,31 +166,25 @@ impl Corpus {
         }
         if !drums.is_empty() {
             remarks.push(format!(
-                "drums are taken for a melody in {}: it is the first track with notes",
-                named(&drums)
+                "drums are taken for a melody in {}: they are the first track with notes",
+                list_some(&drums)
             ));
         }
-        if outside_in_all > 0 {
-            let what = match data.out_of_range {
-                OutOfRange::Transpose => "moves by octaves",
-                OutOfRange::Drop | OutOfRange::Refuse => "leaves out",
-            };
-            remarks.push(format!(
-                "data.out_of_range {what} notes outside {FIRST_PITCH}..={CLASSES}: {outside_in_all}, of {}",
-                named(&beyond)
-            ));
+        if altered_notes > 0 {
+            let what = representation.alteration();
+            remarks.push(format!("{what}: {altered_notes}, of {}", list_some(&altered)));
         }
         let (held_out, training) = split(pieces, &data.holdout)?;
         Ok(Corpus { training, held_out, remarks })
     }
 
-    /// An error unless there is a window of so many notes to train on.
+    /// An error unless there is a window of this length to train on.
     pub fn require_windows(&self, data: &DataConfig, length: usize) -> Result<(), CorpusError> {
         let path = data.midi.clone();
         if self.training.is_empty() {
             return Err(CorpusError::AllHeldOut { path, pieces: self.held_out.len() });
         }
-        if self.training.iter().all(|piece| windows_of(piece.classes.len(), length) == 0) {
+        if self.training.iter().all(|piece| windows_of(piece.tokens.len(), length) == 0) {
             let which = if self.held_out.is_empty() { "" } else { " that is not held out" };
             return Err(CorpusError::Empty { path, length, purpose: "train", which });
         }
@@ -207,23 +192,23 @@ impl Corpus {
     }
 }
 
-/// Some names, and how many more there are.
-pub fn named<T: AsRef<str>>(names: &[T]) -> String {
-    const MOST: usize = 3;
-    let shown: Vec<&str> = names.iter().take(MOST).map(AsRef::as_ref).collect();
-    match names.len().saturating_sub(MOST) {
+/// The first names, and how many more there are.
+pub fn list_some<T: AsRef<str>>(names: &[T]) -> String {
+    const MAX_NAMES: usize = 3;
+    let shown: Vec<&str> = names.iter().take(MAX_NAMES).map(AsRef::as_ref).collect();
+    match names.len().saturating_sub(MAX_NAMES) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
-/// Lines that a message about files has at most, so that one wrong setting does not make thousands.
-const SHOWN: usize = 10;
+/// A message about files has no more lines: one wrong setting can make thousands.
+const MAX_LINES: usize = 10;
 
-/// The first lines of all, and what the rest is.
+/// The first lines of all, and how many files they stand for.
 fn shortened(wrong: &[String]) -> Vec<String> {
     let mut lines = wrong.iter().flat_map(|lines| lines.lines()).map(str::to_owned);
-    let mut shown: Vec<_> = lines.by_ref().take(SHOWN).collect();
+    let mut shown: Vec<_> = lines.by_ref().take(MAX_LINES).collect();
     if lines.next().is_some() {
         let files = wrong.len();
         shown.push(format!("and more; files that cannot be used: {files} (bachdist data inspect lists all)"));
@@ -231,7 +216,7 @@ fn shortened(wrong: &[String]) -> Vec<String> {
     shown
 }
 
-/// The pieces that a pattern names, and the others.
+/// The pieces that the patterns name, and the others.
 fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<(Vec<Piece>, Vec<Piece>), CorpusError> {
     let mut matched = vec![false; holdout.len()];
     let matchers: Vec<_> = holdout
@@ -258,30 +243,41 @@ fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<(Vec<Piece>, Vec<Piec
 /// Reads every file under `data.midi`, sorted by name, and keeps of each what `keep` makes of it.
 pub fn survey<T: Send>(
     data: &DataConfig,
+    representation: &dyn Representation,
     keep: impl Fn(Content) -> T + Sync,
 ) -> Result<Survey<T>, CorpusError> {
     let mut files = Vec::new();
-    let (passed_over, remarks) = survey_each(data, keep, |file| -> Result<(), CorpusError> {
-        files.push(file);
-        Ok(())
-    })?;
+    let (passed_over, remarks) =
+        survey_each(data, representation, keep, |file| -> Result<(), CorpusError> {
+            files.push(file);
+            Ok(())
+        })?;
     Ok(Survey { files, passed_over, remarks })
 }
 
-/// The same, but each file goes to `each` as soon as it and all before it are read, so that few are in memory at once.
-/// Gives back what else there was, and what the reader should know of names and links.
+/// Like [`survey`], but passes each file to `each` as soon as it and all before it are read, so that few are in memory at
+/// once. Returns what was passed over, and what people should know about names and links.
 pub fn survey_each<T: Send, E: From<CorpusError>>(
     data: &DataConfig,
+    representation: &dyn Representation,
     keep: impl Fn(Content) -> T + Sync,
     mut each: impl FnMut(FileSurvey<T>) -> Result<(), E>,
 ) -> Result<(PassedOver, Vec<String>), E> {
-    /// Files that a thread reads before they are handed on: some are longer than others.
-    const FILES_A_THREAD: usize = 64;
-    let read = |source: &CorpusFile| source.read().map(|music| keep(encode(music, data)));
+    /// Files that a thread reads before the next ones are begun. Some files are much longer than others, so each thread
+    /// has many.
+    const FILES_PER_THREAD: usize = 64;
+    let read = |source: &CorpusFile| {
+        let Music { instruments, mut remarks } = source.read()?;
+        let encoded = representation.encode(&instruments, data.max_notes);
+        if encoded.is_drum {
+            remarks.push("its first instrument is a drum track, whose keys are no melody".into());
+        }
+        Ok(keep(Content { instruments, encoded, remarks }))
+    };
     let Listing { sources, passed_over, remarks } = listing::list(&data.midi)?;
     let mut sources = sources.into_iter().peekable();
     while sources.peek().is_some() {
-        let sources: Vec<CorpusFile> = sources.by_ref().take(FILES_A_THREAD * cores()).collect();
+        let sources: Vec<CorpusFile> = sources.by_ref().take(FILES_PER_THREAD * cores()).collect();
         let kept = in_parallel(cores(), &sources, read);
         for (CorpusFile { name, bytes, .. }, content) in sources.into_iter().zip(kept) {
             each(FileSurvey { name, bytes, content })?;
@@ -290,63 +286,23 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
     Ok((passed_over, remarks))
 }
 
-/// A file's classes alone, or what is wrong with it: as many lines as are ever shown, and one that is not.
-pub fn read_classes(source: &CorpusFile, data: &DataConfig) -> Result<Classes, String> {
-    let line = |reason: &String| format!("{}: {reason}", printable_name(&source.name));
-    let music = source.read().map_err(|reason| line(&reason))?;
-    let Content { instruments, classes, problems, outside, .. } = encode(music, data);
-    if problems.is_empty() {
-        return Ok(Classes { classes, are_drums: are_drums(&instruments), outside });
+/// A file as tokens, or what is wrong with it: one line more than is ever shown, so that [`Corpus::new`] knows that there
+/// are more.
+pub fn encode_file(
+    source: &CorpusFile,
+    data: &DataConfig,
+    representation: &dyn Representation,
+) -> Result<Encoded, String> {
+    let music = source.read().map_err(|reason| format!("{}: {reason}", printable_name(&source.name)))?;
+    let encoded = representation.encode(&music.instruments, data.max_notes);
+    if encoded.problems.is_empty() {
+        return Ok(encoded);
     }
-    Err(problems.iter().take(SHOWN + 1).map(line).collect::<Vec<_>>().join("\n"))
-}
-
-/// The first instrument's notes as classes.
-fn encode(music: Music, data: &DataConfig) -> Content {
-    let Music { instruments, mut remarks } = music;
-    if are_drums(&instruments) {
-        remarks.push("its first instrument is a drum track, whose keys are no melody".into());
-    }
-    let mut classes = Vec::new();
-    let mut problems = Vec::new();
-    let mut outside = 0;
-    let notes = first_voice(&instruments);
-    for (number, note) in notes.iter().enumerate() {
-        if classes.len() + problems.len() == data.max_notes {
-            break;
-        }
-        match (class_of(note.pitch), data.out_of_range) {
-            (Some(class), _) => classes.push(class),
-            (None, OutOfRange::Drop) => outside += 1,
-            (None, OutOfRange::Transpose) => {
-                outside += 1;
-                classes.push(transposed(note.pitch));
-            }
-            (None, OutOfRange::Refuse) => problems.push(format!(
-                "note {number}: pitch {} is outside {FIRST_PITCH}..={} (data.out_of_range = \"drop\" or \
-                 \"transpose\" accepts it)",
-                note.pitch, CLASSES
-            )),
-        }
-    }
-    Content { instruments, classes, problems, outside, remarks }
-}
-
-/// Whether what is learnt from are the keys of drums.
-fn are_drums(instruments: &[Instrument]) -> bool {
-    instruments.first().is_some_and(|instrument| instrument.is_drum)
-}
-
-/// The class of a pitch moved by octaves to the nearest that has one.
-fn transposed(pitch: u8) -> u8 {
-    let mut pitch = pitch;
-    loop {
-        match class_of(pitch) {
-            Some(class) => return class,
-            None if pitch < FIRST_PITCH => pitch += 12,
-            None => pitch -= 12,
-        }
-    }
+    let problems = encoded.problems.iter().take(MAX_LINES + 1);
+    Err(problems
+        .map(|problem| format!("{}: {problem}", printable_name(&source.name)))
+        .collect::<Vec<_>>()
+        .join("\n"))
 }
 
 #[cfg(test)]
@@ -354,6 +310,7 @@ mod tests {
     use super::super::files::PRELUDE;
     use super::*;
     use crate::midi::Note;
+    use crate::representation::RepresentationConfig;
 
     fn instrument(pitches: &[u8]) -> Instrument {
         let notes = pitches.iter().enumerate().map(|(i, &pitch)| Note {
@@ -365,30 +322,9 @@ mod tests {
         Instrument { program: 42, is_drum: false, name: String::new(), notes: notes.collect() }
     }
 
-    fn encoded(pitches: &[u8], out_of_range: OutOfRange, max_notes: usize) -> Content {
-        let music = Music { instruments: vec![instrument(pitches)], remarks: Vec::new() };
-        encode(music, &DataConfig { out_of_range, max_notes, ..DataConfig::default() })
-    }
-
-    #[test]
-    fn pitches_without_a_class() {
-        let pitches = [0, 1, 79, 80, 127];
-        let refused = encoded(&pitches, OutOfRange::Refuse, 10);
-        assert_eq!(refused.classes, [0, 78]);
-        assert_eq!(refused.problems.len(), 3);
-        assert!(refused.problems[1].starts_with("note 3: pitch 80 is outside 1..=79"));
-        let dropped = encoded(&pitches, OutOfRange::Drop, 10);
-        assert_eq!((&dropped.classes[..], dropped.outside), (&[0, 78][..], 3));
-        assert_eq!(encoded(&pitches, OutOfRange::Transpose, 10).classes, [11, 0, 78, 67, 78]);
-    }
-
-    #[test]
-    fn only_notes_that_are_used_can_be_problems() {
-        let content = encoded(&[60, 61, 80], OutOfRange::Refuse, 2);
-        assert_eq!(
-            (content.classes.len(), content.problems.len(), content.instruments[0].notes.len()),
-            (2, 0, 3)
-        );
+    fn load(midi: String) -> Result<Corpus, CorpusError> {
+        let data = DataConfig { midi, ..DataConfig::default() };
+        Corpus::load(&data, &*RepresentationConfig::default().build(), 20)
     }
 
     #[test]
@@ -399,9 +335,8 @@ mod tests {
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
         let told = |file: &str| {
-            let data =
-                DataConfig { midi: folder.path().join(file).display().to_string(), ..DataConfig::default() };
-            Corpus::load(&data, 20).unwrap_err().to_string().lines().map(str::to_owned).collect::<Vec<_>>()
+            let error = load(folder.path().join(file).display().to_string()).unwrap_err();
+            error.to_string().lines().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(told("a.mid").len(), 10);
         assert!(told("a.mid")[9].starts_with("a.mid: note 9: pitch 100 is outside"));
@@ -413,7 +348,7 @@ mod tests {
 
     #[test]
     fn pieces_are_held_out_by_name_or_glob() {
-        let piece = |name: &str| Piece { name: name.into(), classes: vec![] };
+        let piece = |name: &str| Piece { name: name.into(), tokens: vec![] };
         let pieces = || vec![piece("cs1-1pre.mid"), piece("cs6-1pre.mid"), piece("cs6-2all.mid")];
         let names = |pieces: &[Piece]| pieces.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
         let (held_out, training) = split(pieces(), &["cs6-*".into()]).unwrap();
@@ -431,10 +366,11 @@ mod tests {
         std::fs::write(folder.path().join("a.txt"), PRELUDE.1).unwrap();
         std::fs::write(folder.path().join("README.txt"), "not music").unwrap();
         let data = DataConfig { midi: folder.path().display().to_string(), ..DataConfig::default() };
-        let Survey { files, passed_over, .. } = survey(&data, |content| content).unwrap();
+        let representation = RepresentationConfig::default().build();
+        let Survey { files, passed_over, .. } = survey(&data, &*representation, |content| content).unwrap();
         assert_eq!(passed_over.to_string(), "passed over 1 file: 1 text without a score (README.txt)");
         let found: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.content.is_ok())).collect();
         assert_eq!(found, [("a.txt", true), ("b/x.mid", false)]);
-        assert!(Corpus::load(&data, 20).unwrap_err().to_string().starts_with("b/x.mid: "));
+        assert!(load(data.midi).unwrap_err().to_string().starts_with("b/x.mid: "));
     }
 }

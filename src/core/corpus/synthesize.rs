@@ -45,8 +45,8 @@ pub fn midi_file(notes: usize, seed: u64, number: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::class_of;
     use crate::midi::{first_voice, read};
+    use crate::representation::RepresentationConfig;
     use std::collections::HashSet;
 
     fn pitches(file: &[u8]) -> Vec<u8> {
@@ -55,11 +55,11 @@ mod tests {
     }
 
     #[test]
-    fn as_many_notes_as_asked_for_each_with_a_class() {
+    fn as_many_notes_as_asked_for_that_the_default_representation_can_spell() {
         for notes in [0, 1, 16, 17, 700] {
-            let found = pitches(&midi_file(notes, 1, 3));
-            assert_eq!(found.len(), notes);
-            assert!(found.iter().all(|&pitch| class_of(pitch).is_some()), "{found:?}");
+            let song = read(&midi_file(notes, 1, 3)).unwrap();
+            let encoded = RepresentationConfig::default().build().encode(&song.instruments, usize::MAX);
+            assert_eq!((encoded.tokens.len(), encoded.problems), (notes, Vec::new()));
         }
     }
 

@@ -1,6 +1,7 @@
-//! Windows: so many notes of a piece and the note that follows. They are counted, not stored.
+//! Windows: a fixed number of tokens of a piece, and the token after them. They are numbered, not stored.
 
 use super::Piece;
+use crate::representation::{Representation, Token};
 
 /// All windows of some pieces, numbered piece by piece from the first.
 #[derive(Debug, Clone)]
@@ -16,41 +17,49 @@ pub struct Windows<'a> {
 pub struct Window<'a> {
     /// Index of its piece.
     pub piece: usize,
-    /// Index of its first note in the piece.
+    /// Index of its first token in the piece.
     pub at: usize,
-    /// The classes that the network sees.
-    pub input: &'a [u8],
-    /// The class that it is to predict.
-    pub target: u8,
-    /// Semitones by which its notes are to be moved.
-    pub shift: i8,
+    /// Its tokens, and the one after them.
+    pub tokens: &'a [Token],
 }
 
-impl Window<'_> {
-    /// Moved by up to so many semitones at random, as far as every note keeps a class below `classes`.
-    pub fn transposed(self, most: u8, classes: usize, random: u64) -> Self {
-        let notes = || self.input.iter().chain([&self.target]).copied();
-        let (lowest, highest) =
-            notes().fold((u8::MAX, 0), |(low, high), note| (low.min(note), high.max(note)));
-        let down = most.min(lowest);
-        let up = (usize::from(most)).min(classes - 1 - usize::from(highest)) as u8;
-        let choices = u64::from(down) + u64::from(up) + 1;
-        let shift = (random % choices) as i64 - i64::from(down);
-        Window { shift: shift as i8, ..self }
+impl<'a> Window<'a> {
+    /// What the network reads.
+    pub fn input(&self) -> &'a [Token] {
+        &self.tokens[..self.tokens.len() - 1]
     }
 
-    /// A note of it, moved.
-    pub fn moved(&self, class: u8) -> u8 {
-        class.wrapping_add_signed(self.shift)
+    /// What it is to predict.
+    pub fn target(&self) -> Token {
+        self.tokens[self.tokens.len() - 1]
+    }
+
+    /// Writes its tokens to `out`, transposed by a random interval of at most `max_semitones` up or down, among those that
+    /// keep every token in the vocabulary.
+    pub fn read_transposed(
+        &self,
+        representation: &dyn Representation,
+        max_semitones: u8,
+        random: u64,
+        out: &mut Vec<Token>,
+    ) {
+        let max = max_semitones.cast_signed();
+        let fits = |&semitones: &i8| {
+            self.tokens.iter().all(|&token| representation.transpose(token, semitones).is_some())
+        };
+        let choices: Vec<i8> = (-max..=max).filter(fits).collect();
+        let semitones = choices[(random % choices.len() as u64) as usize];
+        out.clear();
+        out.extend(self.tokens.iter().filter_map(|&token| representation.transpose(token, semitones)));
     }
 }
 
 impl<'a> Windows<'a> {
-    /// The windows of these pieces; one with `length` notes or fewer has none.
+    /// The windows of these pieces. A piece of `length` tokens or fewer has none.
     pub fn new(pieces: &'a [Piece], length: usize) -> Self {
         let mut first = vec![0];
         for piece in pieces {
-            first.push(first[first.len() - 1] + windows_of(piece.classes.len(), length) as u64);
+            first.push(first[first.len() - 1] + windows_of(piece.tokens.len(), length) as u64);
         }
         Windows { pieces, length, first }
     }
@@ -70,33 +79,32 @@ impl<'a> Windows<'a> {
         assert!(number < self.len(), "window {number} of {}", self.len());
         let piece = self.first.partition_point(|&first| first <= number) - 1;
         let at = (number - self.first[piece]) as usize;
-        let notes = &self.pieces[piece].classes[at..=at + self.length];
-        let (input, target) = (&notes[..self.length], notes[self.length]);
-        Window { piece, at, input, target, shift: 0 }
+        Window { piece, at, tokens: &self.pieces[piece].tokens[at..=at + self.length] }
     }
 
-    /// The piece that a window is of.
+    /// The piece that a window belongs to.
     pub fn piece(&self, window: &Window<'_>) -> &'a Piece {
         &self.pieces[window.piece]
     }
 
-    /// Notes in a window.
+    /// Tokens that the network reads of each window.
     pub fn length(&self) -> usize {
         self.length
     }
 }
 
-/// Windows in a piece of so many notes.
-pub fn windows_of(notes: usize, length: usize) -> usize {
-    notes.saturating_sub(length)
+/// How many windows a piece of this many tokens has.
+pub fn windows_of(tokens: usize, length: usize) -> usize {
+    tokens.saturating_sub(length)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::representation::pitch::{Pitch, PitchOptions};
 
-    fn piece(classes: &[u8]) -> Piece {
-        Piece { name: "p".into(), classes: classes.to_vec() }
+    fn piece(tokens: &[Token]) -> Piece {
+        Piece { name: "p".into(), tokens: tokens.to_vec() }
     }
 
     #[test]
@@ -104,27 +112,35 @@ mod tests {
         let pieces = [piece(&[1, 2, 3, 4]), piece(&[9, 9]), piece(&[]), piece(&[5, 6, 7])];
         let windows = Windows::new(&pieces, 2);
         let all: Vec<_> = (0..windows.len()).map(|i| windows.get(i)).collect();
-        let expected: [(usize, usize, &[u8], u8); 3] =
+        let expected: [(usize, usize, &[Token], Token); 3] =
             [(0, 0, &[1, 2], 3), (0, 1, &[2, 3], 4), (3, 0, &[5, 6], 7)];
         assert_eq!(all.len(), expected.len());
         for (window, (piece, at, input, target)) in all.iter().zip(expected) {
-            assert_eq!(*window, Window { piece, at, input, target, shift: 0 });
+            assert_eq!(
+                (window.piece, window.at, window.input(), window.target()),
+                (piece, at, input, target)
+            );
         }
     }
 
     #[test]
-    fn a_window_is_moved_within_the_alphabet_by_every_allowed_distance() {
-        let window = Window { piece: 0, at: 0, input: &[2, 5], target: 7, shift: 0 };
-        let shifts = |most| {
-            let mut all: Vec<_> = (0..100).map(|i| window.transposed(most, 10, i * 7 + 3).shift).collect();
+    fn a_window_is_transposed_within_the_vocabulary_by_every_allowed_interval() {
+        let representation = Pitch::with_tokens(10, PitchOptions::default());
+        let window = Window { piece: 0, at: 0, tokens: &[2, 5, 7] };
+        let found = |max_semitones| {
+            let mut tokens = Vec::new();
+            let mut all: Vec<Vec<Token>> = Vec::new();
+            for random in (0..100).map(|i| i * 7 + 3) {
+                window.read_transposed(&representation, max_semitones, random, &mut tokens);
+                all.push(tokens.clone());
+            }
             all.sort();
             all.dedup();
             all
         };
-        assert_eq!(shifts(6), [-2, -1, 0, 1, 2]);
-        assert_eq!(shifts(1), [-1, 0, 1]);
-        assert_eq!(shifts(0), [0]);
-        assert_eq!(Window { shift: -2, ..window }.moved(2), 0);
+        assert_eq!(found(6), [[0, 3, 5], [1, 4, 6], [2, 5, 7], [3, 6, 8], [4, 7, 9]]);
+        assert_eq!(found(1), [[1, 4, 6], [2, 5, 7], [3, 6, 8]]);
+        assert_eq!(found(0), [[2, 5, 7]]);
     }
 
     #[test]

@@ -1,35 +1,35 @@
 //! Models without a network, fitted on the same training pieces, that a network has to beat.
 //!
-//! The formulas and the figures that they reach on the cello suites are fixed by an oracle (`tests.rs`).
+//! An independent program fixes the formulas, and the figures that they reach on the cello suites (`tests.rs`).
 
-use super::contexts::Contexts;
-use super::melody::Melody;
+use super::ngrams::{NGramCounts, ViewCounts};
+use crate::corpus::Piece;
 use crate::corpus::windows::Windows;
-use crate::corpus::{CLASSES, Piece};
+use crate::representation::{Representation, Token};
 
 /// A kind of model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Baseline {
-    /// Every class alike.
+    /// All tokens are equally probable.
     Uniform,
-    /// How often each class is a window's next one, one added.
+    /// How often each token follows a window, with one added.
     Unigram,
-    /// How often after the window's last class, one added.
+    /// How often each token follows the window's last one, with one added.
     BigramAddOne,
-    /// Contexts of up to so many classes, at most a window, by [`Contexts::witten_bell`].
+    /// Contexts of up to this many tokens, at most a window, by [`NGramCounts::witten_bell`].
     WittenBell(usize),
-    /// Half by contexts of up to so many classes, half by contexts of up to so many intervals. It is counted on
-    /// whole pieces, not on windows, so that contexts are shorter at the beginning of a piece.
+    /// The mean of two models, one with contexts of tokens and one with contexts of intervals. It is counted on whole
+    /// pieces, not on windows, so contexts are shorter at the beginning of a piece.
     Mix {
-        /// Classes in the longest context of classes.
+        /// Tokens in the longest context of tokens.
         pitch: usize,
         /// Intervals in the longest context of intervals.
         interval: usize,
     },
 }
 
-/// Those that `eval` shows.
-pub const SHOWN: [Baseline; 5] = [
+/// The baselines that `eval` reports.
+pub const REPORTED: [Baseline; 5] = [
     Baseline::Uniform,
     Baseline::Unigram,
     Baseline::BigramAddOne,
@@ -37,17 +37,17 @@ pub const SHOWN: [Baseline; 5] = [
     Baseline::Mix { pitch: 2, interval: 2 },
 ];
 
-/// A baseline after its training.
+/// A baseline that was fitted on pieces.
 #[derive(Debug, Clone)]
-pub struct Fitted {
+pub struct FittedBaseline<'a> {
     baseline: Baseline,
-    counts: Counts,
+    counts: Counts<'a>,
 }
 
 #[derive(Debug, Clone)]
-enum Counts {
-    Windows(Contexts),
-    Pieces(Melody),
+enum Counts<'a> {
+    Windows(NGramCounts),
+    Pieces(ViewCounts<'a>),
 }
 
 impl Baseline {
@@ -62,54 +62,65 @@ impl Baseline {
         }
     }
 
-    /// Trains it on these pieces, cut into windows as for the network.
-    pub fn fit(self, training: &[Piece], sequence_length: usize) -> Fitted {
+    /// Fits it on these pieces, cut into windows as for the network.
+    pub fn fit<'a>(
+        self,
+        representation: &'a dyn Representation,
+        training: &[Piece],
+        sequence_length: usize,
+    ) -> FittedBaseline<'a> {
         let order = match self {
             Baseline::Mix { pitch, interval } => {
-                let mut melody = Melody::new(pitch, interval);
-                training.iter().for_each(|piece| melody.count_piece(&piece.classes));
-                return Fitted { baseline: self, counts: Counts::Pieces(melody) };
+                let mut counts = ViewCounts::new(representation, pitch, interval);
+                for piece in training {
+                    counts.count_piece(&piece.tokens);
+                }
+                return FittedBaseline { baseline: self, counts: Counts::Pieces(counts) };
             }
             Baseline::Uniform | Baseline::Unigram => 0,
             Baseline::BigramAddOne => 1,
             Baseline::WittenBell(order) => order,
         };
-        let mut contexts = Contexts::new(CLASSES, order);
+        let mut counts = NGramCounts::new(representation.vocabulary().len(), order);
         let windows = Windows::new(training, sequence_length);
         for window in (0..windows.len()).map(|number| windows.get(number)) {
-            contexts.count(window.input, window.target);
+            counts.count(window.input(), window.target());
         }
-        Fitted { baseline: self, counts: Counts::Windows(contexts) }
+        FittedBaseline { baseline: self, counts: Counts::Windows(counts) }
     }
 }
 
-impl Fitted {
-    /// Probabilities of the class that follows these notes of one piece, all above 0.
-    pub fn probabilities(&self, notes: &[u8]) -> Vec<f64> {
+impl FittedBaseline<'_> {
+    /// Probabilities of the token that follows these tokens of a piece, all above 0.
+    pub fn probabilities(&self, before: &[Token]) -> Vec<f64> {
         match (&self.counts, self.baseline) {
-            (Counts::Pieces(melody), _) => {
-                let mut mixed = melody.by_classes(notes);
-                mixed.iter_mut().zip(melody.by_intervals(notes)).for_each(|(p, q)| *p = (*p + q) / 2.0);
-                mixed
+            (Counts::Pieces(counts), _) => {
+                let (by_tokens, by_intervals) = (counts.by_tokens(before), counts.by_intervals(before));
+                by_tokens.into_iter().zip(by_intervals).map(|(p, q)| (p + q) / 2.0).collect()
             }
-            (_, Baseline::Uniform) => vec![1.0 / CLASSES as f64; CLASSES],
-            (Counts::Windows(contexts), Baseline::WittenBell(_)) => contexts.witten_bell(notes),
-            (Counts::Windows(contexts), _) => contexts.add_one(notes, contexts.order()),
+            // All alike, whatever was counted.
+            (Counts::Windows(counts), Baseline::Uniform) => {
+                let tokens = counts.alphabet();
+                vec![1.0 / tokens as f64; tokens]
+            }
+            (Counts::Windows(counts), Baseline::WittenBell(_)) => counts.witten_bell(before),
+            (Counts::Windows(counts), _) => counts.add_one(before, counts.order()),
         }
     }
 
-    /// Their natural logarithms.
-    pub fn log_probabilities(&self, notes: &[u8]) -> Vec<f64> {
-        self.probabilities(notes).into_iter().map(f64::ln).collect()
+    /// Log-probabilities of the same, in nats.
+    pub fn log_probabilities(&self, before: &[Token]) -> Vec<f64> {
+        self.probabilities(before).into_iter().map(f64::ln).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::representation::RepresentationConfig;
 
-    fn piece(classes: &[u8]) -> Piece {
-        Piece { name: "p".into(), classes: classes.to_vec() }
+    fn piece(tokens: &[Token]) -> Piece {
+        Piece { name: "p".into(), tokens: tokens.to_vec() }
     }
 
     fn close(found: f64, expected: f64) {
@@ -120,7 +131,10 @@ mod tests {
     fn by_hand_on_windows_of_two() {
         // Windows (1 2) 1, (2 1) 2 and, from the other piece, (5 2) 1.
         let training = [piece(&[1, 2, 1, 2]), piece(&[5, 2, 1])];
-        let after = |baseline: Baseline, notes: &[u8]| baseline.fit(&training, 2).probabilities(notes);
+        let representation = RepresentationConfig::default().build();
+        let after = |baseline: Baseline, tokens: &[Token]| {
+            baseline.fit(&*representation, &training, 2).probabilities(tokens)
+        };
         close(after(Baseline::Uniform, &[7, 2])[3], 1.0 / 79.0);
         close(after(Baseline::Unigram, &[7, 2])[1], 3.0 / 82.0);
         close(after(Baseline::Unigram, &[7, 2])[5], 1.0 / 82.0);
@@ -135,12 +149,14 @@ mod tests {
 
     #[test]
     fn the_mix_counts_whole_pieces_and_no_interval_between_two() {
-        let mix = Baseline::Mix { pitch: 0, interval: 0 }.fit(&[piece(&[3, 4]), piece(&[9])], 2);
-        // Three classes, once each, and one interval, upwards by 1, in 157.
-        let classes = (1.0 + 3.0 / 79.0) / 6.0;
+        let representation = RepresentationConfig::default().build();
+        let training = [piece(&[3, 4]), piece(&[9])];
+        let mix = Baseline::Mix { pitch: 0, interval: 0 }.fit(&*representation, &training, 2);
+        // Three tokens, once each, and one interval, upwards by 1, in 157.
+        let tokens = (1.0 + 3.0 / 79.0) / 6.0;
         let reachable = 0.5 + 79.0 * 0.5 / 157.0;
         let up = (0.5 + 0.5 / 157.0) / reachable;
-        close(mix.probabilities(&[3])[4], (classes + up) / 2.0);
-        close(mix.probabilities(&[8])[9], (classes + up) / 2.0);
+        close(mix.probabilities(&[3])[4], (tokens + up) / 2.0);
+        close(mix.probabilities(&[8])[9], (tokens + up) / 2.0);
     }
 }

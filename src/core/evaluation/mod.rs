@@ -1,90 +1,93 @@
-//! Evaluation: how well the notes of pieces are predicted.
+//! Evaluation: how well the tokens of pieces are predicted.
 //!
-//! [`mod@score`] adds up what a predictor says of each window, [`heard`] tells windows that the piece has already
-//! contained from new ones, [`report`] prints the result. [`baselines`] are models without a network, made of the
-//! counts in [`contexts`] and [`melody`]; [`memory`] adds the piece heard so far to what any model says, and
-//! [`mod@read_through`] lets a network read it from its first note.
+//! [`score`](mod@score) adds up what a predictor says of each window, [`report`] prints the result. [`baselines`] are models
+//! without a network, made of [`ngrams`]; [`cache_model`] adds the piece so far to what any model says.
 
 pub mod baselines;
-pub mod contexts;
-pub mod heard;
-pub mod melody;
-pub mod memory;
+pub mod cache_model;
+mod newton;
+mod ngrams;
 pub mod read_through;
 pub mod report;
 pub mod score;
 #[cfg(test)]
 mod tests;
 
+use crate::corpus::Piece;
 use crate::corpus::windows::{Window, Windows};
-use crate::corpus::{CLASSES, Piece};
-use baselines::{Baseline, SHOWN};
-use heard::heard_in_all;
-use memory::{Memory, Weights};
-use score::Scores;
+use crate::representation::Representation;
+use baselines::{Baseline, REPORTED};
+use cache_model::{CacheModel, CacheWeights};
+use score::{Scores, repeated_windows};
 
-/// Scores of a predictor on all windows of these pieces. `predict` is given the windows in the order of their numbers
-/// and answers with the natural logarithms of the probabilities of every class; one that carries a state through a
-/// piece begins anew where a window is at note 0. With weights, the memory of the piece is mixed in.
+/// Scores of a predictor on all windows of these pieces. `predict` is given the windows in the order of their numbers and
+/// returns log-probabilities of the token after each, in nats; a predictor that carries a state through a piece starts anew
+/// where a window is at token 0. With weights, the cache model is mixed in.
 pub fn score<T: Copy + Into<f64>>(
+    representation: &dyn Representation,
     pieces: &[Piece],
     sequence_length: usize,
-    weights: Option<&Weights>,
+    weights: Option<&CacheWeights>,
     mut predict: impl FnMut(u64, &Window<'_>) -> Vec<T>,
 ) -> Scores {
     let mut scores = Scores::new(pieces);
     let windows = Windows::new(pieces, sequence_length);
-    let heard = heard_in_all(pieces, sequence_length);
-    let mut memory = None;
-    for (number, heard) in (0..windows.len()).zip(heard) {
+    let repeated = pieces.iter().flat_map(|piece| repeated_windows(&piece.tokens, sequence_length));
+    let mut cache = None;
+    for (number, is_repeated) in (0..windows.len()).zip(repeated) {
         let window = windows.get(number);
-        let logs = predict(number, &window);
+        let log_probabilities = predict(number, &window);
         if window.at == 0 {
-            memory = weights.map(Memory::new);
-            memory.iter_mut().for_each(|memory| window.input.iter().for_each(|&class| memory.hear(class)));
+            cache = weights.map(|weights| CacheModel::new(representation, weights));
+            if let Some(cache) = &mut cache {
+                for &token in window.input() {
+                    cache.read(token);
+                }
+            }
         }
-        match &mut memory {
-            None => scores.add(window.piece, heard, &logs, window.target),
-            Some(memory) => {
-                scores.add(window.piece, heard, &memory.mix(&logs), window.target);
-                memory.hear(window.target);
+        match &mut cache {
+            None => scores.add(window.piece, is_repeated, &log_probabilities, window.target()),
+            Some(cache) => {
+                scores.add(window.piece, is_repeated, &cache.mix(&log_probabilities), window.target());
+                cache.read(window.target());
             }
         }
     }
     scores
 }
 
-/// Scores of the baselines that `eval` shows, with their names, fitted on some pieces and scored on others.
+/// Scores of the baselines that `eval` reports, with their names, fitted on some pieces and scored on others.
 pub fn score_baselines(
+    representation: &dyn Representation,
     training: &[Piece],
     pieces: &[Piece],
     sequence_length: usize,
 ) -> Vec<(String, Scores)> {
-    let scores = |&baseline: &Baseline| score_baseline(baseline, training, pieces, sequence_length);
-    SHOWN.iter().map(|baseline| (baseline.name(), scores(baseline))).collect()
+    let mut scores = Vec::new();
+    for baseline in REPORTED {
+        let of_baseline = score_baseline(baseline, representation, training, pieces, sequence_length);
+        scores.push((baseline.name(), of_baseline));
+    }
+    scores
 }
 
 /// Scores of one baseline.
 pub fn score_baseline(
     baseline: Baseline,
+    representation: &dyn Representation,
     training: &[Piece],
     pieces: &[Piece],
     sequence_length: usize,
 ) -> Scores {
     if baseline == Baseline::Uniform {
-        return blind(pieces, sequence_length);
-    }
-    let fitted = baseline.fit(training, sequence_length);
-    score(pieces, sequence_length, None, |_, window| fitted.log_probabilities(window.input))
-}
-
-/// Scores of who has no opinion.
-fn blind(pieces: &[Piece], sequence_length: usize) -> Scores {
-    let mut scores = Scores::new(pieces);
-    for (index, piece) in pieces.iter().enumerate() {
-        for heard in heard::heard(&piece.classes, sequence_length) {
-            scores.add_blind(index, heard, CLASSES);
+        let mut scores = Scores::new(pieces);
+        for (index, piece) in pieces.iter().enumerate() {
+            for is_repeated in repeated_windows(&piece.tokens, sequence_length) {
+                scores.add_uniform(index, is_repeated, representation.vocabulary().len());
+            }
         }
+        return scores;
     }
-    scores
+    let fitted = baseline.fit(representation, training, sequence_length);
+    score(representation, pieces, sequence_length, None, |_, window| fitted.log_probabilities(window.input()))
 }

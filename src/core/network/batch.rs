@@ -3,8 +3,8 @@
 use crate::checkpoint::EpochSums;
 use crate::compute::one_hot::Shown;
 use crate::config::LossPositions;
-use crate::corpus::windows::Window;
 use crate::network::Architecture;
+use crate::representation::Token;
 
 use super::dropout::{Dropout, Feature};
 
@@ -28,24 +28,19 @@ pub struct LaneBatch {
 }
 
 impl LaneBatch {
-    /// Windows of `sequence_length` notes as rows, padded to `rows`. A lane may have no window at all.
+    /// Windows of `sequence_length` tokens and the one after them as rows, padded to `rows`. A lane may have no window.
     pub fn new(
         first_row: usize,
         rows: usize,
         sequence_length: usize,
         objective: LossPositions,
-        windows: &[Window<'_>],
+        windows: &[&[Token]],
     ) -> Self {
         let predictions = match objective {
             LossPositions::Last => 1,
             LossPositions::All => sequence_length,
         };
-        let note = |row: usize, time: usize| {
-            windows.get(row).map_or(0, |window| {
-                let class = window.input.get(time).unwrap_or(&window.target);
-                i64::from(window.moved(*class))
-            })
-        };
+        let note = |row: usize, time: usize| windows.get(row).map_or(0, |window| i64::from(window[time]));
         let notes = |from: usize, to: usize| {
             (from..to).flat_map(|time| (0..rows).map(move |row| note(row, time))).collect()
         };
@@ -70,7 +65,7 @@ impl LaneBatch {
         let interval = |index: usize| {
             let from = self.inputs[index.checked_sub(self.rows)?];
             let shown = architecture.intervals && is_shown(index, Feature::Interval);
-            shown.then(|| architecture.interval(from as u8, self.inputs[index] as u8))
+            shown.then(|| architecture.interval(from as Token, self.inputs[index] as Token))
         };
         let class = |index: usize| is_shown(index, Feature::Class).then_some(self.inputs[index] as usize);
         (0..self.inputs.len()).map(|index| [class(index), interval(index)]).collect()

@@ -9,6 +9,7 @@ use crate::compute::functions::{exp, log_softmax};
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
 use crate::compute::vectorized;
 use crate::network::Architecture;
+use crate::representation::Token;
 
 use super::batch::LaneBatch;
 use super::batch::score_lane;
@@ -91,7 +92,7 @@ impl Head {
     fn find_intervals(&self, lanes: &[LaneBatch]) -> Vec<Option<Range<usize>>> {
         let Architecture { classes, intervals, .. } = self.architecture;
         let to_all = |last: i64| {
-            let first = self.architecture.interval(last as u8, 0);
+            let first = self.architecture.interval(last as Token, 0);
             intervals.then_some(first..first + classes)
         };
         let of_lane = |(prediction, lane): (usize, &LaneBatch)| {

@@ -6,6 +6,7 @@
 
 use super::Architecture;
 use super::member::{Member, MemberStates};
+use crate::representation::Token;
 
 /// A network ready to run. R rows, C classes.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub struct InferenceNetwork {
 #[derive(Debug, Clone)]
 pub struct RowStates {
     /// (R) the class seen last, where one was seen.
-    last: Vec<Option<u8>>,
+    last: Vec<Option<Token>>,
     members: Vec<MemberStates>,
 }
 
@@ -50,7 +51,7 @@ impl InferenceNetwork {
     ///
     /// # Panics
     /// If there is not one class for each row, or one is not below C.
-    pub fn advance(&self, states: &mut RowStates, classes: &[u8]) {
+    pub fn advance(&self, states: &mut RowStates, classes: &[Token]) {
         let RowStates { last, members } = states;
         assert_eq!(classes.len(), last.len(), "one class for each row");
         for (member, states) in self.members.iter().zip(members) {
@@ -74,7 +75,7 @@ impl InferenceNetwork {
     }
 
     /// Probabilities after a whole window, from a state that has seen nothing.
-    pub fn predict(&self, window: &[u8]) -> Vec<f32> {
+    pub fn predict(&self, window: &[Token]) -> Vec<f32> {
         let mut states = self.states(1);
         window.iter().for_each(|&class| self.advance(&mut states, &[class]));
         self.probabilities(&states, 0)
@@ -111,8 +112,8 @@ mod tests {
             dense: 5,
             members: 1,
         });
-        let windows: Vec<Vec<u8>> =
-            (0..7u8).map(|row| (0..9u8).map(|t| (row * 5 + t * 3) % 11).collect()).collect();
+        let windows: Vec<Vec<Token>> =
+            (0..7).map(|row| (0..9).map(|t| (row * 5 + t * 3) % 11).collect()).collect();
         let mut states = network.states(7);
         for t in 0..9 {
             network.advance(&mut states, &windows.iter().map(|w| w[t]).collect::<Vec<_>>());

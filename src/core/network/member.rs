@@ -7,6 +7,7 @@ use crate::compute::matrix::Matrix;
 use crate::compute::one_hot::{Lookup, Shown};
 use crate::compute::vectorized;
 use crate::network::{Architecture, Parameter};
+use crate::representation::Token;
 
 /// A network ready to run.
 #[derive(Debug, Clone)]
@@ -105,7 +106,7 @@ impl Member {
     ///
     /// # Panics
     /// If there are not as many as rows.
-    pub fn advance(&self, states: &mut MemberStates, last: &[Option<u8>], classes: &[u8]) {
+    pub fn advance(&self, states: &mut MemberStates, last: &[Option<Token>], classes: &[Token]) {
         let MemberStates { layers, gates, tanh_cells } = states;
         let rows = gates.all().len();
         assert_eq!((last.len(), classes.len()), (rows, rows), "a note for every row");
@@ -139,13 +140,13 @@ impl Member {
     }
 
     /// What a note is to the first layer: its class, and the interval to it.
-    fn shown(&self, last: Option<u8>, class: u8) -> Shown {
+    fn shown(&self, last: Option<Token>, class: Token) -> Shown {
         let last = last.filter(|_| self.architecture.intervals);
         [Some(usize::from(class)), last.map(|last| self.architecture.interval(last, class))]
     }
 
     /// Probability of every class to come next in a row that has seen this one last: C numbers that add up to 1.
-    pub fn probabilities(&self, states: &MemberStates, row: usize, last: Option<u8>) -> Vec<f32> {
+    pub fn probabilities(&self, states: &MemberStates, row: usize, last: Option<Token>) -> Vec<f32> {
         let top = states.layers[states.layers.len() - 1].hidden.row(row);
         let scores = self.dense2.apply(&self.dense1.apply(top));
         let mut probabilities = self.logits(scores, last);
@@ -154,7 +155,7 @@ impl Member {
     }
 
     /// (C) from the scores (F) of classes and intervals.
-    fn logits(&self, mut scores: Vec<f32>, last: Option<u8>) -> Vec<f32> {
+    fn logits(&self, mut scores: Vec<f32>, last: Option<Token>) -> Vec<f32> {
         let Architecture { classes, intervals, .. } = self.architecture;
         if let Some(last) = last.filter(|_| intervals) {
             let first = self.architecture.interval(last, 0);

@@ -16,6 +16,7 @@ pub mod training;
 pub mod weight_drop;
 
 use crate::config::ModelConfig;
+use crate::representation::{FeatureShape, Token};
 
 /// Stacked LSTM layers of equal width on one-hot classes, a linear dense layer, a softmax layer.
 ///
@@ -67,10 +68,11 @@ impl Parameter {
 }
 
 impl Architecture {
-    /// The network of a configuration over an alphabet.
-    pub fn new(model: &ModelConfig, classes: usize) -> Self {
-        let ModelConfig { layers, units, dense, intervals, ensemble_size, .. } = *model;
-        Architecture { classes, intervals, layers, units, dense, members: ensemble_size }
+    /// The network of a configuration, with these inputs and outputs.
+    pub fn new(model: &ModelConfig, shape: FeatureShape) -> Self {
+        let ModelConfig { layers, units, dense, ensemble_size: members, .. } = *model;
+        let (classes, intervals) = (shape.tokens, shape.relations > 0);
+        Architecture { classes, intervals, layers, units, dense, members }
     }
 
     /// One of its members alone.
@@ -85,7 +87,7 @@ impl Architecture {
     }
 
     /// The feature that an interval is, from one class to another.
-    pub fn interval(&self, from: u8, to: u8) -> usize {
+    pub fn interval(&self, from: Token, to: Token) -> usize {
         2 * self.classes - 1 + usize::from(to) - usize::from(from)
     }
 
@@ -135,10 +137,12 @@ impl Architecture {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::representation::RepresentationConfig;
 
     #[test]
     fn the_articles_network_has_its_published_size() {
-        let article = Architecture::new(&ModelConfig::default(), 79);
+        let article =
+            Architecture::new(&ModelConfig::default(), RepresentationConfig::default().build().shape());
         assert_eq!(article.len(), 1_480_783);
         let last = article.parameters().pop().unwrap();
         assert_eq!(last.range().end, 1_480_783);

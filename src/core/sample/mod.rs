@@ -1,14 +1,11 @@
 //! The `sample` command: a checkpoint composes.
 //!
-//! `start` finds the notes to begin from, `compose` runs the network, `choose` picks each note from its
-//! probabilities, `limit` keeps it from copying, `output` writes MIDI, sound and pictures. Threads share the pieces
-//! out. The same checkpoint, seed and options give the same bytes, whatever the number of pieces and threads.
+//! `prompt` finds the tokens to begin from, `decode` composes, `output` writes MIDI, sound and pictures. Threads compose
+//! different pieces. The same checkpoint, seed and options give the same bytes for any number of pieces and threads.
 
-mod choose;
-mod compose;
-mod limit;
+mod decode;
 mod output;
-mod start;
+mod prompt;
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
@@ -18,7 +15,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::certificate::{Certificate, Stretches};
+use crate::certificate::{Certificate, NGramIndex};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::read::{LoadedCheckpoint, open_one};
 use crate::network::inference::InferenceNetwork;
@@ -26,11 +23,11 @@ use crate::parallel::in_parallel;
 use crate::print::{Listing, eprint_line, print_line};
 use crate::process::cores;
 use crate::random::{Purpose, Stream};
-pub use choose::Choice;
-pub use compose::{Composition, compose};
-use limit::Limit;
+use crate::representation::{Representation, Token, pitches};
+use decode::{Composition, CopyLimit, CopyLimitReport};
+pub use decode::{Decoding, compose};
 use output::{Files, Output};
-use start::{Begin, Start};
+use prompt::{Prompt, PromptSource, StartWindow};
 
 /// A small network trained on the Prelude, so that there is something to compose from at once.
 const EMBEDDED: &[u8] = include_bytes!("../data/prelude.safetensors");
@@ -44,42 +41,42 @@ const EMBEDDED: &[u8] = include_bytes!("../data/prelude.safetensors");
   sample runs/cello --max-copy 12 --only midi,certificate
   sample step-00000500-0123456789abcdef.safetensors --greedy --json")]
 pub struct Arguments {
-    /// A file, a folder or a URL; the newest good checkpoint there. Without it a small built-in one
+    /// A checkpoint, or a run's folder or URL, of which the newest valid checkpoint is taken [default: a small built-in one]
     pub checkpoint: Option<String>,
-    /// Of a run: the checkpoint that did best in its validations, not the newest
+    /// Use the run's best-validation checkpoint instead of its newest
     #[arg(long, requires = "checkpoint")]
     pub best: bool,
-    /// How many pieces
+    /// Number of pieces
     #[arg(short = 'n', long = "count", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,
-    /// Notes of a piece
+    /// Notes in each piece
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub notes: u32,
     /// Begin from a window of the training music: a random one, or its number
-    #[arg(long, default_value = "random", value_name = "random|WINDOW", value_parser = start::parse)]
-    pub start: Start,
+    #[arg(long, default_value = "random", value_name = "random|WINDOW", value_parser = prompt::parse_start)]
+    pub start: StartWindow,
     /// Begin from the last notes of a MIDI file or score instead
     #[arg(long, value_name = "FILE.mid", conflicts_with = "start")]
     pub primer: Option<PathBuf>,
     /// Always take the most probable note, as the article does
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
     pub greedy: bool,
-    /// Below 1 the probable becomes more probable, above 1 less
-    #[arg(long, default_value_t = 1.0, value_parser = choose::parse_temperature)]
+    /// Below 1, probable notes become more probable; above 1, less
+    #[arg(long, default_value_t = 1.0, value_parser = decode::parse_temperature)]
     pub temperature: f64,
-    /// Choose among the K most probable notes
+    /// Sample only from the K most probable notes
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: Option<u32>,
-    /// Choose among the most probable notes that reach this probability together; 1 is all of them
-    #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = choose::parse_share)]
+    /// Sample only from the most probable notes that reach this probability together; 1 means all notes
+    #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = decode::parse_top_p)]
     pub top_p: f64,
     /// Share no run of more than N notes with the training music, exactly or transposed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_copy: Option<u32>,
-    /// The same seed gives the same pieces; without it a new one is drawn
+    /// The same seed gives the same pieces [default: a new one]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Play by a real instrument: program 42, a cello, of a SoundFont
+    /// Play with a SoundFont's cello (program 42) instead of a synthesized sound
     #[arg(long, value_name = "FILE.sf2")]
     pub soundfont: Option<PathBuf>,
     /// Which files to write
@@ -88,7 +85,7 @@ pub struct Arguments {
     /// Print notes, probabilities and certificates as JSON
     #[arg(long)]
     pub json: bool,
-    /// Where to write. A file of another piece is kept: the new piece then has one more number in its name
+    /// Output folder. Existing files of other pieces are kept: a new piece then has one more number in its name
     #[arg(short, long, default_value = "composed", value_name = "FOLDER")]
     pub output: PathBuf,
 }
@@ -102,7 +99,7 @@ pub enum Kind {
     Wav,
     /// A picture of the probabilities
     Png,
-    /// A picture of what is shared with the training music
+    /// A picture of the runs shared with the training music
     Certificate,
 }
 
@@ -114,44 +111,47 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
     let seed = arguments.seed.unwrap_or_else(new_seed);
+    let config = checkpoint.config()?;
+    let representation = config.representation.build();
     let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
-    let source = start::source(arguments, &checkpoint)?;
-    let choice = Choice::new(arguments);
-    let output = Output::new(arguments)?;
+    let prompts = PromptSource::new(arguments, &checkpoint, &*config.representation.strict().build())?;
+    let decoding = Decoding::new(arguments);
+    let output = Output::new(arguments, &*representation)?;
 
     if !arguments.json {
         print_line(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
     }
     let pieces = &checkpoint.corpus.pieces;
-    let stretches = arguments.max_copy.map(|notes| Stretches::new(pieces, notes as usize + 1));
-    let compose_piece = |number: u64| -> Result<Piece> {
+    let index = arguments.max_copy.map(|notes| NGramIndex::new(&*representation, pieces, notes as usize + 1));
+    let compose_piece = |number: u64| -> Result<ComposedPiece> {
         let stream = Stream::new(seed, Purpose::Sampling, &[number]);
-        let begin = source.begin(stream)?;
-        let limit = stretches.as_ref().map(Limit::new);
+        let prompt = prompts.prompt(stream);
+        let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
+        let notes = arguments.notes as usize;
         let composition =
-            compose(&network, &begin.classes, arguments.notes as usize, &choice, stream, limit)?;
-        let certificate = Certificate::new(pieces, &composition.classes);
+            compose(&*representation, &network, &prompt.tokens, notes, &decoding, stream, limit)?;
+        let certificate = Certificate::new(&*representation, pieces, &composition.tokens);
         let files = output.write(seed, number, &composition, &certificate)?;
-        Ok(Piece { begin, composition, certificate, files })
+        Ok(ComposedPiece { prompt, composition, certificate, files })
     };
     let threads = cores();
     let numbers: Vec<u64> = (1..=u64::from(arguments.count)).collect();
     let mut listing = None;
-    // Some at a time, so that what is done is said, and its probabilities need not be kept.
-    let together = (NOTES_TOGETHER / arguments.notes as usize).clamp(1, PIECES_A_THREAD) * threads;
-    for numbers in numbers.chunks(together) {
+    // A few at a time, so that finished pieces are reported and their probabilities dropped.
+    let at_once = (NOTES_PER_THREAD / arguments.notes as usize).clamp(1, PIECES_PER_THREAD) * threads;
+    for numbers in numbers.chunks(at_once) {
         for piece in in_parallel(threads, numbers.iter().copied(), compose_piece) {
             let piece = piece?;
             if !arguments.json {
                 print_line(piece.lines())?;
                 continue;
             }
-            // Not before there is a piece: until then an error leaves nothing on stdout.
+            // Not before there is a piece, so that an error leaves nothing on stdout until then.
             let listing = match &mut listing {
                 Some(listing) => listing,
                 None => listing.insert(Listing::begin(&json!({ "checkpoint": location }), "pieces")?),
             };
-            listing.add(&piece.describe())?;
+            listing.add(&piece.describe(&*representation))?;
         }
     }
     if let Some(listing) = listing {
@@ -160,15 +160,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Pieces that a thread composes before all that were composed meanwhile are reported.
-const PIECES_A_THREAD: usize = 4;
+/// Pieces that a thread composes before finished ones are reported: few, so that reports come often.
+const PIECES_PER_THREAD: usize = 4;
 
-/// So many notes of each thread's pieces, with their probabilities, wait to be reported: 33 MB.
-const NOTES_TOGETHER: usize = 100_000;
+/// Notes of each thread's pieces that wait, with their probabilities, to be reported: 33 MB.
+const NOTES_PER_THREAD: usize = 100_000;
 
 /// A piece that was composed and written.
-struct Piece {
-    begin: Begin,
+struct ComposedPiece {
+    prompt: Prompt,
     composition: Composition,
     certificate: Certificate,
     files: Files,
@@ -184,13 +184,13 @@ fn embedded() -> Result<LoadedCheckpoint> {
     })
 }
 
-impl Piece {
-    /// What is printed of it.
+impl ComposedPiece {
+    /// What is printed about it.
     fn lines(&self) -> String {
-        let Piece { begin, composition, certificate, files } = self;
+        let ComposedPiece { prompt, composition, certificate, files } = self;
         let paths: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
-        let mut parts = vec![("from", vec![begin.description.clone()])];
-        parts.extend(composition.max_copy.map(|report| ("max copy", vec![report.to_string()])));
+        let mut parts = vec![("from", vec![prompt.description.clone()])];
+        parts.extend(composition.copy_limit.map(|report| ("max copy", vec![report.to_string()])));
         parts.push(("certificate", certificate.lines()));
         parts.push(("wrote", paths));
         let parts: Vec<String> =
@@ -198,43 +198,43 @@ impl Piece {
         parts.join("\n")
     }
 
-    fn describe(&self) -> Described<'_> {
-        let Piece { begin, composition, certificate, files } = self;
-        Described {
+    fn describe(&self, representation: &dyn Representation) -> PieceJson<'_> {
+        let ComposedPiece { prompt, composition, certificate, files } = self;
+        PieceJson {
             certificate,
             certificate_png: &files.certificate,
-            classes: &composition.classes,
-            max_copy: composition.max_copy,
+            classes: &composition.tokens,
+            max_copy: composition.copy_limit,
             midi: &files.midi,
-            pitches: composition.pitches(),
+            pitches: pitches(representation, &composition.tokens),
             png: &files.png,
             probabilities: Probabilities(&composition.probabilities),
-            start: begin.window,
-            start_classes: &begin.classes,
-            start_description: &begin.description,
+            start: prompt.window,
+            start_classes: &prompt.tokens,
+            start_description: &prompt.description,
             wav: &files.wav,
         }
     }
 }
 
-/// A piece in the JSON.
+/// A piece in the JSON. Programs rely on the names of the fields.
 #[derive(Serialize)]
-struct Described<'a> {
+struct PieceJson<'a> {
     certificate: &'a Certificate,
     certificate_png: &'a Option<PathBuf>,
-    classes: &'a [u8],
-    max_copy: Option<limit::Report>,
+    classes: &'a [Token],
+    max_copy: Option<CopyLimitReport>,
     midi: &'a Option<PathBuf>,
     pitches: Vec<u8>,
     png: &'a Option<PathBuf>,
     probabilities: Probabilities<'a>,
     start: Option<u64>,
-    start_classes: &'a [u8],
+    start_classes: &'a [Token],
     start_description: &'a str,
     wav: &'a Option<PathBuf>,
 }
 
-/// All figures of the network's numbers, as programs that read them into 64 bits expect.
+/// Probabilities with all the digits of their 64-bit values, so that programs read back the same numbers.
 struct Probabilities<'a>(&'a [Vec<f32>]);
 
 impl Serialize for Probabilities<'_> {
@@ -244,7 +244,7 @@ impl Serialize for Probabilities<'_> {
     }
 }
 
-/// A seed from the system's randomness, short enough to type again.
+/// A seed from the system's randomness, short enough to be typed again.
 fn new_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish() >> 44
 }

@@ -1,5 +1,5 @@
-//! The files of a piece: MIDI with its certificate, sound, and pictures of what the network thought and of what
-//! is shared with the training music.
+//! The files of a piece: MIDI with its certificate, sound, and pictures of the network's predictions and of the runs that are
+//! shared with the training music.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -8,34 +8,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::compose::Composition;
+use super::decode::Composition;
 use super::{Arguments, Kind};
 use crate::certificate::{Certificate, Run};
-use crate::corpus::FIRST_PITCH;
 use crate::failure::{Code, Failure};
-use crate::midi::{self, Instrument, Note, first_voice};
+use crate::midi::{self, Instrument, first_voice};
 use crate::print::eprint_line;
 use crate::render::{self, Novelty, Picture, SharedRun, Sound, SoundFont, WavError};
+use crate::representation::{Representation, Token, pitches};
 use crate::write::{TempFile, unwritable};
 
-/// General MIDI's cello.
-const CELLO: u8 = 42;
-const VELOCITY: u8 = 100;
-/// Seconds from one note to the next, the article's.
-const SECONDS_A_NOTE: f64 = 0.3;
-/// Samples a second.
-const RATE: u32 = 44_100;
+/// In samples per second: the compact disc's, which every player takes.
+const SAMPLE_RATE: u32 = 44_100;
 
-/// A SoundFont is read up to here, which is more than its format can hold.
+/// No more of a SoundFont is read; its format cannot hold more.
 const MAX_SOUNDFONT_BYTES: u64 = (4 << 30) + 1024;
 
 /// Where and how files are written.
-pub struct Output {
+pub struct Output<'a> {
+    representation: &'a dyn Representation,
     folder: PathBuf,
     kinds: Vec<Kind>,
     soundfont: Option<(PathBuf, SoundFont)>,
-    /// Whether it was said that the folder has other pieces of these names.
-    has_told: AtomicBool,
+    /// Whether people were told that the folder has files of these names already.
+    has_noted: AtomicBool,
 }
 
 /// The files of one piece.
@@ -52,7 +48,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those that were written.
+    /// All that were written.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         [&self.midi, &self.wav, &self.png, &self.certificate].into_iter().flatten().map(PathBuf::as_path)
     }
@@ -67,19 +63,19 @@ impl Files {
     }
 }
 
-impl Output {
-    /// Reads what is needed before anything is composed.
-    pub fn new(arguments: &Arguments) -> Result<Self> {
+impl<'a> Output<'a> {
+    /// Reads what is needed, before anything is composed.
+    pub fn new(arguments: &Arguments, representation: &'a dyn Representation) -> Result<Self> {
         let soundfont = match &arguments.soundfont {
-            Some(path) => Some((path.clone(), soundfont(path)?)),
+            Some(path) => Some((path.clone(), read_soundfont(path, representation)?)),
             None => None,
         };
         let (folder, kinds) = (arguments.output.clone(), arguments.only.clone());
-        Ok(Output { folder, kinds, soundfont, has_told: AtomicBool::new(false) })
+        Ok(Output { representation, folder, kinds, soundfont, has_noted: AtomicBool::new(false) })
     }
 
-    /// Writes the files of a piece, named by seed and number. What is there already stays: where it is of another
-    /// piece, this one has one more number in its name.
+    /// Writes the files of a piece, named by seed and number. Existing files stay: if they belong to another piece, this one
+    /// gets one more number in its name.
     pub fn write(
         &self,
         seed: u64,
@@ -89,7 +85,8 @@ impl Output {
     ) -> Result<Files> {
         fs::create_dir_all(&self.folder).map_err(|error| self.unwritable(&self.folder, &error))?;
         let mut made = Vec::new();
-        let bytes = midi_file(composition, certificate);
+        let instruments = self.representation.decode(&composition.tokens);
+        let bytes = midi_file(&instruments, certificate);
         for &kind in &self.kinds {
             let aside = match kind {
                 Kind::Midi => self.aside(|out| out.write_all(&bytes)),
@@ -97,13 +94,13 @@ impl Output {
                 Kind::Png => {
                     let title =
                         format!("Predicted probabilities and chosen notes, seed {seed}, piece {number}");
-                    let Composition { classes, probabilities, .. } = composition;
-                    let picture = render::probabilities(probabilities, classes, FIRST_PITCH, &title);
+                    let picture = picture_of_probabilities(self.representation, composition, &title);
                     self.aside(|out| out.write_all(&picture.png))
                 }
                 Kind::Certificate => {
                     let title = format!("Seed {seed}, piece {number} — {}", certificate.lines()[0]);
-                    let picture = picture(composition, certificate, &title);
+                    let pitches = pitches(self.representation, &composition.tokens);
+                    let picture = picture_of_certificate(&pitches, certificate, &title);
                     picture.note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
                     self.aside(|out| out.write_all(&picture.png))
                 }
@@ -114,17 +111,17 @@ impl Output {
         self.name(seed, number, made)
     }
 
-    /// Gives the files of a piece the first names that are free, or that the same files have already.
+    /// Gives the files of a piece the first names that are free, or that belong to equal files.
     fn name(&self, seed: u64, number: u64, made: Vec<(Kind, TempFile)>) -> Result<Files> {
         let mut copy = 1;
         while let Some((kind, _)) = made.iter().find(|(kind, aside)| {
             let path = self.path(seed, number, copy, *kind);
             path.symlink_metadata().is_ok() && !aside.equals(&path)
         }) {
-            if copy == 1 && !self.has_told.swap(true, Ordering::Relaxed) {
+            if copy == 1 && !self.has_noted.swap(true, Ordering::Relaxed) {
                 let path = self.path(seed, number, 1, *kind);
                 eprint_line(format_args!(
-                    "note: {} is of another piece and stays; new pieces have one more number in their names",
+                    "note: {} belongs to another piece and stays; new pieces have one more number in their names",
                     path.display()
                 ));
             }
@@ -154,14 +151,14 @@ impl Output {
         self.folder.join(format!("{seed}-{number}{copy}{ending}"))
     }
 
-    /// The sound of the MIDI file: its times are whole ticks, and sound as others would play it.
+    /// The sound of the MIDI file, read back so that times are whole ticks, as other programs play them.
     fn sound(&self, midi: &[u8]) -> Result<io::Result<TempFile>> {
         let song = midi::read(midi).context("the MIDI file just made")?;
         let notes = first_voice(&song.instruments);
         let sound = match &self.soundfont {
-            None => Sound::sines(notes, RATE),
+            None => Sound::sines(notes, SAMPLE_RATE),
             Some((path, font)) => {
-                Sound::recorded(notes, font, RATE).map_err(|error| unusable(path, &error))?
+                Sound::recorded(notes, font, SAMPLE_RATE).map_err(|error| unusable(path, &error))?
             }
         };
         let peak = sound.peak();
@@ -193,15 +190,16 @@ impl Output {
     }
 }
 
-/// A SoundFont's cello. Of a file that is none no more is read than its beginning.
-fn soundfont(path: &Path) -> Result<SoundFont, Failure> {
+/// The SoundFont's sound for the representation's instrument. Only the beginning of other files is read.
+fn read_soundfont(path: &Path, representation: &dyn Representation) -> Result<SoundFont, Failure> {
+    let program = representation.decode(&[])[0].program;
     let unreadable = |error: io::Error| unusable(path, &error);
     let mut file = File::open(path).map_err(unreadable)?.take(MAX_SOUNDFONT_BYTES);
     let mut bytes = Vec::new();
     file.by_ref().take(1 << 16).read_to_end(&mut bytes).map_err(unreadable)?;
     SoundFont::recognize(&bytes).map_err(|error| unusable(path, &error))?;
     file.read_to_end(&mut bytes).map_err(unreadable)?;
-    let font = SoundFont::read(&bytes, CELLO).map_err(|error| unusable(path, &error))?;
+    let font = SoundFont::read(&bytes, program).map_err(|error| unusable(path, &error))?;
     for note in font.notes() {
         eprint_line(format_args!("note: {}: {note}", path.display()));
     }
@@ -213,26 +211,50 @@ fn unusable(path: &Path, error: &dyn std::error::Error) -> Failure {
 }
 
 /// The MIDI file: the notes, the certificate at the beginning, and each run longer than chance where it begins.
-fn midi_file(composition: &Composition, certificate: &Certificate) -> Vec<u8> {
-    let instrument = Instrument {
-        program: CELLO,
-        is_drum: false,
-        name: "bachdist".into(),
-        notes: notes(&composition.pitches()),
-    };
-    let lines = certificate.lines().into_iter().map(|line| (0.0, format!("certificate: {line}")));
-    let run = |run: &Run| (SECONDS_A_NOTE * run.sample_at as f64, format!("as the training music: {run}"));
-    let texts: Vec<(f64, String)> = lines.chain(certificate.runs.iter().map(run)).collect();
+fn midi_file(instruments: &[Instrument], certificate: &Certificate) -> Vec<u8> {
+    let notes = first_voice(instruments);
+    let mut texts: Vec<(f64, String)> = Vec::new();
+    for line in certificate.lines() {
+        texts.push((0.0, format!("certificate: {line}")));
+    }
+    for run in &certificate.runs {
+        texts.push((notes[run.sample_at].start, format!("as the training music: {run}")));
+    }
     let texts: Vec<(f64, &str)> = texts.iter().map(|(time, text)| (*time, text.as_str())).collect();
-    midi::write(&[instrument], &texts)
+    midi::write(instruments, &texts)
+}
+
+/// The picture of the predictions, by pitch. Tokens that complete no note are left out.
+fn picture_of_probabilities(
+    representation: &dyn Representation,
+    composition: &Composition,
+    title: &str,
+) -> Picture {
+    let pitch_of_token: Vec<Option<u8>> =
+        (0..representation.vocabulary().len()).map(|token| representation.pitch(token as Token)).collect();
+    let pitches = pitch_of_token.iter().copied().flatten();
+    let (first, last) = (pitches.clone().min().unwrap_or(0), pitches.max().unwrap_or(0));
+    let (mut rows, mut chosen) = (Vec::new(), Vec::new());
+    for (&token, probabilities) in composition.tokens.iter().zip(&composition.probabilities) {
+        let Some(pitch) = pitch_of_token[usize::from(token)] else { continue };
+        let mut row = vec![0.0; usize::from(last - first) + 1];
+        for (pitch, p) in pitch_of_token.iter().zip(probabilities) {
+            if let Some(pitch) = pitch {
+                row[usize::from(pitch - first)] += p;
+            }
+        }
+        rows.push(row);
+        chosen.push(pitch - first);
+    }
+    render::probabilities(&rows, &chosen, first, title)
 }
 
 /// The picture of the certificate: all runs longer than chance, or else the longest.
-fn picture(composition: &Composition, certificate: &Certificate, title: &str) -> Picture {
+fn picture_of_certificate(pitches: &[u8], certificate: &Certificate, title: &str) -> Picture {
     let shared = |run: &Run, pale: bool| SharedRun {
         first: run.sample_at,
         notes: run.length,
-        // What has the same notes somewhere is in the runs as such.
+        // A run that the music also has untransposed is listed as exact.
         transposed: run.semitones != 0,
         pale,
         name: run.to_string(),
@@ -243,32 +265,23 @@ fn picture(composition: &Composition, certificate: &Certificate, title: &str) ->
         _ => certificate.runs.iter().map(|run| shared(run, false)).collect(),
     };
     let novelty = Novelty { exact: &certificate.novelty, transposed: &certificate.novelty_transposed };
-    render::shared_runs(&composition.pitches(), &runs, &novelty, title)
-}
-
-/// Notes one after another, as the article plays them.
-fn notes(pitches: &[u8]) -> Vec<Note> {
-    let time = |number: usize| SECONDS_A_NOTE * number as f64;
-    pitches
-        .iter()
-        .enumerate()
-        .map(|(i, &pitch)| Note { pitch, velocity: VELOCITY, start: time(i), end: time(i + 1) })
-        .collect()
+    render::shared_runs(pitches, &runs, &novelty, title)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::corpus::Piece;
+    use crate::representation::RepresentationConfig;
 
     #[test]
     fn the_midi_file_carries_the_certificate_and_names_each_run_where_it_begins() {
-        let music: Vec<u8> = (0..60u32).map(|i| (20 + i * i * 7 % 31) as u8).collect();
-        let classes = [&[0, 70, 1, 71], &music[10..40], &[0, 70, 1, 71]].concat();
-        let pieces = [Piece { name: "a.mid".into(), classes: music }];
-        let certificate = Certificate::new(&pieces, &classes);
-        let composition = Composition { classes, probabilities: Vec::new(), max_copy: None };
-        let bytes = midi_file(&composition, &certificate);
+        let representation = RepresentationConfig::default().build();
+        let music: Vec<Token> = (0..60u32).map(|i| (20 + i * i * 7 % 31) as Token).collect();
+        let tokens = [&[0, 70, 1, 71], &music[10..40], &[0, 70, 1, 71]].concat();
+        let pieces = [Piece { name: "a.mid".into(), tokens: music }];
+        let certificate = Certificate::new(&*representation, &pieces, &tokens);
+        let bytes = midi_file(&representation.decode(&tokens), &certificate);
 
         let file = midly::Smf::parse(&bytes).unwrap();
         let mut tick = 0;
@@ -285,7 +298,7 @@ mod tests {
         expected.push((4 * 300, "as the training music: 30 notes, a.mid note 10".into()));
         assert_eq!(texts, expected);
         let song = midi::read(&bytes).unwrap();
-        let pitches: Vec<u8> = first_voice(&song.instruments).iter().map(|note| note.pitch).collect();
-        assert_eq!(pitches, composition.pitches());
+        let read: Vec<u8> = first_voice(&song.instruments).iter().map(|note| note.pitch).collect();
+        assert_eq!(read, pitches(&*representation, &tokens));
     }
 }

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::corpus::{Piece, pitch_of};
 use crate::random::{Purpose, Stream};
 
 /// Of a larger corpus, every k-th excerpt is used: distances grow with the square of their number.
@@ -27,19 +26,18 @@ pub struct Excerpt {
 }
 
 /// The length in notes that samples and pieces are cut to: the shortest sample's, but at most the median piece's.
-pub fn excerpt_length(samples: &[Vec<u8>], corpus: &[Piece]) -> usize {
-    let mut pieces: Vec<usize> = corpus.iter().map(|piece| piece.classes.len()).collect();
+pub fn excerpt_length(samples: &[Vec<u8>], corpus: &[Vec<u8>]) -> usize {
+    let mut pieces: Vec<usize> = corpus.iter().map(|piece| piece.len()).collect();
     pieces.sort_unstable();
     let median = pieces.get(pieces.len().saturating_sub(1) / 2).copied().unwrap_or(0);
     samples.iter().map(Vec::len).min().unwrap_or(0).min(median)
 }
 
 /// The pieces cut into excerpts that do not overlap; incomplete ones at their ends are dropped.
-pub fn cut_excerpts(corpus: &[Piece], length: usize) -> Vec<Excerpt> {
-    let of_piece = |(piece, notes): (usize, &Piece)| {
-        let excerpts = notes.classes.chunks_exact(length);
-        let pitches = excerpts.map(|classes| classes.iter().map(|&class| pitch_of(class)).collect());
-        pitches.map(move |pitches| Excerpt { piece, pitches }).collect::<Vec<_>>()
+pub fn cut_excerpts(corpus: &[Vec<u8>], length: usize) -> Vec<Excerpt> {
+    let of_piece = |(piece, pitches): (usize, &Vec<u8>)| {
+        let excerpts = pitches.chunks_exact(length).map(<[u8]>::to_vec);
+        excerpts.map(move |pitches| Excerpt { piece, pitches }).collect::<Vec<_>>()
     };
     let all: Vec<Excerpt> = corpus.iter().enumerate().flat_map(of_piece).collect();
     let every = all.len().div_ceil(MAX_EXCERPTS).max(1);
@@ -259,8 +257,8 @@ mod tests {
         assert_eq!(Features::mean(&[a, b]).pitch_classes[..3], [0.5, 0.0, 0.5]);
     }
 
-    fn piece(notes: usize) -> Piece {
-        Piece { name: "p".into(), classes: (0..notes).map(|i| (i % 50) as u8).collect() }
+    fn piece(notes: usize) -> Vec<u8> {
+        (0..notes).map(|i| 1 + (i % 50) as u8).collect()
     }
 
     #[test]

@@ -14,7 +14,6 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
-use crate::corpus::Piece;
 use crate::midi::PITCH_CLASSES;
 use density::{Divergence, ReferenceDensity};
 pub use features::Loop;
@@ -133,10 +132,9 @@ pub enum StyleError {
 /// Distances need this many pieces: two pieces of one excerpt each have a single distance, hence no spread.
 pub const MIN_PIECES: usize = 3;
 
-/// Compares samples, in pitches, with a corpus. With fewer than [`MIN_PIECES`] pieces there are no distances.
-pub fn compare(samples: &[Vec<u8>], corpus: &[Piece]) -> Result<StyleReport, StyleError> {
-    let corpus: Vec<Piece> =
-        corpus.iter().filter(|piece| piece.classes.len() >= MIN_NOTES).cloned().collect();
+/// Compares samples with a corpus, both as the pitches of each piece. With fewer than [`MIN_PIECES`] pieces there are no distances.
+pub fn compare(samples: &[Vec<u8>], corpus: &[Vec<u8>]) -> Result<StyleReport, StyleError> {
+    let corpus: Vec<Vec<u8>> = corpus.iter().filter(|piece| piece.len() >= MIN_NOTES).cloned().collect();
     check(samples, &corpus)?;
     let notes = excerpt_length(samples, &corpus);
     let excerpts = cut_excerpts(&corpus, notes);
@@ -147,7 +145,7 @@ pub fn compare(samples: &[Vec<u8>], corpus: &[Piece]) -> Result<StyleReport, Sty
     Ok(StyleReport {
         samples: samples.len(),
         notes,
-        pieces: corpus.iter().filter(|piece| piece.classes.len() >= notes).count(),
+        pieces: corpus.iter().filter(|piece| piece.len() >= notes).count(),
         excerpts: excerpts.len(),
         histograms: Histograms::new(&Features::mean(&theirs), &Features::mean(&own)),
         numbers: (0..NUMBERS.len()).map(|index| number(index, &theirs, &own)).collect(),
@@ -161,7 +159,7 @@ pub fn compare(samples: &[Vec<u8>], corpus: &[Piece]) -> Result<StyleReport, Sty
     })
 }
 
-fn check(samples: &[Vec<u8>], corpus: &[Piece]) -> Result<(), StyleError> {
+fn check(samples: &[Vec<u8>], corpus: &[Vec<u8>]) -> Result<(), StyleError> {
     if samples.is_empty() {
         return Err(StyleError::NoSamples);
     }

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use bachdist_core::config::{Config, DataConfig};
 use bachdist_core::corpus::load::survey;
+use bachdist_core::representation::{RepresentationConfig, Token};
 use serde_json::Value;
 
 fn sample(folder: &Path, options: &str) -> Output {
@@ -20,31 +21,37 @@ fn piece(folder: &Path, options: &str) -> Value {
     json["pieces"][0].clone()
 }
 
-fn classes(piece: &Value) -> Vec<u8> {
-    piece["classes"].as_array().unwrap().iter().map(|class| class.as_u64().unwrap() as u8).collect()
+fn classes(piece: &Value) -> Vec<Token> {
+    piece["classes"].as_array().unwrap().iter().map(|class| class.as_u64().unwrap() as Token).collect()
 }
 
 /// What the built-in checkpoint was trained on.
-fn prelude() -> Vec<u8> {
+fn prelude() -> Vec<Token> {
     let data = DataConfig { midi: "embedded".into(), ..Config::default().data };
-    survey(&data, |content| content.classes).unwrap().files.remove(0).content.unwrap()
+    let representation = RepresentationConfig::default().build();
+    survey(&data, &*representation, |content| content.encoded.tokens)
+        .unwrap()
+        .files
+        .remove(0)
+        .content
+        .unwrap()
 }
 
-/// By search: the longest stretch of a melody that the music has, after each was made what `by` makes of it.
-fn longest<T: PartialEq>(melody: &[u8], music: &[u8], by: impl Fn(&[u8]) -> Vec<T>) -> usize {
+/// By search: the longest n-gram of a melody that the music has, after each was made what `by` makes of it.
+fn longest<T: PartialEq>(melody: &[Token], music: &[Token], by: impl Fn(&[Token]) -> Vec<T>) -> usize {
     let shared = |notes: usize| {
         let theirs: Vec<_> = music.windows(notes).map(&by).collect();
-        melody.windows(notes).any(|stretch| theirs.contains(&by(stretch)))
+        melody.windows(notes).any(|gram| theirs.contains(&by(gram)))
     };
     (1..=melody.len()).take_while(|&notes| shared(notes)).last().unwrap_or(0)
 }
 
-fn exact(stretch: &[u8]) -> Vec<u8> {
-    stretch.to_vec()
+fn exact(gram: &[Token]) -> Vec<Token> {
+    gram.to_vec()
 }
 
-fn transposed(stretch: &[u8]) -> Vec<i16> {
-    stretch.iter().map(|&class| i16::from(class) - i16::from(stretch[0])).collect()
+fn transposed(gram: &[Token]) -> Vec<i32> {
+    gram.iter().map(|&token| i32::from(token) - i32::from(gram[0])).collect()
 }
 
 #[test]

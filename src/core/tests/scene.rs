@@ -8,11 +8,11 @@ use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
 use bachdist_core::checkpoint::read::{Recovery, recover};
 use bachdist_core::checkpoint::{Checkpoint, CheckpointName, EpochSums, Training};
 use bachdist_core::config::Config;
-use bachdist_core::corpus::audit::Seen;
-use bachdist_core::corpus::batches::Batches;
+use bachdist_core::corpus::Piece;
 use bachdist_core::corpus::windows::Windows;
-use bachdist_core::corpus::{CLASSES, Piece};
 use bachdist_core::network::Architecture;
+use bachdist_core::schedule::Batches;
+use bachdist_core::schedule::WindowAudit;
 use bachdist_core::store::{Store, StoreError};
 
 /// Keeps everything that a test saves.
@@ -29,7 +29,7 @@ pub fn config(seed: u64) -> Config {
 
 /// Its music.
 pub fn training() -> Training {
-    let piece = |name: &str, notes: u8| Piece { name: name.into(), classes: (10..10 + notes).collect() };
+    let piece = |name: &str, notes: u16| Piece { name: name.into(), tokens: (10..10 + notes).collect() };
     Training::new([piece("a", 30), piece("b", 20)].into())
 }
 
@@ -42,12 +42,14 @@ pub fn checkpoint(seed: u64, step: u64) -> Checkpoint {
     let (config, corpus) = (config(seed), training());
     let windows = Windows::new(&corpus.pieces, config.data.sequence_length);
     let batches = Batches::new(&windows, &config.train);
-    let architecture = Architecture::new(&config.model, CLASSES);
+    let architecture = Architecture::new(&config.model, config.representation.build().shape());
     let numbers = |scale: f32| (0..architecture.len()).map(|i| (i as f32 + step as f32) * scale).collect();
-    let seen = Seen::expected(&windows, &batches, seed, step);
+    let seen = WindowAudit::expected(&windows, &batches, seed, step);
     Checkpoint {
         step,
         identity: config.identity(),
+        representation: config.representation,
+        run_of_format_1: None,
         architecture,
         parameters: numbers(0.01),
         mean_square: numbers(0.001),

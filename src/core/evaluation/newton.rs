@@ -1,18 +1,24 @@
-//! The weights of a log-linear mixture with the least cross-entropy over some examples, by Newton's method.
+//! Newton's method for the weights of a log-linear mixture that minimize the cross-entropy of some examples.
 //!
-//! With opinions h (logarithms) and p ∝ exp(w·h), the gradient of −ln p(target) is E_p h − h(target), and the
+//! With the experts' log-probabilities h and p ∝ exp(w·h), the gradient of −ln p(target) is E_p h − h(target), and the
 //! Hessian is the covariance of h under p: the problem is convex and, with the penalty, has one solution.
 
-use super::OPINIONS;
-use super::examples::Example;
+use super::cache_model::{EXPERTS, Example};
 
-type Vector = [f64; OPINIONS];
-type Matrix = [Vector; OPINIONS];
+type Vector = [f64; EXPERTS];
+type Matrix = [Vector; EXPERTS];
 
-/// Ends where a step promises less than this, in nats over all examples.
-const ENOUGH: f64 = 1e-6;
+/// Ends when a step is expected to gain less than this, in nats over all examples: far below what reports show.
+const TOLERANCE_NATS: f64 = 1e-6;
 
-const MOST_STEPS: usize = 50;
+/// Newton's method takes fewer than ten steps here; a limit in case that rounding keeps it from the tolerance.
+const MAX_STEPS: usize = 50;
+
+/// The fraction of the expected gain that a step has to reach (Armijo's rule, with his constant).
+const SUFFICIENT_GAIN: f64 = 1e-4;
+
+/// A step that has to be shortened to less than this gains nothing but rounding errors.
+const MIN_STEP: f64 = 1e-6;
 
 /// Cross-entropy over the examples, with its derivatives.
 struct Loss {
@@ -21,30 +27,30 @@ struct Loss {
     hessian: Matrix,
 }
 
-/// The weights that minimise Σ −ln p(target) + penalty/2·|w − prior|².
-pub fn minimise<'a>(
+/// The weights that minimize Σ −ln p(target) + penalty/2·|w − prior|².
+pub fn minimize<'a>(
     examples: impl Iterator<Item = &'a Example> + Clone,
     prior: &Vector,
     penalty: f64,
 ) -> Vector {
     let mut weights = *prior;
     let mut loss = evaluate(examples.clone(), &weights, prior, penalty);
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         let step = solve(loss.hessian, loss.gradient);
-        let promise: f64 = (0..OPINIONS).map(|i| step[i] * loss.gradient[i]).sum();
-        if promise < ENOUGH {
+        let gain: f64 = (0..EXPERTS).map(|i| step[i] * loss.gradient[i]).sum();
+        if gain < TOLERANCE_NATS {
             break;
         }
-        // Halved until the loss falls by a share of what the gradient promises (Armijo).
-        let mut share = 1.0;
+        // Halved until the loss falls enough.
+        let mut fraction = 1.0;
         let next = loop {
-            let tried: Vector = std::array::from_fn(|i| weights[i] - share * step[i]);
+            let tried: Vector = std::array::from_fn(|i| weights[i] - fraction * step[i]);
             let found = evaluate(examples.clone(), &tried, prior, penalty);
-            if found.value <= loss.value - 1e-4 * share * promise {
+            if found.value <= loss.value - SUFFICIENT_GAIN * fraction * gain {
                 break Some((tried, found));
             }
-            share /= 2.0;
-            if share < 1e-6 {
+            fraction /= 2.0;
+            if fraction < MIN_STEP {
                 break None;
             }
         };
@@ -60,8 +66,8 @@ fn evaluate<'a>(
     prior: &Vector,
     penalty: f64,
 ) -> Loss {
-    let mut loss = Loss { value: 0.0, gradient: [0.0; OPINIONS], hessian: [[0.0; OPINIONS]; OPINIONS] };
-    for i in 0..OPINIONS {
+    let mut loss = Loss { value: 0.0, gradient: [0.0; EXPERTS], hessian: [[0.0; EXPERTS]; EXPERTS] };
+    for i in 0..EXPERTS {
         let away = weights[i] - prior[i];
         loss.value += penalty / 2.0 * away * away;
         loss.gradient[i] = penalty * away;
@@ -75,26 +81,28 @@ fn evaluate<'a>(
 }
 
 fn add(loss: &mut Loss, example: &Example, weights: &Vector, scores: &mut Vec<f64>) {
-    let score = |of: &[f32; OPINIONS]| (0..OPINIONS).map(|i| weights[i] * f64::from(of[i])).sum::<f64>();
+    let score = |of: &[f32; EXPERTS]| (0..EXPERTS).map(|i| weights[i] * f64::from(of[i])).sum::<f64>();
     scores.clear();
-    scores.extend(example.opinions.iter().map(score));
+    scores.extend(example.log_probabilities.iter().map(score));
     let target = usize::from(example.target);
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
     loss.value += largest + total.ln() - scores[target];
 
-    let (mut mean, mut square) = ([0.0; OPINIONS], [[0.0; OPINIONS]; OPINIONS]);
-    for (of, score) in example.opinions.iter().zip(&*scores) {
+    let (mut mean, mut square) = ([0.0; EXPERTS], [[0.0; EXPERTS]; EXPERTS]);
+    for (of, score) in example.log_probabilities.iter().zip(&*scores) {
         let p = (score - largest).exp() / total;
-        for i in 0..OPINIONS {
+        for i in 0..EXPERTS {
             let weighted = p * f64::from(of[i]);
             mean[i] += weighted;
-            (0..=i).for_each(|j| square[i][j] += weighted * f64::from(of[j]));
+            for j in 0..=i {
+                square[i][j] += weighted * f64::from(of[j]);
+            }
         }
     }
-    for i in 0..OPINIONS {
-        loss.gradient[i] += mean[i] - f64::from(example.opinions[target][i]);
-        for j in 0..OPINIONS {
+    for i in 0..EXPERTS {
+        loss.gradient[i] += mean[i] - f64::from(example.log_probabilities[target][i]);
+        for j in 0..EXPERTS {
             loss.hessian[i][j] += square[i.max(j)][i.min(j)] - mean[i] * mean[j];
         }
     }
@@ -102,15 +110,17 @@ fn add(loss: &mut Loss, example: &Example, weights: &Vector, scores: &mut Vec<f6
 
 /// The solution of a positive definite system, by elimination.
 fn solve(mut matrix: Matrix, mut right: Vector) -> Vector {
-    for pivot in 0..OPINIONS {
-        for row in pivot + 1..OPINIONS {
+    for pivot in 0..EXPERTS {
+        for row in pivot + 1..EXPERTS {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            (pivot..OPINIONS).for_each(|column| matrix[row][column] -= factor * matrix[pivot][column]);
+            for column in pivot..EXPERTS {
+                matrix[row][column] -= factor * matrix[pivot][column];
+            }
             right[row] -= factor * right[pivot];
         }
     }
-    for row in (0..OPINIONS).rev() {
-        let known: f64 = (row + 1..OPINIONS).map(|column| matrix[row][column] * right[column]).sum();
+    for row in (0..EXPERTS).rev() {
+        let known: f64 = (row + 1..EXPERTS).map(|column| matrix[row][column] * right[column]).sum();
         right[row] = (right[row] - known) / matrix[row][row];
     }
     right
@@ -120,25 +130,25 @@ fn solve(mut matrix: Matrix, mut right: Vector) -> Vector {
 mod tests {
     use super::*;
     use crate::random::{Purpose, Stream};
+    use crate::representation::Token;
 
     /// Targets drawn from a mixture whose weights are known.
     fn drawn(weights: &Vector, count: u64) -> Vec<Example> {
         let stream = Stream::new(5, Purpose::Sampling, &[]);
         let example = |number: u64| {
             let numbers = stream.of(number);
-            let opinions: Vec<[f32; OPINIONS]> = (0..6)
-                .map(|class| std::array::from_fn(|i| numbers.normal(10 * class + i as u64) as f32))
+            let log_probabilities: Vec<[f32; EXPERTS]> = (0..6)
+                .map(|token| std::array::from_fn(|i| numbers.normal(10 * token + i as u64) as f32))
                 .collect();
-            let power = |of: &[f32; OPINIONS]| {
-                (0..OPINIONS).map(|i| weights[i] * f64::from(of[i])).sum::<f64>().exp()
-            };
-            let total: f64 = opinions.iter().map(power).sum();
+            let power =
+                |of: &[f32; EXPERTS]| (0..EXPERTS).map(|i| weights[i] * f64::from(of[i])).sum::<f64>().exp();
+            let total: f64 = log_probabilities.iter().map(power).sum();
             let mut left = numbers.of(1).uniform(0) * total;
-            let target = opinions.iter().position(|of| {
+            let target = log_probabilities.iter().position(|of| {
                 left -= power(of);
                 left < 0.0
             });
-            Example { target: target.unwrap_or(5) as u8, opinions, longest_match: 0 }
+            Example { target: target.unwrap_or(5) as Token, log_probabilities, longest_match: 0 }
         };
         (0..count).map(example).collect()
     }
@@ -146,20 +156,20 @@ mod tests {
     #[test]
     fn weights_are_found_again() {
         let truth = [0.9, 0.0, -0.6];
-        let found = minimise(drawn(&truth, 8000).iter(), &[0.3; OPINIONS], 0.1);
+        let found = minimize(drawn(&truth, 8000).iter(), &[0.3; EXPERTS], 0.1);
         // The standard error is about 0.015.
-        assert!((0..OPINIONS).all(|i| (found[i] - truth[i]).abs() < 0.08), "{found:?}");
+        assert!((0..EXPERTS).all(|i| (found[i] - truth[i]).abs() < 0.08), "{found:?}");
     }
 
     #[test]
     fn the_gradient_is_zero_at_the_minimum_and_right_elsewhere() {
         let examples = drawn(&[0.5, 0.2, 0.1], 200);
-        let (prior, penalty) = ([0.3; OPINIONS], 7.0);
-        let found = minimise(examples.iter(), &prior, penalty);
+        let (prior, penalty) = ([0.3; EXPERTS], 7.0);
+        let found = minimize(examples.iter(), &prior, penalty);
         let at = |weights: &Vector| evaluate(examples.iter(), weights, &prior, penalty);
         assert!(at(&found).gradient.iter().all(|part| part.abs() < 1e-2), "{:?}", at(&found).gradient);
         let (point, small) = ([0.1, -0.4, 1.1], 1e-5);
-        for i in 0..OPINIONS {
+        for i in 0..EXPERTS {
             let moved = |by: f64| {
                 let mut weights = point;
                 weights[i] += by;
@@ -168,7 +178,7 @@ mod tests {
             let (up, down) = (moved(small), moved(-small));
             let slope = (up.value - down.value) / (2.0 * small);
             assert!((at(&point).gradient[i] - slope).abs() < 1e-3, "{i}: {slope}");
-            for j in 0..OPINIONS {
+            for j in 0..EXPERTS {
                 let bend = (up.gradient[j] - down.gradient[j]) / (2.0 * small);
                 assert!((at(&point).hessian[i][j] - bend).abs() < 1e-3, "{i} {j}: {bend}");
             }
@@ -177,6 +187,6 @@ mod tests {
 
     #[test]
     fn without_examples_the_prior_stays() {
-        assert_eq!(minimise([].iter(), &[0.1, 0.2, 0.3], 1.0), [0.1, 0.2, 0.3]);
+        assert_eq!(minimize([].iter(), &[0.1, 0.2, 0.3], 1.0), [0.1, 0.2, 0.3]);
     }
 }

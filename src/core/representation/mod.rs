@@ -1,0 +1,224 @@
+//! Representations: what a token means, which nothing outside of this folder knows.
+//!
+//! A [`Representation`] turns notes into tokens and back. Everything between (windows, network, checkpoints, certificates,
+//! evaluation, sampling) handles tokens as numbers below the size of the vocabulary, and asks the representation where it
+//! needs more. Whatever draws, plays, names or counts notes works on the timed notes that [`Representation::decode`] makes.
+//!
+//! To add a representation, write a file beside `pitch.rs`, add a variant to [`RepresentationConfig`] and a line to
+//! [`RepresentationConfig::build`], and call `laws::hold` in its tests.
+//!
+//! Invariant: all that a representation says is a function of its options alone, never of the corpus.
+
+#[cfg(test)]
+mod laws;
+pub mod pitch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::midi::Instrument;
+
+/// An element of the vocabulary: a number below its size.
+pub type Token = u16;
+
+/// An element of a sequence in which copies are looked for, see [`View`].
+pub type Symbol = u16;
+
+/// `[representation]`: which representation, and its options. The only registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum RepresentationConfig {
+    /// One token for each note, its pitch: the article's.
+    Pitch(pitch::PitchOptions),
+}
+
+impl Default for RepresentationConfig {
+    fn default() -> Self {
+        RepresentationConfig::Pitch(pitch::PitchOptions::default())
+    }
+}
+
+impl RepresentationConfig {
+    /// The representation with these options.
+    pub fn build(&self) -> Arc<dyn Representation> {
+        match self {
+            RepresentationConfig::Pitch(options) => Arc::new(pitch::Pitch::new(options.clone())),
+        }
+    }
+
+    /// The same representation, made to report every note that it cannot spell, where the options would have it changed or
+    /// dropped.
+    pub fn strict(&self) -> Self {
+        match self {
+            RepresentationConfig::Pitch(options) => RepresentationConfig::Pitch(options.strict()),
+        }
+    }
+}
+
+/// What tokens mean.
+pub trait Representation: Features {
+    /// Name and version, like `pitch/1`. The version is raised when the meaning of tokens or features changes.
+    fn id(&self) -> &'static str;
+
+    /// A text for each token, no two alike. There are at most 2¹⁶.
+    fn vocabulary(&self) -> &[String];
+
+    /// The tokens of a piece, of which the first `max_notes` notes are used.
+    fn encode(&self, instruments: &[Instrument], max_notes: usize) -> Encoded;
+
+    /// The timed notes of a sequence that the grammar allows. Always at least one instrument, so that its program is known
+    /// before there are notes.
+    fn decode(&self, tokens: &[Token]) -> Vec<Instrument>;
+
+    /// What happens to notes that cannot be spelled and that the options do not refuse, as a sentence's beginning.
+    fn alteration(&self) -> &'static str;
+
+    /// The MIDI pitch of the note that this token completes; `None` for a token that completes none.
+    fn pitch(&self, token: Token) -> Option<u8>;
+
+    /// The token of the same meaning that many semitones higher; `None` if the vocabulary has none. A token without a
+    /// pitch is its own.
+    fn transpose(&self, token: Token, semitones: i8) -> Option<Token>;
+
+    /// The number of symbols of a view.
+    fn symbols(&self, view: View) -> usize;
+
+    /// What a view has for a token read in this state: one symbol for each token that completes a note, none for others.
+    fn symbol(&self, view: View, before: State, token: Token) -> Option<Symbol>;
+
+    /// How long the longest runs are that pieces share by chance and style.
+    fn chance(&self) -> Chance;
+
+    /// The view of a sequence that is read from the start state.
+    fn view(&self, view: View, tokens: &[Token]) -> Vec<Symbol> {
+        let mut state = self.start();
+        let mut symbols = Vec::with_capacity(tokens.len());
+        for &token in tokens {
+            symbols.extend(self.symbol(view, state, token));
+            state = self.next(state, token);
+        }
+        symbols
+    }
+}
+
+/// Which tokens may follow which: an automaton.
+pub trait Grammar: fmt::Debug + Send + Sync {
+    /// The state before the first token that is read.
+    fn start(&self) -> State;
+
+    /// The state after one more token.
+    fn next(&self, state: State, token: Token) -> State;
+
+    /// Whether a token may follow.
+    fn allows(&self, state: State, token: Token) -> bool;
+}
+
+/// How tokens enter the network's first layer and leave its last: the sparse inputs, and the tied outputs.
+pub trait Features: Grammar {
+    /// The sizes that follow.
+    fn shape(&self) -> FeatureShape;
+
+    /// Fills in the K features that are active when a token is read in this state: indices below F, all different, or
+    /// [`NO_FEATURE`]. Each slot has a meaning of its own; input dropout drops slots independently.
+    fn activate(&self, before: State, token: Token, active: &mut [u32]);
+
+    /// Fills in the V first scores of what may follow this state, or [`NO_FEATURE`]: the logit of token t is
+    /// `score[t] + Σ score[first + t]` over those.
+    fn relate(&self, state: State, first_scores: &mut [u32]);
+}
+
+/// Sizes of the first layer's input and of the last layer's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeatureShape {
+    /// C, the size of the vocabulary.
+    pub tokens: usize,
+    /// F, the inputs of the first layer.
+    pub inputs: usize,
+    /// K, the most features that are active at once.
+    pub slots: usize,
+    /// S, the scores of the last layer. The first C are the tokens' own.
+    pub scores: usize,
+    /// V, the scores that are added to a token's own.
+    pub relations: usize,
+}
+
+/// In place of a feature's index: none.
+pub const NO_FEATURE: u32 = u32::MAX;
+
+/// What matters of the tokens that were read. Only the representation that made it knows what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State([u16; STATE_WORDS]);
+
+/// As many words as the largest state of a representation takes: `pitch` keeps the last token.
+const STATE_WORDS: usize = 1;
+
+/// What counts as a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The same notes.
+    Exact,
+    /// The same notes, all moved by the same interval. The first note of a sequence has no symbol, so n notes have n − 1.
+    Transposed,
+}
+
+impl View {
+    /// Notes of a sequence that come before the first symbol.
+    pub fn lead(self) -> usize {
+        match self {
+            View::Exact => 0,
+            View::Transposed => 1,
+        }
+    }
+}
+
+/// Notes of the longest runs that are shared by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Chance {
+    /// Note for note.
+    pub exact: usize,
+    /// Transposed.
+    pub transposed: usize,
+}
+
+/// A piece as tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// The tokens of the notes that could be spelled.
+    pub tokens: Vec<Token>,
+    /// The notes that could not be.
+    pub problems: Vec<EncodeProblem>,
+    /// Notes that were changed or dropped because the options say so.
+    pub altered: usize,
+    /// Whether its notes are the keys of a drum track.
+    pub is_drum: bool,
+}
+
+/// A note that cannot be spelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodeProblem {
+    /// Its number in the piece, from 0.
+    pub note: usize,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Which option would accept it.
+    pub hint: &'static str,
+}
+
+impl fmt::Display for EncodeProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "note {}: {} ({})", self.note, self.reason, self.hint)
+    }
+}
+
+/// SHA-256 of a vocabulary's texts: checkpoints carry it, so that tokens are never read with another meaning.
+pub fn vocabulary_hash(representation: &dyn Representation) -> String {
+    crate::hex(&Sha256::digest(representation.vocabulary().join("\n")))
+}
+
+/// The pitches of the notes that tokens spell, in order.
+pub fn pitches(representation: &dyn Representation, tokens: &[Token]) -> Vec<u8> {
+    tokens.iter().filter_map(|&token| representation.pitch(token)).collect()
+}

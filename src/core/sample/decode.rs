@@ -1,0 +1,339 @@
+//! Decoding: a piece, token by token, from the network's predictions.
+//!
+//! Every prediction reads one whole window from the zero state, as in training. The windows of the next predictions overlap,
+//! so they are read together: when a token is known, all windows that it belongs to are advanced by it, each in a row of its
+//! own, instead of each reading it again later.
+//!
+//! Constraints mask predictions, which gives the masked tokens probability 0, and whatever is left is renormalized when one is
+//! picked. The grammar of the representation always holds. [`CopyLimit`] acts only where a token that was picked breaks its
+//! promise, so that a piece that keeps it anyway is the same with and without it.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
+
+use super::Arguments;
+use crate::certificate::NGramIndex;
+use crate::failure::{Code, Failure};
+use crate::network::inference::{InferenceNetwork, RowStates};
+use crate::random::Stream;
+use crate::representation::{Representation, State, Token, View};
+
+/// How a token is picked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Decoding {
+    /// The most probable one; of equals the lowest.
+    Greedy,
+    /// A random one.
+    Sampling {
+        /// Probabilities are raised to the power 1/T.
+        temperature: f64,
+        /// Only the K most probable tokens.
+        top_k: Option<usize>,
+        /// Only the most probable tokens that reach P together (nucleus sampling, Holtzman et al. 2020).
+        top_p: Option<f64>,
+    },
+}
+
+/// What was composed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Composition {
+    /// Without the prompt.
+    pub tokens: Vec<Token>,
+    /// For each token the network's prediction, (C) probabilities.
+    pub probabilities: Vec<Vec<f32>>,
+    /// What it took to keep `--max-copy`.
+    pub copy_limit: Option<CopyLimitReport>,
+}
+
+/// `--max-copy N`: no more than N notes in a row are the training music's, exactly or transposed.
+///
+/// The promise is about the composed notes, as the files hold them. Where the picked token would complete a longer run,
+/// another is picked among those that do not, however improbable they are. Where there is none, the token before is taken back
+/// and not picked there again: a depth-first search, which finds what is possible unless it takes too many steps.
+pub struct CopyLimit<'a> {
+    representation: &'a dyn Representation,
+    /// The n-grams of one note more than is allowed.
+    index: &'a NGramIndex,
+    report: CopyLimitReport,
+    tokens: Vec<Token>,
+    /// For each token, and the one to be picked: tokens that led nowhere.
+    dead_ends: Vec<Vec<Token>>,
+    /// The largest number of tokens so far.
+    furthest: usize,
+    /// Tokens picked again, so that each pick has a random number of its own.
+    redrawn: u64,
+}
+
+/// What it took to keep the copy limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CopyLimitReport {
+    /// The longest run allowed, in notes.
+    pub notes: usize,
+    /// Picks that would have made a longer run, and were replaced.
+    pub avoided: usize,
+    /// Tokens taken back because none could follow.
+    pub steps_back: usize,
+}
+
+/// A piece that takes more steps back is given up: each costs the reading of a whole window.
+const MAX_STEPS_BACK: usize = 1000;
+
+/// Composes this many notes after the prompt, which is as long as a window. Fails where no token keeps the copy limit.
+pub fn compose(
+    representation: &dyn Representation,
+    network: &InferenceNetwork,
+    prompt: &[Token],
+    notes: usize,
+    decoding: &Decoding,
+    stream: Stream,
+    mut copy_limit: Option<CopyLimit<'_>>,
+) -> Result<Composition, Failure> {
+    let mut windows = OpenWindows::after(representation, network, prompt, &[]);
+    let (mut tokens, mut predictions) = (Vec::new(), Vec::new());
+    let mut composed_notes = 0;
+    while composed_notes < notes {
+        let mut probabilities = windows.probabilities();
+        mask(&mut probabilities, |token| representation.allows(windows.grammar, token));
+        // Number 0 picked the window of the prompt.
+        let number = tokens.len() as u64 + 1;
+        let picked = match &mut copy_limit {
+            None => Some(decoding.pick(&probabilities, stream.uniform(number))),
+            Some(limit) => limit.pick(decoding, &probabilities, stream, number),
+        };
+        match (picked, &mut copy_limit) {
+            (Some(token), _) => {
+                composed_notes += usize::from(representation.pitch(token).is_some());
+                tokens.push(token);
+                predictions.push(probabilities);
+                windows.read(token);
+            }
+            (None, Some(limit)) => {
+                let removed = limit.step_back()?;
+                composed_notes -= usize::from(representation.pitch(removed).is_some());
+                tokens.pop();
+                predictions.pop();
+                windows = OpenWindows::after(representation, network, prompt, &tokens);
+            }
+            (None, None) => unreachable!("a grammar allows some token in every state"),
+        }
+    }
+    let copy_limit = copy_limit.map(|limit| limit.report);
+    Ok(Composition { tokens, probabilities: predictions, copy_limit })
+}
+
+/// Gives tokens that are not allowed the probability 0.
+fn mask(probabilities: &mut [f32], allows: impl Fn(Token) -> bool) {
+    for (token, p) in probabilities.iter_mut().enumerate() {
+        if !allows(token as Token) {
+            *p = 0.0;
+        }
+    }
+}
+
+/// The windows that are being read, one row for each age.
+struct OpenWindows<'a> {
+    representation: &'a dyn Representation,
+    network: &'a InferenceNetwork,
+    states: RowStates,
+    length: usize,
+    /// Tokens read so far.
+    read: usize,
+    /// The grammar's state after them.
+    grammar: State,
+}
+
+impl<'a> OpenWindows<'a> {
+    /// The windows after the last of these tokens.
+    fn after(
+        representation: &'a dyn Representation,
+        network: &'a InferenceNetwork,
+        prompt: &[Token],
+        composed: &[Token],
+    ) -> Self {
+        let length = prompt.len();
+        let grammar = representation.start();
+        let mut windows =
+            OpenWindows { representation, network, states: network.states(length), length, read: 0, grammar };
+        let all = [prompt, composed].concat();
+        let (before, last) = all.split_at(composed.len());
+        for &token in before {
+            windows.grammar = representation.next(windows.grammar, token);
+        }
+        // One window is enough for the network: it starts from the zero state.
+        for &token in last {
+            windows.read(token);
+        }
+        windows
+    }
+
+    /// Advances all open windows by a token, and opens the one that begins with it.
+    fn read(&mut self, token: Token) {
+        // The row of the window that was finished by the token before is free again.
+        self.states.reset(self.read % self.length);
+        self.network.advance(&mut self.states, &vec![token; self.length]);
+        self.read += 1;
+        self.grammar = self.representation.next(self.grammar, token);
+    }
+
+    /// The prediction after the last whole window.
+    fn probabilities(&self) -> Vec<f32> {
+        // It began with the token whose row is opened next.
+        self.network.probabilities(&self.states, self.read % self.length)
+    }
+}
+
+impl Decoding {
+    /// What the command line asks for.
+    pub fn new(arguments: &Arguments) -> Self {
+        match arguments.greedy {
+            true => Decoding::Greedy,
+            false => Decoding::Sampling {
+                temperature: arguments.temperature,
+                top_k: arguments.top_k.map(|k| k as usize),
+                top_p: (arguments.top_p < 1.0).then_some(arguments.top_p),
+            },
+        }
+    }
+
+    /// The token for a uniform random number in [0, 1).
+    fn pick(&self, probabilities: &[f32], uniform: f64) -> Token {
+        // Most probable first; of equals the lower token.
+        let mut ranked: Vec<(usize, f64)> = probabilities.iter().map(|&p| f64::from(p)).enumerate().collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let Decoding::Sampling { temperature, top_k, top_p } = *self else { return ranked[0].0 as Token };
+
+        // Relative to the largest, so that no temperature overflows.
+        let largest = ranked[0].1;
+        for (_, p) in &mut ranked {
+            *p = libm::pow(*p / largest, 1.0 / temperature);
+        }
+        ranked.truncate(top_k.unwrap_or(ranked.len()).max(1));
+        let total: f64 = ranked.iter().map(|(_, p)| p).sum();
+        if let Some(nucleus) = top_p {
+            let mut reached = 0.0;
+            let kept = ranked.iter().position(|(_, p)| {
+                reached += p / total;
+                reached >= nucleus
+            });
+            ranked.truncate(kept.map_or(ranked.len(), |last| last + 1));
+        }
+        let total: f64 = ranked.iter().map(|(_, p)| p).sum();
+        let mut left = uniform * total;
+        for &(token, p) in &ranked {
+            left -= p;
+            if left < 0.0 {
+                return token as Token;
+            }
+        }
+        // Rounding may leave a little at the end; it goes to the last token that is possible.
+        let last = ranked.iter().rfind(|(_, p)| *p > 0.0).unwrap_or(&ranked[0]);
+        last.0 as Token
+    }
+}
+
+impl<'a> CopyLimit<'a> {
+    /// No run as long as these n-grams.
+    pub fn new(representation: &'a dyn Representation, index: &'a NGramIndex) -> Self {
+        let report = CopyLimitReport { notes: index.notes() - 1, avoided: 0, steps_back: 0 };
+        let (tokens, dead_ends) = (Vec::new(), vec![Vec::new()]);
+        CopyLimit { representation, index, report, tokens, dead_ends, furthest: 0, redrawn: 0 }
+    }
+
+    /// The next token, by its number in the stream; `None` if every token that is possible at all is ruled out.
+    fn pick(
+        &mut self,
+        decoding: &Decoding,
+        probabilities: &[f32],
+        stream: Stream,
+        number: u64,
+    ) -> Option<Token> {
+        let mut token = decoding.pick(probabilities, stream.uniform(number));
+        self.report.avoided += usize::from(self.completes_long_run(token));
+        if !self.allows(token) {
+            let mut rest = probabilities.to_vec();
+            mask(&mut rest, |token| self.allows(token));
+            if !rest.iter().any(|&p| p > 0.0) {
+                return None;
+            }
+            self.redrawn += 1;
+            token = decoding.pick(&rest, stream.of(self.redrawn).uniform(number));
+        }
+        self.tokens.push(token);
+        self.dead_ends.push(Vec::new());
+        self.furthest = self.furthest.max(self.tokens.len());
+        Some(token)
+    }
+
+    /// Takes the last token back, not to be picked there again. An error if there is none, or after too many steps.
+    fn step_back(&mut self) -> Result<Token, Failure> {
+        let CopyLimitReport { notes, steps_back, .. } = self.report;
+        let failure = |reason: String| {
+            Failure::new(Code::Usage, format!("--max-copy {notes}: {reason}; choose a larger number"))
+        };
+        let Some(last) = self.tokens.pop() else {
+            return Err(failure(
+                "every possible continuation shares a longer run with the training music".into(),
+            ));
+        };
+        if steps_back == MAX_STEPS_BACK {
+            return Err(failure(format!(
+                "{steps_back} steps back did not lead further than note {} without a longer run of the \
+                 training music",
+                self.furthest
+            )));
+        }
+        self.dead_ends.pop();
+        let here = self.dead_ends.last_mut().expect("one for each token and the next");
+        here.push(last);
+        self.report.steps_back += 1;
+        Ok(last)
+    }
+
+    fn allows(&self, token: Token) -> bool {
+        let dead_ends = self.dead_ends.last().expect("one for each token and the next");
+        !dead_ends.contains(&token) && !self.completes_long_run(token)
+    }
+
+    /// Whether this token would complete a run that is too long. All shorter runs were allowed.
+    fn completes_long_run(&self, token: Token) -> bool {
+        if self.representation.pitch(token).is_none() {
+            return false;
+        }
+        let is_note = |index: &usize| self.representation.pitch(self.tokens[*index]).is_some();
+        let Some(first) = (0..self.tokens.len()).rev().filter(is_note).nth(self.report.notes - 1) else {
+            return false;
+        };
+        let run = [&self.tokens[first..], &[token]].concat();
+        self.index.contains(&self.representation.view(View::Transposed, &run))
+    }
+}
+
+impl Display for CopyLimitReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let CopyLimitReport { notes, avoided, steps_back } = self;
+        let s = |count: usize| if count == 1 { "" } else { "s" };
+        write!(f, "{notes} note{}: {avoided} choice{} avoided, ", s(*notes), s(*avoided))?;
+        write!(f, "{steps_back} step{} back", s(*steps_back))
+    }
+}
+
+/// `--temperature`: a positive number.
+pub fn parse_temperature(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(t) if t > 0.0 && f64::is_finite(t) => Ok(t),
+        Ok(0.0) => Err("must be greater than 0; use --greedy for the limit of 0".into()),
+        _ => Err("must be a number greater than 0".into()),
+    }
+}
+
+/// `--top-p`: a probability greater than 0.
+pub fn parse_top_p(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
+        _ => Err("must be a number greater than 0 and at most 1".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
