@@ -157,7 +157,7 @@ impl Operand {
             }
             Operand::Rows(x, weight, out) => {
                 out.clear();
-                weight.add_product(x.all(), out.all_mut());
+                weight.add_matmul(x.all(), out.all_mut());
             }
             Operand::Gradient(out, input, gradient) => {
                 let rows = out.all().len();

@@ -55,7 +55,7 @@ impl Packed {
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn add_product(&self, x: Rows<'_>, out: RowsMut<'_>) {
+    pub fn add_matmul(&self, x: Rows<'_>, out: RowsMut<'_>) {
         self.multiply(x, None, out);
     }
 
@@ -63,7 +63,7 @@ impl Packed {
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn set_product(&self, x: Rows<'_>, begin: Rows<'_>, out: RowsMut<'_>) {
+    pub fn set_matmul(&self, x: Rows<'_>, begin: Rows<'_>, out: RowsMut<'_>) {
         self.multiply(x, Some(begin), out);
     }
 
@@ -95,7 +95,7 @@ impl WithSimd for Product<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         // Each row has a pointer of its own: more than ten of them leave the registers.
-        let most = most_rows::<S>().min(10);
+        let most = max_rows::<S>().min(10);
         let rows = self.x.len();
         for block in (0..rows).step_by(BLOCK) {
             let end = rows.min(block + BLOCK);
@@ -124,12 +124,12 @@ struct Columns {
 }
 
 /// Rows of a tile: with two vectors of sums for each, as many as fit into the registers beside the operands.
-pub(super) const fn most_rows<S: Simd>() -> usize {
+pub(super) const fn max_rows<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
 }
 
 /// Calls a method with a number of rows, 1 to 12, as its constant.
-macro_rules! for_rows {
+macro_rules! dispatch_rows {
     ($rows:expr, $object:ident.$method:ident, $simd:expr, $($argument:expr),*) => {
         match $rows {
             1 => $object.$method::<_, 1>($simd, $($argument),*),
@@ -148,7 +148,7 @@ macro_rules! for_rows {
         }
     };
 }
-pub(super) use for_rows;
+pub(super) use dispatch_rows;
 
 impl Product<'_> {
     #[inline(always)]
@@ -160,7 +160,7 @@ impl Product<'_> {
         row: usize,
         columns: Columns,
     ) {
-        for_rows!(rows, self.tile, simd, weights, row, columns)
+        dispatch_rows!(rows, self.tile, simd, weights, row, columns)
     }
 
     #[inline(always)]
@@ -175,8 +175,8 @@ impl Product<'_> {
         let mut sums: Tile<S, M> = [[simd.splat_f32s(0.0); 2]; M];
         for (m, sums) in sums.iter_mut().enumerate() {
             *sums = match &self.begin {
-                Some(begin) => pair::<S>(&begin.padded(0)[first..]),
-                None => pair::<S>(&self.out.padded_mut(row + m)[first..]),
+                Some(begin) => load2::<S>(&begin.padded(0)[first..]),
+                None => load2::<S>(&self.out.padded_mut(row + m)[first..]),
             };
         }
         for (input, weights) in weights.iter().enumerate() {
@@ -184,10 +184,10 @@ impl Product<'_> {
             for m in 0..M {
                 of_input[m] = x[m][input];
             }
-            sums = add_outer(simd, of_input, pair::<S>(&weights[offset..]), sums);
+            sums = add_outer(simd, of_input, load2::<S>(&weights[offset..]), sums);
         }
         for (m, sums) in sums.iter().enumerate() {
-            set_pair::<S>(&mut self.out.padded_mut(row + m)[first..], *sums);
+            store2::<S>(&mut self.out.padded_mut(row + m)[first..], *sums);
         }
     }
 }
@@ -213,13 +213,13 @@ pub(super) fn add_outer<S: Simd, const M: usize>(
 
 /// The first two vectors of a slice.
 #[inline(always)]
-pub(super) fn pair<S: Simd>(values: &[f32]) -> [S::f32s; 2] {
+pub(super) fn load2<S: Simd>(values: &[f32]) -> [S::f32s; 2] {
     let (vectors, _) = S::as_simd_f32s(&values[..2 * S::F32_LANES]);
     [vectors[0], vectors[1]]
 }
 
 #[inline(always)]
-pub(super) fn set_pair<S: Simd>(values: &mut [f32], [a, b]: [S::f32s; 2]) {
+pub(super) fn store2<S: Simd>(values: &mut [f32], [a, b]: [S::f32s; 2]) {
     let (vectors, _) = S::as_mut_simd_f32s(&mut values[..2 * S::F32_LANES]);
     vectors.copy_from_slice(&[a, b]);
 }

@@ -171,7 +171,7 @@ impl RowsMut<'_> {
     }
 
     /// The same rows again, for a shorter time.
-    pub fn again(&mut self) -> RowsMut<'_> {
+    pub fn reborrow(&mut self) -> RowsMut<'_> {
         RowsMut { columns: self.columns, stride: self.stride, values: self.values }
     }
 }

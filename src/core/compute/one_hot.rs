@@ -7,7 +7,7 @@ use super::{add, vectorized};
 use crate::lanes::TreeSum;
 
 /// The features that a row is shown.
-pub type Shown = [Option<usize>; 2];
+pub type ActiveFeatures = [Option<usize>; 2];
 
 /// A kernel as the right side of products.
 #[derive(Debug, Clone)]
@@ -32,9 +32,9 @@ impl Lookup {
     }
 
     /// For each row (outputs): bias + what it is shown · kernelᵀ.
-    pub fn set_product<'a>(
+    pub fn set_matmul<'a>(
         &self,
-        shown: impl Iterator<Item = Shown>,
+        shown: impl Iterator<Item = ActiveFeatures>,
         bias: &[f32],
         out: impl Iterator<Item = &'a mut [f32]>,
     ) {
@@ -55,7 +55,7 @@ impl Lookup {
 
 /// The gradient of the first layer's input kernel, (outputs, features): for each lane, every feature's column is the
 /// sum over the rows that it was shown in. `shown` gives those features for each row of each lane.
-pub fn lookup_gradient(lanes: &[(LaneRows<'_>, &[Shown])], features: usize, gradient: &mut [f32]) {
+pub fn lookup_gradient(lanes: &[(LaneRows<'_>, &[ActiveFeatures])], features: usize, gradient: &mut [f32]) {
     let outputs = gradient.len() / features;
     let mut sum = TreeSum::default();
     for (lane, shown) in lanes {

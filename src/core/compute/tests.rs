@@ -100,14 +100,14 @@ proptest! {
         }
         packed.set(&transposed);
         let mut out = begin.clone();
-        packed.add_product(x.all(), out.all_mut());
+        packed.add_matmul(x.all(), out.all_mut());
         prop_assert!(bits(out.all().iter()) == expected);
         // And so it is to begin with one row everywhere.
         let mut from_row = begin.clone();
-        packed.set_product(x.all(), begin.rows(0..1), from_row.all_mut());
+        packed.set_matmul(x.all(), begin.rows(0..1), from_row.all_mut());
         let mut copied = begin.clone();
         copied.all_mut().iter_mut().for_each(|row| row.copy_from_slice(begin.row(0)));
-        packed.add_product(x.all(), copied.all_mut());
+        packed.add_matmul(x.all(), copied.all_mut());
         prop_assert!(bits(from_row.all().iter()) == bits(copied.all().iter()));
     }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::gemm::{Tile, add_outer, for_rows, most_rows, pair, set_pair};
+use super::gemm::{Tile, add_outer, dispatch_rows, load2, max_rows, store2};
 use super::matrix::Matrix;
 use super::{PANEL, add};
 use crate::lanes::TreeSum;
@@ -75,16 +75,16 @@ pub fn weight_gradients(outs: &[LaneRows<'_>], weights: &mut [Weight<'_>]) {
             assert_eq!(gradient.len(), shape, "the gradient's shape");
         }
     }
-    Arch::new().dispatch(Writing { outs, weights });
+    Arch::new().dispatch(WeightGradKernel { outs, weights });
 }
 
 /// Columns of a lane's rows in strips of N, each (rows, N), the last filled up with zeros.
-struct Strips<const N: usize> {
+struct PackedPanels<const N: usize> {
     rows: usize,
     values: Vec<[f32; N]>,
 }
 
-impl<const N: usize> Strips<N> {
+impl<const N: usize> PackedPanels<N> {
     fn new(lane: &LaneRows<'_>, columns: Range<usize>) -> Self {
         let rows = lane.len();
         let mut values = vec![[0.0; N]; columns.len().div_ceil(N) * rows];
@@ -97,7 +97,7 @@ impl<const N: usize> Strips<N> {
                 }
             }
         }
-        Strips { rows, values }
+        PackedPanels { rows, values }
     }
 
     #[inline(always)]
@@ -106,27 +106,27 @@ impl<const N: usize> Strips<N> {
     }
 }
 
-struct Writing<'a, 'b> {
+struct WeightGradKernel<'a, 'b> {
     outs: &'a [LaneRows<'a>],
     weights: &'a mut [Weight<'b>],
 }
 
-impl WithSimd for Writing<'_, '_> {
+impl WithSimd for WeightGradKernel<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Writing { outs, weights } = self;
+        let WeightGradKernel { outs, weights } = self;
         let columns = |lanes: &[LaneRows<'_>]| lanes.first().map_or(0, |lane| lane.matrix.columns());
         let ins = |weight: &Weight<'_>| {
             let inputs = 0..columns(&weight.inputs);
-            weight.inputs.iter().map(|lane| Strips::new(lane, inputs.clone())).collect()
+            weight.inputs.iter().map(|lane| PackedPanels::new(lane, inputs.clone())).collect()
         };
         let ins: Vec<Vec<_>> = weights.iter().map(ins).collect();
         let outputs = columns(outs);
         for first in (0..outputs).step_by(BLOCK) {
             let block = first..outputs.min(first + BLOCK);
-            let outs: Vec<_> = outs.iter().map(|lane| Strips::new(lane, block.clone())).collect();
+            let outs: Vec<_> = outs.iter().map(|lane| PackedPanels::new(lane, block.clone())).collect();
             for (Weight { inputs, gradient }, ins) in weights.iter_mut().zip(&ins) {
                 let inputs = columns(inputs);
                 let gradient = &mut gradient[block.start * inputs..block.end * inputs];
@@ -146,8 +146,8 @@ impl WithSimd for Writing<'_, '_> {
 #[inline(always)]
 fn sum_panel<S: Simd>(
     simd: S,
-    outs: &[Strips<GROUP>],
-    ins: &[Strips<PANEL>],
+    outs: &[PackedPanels<GROUP>],
+    ins: &[PackedPanels<PANEL>],
     panel: usize,
     outputs: usize,
 ) -> Vec<f32> {
@@ -164,7 +164,7 @@ fn sum_panel<S: Simd>(
 
 /// A lane's products of outputs with a panel of inputs.
 struct Products<'a> {
-    outs: &'a Strips<GROUP>,
+    outs: &'a PackedPanels<GROUP>,
     /// (rows, PANEL).
     inputs: &'a [[f32; PANEL]],
     /// The first of two vectors of inputs, in their panel.
@@ -175,12 +175,12 @@ impl Products<'_> {
     /// Those of as many outputs as there are sums.
     #[inline(always)]
     fn write<S: Simd>(&self, simd: S, sums: &mut [[f32; PANEL]]) {
-        let most = most_rows::<S>();
+        let most = max_rows::<S>();
         let without_input = self.outs.rows - self.inputs.len();
         for (group, sums) in sums.chunks_mut(GROUP).enumerate() {
             let outs = &self.outs.strip(group)[without_input..];
             for (tile, sums) in sums.chunks_mut(most).enumerate() {
-                for_rows!(sums.len(), self.tile, simd, outs, tile * most, sums);
+                dispatch_rows!(sums.len(), self.tile, simd, outs, tile * most, sums);
             }
         }
     }
@@ -204,10 +204,10 @@ impl Products<'_> {
             for m in 0..M {
                 of_outputs[m] = out[m];
             }
-            tile = add_outer(simd, of_outputs, pair::<S>(&input[self.offset..]), tile);
+            tile = add_outer(simd, of_outputs, load2::<S>(&input[self.offset..]), tile);
         }
         for (sums, tile) in sums.iter_mut().zip(tile) {
-            set_pair::<S>(&mut sums[self.offset..], tile);
+            store2::<S>(&mut sums[self.offset..], tile);
         }
     }
 }

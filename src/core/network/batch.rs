@@ -1,7 +1,7 @@
 //! The rows of a lane as the network gets them, and what its predictions of them score.
 
 use crate::checkpoint::EpochSums;
-use crate::compute::one_hot::Shown;
+use crate::compute::one_hot::ActiveFeatures;
 use crate::config::LossPositions;
 use crate::network::Architecture;
 use crate::representation::Token;
@@ -57,7 +57,7 @@ impl LaneBatch {
 
     /// (T, R): what the first layer is shown of every note, its class and the interval to it, if the network knows
     /// intervals. The first note has no interval, and dropout leaves some out.
-    pub fn features(&self, architecture: Architecture, dropout: Option<&Dropout>) -> Vec<Shown> {
+    pub fn features(&self, architecture: Architecture, dropout: Option<&Dropout>) -> Vec<ActiveFeatures> {
         let is_shown = |index: usize, feature: Feature| {
             let (time, row) = (index / self.rows, self.first_row + index % self.rows);
             dropout.is_none_or(|dropout| !dropout.drops_input(row, time, feature))

@@ -38,22 +38,22 @@ impl Kernel {
 
     /// out = bias + inputs · Wᵀ.
     pub fn set_forward(&self, inputs: Rows<'_>, bias: Rows<'_>, out: RowsMut<'_>) {
-        self.forward.set_product(inputs, bias, out);
+        self.forward.set_matmul(inputs, bias, out);
     }
 
     /// out += inputs · Wᵀ.
     pub fn add_forward(&self, inputs: Rows<'_>, out: RowsMut<'_>) {
-        self.forward.add_product(inputs, out);
+        self.forward.add_matmul(inputs, out);
     }
 
     /// ∂L/∂inputs = ∂L/∂out · W.
     pub fn set_backward(&self, d_out: Rows<'_>, d_inputs: RowsMut<'_>) {
-        self.backward.set_product(d_out, self.zeros.all(), d_inputs);
+        self.backward.set_matmul(d_out, self.zeros.all(), d_inputs);
     }
 
     /// ∂L/∂inputs += ∂L/∂out · W.
     pub fn add_backward(&self, d_out: Rows<'_>, d_inputs: RowsMut<'_>) {
-        self.backward.add_product(d_out, d_inputs);
+        self.backward.add_matmul(d_out, d_inputs);
     }
 }
 
@@ -92,13 +92,13 @@ impl Layer {
         for time in 0..self.shape.notes {
             let rows = self.shape.timestep(time);
             let mut gates = self.gates.rows_mut(rows.clone());
-            flow_in(time, gates.again());
+            flow_in(time, gates.reborrow());
             let (earlier_outputs, mut outputs) = self.outputs.rows_after(rows.clone());
             let (earlier_cells, mut cells) = self.cells.rows_after(rows.clone());
             let before = (time > 0).then(|| earlier_cells.last(rows.len()));
             if time > 0 {
                 // The state before the first note is zero, and so is its product.
-                recurrent.add_forward(earlier_outputs.last(rows.len()), gates.again());
+                recurrent.add_forward(earlier_outputs.last(rows.len()), gates.reborrow());
             }
             let mut tanh_cells = self.tanh_cells.rows_mut(rows.clone());
             vectorized(

@@ -4,7 +4,7 @@ use crate::compute::functions::softmax;
 use crate::compute::gemm::Packed;
 use crate::compute::lstm_cell::Forward;
 use crate::compute::matrix::Matrix;
-use crate::compute::one_hot::{Lookup, Shown};
+use crate::compute::one_hot::{ActiveFeatures, Lookup};
 use crate::compute::vectorized;
 use crate::network::{Architecture, Parameter};
 use crate::representation::Token;
@@ -116,13 +116,13 @@ impl Member {
             match &layer.input {
                 Input::Lookup(kernel) => {
                     let shown = last.iter().zip(classes).map(|(&last, &class)| self.shown(last, class));
-                    kernel.set_product(shown, layer.bias.row(0), gates.all_mut().iter_mut());
+                    kernel.set_matmul(shown, layer.bias.row(0), gates.all_mut().iter_mut());
                 }
                 Input::Units(kernel) => {
-                    kernel.set_product(below[index - 1].hidden.all(), layer.bias.all(), gates.all_mut());
+                    kernel.set_matmul(below[index - 1].hidden.all(), layer.bias.all(), gates.all_mut());
                 }
             }
-            layer.recurrent.add_product(hidden.all(), gates.all_mut());
+            layer.recurrent.add_matmul(hidden.all(), gates.all_mut());
             std::mem::swap(cell, before);
             let (mut gates, mut cells) = (gates.all_mut(), cell.all_mut());
             let (mut tanh_cells, mut outputs) = (tanh_cells.all_mut(), hidden.all_mut());
@@ -140,7 +140,7 @@ impl Member {
     }
 
     /// What a note is to the first layer: its class, and the interval to it.
-    fn shown(&self, last: Option<Token>, class: Token) -> Shown {
+    fn shown(&self, last: Option<Token>, class: Token) -> ActiveFeatures {
         let last = last.filter(|_| self.architecture.intervals);
         [Some(usize::from(class)), last.map(|last| self.architecture.interval(last, class))]
     }
@@ -187,7 +187,7 @@ impl MemberStates {
 impl Linear {
     fn apply(&self, input: &[f32]) -> Vec<f32> {
         let mut output = self.bias.clone();
-        self.weight.add_product(one_row(input).all(), output.all_mut());
+        self.weight.add_matmul(one_row(input).all(), output.all_mut());
         output.row(0).to_vec()
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use crate::checkpoint::EpochSums;
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
-use crate::compute::one_hot::{Lookup, Shown};
+use crate::compute::one_hot::{ActiveFeatures, Lookup};
 use crate::compute::vectorized;
 use crate::lanes::TreeSum;
 
@@ -61,7 +61,7 @@ enum Input {
 pub(super) struct Workspace {
     pub(super) shape: Shape,
     /// For each lane (T, P): what the first layer is shown of every note.
-    pub(super) shown: Vec<Vec<Shown>>,
+    pub(super) shown: Vec<Vec<ActiveFeatures>>,
     pub(super) layers: Vec<Layer>,
     /// For each layer but the first (T·L·P, H): what it sees of the one below, after dropout.
     pub(super) inputs: Vec<Matrix>,
@@ -206,7 +206,7 @@ impl TrainingNetwork {
                 Input::Lookup(kernel) => {
                     let timestep = time * shape.padded..(time + 1) * shape.padded;
                     let shown = shown.iter().flat_map(|lane| &lane[timestep.clone()]).copied();
-                    kernel.set_product(shown, lstm.bias.row(0), gates.iter_mut());
+                    kernel.set_matmul(shown, lstm.bias.row(0), gates.iter_mut());
                 }
                 Input::Units(kernel) => {
                     let rows = shape.timestep(time);
