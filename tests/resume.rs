@@ -7,6 +7,7 @@ use bachdist_core::corpus::windows::Windows;
 use bachdist_core::schedule::WindowAudit;
 
 use bachdist_test_support::harness::{Place, Running, TINY, bachdist, melody, trained, trained_copy};
+use bachdist_test_support::tools::project;
 
 /// The whole of [`TINY`] is 12 steps, four an epoch.
 const LAST: u64 = 12;
@@ -340,4 +341,24 @@ fn the_configuration_is_in_the_metrics() {
     let names: Vec<_> =
         lines.iter().filter(|line| line["kind"] == "checkpoint").map(|line| line["name"].clone()).collect();
     assert_eq!(names, trained().checkpoints("run"));
+}
+
+/// `tests/fixtures/format-1` is [`TINY`] after 5 steps, by the program that wrote format 1.
+#[test]
+fn a_run_of_format_1_is_read_sampled_and_resumed() {
+    let place = Place::with_tiny();
+    let fixture = project().join("tests/fixtures/format-1");
+    for file in fs::read_dir(fixture).unwrap() {
+        let file = file.unwrap();
+        place.write(&format!("run/{}", file.file_name().display()), fs::read(file.path()).unwrap());
+    }
+    let old = place.checkpoints("run").pop().expect("a checkpoint");
+    assert_eq!(place.bachdist("checkpoint verify run --json").ok().json()[0]["ok"], true);
+    // Its attempt names the run by a digest of that time.
+    let composed = place.bachdist("sample run --seed 1 --notes 20 --json").ok().json();
+    assert!(composed["checkpoint"].as_str().unwrap().ends_with(&old), "{composed}");
+    assert_eq!(composed["pieces"][0]["classes"].as_array().map(Vec::len), Some(20));
+    let resumed = place.bachdist("train tiny.toml").ok();
+    assert_eq!(place.recorded_steps("run"), (6..=LAST).collect::<Vec<_>>(), "{}", resumed.stderr);
+    assert_same_end(&place, "run", &uninterrupted(&place));
 }
