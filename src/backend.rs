@@ -2,12 +2,11 @@
 //!
 //! [`bachdist_core::backend`] has the trait and the native backend, `torch` (feature `torch`) the one by libtorch.
 
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use anyhow::{Result, bail};
 use bachdist_core::backend::native::NativeBackend;
-use bachdist_core::backend::{Backend, BackendName};
+use bachdist_core::backend::{Backend, BackendName, Device};
 use bachdist_core::config::{BackendChoice, TrainConfig};
 use bachdist_core::network::Architecture;
 use bachdist_core::process::{cores, usable_cores};
@@ -16,26 +15,6 @@ use bachdist_core::{environment, process};
 use crate::comm::Communicator;
 #[cfg(feature = "torch")]
 use crate::torch::{self, TorchBackend};
-
-/// Where a rank computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
-    /// The cores that the rank may run on.
-    Cpu,
-    /// The CUDA GPU of this index, among those that the rank sees.
-    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "GPUs need libtorch"))]
-    Cuda(usize),
-}
-
-/// As the configuration names it.
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Device::Cpu => f.write_str("cpu"),
-            Device::Cuda(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
 
 /// What computes a rank's steps, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

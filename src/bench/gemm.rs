@@ -13,9 +13,9 @@ use serde::Serialize;
 #[cfg(feature = "torch")]
 use tch::{Kind, Tensor};
 
-use crate::backend::Device;
 #[cfg(feature = "torch")]
 use crate::torch::cuda::{tch_device, wait};
+use bachdist_core::backend::Device;
 
 /// What a GEMM is for, which decides how its operands lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -16,11 +16,11 @@ use std::time::Instant;
 use anyhow::Result;
 use bachdist_core::config::LossPositions;
 
-use crate::backend::Device;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::phase::Phase;
 use crate::train::plan::Plan;
+use bachdist_core::backend::Device;
 use gemm::{Gemm, Library, Operands, step_gemms};
 use report::{Ceilings, Exchange, GemmCeiling, Machine, Phases, Report, Run, Step};
 use steps::{Setup, Stepper, Times};

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use crate::compute::add;
+use crate::parallel::add;
 
 /// Sums leaves that come one by one along the tree, keeping one partial sum per level: as in adding one to a binary
 /// number, two sums of a level become one of the next.

@@ -3,8 +3,8 @@
 //!
 //! Only additions, products, quotients and roots, which every processor rounds alike.
 
-use crate::compute::vectorized;
 use crate::config::OptimizerConfig;
+use crate::parallel::vectorized;
 
 /// One update of all parameters by the gradient of a step, from 0. The network's members, each with so many parameters,
 /// are clipped each for itself. `state` is parameters and running mean of squared gradients.

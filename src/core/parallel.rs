@@ -1,9 +1,11 @@
-//! A parallel map over threads of this process. Its results are in the order of the items, so they do not depend on which
-//! thread did what.
+//! Threads and vectors of this process, which leave no trace in results: a parallel map whose results are in the order of the
+//! items, and loops in the widest vectors that the processor has.
 
 use std::panic::resume_unwind;
 use std::sync::Mutex;
 use std::thread;
+
+use pulp::Arch;
 
 /// Applies `work` to each item on up to `threads` threads, including this one; the results are in the order of the items.
 pub fn in_parallel<T: Send, R: Send>(
@@ -38,6 +40,20 @@ pub fn in_parallel<T: Send, R: Send>(
     });
     all.sort_unstable_by_key(|&(index, _)| index);
     all.into_iter().map(|(_, result)| result).collect()
+}
+
+/// left += right.
+pub fn add(left: &mut [f32], right: &[f32]) {
+    vectorized(
+        #[inline(always)]
+        || left.iter_mut().zip(right).for_each(|(left, right)| *left += right),
+    );
+}
+
+/// Runs loops over slices in the widest vectors that the processor has. The closure, and what it calls, must be
+/// inlined always: code that is called is compiled for the least processor, where a fused multiply-add is a function.
+pub fn vectorized<R>(loops: impl FnOnce() -> R) -> R {
+    Arch::new().dispatch(loops)
 }
 
 #[cfg(test)]

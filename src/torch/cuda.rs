@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use bachdist_core::print::eprint_line;
 use tch::{Cuda, Kind, Tensor};
 
-use crate::backend::Device;
 use crate::comm::Communicator;
+use bachdist_core::backend::Device;
 
 /// The device of this rank for `train.device`.
 ///

@@ -21,11 +21,11 @@ use anyhow::Result;
 use bachdist_core::backend::{
     Backend, BatchSource, RankSum, StepBatch, TrainingState, average_log_probs, is_finite,
 };
-use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::config::OptimizerConfig;
 use bachdist_core::lanes::sum_along_tree;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::score::EpochSums;
 use bachdist_core::network::weight_drop::WeightDrop;
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::parallel::in_parallel;

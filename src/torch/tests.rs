@@ -15,7 +15,7 @@ use bachdist_core::representation::{RepresentationConfig, Token};
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::{self, Target};
+use crate::backend::Target;
 use crate::comm::{Communicator, SingleProcess};
 use crate::stop::StopRequest;
 use crate::train::plan::Plan;
@@ -117,8 +117,8 @@ fn config(lanes: usize) -> Config {
     config
 }
 
-const TORCH: Target = Target { backend: BackendName::Torch, device: backend::Device::Cpu };
-const NATIVE: Target = Target { backend: BackendName::Native, device: backend::Device::Cpu };
+const TORCH: Target = Target { backend: BackendName::Torch, device: bachdist_core::backend::Device::Cpu };
+const NATIVE: Target = Target { backend: BackendName::Native, device: bachdist_core::backend::Device::Cpu };
 
 /// What some steps come to on this rank, by a backend with this many threads.
 fn train(

@@ -17,8 +17,8 @@ use bachdist_core::schedule::Batches;
 use rustix::process::{Resource, getrlimit};
 
 use super::plan::Plan;
-use crate::backend::Device;
 use crate::comm::Communicator;
+use bachdist_core::backend::Device;
 
 /// Notes on settings that have no effect; an error where a run would do what nobody wants.
 ///

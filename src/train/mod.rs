@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bachdist_core::backend::TrainingState;
-use bachdist_core::checkpoint::{Checkpoint, EpochSums};
+use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::metrics::{BestValidation, Validations};
+use bachdist_core::network::score::EpochSums;
 use bachdist_core::schedule::Batches;
 
 use crate::comm::Communicator;

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
+use bachdist_core::checkpoint::Checkpoint;
 use bachdist_core::checkpoint::claim::Retention;
 use bachdist_core::checkpoint::claim::RunClaim;
-use bachdist_core::checkpoint::{Checkpoint, EpochSums};
 use bachdist_core::failure::{Code, Failure, line_of};
 use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, Validations};
+use bachdist_core::network::score::EpochSums;
 use bachdist_core::print::count;
 use bachdist_core::store::StoreError;
 

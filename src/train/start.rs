@@ -5,10 +5,11 @@ use bachdist_core::checkpoint::claim::RunClaim;
 use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
 use bachdist_core::checkpoint::read::open;
 use bachdist_core::checkpoint::read::{Recovery, recover};
-use bachdist_core::checkpoint::{Checkpoint, CheckpointName, EpochSums};
+use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::network::Architecture;
+use bachdist_core::network::score::EpochSums;
 use bachdist_core::schedule::WindowAudit;
 use bachdist_core::store::Store;
 

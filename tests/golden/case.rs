@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use bachdist::torch::{DeviceLane, TorchBackend, TorchNetwork};
 use bachdist_core::backend::native::NativeBackend;
 use bachdist_core::backend::{Backend, BatchSource, RankSum, StepBatch, TrainingState};
-use bachdist_core::checkpoint::EpochSums;
 use bachdist_core::network::Architecture;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::score::EpochSums;
 use bachdist_core::network::weight_drop::WeightDrop;
 use tch::{Device, Tensor};
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use bachdist_core::checkpoint::{Checkpoint, EpochSums, Training};
+use bachdist_core::checkpoint::{Checkpoint, Training};
 use bachdist_core::config::Config;
 use bachdist_core::corpus::Piece;
+use bachdist_core::network::score::EpochSums;
 use bachdist_core::schedule::WindowAudit;
 
 use serde_json::{Value, json};

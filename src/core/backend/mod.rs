@@ -14,13 +14,13 @@ use std::fmt;
 
 use anyhow::Result;
 
-use crate::checkpoint::EpochSums;
 use crate::compute::functions::{exp, ln};
-use crate::compute::vectorized;
 use crate::config::{BackendChoice, OptimizerConfig};
-use crate::network::batch::{LaneBatch, score_windows};
+use crate::network::batch::LaneBatch;
 use crate::network::dropout::Dropout;
+use crate::network::score::{EpochSums, score_windows};
 use crate::network::weight_drop::WeightDrop;
+use crate::parallel::vectorized;
 use crate::schedule::WindowAudit;
 
 /// Which implementation computes a run; part of its identity, because it decides the bits.
@@ -47,6 +47,25 @@ impl fmt::Display for BackendName {
             BackendName::Native => "native",
             BackendName::Torch => "torch",
         })
+    }
+}
+
+/// Where a rank computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The cores that the rank may run on.
+    Cpu,
+    /// The CUDA GPU of this index, among those that the rank sees.
+    Cuda(usize),
+}
+
+/// As the configuration names it.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(index) => write!(f, "cuda:{index}"),
+        }
     }
 }
 

@@ -3,15 +3,15 @@
 use anyhow::Result;
 
 use super::{Backend, BatchSource, RankSum, StepBatch, TrainingState, average_log_probs, is_finite};
-use crate::checkpoint::EpochSums;
-use crate::compute::vectorized;
 use crate::config::OptimizerConfig;
 use crate::network::Architecture;
 use crate::network::batch::LaneBatch;
 use crate::network::dropout::Dropout;
+use crate::network::score::EpochSums;
 use crate::network::training::TrainingNetwork;
 use crate::network::weight_drop::WeightDrop;
 use crate::optimizer;
+use crate::parallel::vectorized;
 use crate::schedule::WindowAudit;
 
 /// See the module.

@@ -210,9 +210,9 @@ fn unravel_index(index: usize, shape: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::EpochSums;
     use crate::config::Config;
     use crate::network::Architecture;
+    use crate::network::score::EpochSums;
     use crate::schedule::WindowAudit;
     use proptest::prelude::*;
 

@@ -7,9 +7,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::identity::run_digest;
-use super::{Checkpoint, EpochSums, Training};
+use super::{Checkpoint, Training};
 use crate::config::Config;
 use crate::corpus::{Piece, hash_of_names_and_contents};
+use crate::network::score::EpochSums;
 use crate::network::{Architecture, Parameter};
 use crate::representation::{Representation, RepresentationConfig, Token, vocabulary_hash};
 use crate::schedule::WindowAudit;

@@ -38,6 +38,7 @@ use crate::config::Config;
 use crate::corpus::Piece;
 use crate::corpus::windows::Windows;
 use crate::network::Architecture;
+use crate::network::score::EpochSums;
 use crate::representation::RepresentationConfig;
 use crate::schedule::Batches;
 use crate::schedule::WindowAudit;
@@ -83,37 +84,6 @@ impl Training {
     /// These pieces with their fingerprint.
     pub fn new(pieces: Arc<[Piece]>) -> Self {
         Training { fingerprint: crate::corpus::fingerprint(&pieces), pieces }
-    }
-}
-
-/// Sums over the predictions of an epoch so far: one for each window, or one for each of its notes, as
-/// `train.loss_positions` says. Keras shows their quotient.
-#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
-pub struct EpochSums {
-    /// Sum of the losses, in nats.
-    pub loss: f64,
-    /// Predictions whose most probable class was right.
-    pub correct: u64,
-    /// Predictions.
-    pub predictions: u64,
-}
-
-impl EpochSums {
-    /// Adds a batch.
-    pub fn add(&mut self, other: EpochSums) {
-        self.loss += other.loss;
-        self.correct += other.correct;
-        self.predictions += other.predictions;
-    }
-
-    /// Mean loss of a prediction, in nats.
-    pub fn mean_loss(&self) -> f64 {
-        self.loss / self.predictions.max(1) as f64
-    }
-
-    /// Fraction of predictions whose most probable class was right.
-    pub fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.predictions.max(1) as f64
     }
 }
 

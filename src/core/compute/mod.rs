@@ -4,7 +4,7 @@
 //! every processor rounds alike, and by nothing else: no library's exponential, no sum whose order depends on the
 //! width of a vector. So a row has the same bits whatever rows stand beside it, on any number of threads, and on any
 //! processor: AVX-512, AVX2, NEON or none of them. Which instructions are used is decided at run time, once for each
-//! call of [`vectorized`] or of a product.
+//! call of [`vectorized`](crate::parallel::vectorized) or of a product.
 
 pub mod functions;
 pub mod gemm;
@@ -15,21 +15,5 @@ pub mod one_hot;
 mod tests;
 pub mod weight_gradient;
 
-use pulp::Arch;
-
 /// Columns that a tile of a product has at most, and to a multiple of which rows and weights are padded with zeros.
 pub const PANEL: usize = 32;
-
-/// left += right.
-pub fn add(left: &mut [f32], right: &[f32]) {
-    vectorized(
-        #[inline(always)]
-        || left.iter_mut().zip(right).for_each(|(left, right)| *left += right),
-    );
-}
-
-/// Runs loops over slices in the widest vectors that the processor has. The closure, and what it calls, must be
-/// inlined always: code that is called is compiled for the least processor, where a fused multiply-add is a function.
-pub fn vectorized<R>(loops: impl FnOnce() -> R) -> R {
-    Arch::new().dispatch(loops)
-}

@@ -3,8 +3,8 @@
 
 use super::matrix::transpose;
 use super::weight_gradient::LaneRows;
-use super::{add, vectorized};
 use crate::lanes::TreeSum;
+use crate::parallel::{add, vectorized};
 
 /// The features that a row is shown.
 pub type ActiveFeatures = [Option<usize>; 2];

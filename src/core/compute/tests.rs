@@ -8,9 +8,9 @@ use super::gemm::{Packed, Product};
 use super::lstm_cell::{Backward, Forward};
 use super::matrix::Matrix;
 use super::one_hot::lookup_gradient;
-use super::vectorized;
 use super::weight_gradient::{LaneRows, Weight, bias_gradient, weight_gradients};
 use crate::lanes::TreeSum;
+use crate::parallel::vectorized;
 use crate::random::{Purpose, Stream};
 
 fn random(length: usize, seed: u64) -> Vec<f32> {

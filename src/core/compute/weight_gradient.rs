@@ -7,10 +7,11 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::PANEL;
 use super::gemm::{Tile, add_outer, dispatch_rows, load2, max_rows, store2};
 use super::matrix::Matrix;
-use super::{PANEL, add};
 use crate::lanes::TreeSum;
+use crate::parallel::add;
 
 /// A lane's rows of a matrix: in each of some timesteps, some neighbouring rows.
 #[derive(Debug, Clone, Copy)]

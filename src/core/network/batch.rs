@@ -1,6 +1,5 @@
-//! The rows of a lane as the network gets them, and what its predictions of them score.
+//! The rows of a lane as the network gets them.
 
-use crate::checkpoint::EpochSums;
 use crate::compute::one_hot::ActiveFeatures;
 use crate::config::LossPositions;
 use crate::network::Architecture;
@@ -75,31 +74,4 @@ impl LaneBatch {
     pub fn last_notes(&self) -> &[i64] {
         &self.inputs[(self.sequence_length - self.predictions) * self.rows..]
     }
-}
-
-/// Sums over the predictions of a lane, in f64 and in the order of rows (Q, R), each (C) log-probs.
-pub fn score_lane<'a>(rows: impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -> EpochSums {
-    let mut sums = EpochSums::default();
-    let predictions = rows.zip(&lane.targets).enumerate();
-    let windows = predictions.filter(|(index, _)| index % lane.rows < lane.windows);
-    windows.for_each(|(_, (row, &target))| sums.add(score(row, target)));
-    sums
-}
-
-/// Sums over the windows of a lane, from the next of these rows, (C) log-probs of the token after each window.
-pub fn score_windows<'a>(rows: &mut impl Iterator<Item = &'a [f32]>, lane: &LaneBatch) -> EpochSums {
-    let mut sums = EpochSums::default();
-    for &target in &lane.targets[lane.targets.len() - lane.rows..][..lane.windows] {
-        // Named first: `zip` would take one row too many.
-        let Some(row) = rows.next() else { break };
-        sums.add(score(row, target));
-    }
-    sums
-}
-
-/// One prediction, (C) log-probs. Of equals the first counts, as in Keras.
-pub fn score(row: &[f32], target: i64) -> EpochSums {
-    let best = row.iter().position(|&x| row.iter().all(|&y| y <= x));
-    let correct = u64::from(best == Some(target as usize));
-    EpochSums { loss: -f64::from(row[target as usize]), correct, predictions: 1 }
 }

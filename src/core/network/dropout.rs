@@ -1,11 +1,8 @@
 //! Dropout masks as arithmetic: a function of seed, step, row of the global batch, layer, time and unit, so
 //! that they do not depend on which rank or lane computes the row.
 
-use crate::compute::vectorized;
+use crate::parallel::vectorized;
 use crate::random::{Purpose, Stream};
-
-#[cfg(test)]
-use super::batch::LaneBatch;
 
 /// The masks of one step.
 #[derive(Debug, Clone, Copy)]
@@ -68,41 +65,31 @@ impl Dropout {
             },
         );
     }
-
-    /// The masks of a lane's rows, padding included. `shape` is (T, R, H) or (Q·R, D).
-    #[cfg(test)]
-    pub fn mask(&self, lane: &LaneBatch, layer: usize, shape: &[i64]) -> Vec<f32> {
-        let units = shape[shape.len() - 1] as usize;
-        let mut mask = vec![0.0; shape.iter().product::<i64>() as usize];
-        for (index, row) in mask.chunks_exact_mut(units).enumerate() {
-            let (time, row_of_lane) = (index / lane.rows, index % lane.rows);
-            self.mask_row(lane.first_row + row_of_lane, layer, time, row);
-        }
-        mask
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lane(first_row: usize, windows: usize) -> LaneBatch {
-        LaneBatch {
-            first_row,
-            windows,
-            rows: 8,
-            sequence_length: 3,
-            predictions: 1,
-            inputs: vec![],
-            targets: vec![],
+    /// Rows of a lane.
+    const ROWS: usize = 8;
+
+    /// The masks of a lane's rows. `shape` is (T, R, H) or (Q·R, D).
+    fn mask(dropout: &Dropout, first_row: usize, layer: usize, shape: &[usize]) -> Vec<f32> {
+        let units = shape[shape.len() - 1];
+        let mut mask = vec![0.0; shape.iter().product()];
+        for (index, row) in mask.chunks_exact_mut(units).enumerate() {
+            let (time, row_of_lane) = (index / ROWS, index % ROWS);
+            dropout.mask_row(first_row + row_of_lane, layer, time, row);
         }
+        mask
     }
 
     #[test]
     fn a_row_keeps_its_mask_in_any_lane() {
         let dropout = Dropout { rate: 0.3, input_rate: 0.0, seed: 1, step: 7, member: 0 };
-        let a = dropout.mask(&lane(0, 8), 1, &[3, 8, 10]);
-        let b = dropout.mask(&lane(4, 4), 1, &[3, 8, 10]);
+        let a = mask(&dropout, 0, 1, &[3, 8, 10]);
+        let b = mask(&dropout, 4, 1, &[3, 8, 10]);
         for time in 0..3 {
             let row = |mask: &[f32], row: usize| mask[(time * 8 + row) * 10..][..10].to_vec();
             assert_eq!(row(&a, 5), row(&b, 1));
@@ -113,7 +100,7 @@ mod tests {
     #[test]
     fn the_share_dropped_is_the_rate() {
         let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 1, step: 0, member: 0 };
-        let mask = dropout.mask(&lane(0, 8), 0, &[3, 8, 1000]);
+        let mask = mask(&dropout, 0, 0, &[3, 8, 1000]);
         let dropped = mask.iter().filter(|&&x| x == 0.0).count() as f64 / mask.len() as f64;
         // Five standard deviations of a share of 24,000.
         assert!((dropped - 0.3).abs() < 0.015, "{dropped}");
@@ -128,7 +115,7 @@ mod tests {
     #[test]
     fn without_dropout_everything_is_kept() {
         let dropout = Dropout { rate: 0.0, input_rate: 0.0, seed: 1, step: 0, member: 0 };
-        assert!(dropout.mask(&lane(0, 8), 0, &[8, 5]).iter().all(|&x| x == 1.0));
+        assert!(mask(&dropout, 0, 0, &[8, 5]).iter().all(|&x| x == 1.0));
         assert!(!(0..1000).any(|row| dropout.drops_input(row, 0, Feature::Class)));
     }
 }

@@ -4,16 +4,15 @@
 
 use std::ops::Range;
 
-use crate::checkpoint::EpochSums;
 use crate::compute::functions::{exp, log_softmax};
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
-use crate::compute::vectorized;
 use crate::network::Architecture;
+use crate::parallel::vectorized;
 use crate::representation::Token;
 
 use super::batch::LaneBatch;
-use super::batch::score_lane;
 use super::lstm::Kernel;
+use super::score::{EpochSums, score_lane};
 use super::shape::Shape;
 
 /// The memory of the head.

@@ -6,7 +6,7 @@
 use crate::compute::gemm::Packed;
 use crate::compute::lstm_cell::{Backward, Forward};
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
-use crate::compute::vectorized;
+use crate::parallel::vectorized;
 
 use super::shape::Shape;
 

@@ -5,8 +5,8 @@ use crate::compute::gemm::Packed;
 use crate::compute::lstm_cell::Forward;
 use crate::compute::matrix::Matrix;
 use crate::compute::one_hot::{ActiveFeatures, Lookup};
-use crate::compute::vectorized;
 use crate::network::{Architecture, Parameter};
+use crate::parallel::vectorized;
 use crate::representation::Token;
 
 /// A network ready to run.

@@ -11,6 +11,7 @@ pub mod inference;
 pub mod init;
 mod lstm;
 mod member;
+pub mod score;
 mod shape;
 pub mod training;
 pub mod weight_drop;

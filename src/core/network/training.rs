@@ -4,17 +4,16 @@
 //! A rank's lanes are computed in groups, nodes of the tree of lanes, which its threads take one after another. All lanes
 //! of a group share the products, whose rows are independent. Then weight gradients, which are sums over rows, are
 //! made for each lane and summed along the tree. One-hot inputs are looked up, and the product with the zero initial
-//! state is left out. Agrees with [`super::autograd`] to 1e-5 (`super::tests`, `tests/golden`).
+//! state is left out. Agrees with libtorch to 1e-5 (`tests/golden`).
 //!
 //! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane with padding, H units, F features.
 
 use std::sync::Mutex;
 
-use crate::checkpoint::EpochSums;
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
 use crate::compute::one_hot::{ActiveFeatures, Lookup};
-use crate::compute::vectorized;
 use crate::lanes::TreeSum;
+use crate::parallel::vectorized;
 
 use crate::parallel::in_parallel;
 
@@ -22,6 +21,7 @@ use super::batch::LaneBatch;
 use super::dropout::Dropout;
 use super::head::{Dense, Head, multiply};
 use super::lstm::{Kernel, Layer};
+use super::score::EpochSums;
 use super::shape::Shape;
 use super::{Architecture, Parameter};
 
