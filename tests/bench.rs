@@ -74,7 +74,7 @@ fn a_table_for_people() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(2, &format!("bench tiny.toml {LITTLE}")) else { return };
     let table = ended.ok().stdout;
-    for name in ["multiply-add", "products", "memory copy", "exchange", "forward", "backward", "composing"] {
+    for name in ["multiply-add", "GEMMs", "memory copy", "exchange", "forward", "backward", "composing"] {
         assert!(table.contains(name), "no {name} in\n{table}");
     }
     // One line has the machine's own names.

@@ -4,59 +4,30 @@
 //! evaluation, sampling) handles tokens as numbers below the size of the vocabulary, and asks the representation where it
 //! needs more. Whatever draws, plays, names or counts notes works on the timed notes that [`Representation::decode`] makes.
 //!
-//! To add a representation, write a file beside `pitch.rs`, add a variant to [`RepresentationConfig`] and a line to
-//! [`RepresentationConfig::build`], and call `laws::hold` in its tests.
+//! To add a representation, write a file beside `pitch.rs`, register it in `registry.rs`, and call `laws::hold` in its
+//! tests.
 //!
 //! Invariant: all that a representation says is a function of its options alone, never of the corpus.
 
 #[cfg(test)]
 mod laws;
 pub mod pitch;
+mod registry;
 
 use std::fmt;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::midi::Instrument;
+
+pub use registry::RepresentationConfig;
 
 /// An element of the vocabulary: a number below its size.
 pub type Token = u16;
 
 /// An element of a sequence in which copies are looked for, see [`View`].
 pub type Symbol = u16;
-
-/// `[representation]`: which representation, and its options. The only registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum RepresentationConfig {
-    /// One token for each note, its pitch: the article's.
-    Pitch(pitch::PitchOptions),
-}
-
-impl Default for RepresentationConfig {
-    fn default() -> Self {
-        RepresentationConfig::Pitch(pitch::PitchOptions::default())
-    }
-}
-
-impl RepresentationConfig {
-    /// The representation with these options.
-    pub fn build(&self) -> Arc<dyn Representation> {
-        match self {
-            RepresentationConfig::Pitch(options) => Arc::new(pitch::Pitch::new(options.clone())),
-        }
-    }
-
-    /// The same representation, made to report every note that it cannot spell, where the options would have it changed or
-    /// dropped.
-    pub fn strict(&self) -> Self {
-        match self {
-            RepresentationConfig::Pitch(options) => RepresentationConfig::Pitch(options.strict()),
-        }
-    }
-}
 
 /// What tokens mean.
 pub trait Representation: Features {

@@ -1,0 +1,39 @@
+//! Which representations there are.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Representation;
+use super::pitch::{Pitch, PitchOptions};
+
+/// `[representation]`: which representation, and its options. A representation is registered here and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum RepresentationConfig {
+    /// One token for each note, its pitch: the article's.
+    Pitch(PitchOptions),
+}
+
+impl Default for RepresentationConfig {
+    fn default() -> Self {
+        RepresentationConfig::Pitch(PitchOptions::default())
+    }
+}
+
+impl RepresentationConfig {
+    /// The representation with these options.
+    pub fn build(&self) -> Arc<dyn Representation> {
+        match self {
+            RepresentationConfig::Pitch(options) => Arc::new(Pitch::new(options.clone())),
+        }
+    }
+
+    /// The same representation, made to report every note that it cannot spell, where the options would have it changed or
+    /// dropped.
+    pub fn strict(&self) -> Self {
+        match self {
+            RepresentationConfig::Pitch(options) => RepresentationConfig::Pitch(options.strict()),
+        }
+    }
+}
