@@ -10,7 +10,7 @@ use std::time::Instant;
 use pulp::{Arch, Simd, WithSimd};
 use serde::Serialize;
 
-use super::{barrier, median, seconds_of, slowest};
+use super::timing::{barrier, median, seconds_of, slowest};
 use crate::comm::Communicator;
 
 /// The peak of one core, f32.

@@ -1,17 +1,15 @@
 //! `bachdist bench`: what this machine could do at most, and what a step of training makes of it.
 //!
 //! Ceilings first (`ceilings`), then rounds in which the GEMMs of a step alone (`gemm`) and whole steps by phase (`steps`)
-//! alternate, so that background load affects both equally. `music` times reading and composing, `report` has the figures
-//! and prints them. All ranks measure together, what is timed is what training runs, and nothing is written anywhere.
+//! alternate, so that background load affects both equally. `music` times reading and composing, `timing` is the stopwatch
+//! of them all, `report` has the figures and prints them. All ranks measure together, what is timed is what training runs, and nothing is written anywhere.
 
 mod ceilings;
 mod gemm;
 mod music;
 pub mod report;
 mod steps;
-
-use std::hint::black_box;
-use std::time::Instant;
+mod timing;
 
 use anyhow::Result;
 use bachdist_core::config::LossPositions;
@@ -24,15 +22,8 @@ use bachdist_core::backend::Device;
 use gemm::{Gemm, Library, Operands, step_gemms};
 use report::{Ceilings, Exchange, GemmCeiling, Machine, Phases, Report, Run, Step};
 use steps::{Setup, Stepper, Times};
-
-/// How often everything is measured.
-#[derive(Debug, Clone, Copy)]
-pub struct BenchOptions {
-    /// Turns of ceilings and steps, beside a first that does not count.
-    pub rounds: u64,
-    /// Steps of a turn.
-    pub steps: u64,
-}
+pub use timing::BenchOptions;
+use timing::{barrier, median, slowest};
 
 /// What one turn came to, the slowest rank's seconds.
 struct Round {
@@ -204,17 +195,6 @@ fn exchange_of(rounds: &[Round], line: ceilings::Collectives) -> Exchange {
     }
 }
 
-/// The median of at least one number; of an even count the mean of the middle two.
-pub fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    let middle = samples.len() / 2;
-    if samples.len().is_multiple_of(2) {
-        f64::midpoint(samples[middle - 1], samples[middle])
-    } else {
-        samples[middle]
-    }
-}
-
 /// The mean over the middle half of at least one step, in order of their time: it forgets outliers as a median does,
 /// but the parts still add up to the whole.
 pub fn interquartile_mean(mut samples: Vec<Times>) -> Times {
@@ -233,45 +213,9 @@ pub fn interquartile_mean(mut samples: Vec<Times>) -> Times {
     }
 }
 
-/// Seconds of one call: the median of some turns, each with calls enough to fill a hundredth of a second.
-pub fn seconds_of<T>(mut work: impl FnMut() -> T) -> f64 {
-    const TURNS: usize = 9;
-    const LEAST: f64 = 0.01;
-    let mut time = |calls: u32| {
-        let begin = Instant::now();
-        (0..calls).for_each(|_| drop(black_box(work())));
-        begin.elapsed().as_secs_f64() / f64::from(calls)
-    };
-    let first = time(1).max(1e-9);
-    let calls = (LEAST / first).ceil().clamp(1.0, 1e7) as u32;
-    median((0..TURNS).map(|_| time(calls)).collect())
-}
-
-/// Returns when every rank has come.
-pub fn barrier(comm: &dyn Communicator) {
-    comm.all_gather_words(&[0], &mut vec![0; comm.size()]);
-}
-
-/// Of several times the slowest rank's, on every rank. All ranks call it with as many.
-pub fn slowest(comm: &dyn Communicator, own: &[f64]) -> Vec<f64> {
-    let words: Vec<u64> = own.iter().map(|seconds| seconds.to_bits()).collect();
-    let mut all = vec![0; words.len() * comm.size()];
-    comm.all_gather_words(&words, &mut all);
-    let of_index = |index: usize| all[index..].iter().step_by(words.len()).map(|&word| f64::from_bits(word));
-    (0..words.len()).map(|index| of_index(index).fold(0.0, f64::max)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comm::SingleProcess;
-
-    #[test]
-    fn medians() {
-        assert_eq!(median(vec![3.0]), 3.0);
-        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 900.0]), 3.0);
-    }
 
     #[test]
     fn the_middle_forgets_outliers_and_adds_up() {
@@ -281,10 +225,5 @@ mod tests {
             interquartile_mean(vec![times(1.0, 2.0), times(50.0, 50.0), times(0.1, 0.1), times(3.0, 2.0)]);
         assert_eq!((middle.weights, middle.data, middle.step), (2.0, 2.0, 4.0));
         assert_eq!(interquartile_mean(vec![times(1.0, 2.0)]).step, 3.0);
-    }
-
-    #[test]
-    fn alone_everybody_is_the_slowest() {
-        assert_eq!(slowest(&SingleProcess, &[0.5, 2.0, 1.0]), [0.5, 2.0, 1.0]);
     }
 }

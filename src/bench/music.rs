@@ -9,7 +9,7 @@ use bachdist_core::random::{Purpose, Stream};
 use bachdist_core::sample::{Decoding, compose};
 use serde::Serialize;
 
-use super::seconds_of;
+use super::timing::seconds_of;
 use crate::train::plan::Plan;
 use bachdist_core::network::init;
 

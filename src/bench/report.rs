@@ -7,10 +7,10 @@ use bachdist_core::print::count;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::BenchOptions;
 use super::ceilings::{Collectives, Copy, Line, MemoryCopy, Peak};
 use super::gemm::Gemm;
 use super::music::{Composing, Reading};
+use super::timing::BenchOptions;
 use crate::comm::Communicator;
 use crate::train::plan::Plan;
 

@@ -15,7 +15,7 @@ use bachdist_core::failure::{Code, Failure};
 use bachdist_core::lanes::LaneAssignment;
 use bachdist_core::network::init;
 
-use super::barrier;
+use super::timing::barrier;
 use crate::comm::{Communicator, SingleProcess};
 use crate::phase::Phase;
 use crate::stop::StopRequest;

@@ -11,8 +11,8 @@ use crate::bench::{BenchOptions, measure};
 use crate::cli::BenchArguments;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
-use crate::train::checks::check_memory;
 use crate::train::plan::Plan;
+use crate::train::prepare::check_memory;
 
 /// Measures on all ranks; rank 0 prints.
 pub fn run(arguments: &BenchArguments, comm: &dyn Communicator) -> Result<u8> {

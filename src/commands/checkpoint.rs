@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bachdist_core::checkpoint::catalog::{CheckpointEntry, list};
-use bachdist_core::checkpoint::catalog::{ObjectVerdict, VerifiedObject, verify};
+use bachdist_core::checkpoint::verify::{ObjectVerdict, VerifiedObject, verify};
 use bachdist_core::failure::{Code, Failure};
 use bachdist_core::print::{count, print_line};
 use bachdist_core::store::Store;

@@ -3,10 +3,10 @@
 //! [`plan`] says what would be done; [`run`] does it. Every rank runs the same loop and takes the same branches: what
 //! decides a branch is gathered from all ranks first. Rank 0 alone reports and saves, through its [`Recorder`].
 
-pub mod checks;
 mod loader;
 mod music;
 pub mod plan;
+pub mod prepare;
 mod recorder;
 pub mod replay;
 mod saver;

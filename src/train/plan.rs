@@ -1,4 +1,4 @@
-//! What a training run would do, worked out and checked before anything starts.
+//! What a training run would do, worked out before anything starts.
 
 use std::path::Path;
 
@@ -7,16 +7,13 @@ use bachdist_core::checkpoint::Training;
 use bachdist_core::config::{Config, TrainConfig};
 use bachdist_core::corpus::windows::{Windows, windows_of};
 use bachdist_core::corpus::{Corpus, Piece, fingerprint};
-use bachdist_core::failure::{Code, Failure, out_of_threads};
+use bachdist_core::failure::{Code, Failure};
 use bachdist_core::network::Architecture;
 use bachdist_core::print::count;
-use bachdist_core::process::{cores, try_threads};
 use bachdist_core::schedule::Batches;
 use sha2::{Digest, Sha256};
 
-use super::checks::{check_memory, check_settings};
-use super::music;
-use crate::backend::{self, Target};
+use crate::backend::Target;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use bachdist_core::lanes::LaneAssignment;
@@ -75,34 +72,8 @@ pub fn name_of(path: &Path) -> String {
 }
 
 impl Plan {
-    /// The plan of these ranks, checked, with their threads set.
-    ///
-    /// # Collective
-    ///
-    /// All ranks call this together.
-    pub fn prepare(comm: &dyn Communicator, path: &Path, config: Config) -> Result<Plan> {
-        // Until a step has shown how long steps take: a host may read its music slowly.
-        comm.set_collective_timeout(config.train.collective_timeout(None));
-        let place =
-            collective_result(comm, assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
-        // libtorch hangs if it gets no threads. It needs one per core of this rank; saving and signals need one each.
-        let own = cores().div_ceil(comm.local_size());
-        collective_result(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
-        let threads = backend::threads(comm);
-        let representation = config.representation.build();
-        let length = config.training_length();
-        let corpus = music::load(comm, &config.data, &*representation, length, threads)?;
-        // A step has work for at most one thread per lane.
-        let threads = threads.min(place.0.lanes_of(comm.rank()).len());
-        let mut plan = Plan::new(place, threads, corpus, path, config);
-        plan.check_same_on_all_ranks(comm)?;
-        let memory = collective_result(comm, check_memory(comm, &plan, plan.batches()).map_err(Into::into))?;
-        let of_settings = collective_result(comm, check_settings(comm, &plan).map_err(Into::into))?;
-        plan.notes.extend(of_settings.into_iter().chain(memory));
-        Ok(plan)
-    }
-
-    fn new(
+    /// The plan for this music.
+    pub(super) fn new(
         (assignment, target): (LaneAssignment, Target),
         threads: usize,
         corpus: Corpus,
@@ -141,7 +112,7 @@ impl Plan {
     /// # Collective
     ///
     /// All ranks call this together.
-    fn check_same_on_all_ranks(&self, comm: &dyn Communicator) -> Result<()> {
+    pub(super) fn check_same_on_all_ranks(&self, comm: &dyn Communicator) -> Result<()> {
         let described = serde_json::json!([
             self.config.shared_by_ranks(),
             self.url,

@@ -1,7 +1,7 @@
 //! Checkpoints: everything needed to continue a run or to compose, as one immutable object.
 //!
 //! [`Checkpoint`] is the contents; `format` turns it into bytes and back. `catalog` names and lists checkpoints under a
-//! URL, `read` reads them and finds the newest valid one, `identity` decides whether one belongs to a run, `claim` is the
+//! URL, `read` reads them and finds the newest valid one, `verify` judges all of them, `identity` decides whether one belongs to a run, `claim` is the
 //! only code that writes or deletes them, and `diff` compares two. `docs/checkpoints.md` has the state diagram.
 //!
 //! Invariant: a checkpoint's bytes are a function of the run's identity, its corpus and the step. Nothing about the launch
@@ -31,6 +31,7 @@ pub mod diff;
 mod format;
 pub mod identity;
 pub mod read;
+pub mod verify;
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use crate::corpus::Piece;
 use crate::representation::{Representation, Token};
 
 /// The experts that are mixed: the model, n-grams of tokens, n-grams of intervals.
-pub const EXPERTS: usize = 3;
+const EXPERTS: usize = 3;
 
 /// The longest context that is remembered. Longer ones change nothing: after 15 matching tokens there is one row of weights.
 const ORDER: usize = 20;
@@ -61,13 +61,19 @@ pub struct CacheWeights {
 
 /// A token of a training piece, to fit weights on.
 #[derive(Debug, Clone)]
-pub struct Example {
+struct Example {
     /// For each token, its log-probability by each expert.
-    pub log_probabilities: Vec<[f32; EXPERTS]>,
+    log_probabilities: Vec<[f32; EXPERTS]>,
     /// The token that followed.
-    pub target: Token,
+    target: Token,
     /// How many of the last tokens were met together before.
-    pub longest_match: usize,
+    longest_match: usize,
+}
+
+impl Example {
+    fn to_fit(&self) -> newton::Example<'_, EXPERTS> {
+        (&self.log_probabilities, self.target)
+    }
 }
 
 impl<'a> CacheModel<'a> {
@@ -125,10 +131,10 @@ impl CacheWeights {
     /// The weights that predict the training pieces best, with the surrogate as the model.
     pub fn fit(representation: &dyn Representation, training: &[Piece]) -> Self {
         let examples = examples(representation, training);
-        let all = newton::minimize(examples.iter(), &UNIFORM, PENALTY);
+        let all = newton::minimize(examples.iter().map(Example::to_fit), &UNIFORM, PENALTY);
         let rows = std::array::from_fn(|row| {
             let of_row = examples.iter().filter(|example| row_of(example.longest_match) == row);
-            newton::minimize(of_row, &all, ROW_PENALTY)
+            newton::minimize(of_row.map(Example::to_fit), &all, ROW_PENALTY)
         });
         CacheWeights { rows }
     }

@@ -3,10 +3,10 @@
 //! With the experts' log-probabilities h and p ∝ exp(w·h), the gradient of −ln p(target) is E_p h − h(target), and the
 //! Hessian is the covariance of h under p: the problem is convex and, with the penalty, has one solution.
 
-use super::cache_model::{EXPERTS, Example};
+use crate::representation::Token;
 
-type Vector = [f64; EXPERTS];
-type Matrix = [Vector; EXPERTS];
+/// For each token, its log-probability by each of N experts; and the token that followed.
+pub type Example<'a, const N: usize> = (&'a [[f32; N]], Token);
 
 /// Ends when a step is expected to gain less than this, in nats over all examples: far below what reports show.
 const TOLERANCE_NATS: f64 = 1e-6;
@@ -21,30 +21,30 @@ const SUFFICIENT_GAIN: f64 = 1e-4;
 const MIN_STEP: f64 = 1e-6;
 
 /// Cross-entropy over the examples, with its derivatives.
-struct Loss {
+struct Loss<const N: usize> {
     value: f64,
-    gradient: Vector,
-    hessian: Matrix,
+    gradient: [f64; N],
+    hessian: [[f64; N]; N],
 }
 
 /// The weights that minimize Σ −ln p(target) + penalty/2·|w − prior|².
-pub fn minimize<'a>(
-    examples: impl Iterator<Item = &'a Example> + Clone,
-    prior: &Vector,
+pub fn minimize<'a, const N: usize>(
+    examples: impl Iterator<Item = Example<'a, N>> + Clone,
+    prior: &[f64; N],
     penalty: f64,
-) -> Vector {
+) -> [f64; N] {
     let mut weights = *prior;
     let mut loss = evaluate(examples.clone(), &weights, prior, penalty);
     for _ in 0..MAX_STEPS {
         let step = solve(loss.hessian, loss.gradient);
-        let gain: f64 = (0..EXPERTS).map(|i| step[i] * loss.gradient[i]).sum();
+        let gain: f64 = (0..N).map(|i| step[i] * loss.gradient[i]).sum();
         if gain < TOLERANCE_NATS {
             break;
         }
         // Halved until the loss falls enough.
         let mut fraction = 1.0;
         let next = loop {
-            let tried: Vector = std::array::from_fn(|i| weights[i] - fraction * step[i]);
+            let tried: [f64; N] = std::array::from_fn(|i| weights[i] - fraction * step[i]);
             let found = evaluate(examples.clone(), &tried, prior, penalty);
             if found.value <= loss.value - SUFFICIENT_GAIN * fraction * gain {
                 break Some((tried, found));
@@ -60,14 +60,14 @@ pub fn minimize<'a>(
     weights
 }
 
-fn evaluate<'a>(
-    examples: impl Iterator<Item = &'a Example>,
-    weights: &Vector,
-    prior: &Vector,
+fn evaluate<'a, const N: usize>(
+    examples: impl Iterator<Item = Example<'a, N>>,
+    weights: &[f64; N],
+    prior: &[f64; N],
     penalty: f64,
-) -> Loss {
-    let mut loss = Loss { value: 0.0, gradient: [0.0; EXPERTS], hessian: [[0.0; EXPERTS]; EXPERTS] };
-    for i in 0..EXPERTS {
+) -> Loss<N> {
+    let mut loss = Loss { value: 0.0, gradient: [0.0; N], hessian: [[0.0; N]; N] };
+    for i in 0..N {
         let away = weights[i] - prior[i];
         loss.value += penalty / 2.0 * away * away;
         loss.gradient[i] = penalty * away;
@@ -80,19 +80,24 @@ fn evaluate<'a>(
     loss
 }
 
-fn add(loss: &mut Loss, example: &Example, weights: &Vector, scores: &mut Vec<f64>) {
-    let score = |of: &[f32; EXPERTS]| (0..EXPERTS).map(|i| weights[i] * f64::from(of[i])).sum::<f64>();
+fn add<const N: usize>(
+    loss: &mut Loss<N>,
+    (log_probabilities, target): Example<'_, N>,
+    weights: &[f64; N],
+    scores: &mut Vec<f64>,
+) {
+    let score = |of: &[f32; N]| (0..N).map(|i| weights[i] * f64::from(of[i])).sum::<f64>();
     scores.clear();
-    scores.extend(example.log_probabilities.iter().map(score));
-    let target = usize::from(example.target);
+    scores.extend(log_probabilities.iter().map(score));
+    let target = usize::from(target);
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
     loss.value += largest + total.ln() - scores[target];
 
-    let (mut mean, mut square) = ([0.0; EXPERTS], [[0.0; EXPERTS]; EXPERTS]);
-    for (of, score) in example.log_probabilities.iter().zip(&*scores) {
+    let (mut mean, mut square) = ([0.0; N], [[0.0; N]; N]);
+    for (of, score) in log_probabilities.iter().zip(&*scores) {
         let p = (score - largest).exp() / total;
-        for i in 0..EXPERTS {
+        for i in 0..N {
             let weighted = p * f64::from(of[i]);
             mean[i] += weighted;
             for j in 0..=i {
@@ -100,27 +105,27 @@ fn add(loss: &mut Loss, example: &Example, weights: &Vector, scores: &mut Vec<f6
             }
         }
     }
-    for i in 0..EXPERTS {
-        loss.gradient[i] += mean[i] - f64::from(example.log_probabilities[target][i]);
-        for j in 0..EXPERTS {
+    for i in 0..N {
+        loss.gradient[i] += mean[i] - f64::from(log_probabilities[target][i]);
+        for j in 0..N {
             loss.hessian[i][j] += square[i.max(j)][i.min(j)] - mean[i] * mean[j];
         }
     }
 }
 
 /// The solution of a positive definite system, by elimination.
-fn solve(mut matrix: Matrix, mut right: Vector) -> Vector {
-    for pivot in 0..EXPERTS {
-        for row in pivot + 1..EXPERTS {
+fn solve<const N: usize>(mut matrix: [[f64; N]; N], mut right: [f64; N]) -> [f64; N] {
+    for pivot in 0..N {
+        for row in pivot + 1..N {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..EXPERTS {
+            for column in pivot..N {
                 matrix[row][column] -= factor * matrix[pivot][column];
             }
             right[row] -= factor * right[pivot];
         }
     }
-    for row in (0..EXPERTS).rev() {
-        let known: f64 = (row + 1..EXPERTS).map(|column| matrix[row][column] * right[column]).sum();
+    for row in (0..N).rev() {
+        let known: f64 = (row + 1..N).map(|column| matrix[row][column] * right[column]).sum();
         right[row] = (right[row] - known) / matrix[row][row];
     }
     right
@@ -130,10 +135,11 @@ fn solve(mut matrix: Matrix, mut right: Vector) -> Vector {
 mod tests {
     use super::*;
     use crate::random::{Purpose, Stream};
-    use crate::representation::Token;
+
+    const EXPERTS: usize = 3;
 
     /// Targets drawn from a mixture whose weights are known.
-    fn drawn(weights: &Vector, count: u64) -> Vec<Example> {
+    fn drawn(weights: &[f64; EXPERTS], count: u64) -> Vec<(Vec<[f32; EXPERTS]>, Token)> {
         let stream = Stream::new(5, Purpose::Sampling, &[]);
         let example = |number: u64| {
             let numbers = stream.of(number);
@@ -148,15 +154,20 @@ mod tests {
                 left -= power(of);
                 left < 0.0
             });
-            Example { target: target.unwrap_or(5) as Token, log_probabilities, longest_match: 0 }
+            (log_probabilities, target.unwrap_or(5) as Token)
         };
         (0..count).map(example).collect()
+    }
+
+    /// The examples as the method reads them.
+    fn each(drawn: &[(Vec<[f32; EXPERTS]>, Token)]) -> impl Iterator<Item = Example<'_, EXPERTS>> + Clone {
+        drawn.iter().map(|(log_probabilities, target)| (&log_probabilities[..], *target))
     }
 
     #[test]
     fn weights_are_found_again() {
         let truth = [0.9, 0.0, -0.6];
-        let found = minimize(drawn(&truth, 8000).iter(), &[0.3; EXPERTS], 0.1);
+        let found = minimize(each(&drawn(&truth, 8000)), &[0.3; EXPERTS], 0.1);
         // The standard error is about 0.015.
         assert!((0..EXPERTS).all(|i| (found[i] - truth[i]).abs() < 0.08), "{found:?}");
     }
@@ -165,8 +176,8 @@ mod tests {
     fn the_gradient_is_zero_at_the_minimum_and_right_elsewhere() {
         let examples = drawn(&[0.5, 0.2, 0.1], 200);
         let (prior, penalty) = ([0.3; EXPERTS], 7.0);
-        let found = minimize(examples.iter(), &prior, penalty);
-        let at = |weights: &Vector| evaluate(examples.iter(), weights, &prior, penalty);
+        let found = minimize(each(&examples), &prior, penalty);
+        let at = |weights: &[f64; EXPERTS]| evaluate(each(&examples), weights, &prior, penalty);
         assert!(at(&found).gradient.iter().all(|part| part.abs() < 1e-2), "{:?}", at(&found).gradient);
         let (point, small) = ([0.1, -0.4, 1.1], 1e-5);
         for i in 0..EXPERTS {
@@ -187,6 +198,6 @@ mod tests {
 
     #[test]
     fn without_examples_the_prior_stays() {
-        assert_eq!(minimize([].iter(), &[0.1, 0.2, 0.3], 1.0), [0.1, 0.2, 0.3]);
+        assert_eq!(minimize(each(&[]), &[0.1, 0.2, 0.3], 1.0), [0.1, 0.2, 0.3]);
     }
 }

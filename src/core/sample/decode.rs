@@ -12,7 +12,6 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
-use super::Arguments;
 use crate::certificate::NGramIndex;
 use crate::failure::{Code, Failure};
 use crate::network::inference::{InferenceNetwork, RowStates};
@@ -184,18 +183,6 @@ impl<'a> OpenWindows<'a> {
 }
 
 impl Decoding {
-    /// What the command line asks for.
-    pub fn new(arguments: &Arguments) -> Self {
-        match arguments.greedy {
-            true => Decoding::Greedy,
-            false => Decoding::Sampling {
-                temperature: arguments.temperature,
-                top_k: arguments.top_k.map(|k| k as usize),
-                top_p: (arguments.top_p < 1.0).then_some(arguments.top_p),
-            },
-        }
-    }
-
     /// The token for a uniform random number in [0, 1).
     fn pick(&self, probabilities: &[f32], uniform: f64) -> Token {
         // Most probable first; of equals the lower token.

@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
@@ -26,6 +26,7 @@ use crate::random::{Purpose, Stream};
 use crate::representation::{Representation, Token, pitches};
 use decode::{Composition, CopyLimit, CopyLimitReport};
 pub use decode::{Decoding, compose};
+pub use output::Kind;
 use output::{Files, Output};
 use prompt::{Prompt, PromptSource, StartWindow};
 
@@ -90,17 +91,17 @@ pub struct Arguments {
     pub output: PathBuf,
 }
 
-/// A kind of file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// Notes
-    Midi,
-    /// Sound
-    Wav,
-    /// A picture of the probabilities
-    Png,
-    /// A picture of the runs shared with the training music
-    Certificate,
+impl Arguments {
+    fn decoding(&self) -> Decoding {
+        match self.greedy {
+            true => Decoding::Greedy,
+            false => Decoding::Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k.map(|k| k as usize),
+                top_p: (self.top_p < 1.0).then_some(self.top_p),
+            },
+        }
+    }
 }
 
 /// Composes, writes, and prints what was written.
@@ -114,9 +115,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let config = checkpoint.config()?;
     let representation = config.representation.build();
     let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
-    let prompts = PromptSource::new(arguments, &checkpoint, &*config.representation.strict().build())?;
-    let decoding = Decoding::new(arguments);
-    let output = Output::new(arguments, &*representation)?;
+    let strict = config.representation.strict().build();
+    let prompts = PromptSource::new(arguments.primer.as_deref(), arguments.start, &checkpoint, &*strict)?;
+    let decoding = arguments.decoding();
+    let (soundfont, folder) = (arguments.soundfont.as_deref(), arguments.output.clone());
+    let output = Output::new(&*representation, soundfont, folder, arguments.only.clone())?;
 
     if !arguments.json {
         print_line(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use super::decode::Composition;
-use super::{Arguments, Kind};
 use crate::certificate::{Certificate, Run};
 use crate::failure::{Code, Failure};
 use crate::midi::{self, Instrument, first_voice};
@@ -23,6 +23,19 @@ const SAMPLE_RATE: u32 = 44_100;
 
 /// No more of a SoundFont is read; its format cannot hold more.
 const MAX_SOUNDFONT_BYTES: u64 = (4 << 30) + 1024;
+
+/// A kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Notes
+    Midi,
+    /// Sound
+    Wav,
+    /// A picture of the probabilities
+    Png,
+    /// A picture of the runs shared with the training music
+    Certificate,
+}
 
 /// Where and how files are written.
 pub struct Output<'a> {
@@ -65,12 +78,16 @@ impl Files {
 
 impl<'a> Output<'a> {
     /// Reads what is needed, before anything is composed.
-    pub fn new(arguments: &Arguments, representation: &'a dyn Representation) -> Result<Self> {
-        let soundfont = match &arguments.soundfont {
-            Some(path) => Some((path.clone(), read_soundfont(path, representation)?)),
+    pub fn new(
+        representation: &'a dyn Representation,
+        soundfont: Option<&Path>,
+        folder: PathBuf,
+        kinds: Vec<Kind>,
+    ) -> Result<Self> {
+        let soundfont = match soundfont {
+            Some(path) => Some((path.to_owned(), read_soundfont(path, representation)?)),
             None => None,
         };
-        let (folder, kinds) = (arguments.output.clone(), arguments.only.clone());
         Ok(Output { representation, folder, kinds, soundfont, has_noted: AtomicBool::new(false) })
     }
 

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use anyhow::Result;
 
-use super::Arguments;
 use crate::checkpoint::{Checkpoint, Training};
 use crate::corpus::files;
 use crate::corpus::windows::Windows;
@@ -56,14 +55,19 @@ pub struct Prompt {
 }
 
 impl PromptSource {
-    /// The source that the command line asks for. `strict` is the checkpoint's representation, made to report what it cannot
-    /// spell.
-    pub fn new(arguments: &Arguments, checkpoint: &Checkpoint, strict: &dyn Representation) -> Result<Self> {
+    /// The end of the primer if there is one, and otherwise this window of the training music. `strict` is the checkpoint's
+    /// representation, made to report what it cannot spell.
+    pub fn new(
+        primer: Option<&Path>,
+        start: StartWindow,
+        checkpoint: &Checkpoint,
+        strict: &dyn Representation,
+    ) -> Result<Self> {
         let sequence_length = checkpoint.config()?.data.sequence_length;
         let training = checkpoint.corpus.clone();
-        let from = match &arguments.primer {
+        let from = match primer {
             Some(path) => From::Primer(read_primer(path, sequence_length, strict)?),
-            None => From::Training(arguments.start),
+            None => From::Training(start),
         };
         let source = PromptSource { training, sequence_length, from };
         if let From::Training(start) = source.from {

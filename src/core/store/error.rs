@@ -5,7 +5,7 @@
 
 use crate::failure::{Code, ExitCode};
 
-use super::http::{ForeignAnswer, between, first_line};
+use super::http::{ForeignAnswer, between, chain, first_line};
 use rustls::{AlertDescription, CertificateError};
 use std::error::Error;
 use std::fmt;
@@ -528,15 +528,6 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 /// The last cause of an error, as text.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
-}
-
-/// An error and its causes.
-pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        // An `io::Error` steps over the error that it was made of.
-        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        inside.map(|inside| inside as &(dyn Error + 'static)).or_else(|| error.source())
-    })
 }
 
 fn one_line(text: &str) -> String {

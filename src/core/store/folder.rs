@@ -2,13 +2,21 @@
 //! fsyncs it, renames or hard-links it, and fsyncs the folder: the real path of a folder that may not exist yet, a listing
 //! of the files in it, and the removal of what a crash left half-written.
 
-use super::StoredObject;
 use object_store::path::Path as ObjectPath;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredObject {
+    /// Relative to the store's URL, without `/`.
+    pub name: String,
+    /// In bytes.
+    pub size: u64,
+}
 
 /// No write takes this long, so an older temporary file belongs to a process that is gone.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60 * 60);

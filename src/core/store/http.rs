@@ -4,7 +4,6 @@
 //! whole listing for one key that it cannot express. Here an answer that no S3 server gives becomes a [`ForeignAnswer`]
 //! error, and such keys are removed from listings.
 
-use super::error::chain;
 use async_trait::async_trait;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
@@ -14,6 +13,7 @@ use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, LOCATION};
 use reqwest::tls::Certificate;
 use reqwest::{Method, NoProxy, Proxy, redirect};
+use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -157,6 +157,15 @@ fn is_hung_up(error: &HttpError) -> bool {
             (_, Some(error)) => error.is_incomplete_message() || error.is_closed(),
             _ => false,
         }
+    })
+}
+
+/// An error and its causes.
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // An `io::Error` steps over the error that it was made of.
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inside.map(|inside| inside as &(dyn Error + 'static)).or_else(|| error.source())
     })
 }
 

@@ -17,30 +17,22 @@ mod retry;
 
 pub(crate) use error::root_cause;
 pub use error::{StoreError, StoreErrorKind};
+pub use folder::StoredObject;
 pub use retry::{Retries, RetryPolicy};
 
 use backon::Retryable;
 use bytes::Bytes;
-use error::{Action, StoreKind};
+use error::Action;
 use folder::Folder;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
-use retry::{CallAttempts, RetryLog, failure};
+use open::OpenStore;
+use retry::{CallAttempts, failure};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::runtime::Runtime;
-
-/// One object in a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredObject {
-    /// Relative to the store's URL, without `/`.
-    pub name: String,
-    /// In bytes.
-    pub size: u64,
-}
+use std::sync::atomic::Ordering;
 
 /// Distinguishes an object from older and newer ones of the same name.
 #[derive(Debug, Clone)]
@@ -60,24 +52,7 @@ pub enum Creation {
 
 /// Objects under one URL. Clones are cheap and share the objects.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    /// For messages, without a trailing `/`.
-    url: String,
-    objects: Arc<dyn ObjectStore>,
-    /// Names are relative to this.
-    prefix: ObjectPath,
-    place: StoreKind,
-    /// Only if the objects are files.
-    folder: Option<Folder>,
-    policy: RetryPolicy,
-    retries: RetryLog,
-    /// An S3 server has answered, so the address is right: a foreign answer later is a passing failure.
-    answered: AtomicBool,
-    runtime: Runtime,
-}
+pub struct Store(Arc<OpenStore>);
 
 impl Store {
     /// Opens a folder (`runs/cello`, `/data/runs`, `file:///data/runs`), `s3://bucket/prefix` with `AWS_*`
@@ -109,7 +84,7 @@ impl Store {
         variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     ) -> Result<Self, StoreError> {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        open::open(url, policy, variables).map(|inner| Self(Arc::new(inner)))
+        open::open(url, policy, variables).map(|opened| Self(Arc::new(opened)))
     }
 
     /// The URL of the whole store, as messages should name it.

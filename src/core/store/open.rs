@@ -1,7 +1,6 @@
 //! Opens a store from a URL and the `AWS_*` variables, without a request.
 
-use super::Inner;
-use super::error::{Action, S3Settings, StoreError, StoreErrorKind, StoreKind};
+use super::error::{Action, S3Settings, StoreError, StoreErrorKind, StoreKind, root_cause};
 use super::folder::Folder;
 use super::http::{self, S3Connector};
 use super::retry::{RetryLog, RetryPolicy};
@@ -19,6 +18,25 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tokio::runtime::Runtime;
+
+/// A store's objects, and how to call them.
+#[derive(Debug)]
+pub(super) struct OpenStore {
+    /// For messages, without a trailing `/`.
+    pub(super) url: String,
+    pub(super) objects: Arc<dyn ObjectStore>,
+    /// Names are relative to this.
+    pub(super) prefix: ObjectPath,
+    pub(super) place: StoreKind,
+    /// Only if the objects are files.
+    pub(super) folder: Option<Folder>,
+    pub(super) policy: RetryPolicy,
+    pub(super) retries: RetryLog,
+    /// An S3 server has answered, so the address is right: a foreign answer later is a passing failure.
+    pub(super) answered: AtomicBool,
+    pub(super) runtime: Runtime,
+}
 
 /// The variables for storage, checked.
 type Variables = BTreeMap<&'static str, String>;
@@ -27,7 +45,7 @@ pub(super) fn open(
     url: &str,
     policy: RetryPolicy,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Inner, StoreError> {
+) -> Result<OpenStore, StoreError> {
     let bad = |advice: String| StoreError::new(StoreErrorKind::BadUrl, Action::Open, url.to_owned(), advice);
     match location::parse(url) {
         Ok(location::Location::Local(path)) => open_folder(&path).map_err(bad),
@@ -37,7 +55,8 @@ pub(super) fn open(
         }
         Ok(location::Location::Memory) => {
             let memory = Arc::new(InMemory::new());
-            inner(url.to_owned(), memory, ObjectPath::default(), StoreKind::Memory, None, policy).map_err(bad)
+            opened(url.to_owned(), memory, ObjectPath::default(), StoreKind::Memory, None, policy)
+                .map_err(bad)
         }
         Err(location::InvalidLocation { shown, advice }) => {
             Err(StoreError::new(StoreErrorKind::BadUrl, Action::Open, shown, advice))
@@ -45,36 +64,41 @@ pub(super) fn open(
     }
 }
 
-fn inner(
+fn opened(
     url: String,
     objects: Arc<dyn ObjectStore>,
     prefix: ObjectPath,
     place: StoreKind,
     folder: Option<Folder>,
     policy: RetryPolicy,
-) -> Result<Inner, String> {
+) -> Result<OpenStore, String> {
     let runtime = http::runtime().map_err(|error| error.to_string())?;
     let (retries, answered) = (RetryLog::default(), AtomicBool::new(false));
-    Ok(Inner { url, objects, prefix, place, folder, policy, retries, answered, runtime })
+    Ok(OpenStore { url, objects, prefix, place, folder, policy, retries, answered, runtime })
 }
 
-fn open_folder(path: &Path) -> Result<Inner, String> {
+fn open_folder(path: &Path) -> Result<OpenStore, String> {
     let folder = Folder::new(path).map_err(|error| error.to_string())?;
     let prefix = ObjectPath::from_absolute_path(folder.path()).map_err(|error| error.to_string())?;
     let objects = Arc::new(LocalFileSystem::new().with_fsync(true));
     let shown = path.display().to_string();
     let shown = if shown.len() > 1 { shown.trim_end_matches('/').to_owned() } else { shown };
     // A write to a disk continues after its timeout, so a folder does not get a short one.
-    inner(shown, objects, prefix, StoreKind::Folder, Some(folder), RetryPolicy::default())
+    opened(shown, objects, prefix, StoreKind::Folder, Some(folder), RetryPolicy::default())
 }
 
-fn open_s3(bucket: &str, prefix: &str, policy: RetryPolicy, variables: &Variables) -> Result<Inner, String> {
+fn open_s3(
+    bucket: &str,
+    prefix: &str,
+    policy: RetryPolicy,
+    variables: &Variables,
+) -> Result<OpenStore, String> {
     let prefix = ObjectPath::parse(prefix).map_err(|error| error.to_string())?;
     let (builder, settings) = builder(bucket, policy, variables).map_err(|variable| variable.to_string())?;
     let objects = Arc::new(builder.build().map_err(|error| not_built(variables, &error))?);
     let url = format!("s3://{bucket}/{prefix}");
     let url = url.trim_end_matches('/').to_owned();
-    inner(url, objects, prefix, StoreKind::S3 { bucket: bucket.to_owned(), settings }, None, policy)
+    opened(url, objects, prefix, StoreKind::S3 { bucket: bucket.to_owned(), settings }, None, policy)
 }
 
 /// The client that the variables describe, and what messages say about them.
@@ -185,7 +209,7 @@ fn not_built(variables: &Variables, error: &object_store::Error) -> String {
         (false, true) => return "AWS_SECRET_ACCESS_KEY is set but AWS_ACCESS_KEY_ID is not".to_owned(),
         _ => {}
     }
-    let reason = super::root_cause(error);
+    let reason = root_cause(error);
     if reason.contains("No CA certificates") {
         return format!(
             "{reason} (set AWS_CA_BUNDLE to a PEM file with root certificates, or install ca-certificates)"

@@ -3,9 +3,9 @@
 
 use crate::scene::{Scene, config, stored};
 use bachdist_core::checkpoint::CheckpointName;
-use bachdist_core::checkpoint::catalog::ObjectVerdict;
 use bachdist_core::checkpoint::identity::CheckpointFilter;
 use bachdist_core::checkpoint::read::recover;
+use bachdist_core::checkpoint::verify::ObjectVerdict;
 use bachdist_core::random::{Purpose, Stream};
 use bachdist_core::store::{RetryPolicy, Store};
 use bachdist_test_support::s3::server;

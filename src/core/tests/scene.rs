@@ -1,11 +1,11 @@
 //! A small run in a store, made without training: three good checkpoints, and what recovery and verify say of
 //! them once a test has damaged some.
 
-use bachdist_core::checkpoint::catalog::{ObjectVerdict, VerifiedObject, verify};
 use bachdist_core::checkpoint::claim::Retention;
 use bachdist_core::checkpoint::claim::RunClaim;
 use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
 use bachdist_core::checkpoint::read::{Recovery, recover};
+use bachdist_core::checkpoint::verify::{ObjectVerdict, VerifiedObject, verify};
 use bachdist_core::checkpoint::{Checkpoint, CheckpointName, Training};
 use bachdist_core::config::Config;
 use bachdist_core::corpus::Piece;

@@ -1,14 +1,10 @@
-//! The pixels of a picture (filled rectangles, blended pixels, PNG), its palette, and the visibility of overlapping
-//! things.
+//! The pixels of a picture (filled rectangles, blended pixels, text, PNG), and the visibility of overlapping things.
 //!
 //! Coordinates are pixels from the upper left corner, x to the right, y down. Whatever lies outside is clipped, so that
 //! callers need not check.
 
-use super::text::Words;
-
-/// Red, green, blue, as sRGB bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Color(pub u8, pub u8, pub u8);
+use super::palette::Color;
+use super::text::{TextStyle, Words};
 
 /// A rectangle in pixels; `right` and `bottom` are the first ones outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +83,28 @@ impl Canvas {
         }
     }
 
+    /// Writes a text; `y` is the baseline.
+    pub(super) fn write(&mut self, (x, y): (f32, f32), text: &str, style: TextStyle) {
+        let start = x - style.offset(text);
+        for glyph in style.glyphs(text, start, y) {
+            let corner = glyph.px_bounds().min;
+            glyph.draw(|dx, dy, coverage| {
+                self.blend(corner.x as i32 + dx as i32, corner.y as i32 + dy as i32, style.color, coverage);
+            });
+        }
+    }
+
+    /// Writes from bottom to top; `x` is the baseline, to the right of the letters.
+    pub(super) fn write_upwards(&mut self, (x, y): (i32, i32), text: &str, style: TextStyle) {
+        for glyph in style.glyphs(text, -style.offset(text), 0.0) {
+            let corner = glyph.px_bounds().min;
+            glyph.draw(|dx, dy, coverage| {
+                let (along, down) = (corner.x as i32 + dx as i32, corner.y as i32 + dy as i32);
+                self.blend(x + down, y - 1 - along, style.color, coverage);
+            });
+        }
+    }
+
     /// The PNG has no metadata.
     pub(super) fn done(self) -> Picture {
         let mut bytes = Vec::new();
@@ -102,52 +120,6 @@ impl Canvas {
             .expect("writing to memory does not fail, and there are three bytes per pixel");
         Picture { png: bytes, note: self.words.note() }
     }
-}
-
-pub(super) const PAPER: Color = Color(255, 255, 255);
-/// Titles and important labels.
-pub(super) const INK: Color = Color(28, 32, 44);
-/// Less important labels.
-pub(super) const MUTED: Color = Color(98, 107, 124);
-/// Frames and ticks.
-pub(super) const RULE: Color = Color(150, 158, 172);
-/// Lines behind the data.
-pub(super) const GRID: Color = Color(214, 220, 228);
-/// Rows of the black keys, behind the data.
-pub(super) const BLACK_KEY: Color = Color(243, 245, 248);
-/// Generated notes on a background in the ramp's colors: far from every shade of it.
-pub(super) const CHOSEN: Color = Color(255, 102, 26);
-
-/// Notes that are in no shared run.
-pub(super) const NEUTRAL: Color = Color(166, 174, 188);
-/// Notes that the training music has, exactly and transposed: distinguishable also for color-blind people.
-pub(super) const EXACT: Color = Color(226, 84, 10);
-pub(super) const TRANSPOSED: Color = Color(112, 72, 190);
-
-/// The ramp at nine equidistant points, computed in OKLCH: lightness falls evenly from 0.99 to 0.30, so that more always
-/// looks like more, also in grayscale and to color-blind people; the hue turns from 200° (sky) to 278° (night).
-const RAMP: [Color; 9] = [
-    Color(249, 253, 253),
-    Color(185, 233, 243),
-    Color(128, 209, 237),
-    Color(79, 180, 229),
-    Color(47, 150, 215),
-    Color(39, 119, 195),
-    Color(43, 88, 165),
-    Color(43, 61, 129),
-    Color(37, 39, 89),
-];
-
-/// The color from 0 (nearly white) to 1 (dark blue); other positions are clamped.
-pub(super) fn ramp(position: f32) -> Color {
-    let place = position.clamp(0.0, 1.0) * (RAMP.len() - 1) as f32;
-    let below = (place as usize).min(RAMP.len() - 2);
-    let (Color(r0, g0, b0), Color(r1, g1, b1)) = (RAMP[below], RAMP[below + 1]);
-    let mix = |from: u8, to: u8| {
-        let (from, to) = (f32::from(from), f32::from(to));
-        (from + (to - from) * (place - below as f32)).round() as u8
-    };
-    Color(mix(r0, r1), mix(g0, g1), mix(b0, b1))
 }
 
 /// A row of pixels that is covered from the topmost thing down. Each pixel accepts a fixed number of layers and costs
@@ -217,26 +189,6 @@ pub(super) mod tests {
         let reds: Vec<u8> = pixels.iter().skip(1).step_by(3).copied().collect();
         assert_eq!((width, height), (4, 3));
         assert_eq!(reds, [255, 255, 255, 128, 255, 0, 0, 255, 255, 255, 255, 255]);
-    }
-
-    /// Relative luminance (WCAG 2).
-    fn luminance(Color(r, g, b): Color) -> f32 {
-        let linear = |byte: u8| (f32::from(byte) / 255.0).powf(2.2);
-        0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
-    }
-
-    #[test]
-    fn more_is_always_darker() {
-        let shades: Vec<f32> = (0..=256).map(|i| luminance(ramp(i as f32 / 256.0))).collect();
-        assert!(shades.is_sorted_by(|a, b| a > b), "{shades:?}");
-    }
-
-    #[test]
-    fn the_ends_of_the_ramp_and_beyond() {
-        assert_eq!(ramp(0.0), RAMP[0]);
-        assert_eq!(ramp(1.0), RAMP[8]);
-        assert_eq!(ramp(7.0), RAMP[8]);
-        assert_eq!(ramp(-1.0), RAMP[0]);
     }
 
     proptest! {

@@ -6,8 +6,9 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::canvas::{Area, Canvas, Color, INK, MUTED, PAPER, RULE};
-use super::text::{Align, CAPITAL, TextStyle, Weight, write, write_upwards};
+use super::canvas::{Area, Canvas};
+use super::palette::{Color, INK, MUTED, PAPER, RULE};
+use super::text::{Align, CAPITAL, TextStyle, Weight};
 use crate::midi::PITCH_CLASSES;
 
 /// The plot's width, in pixels, at which the nominal lengths below are pixels: fits a web page.
@@ -92,7 +93,7 @@ impl Chart {
         let room = (self.canvas.width() - self.plot.left - self.px(RIGHT)) as f32;
         let at = (self.plot.left as f32, self.px(50.0) as f32);
         let title = self.canvas.words.fit(title, style, room);
-        write(&mut self.canvas, at, &title, style);
+        self.canvas.write(at, &title, style);
     }
 
     /// A nominal length in this chart's pixels.
@@ -135,11 +136,11 @@ impl Chart {
             self.canvas.fill(tick, RULE, 1.0);
             let style = self.style(TextStyle { color: *color, align: Align::End, ..LABEL });
             let at = ((tick.left - self.px(GAP)) as f32, self.centered(*y));
-            write(&mut self.canvas, at, label, style);
+            self.canvas.write(at, label, style);
         }
         let at = (self.px(34.0), (self.plot.top + self.plot.bottom) / 2);
         let style = self.style(NAME);
-        write_upwards(&mut self.canvas, at, name, style);
+        self.canvas.write_upwards(at, name, style);
     }
 
     /// `ticks` are distances from the plot's left edge in pixels, with labels.
@@ -155,14 +156,14 @@ impl Chart {
             // Long numbers must not leave the picture or overlap.
             let middle = (left as f32 + thin as f32 / 2.0).min(self.canvas.width() as f32 - half - GAP);
             if middle - half > free {
-                write(&mut self.canvas, (middle, baseline), label, style);
+                self.canvas.write((middle, baseline), label, style);
                 free = middle + half;
             }
         }
         let middle = (self.plot.left + self.plot.right) as f32 / 2.0;
         let y = (self.plot.bottom + self.px(BOTTOM - 20.0)) as f32;
         let style = self.style(NAME);
-        write(&mut self.canvas, (middle, y), name, style);
+        self.canvas.write((middle, y), name, style);
     }
 
     /// To the right of the plot; `color` and `ticks` take positions from 0 (bottom) to 1 (top).
@@ -181,11 +182,11 @@ impl Chart {
             let tick = Area { left: frame.right, right: frame.right + self.px(TICK), ..self.tick_at(y) };
             self.canvas.fill(tick, RULE, 1.0);
             let at = ((tick.right + self.px(GAP)) as f32, self.centered(y));
-            write(&mut self.canvas, at, label, style);
+            self.canvas.write(at, label, style);
         }
         let at = (self.plot.right + self.px(RIGHT_WITH_BAR - 24.0), (bar.top + bar.bottom) / 2);
         let style = self.style(NAME);
-        write_upwards(&mut self.canvas, at, name, style);
+        self.canvas.write_upwards(at, name, style);
     }
 
     /// Swatches with their meanings, above the plot, aligned to its right edge.
@@ -195,7 +196,7 @@ impl Chart {
         let mut end = self.plot.right;
         for &(color, meaning) in keys.iter().rev() {
             let at = (end as f32, self.centered(y));
-            write(&mut self.canvas, at, meaning, style);
+            self.canvas.write(at, meaning, style);
             let right = end - style.width(meaning) as i32 - self.px(10.0);
             let half = self.px(3.5);
             let swatch = Area { left: right - self.px(28.0), top: y - half, right, bottom: y + half };
@@ -209,7 +210,7 @@ impl Chart {
         let Area { left, top, right, bottom } = self.plot;
         let at = ((left + right) as f32 / 2.0, self.centered((top + bottom) / 2));
         let style = self.style(LABEL);
-        write(&mut self.canvas, at, message, style);
+        self.canvas.write(at, message, style);
     }
 
     /// Draws a line around `inner` and returns the area that includes it.

@@ -1,8 +1,9 @@
 //! Losses of runs by step: one panel per run, side by side, with a common axis of nats and separate axes of steps.
 
-use super::canvas::{Area, Canvas, Color, EXACT, GRID, MUTED, PAPER, Picture, ramp};
+use super::canvas::{Area, Canvas, Picture};
 use super::chart::{Chart, LABEL, NAME, TITLE, tick_step};
-use super::text::{Align, TextStyle, Weight, write};
+use super::palette::{Color, EXACT, GRID, MUTED, PAPER, ramp};
+use super::text::{Align, TextStyle, Weight};
 
 /// One run's losses.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +38,7 @@ pub fn losses(title: &str, runs: &[RunLosses], marks: &[(String, f64)]) -> Pictu
     let width = LEFT + panels * PANEL.0 + (panels - 1) * BETWEEN + RIGHT;
     let mut canvas = Canvas::new(width, TOP + PANEL.1 + BOTTOM, PAPER);
     let title = canvas.words.fit(title, TITLE, (width - LEFT - RIGHT) as f32);
-    write(&mut canvas, (LEFT as f32, 50.0), &title, TITLE);
+    canvas.write((LEFT as f32, 50.0), &title, TITLE);
     let values = runs.iter().flat_map(|run| run.training.iter().chain(&run.held_out)).map(|&(_, nats)| nats);
     let values = values.chain(marks.iter().map(|&(_, nats)| nats)).filter(|nats| nats.is_finite());
     // Some room above the highest value, rounded up to a half.
@@ -122,7 +123,7 @@ fn draw_mark(chart: &mut Chart, name: &str, y: i32) {
     }
     let style = TextStyle { align: Align::End, size: 18.0, ..LABEL };
     let name = chart.canvas.words.fit(name, style, PANEL.0 as f32 - 16.0);
-    write(&mut chart.canvas, (plot.right as f32 - 8.0, y as f32 - 8.0), &name, style);
+    chart.canvas.write((plot.right as f32 - 8.0, y as f32 - 8.0), &name, style);
 }
 
 /// The run's name, and a legend with each curve's last value.
@@ -134,14 +135,14 @@ fn draw_heading(chart: &mut Chart, run: &RunLosses) {
     for (name, points, color) in lines {
         let Some((_, last)) = points.last() else { continue };
         let text = format!("{name} {last:.2}");
-        write(&mut chart.canvas, (end, top as f32 - 20.0), &text, style);
+        chart.canvas.write((end, top as f32 - 20.0), &text, style);
         end -= style.width(&text) + 10.0;
         let line = Area { left: end as i32 - 28, top: top - 29, right: end as i32, bottom: top - 25 };
         chart.canvas.fill(line, color, 1.0);
         end -= 28.0 + 24.0;
     }
     let name = chart.canvas.words.fit(&run.name, PANEL_NAME, end - left as f32);
-    write(&mut chart.canvas, (left as f32, top as f32 - 20.0), &name, PANEL_NAME);
+    chart.canvas.write((left as f32, top as f32 - 20.0), &name, PANEL_NAME);
 }
 
 /// An anti-aliased straight line: coverage falls from 1 to 0 within a pixel around the line's edge.

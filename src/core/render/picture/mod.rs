@@ -1,7 +1,7 @@
 //! Notes and predictions as pictures: PNG bytes.
 //!
-//! `canvas` holds the pixels and the palette and becomes a PNG, `text` writes on it with an embedded font, and `chart`
-//! draws what the pictures share: title, axes, color bar, and notes of equal length in columns. `piano_roll`,
+//! `canvas` holds the pixels and becomes a PNG, `palette` has the colors, `text` the embedded font, and `chart` draws
+//! what the pictures share: title, axes, color bar, and notes of equal length in columns. `piano_roll`,
 //! `probabilities` and `shared_runs` draw notes; `losses` draws curves of runs.
 //!
 //! Invariant: the bytes are a function of the arguments; no font of the system is used.
@@ -9,6 +9,7 @@
 mod canvas;
 mod chart;
 mod losses;
+mod palette;
 mod piano_roll;
 mod probabilities;
 mod shared_runs;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::canvas::{Area, BLACK_KEY, Color, GRID, Layers, PAPER, Picture, ramp};
+use super::canvas::{Area, Layers, Picture};
 use super::chart::{Chart, MAX_WIDTH, Pitches, USUAL_WIDTH, is_black_key, tick_step};
+use super::palette::{BLACK_KEY, Color, GRID, PAPER, ramp};
 use crate::midi::Note;
 
 /// A piano roll of `notes`: time in seconds to the right, one row per key, darker bars for higher velocities (with a

@@ -1,7 +1,8 @@
 //! Predicted probabilities over time, with the generated notes drawn on them.
 
-use super::canvas::{Area, CHOSEN, INK, Picture, ramp};
+use super::canvas::{Area, Picture};
 use super::chart::{Chart, Columns, Pitches, USUAL_WIDTH};
+use super::palette::{CHOSEN, INK, ramp};
 
 /// A pitch that never reaches this probability gets no row: it would look white.
 const VISIBLE: f32 = 0.01;

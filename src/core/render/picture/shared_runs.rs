@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 
-use super::canvas::{Area, Color, EXACT, GRID, INK, Layers, MUTED, NEUTRAL, PAPER, Picture, TRANSPOSED};
+use super::canvas::{Area, Layers, Picture};
 use super::chart::{BOTTOM, Chart, Columns, LABEL, Pitches, RIGHT, Room, USUAL_WIDTH, scale};
+use super::palette::{Color, EXACT, GRID, INK, MUTED, NEUTRAL, PAPER, TRANSPOSED};
 use super::piano_roll::draw_keys;
-use super::text::{Align, TextStyle, Words, write};
+use super::text::{Align, TextStyle, Words};
 
 /// Lines of names; runs without a place on them are colored and counted, but not named.
 const MAX_LINES: usize = 5;
@@ -158,13 +159,13 @@ impl RunNames {
             let bar = Area { left: plot.left + left, top: bottom - thick, right: plot.left + right, bottom };
             chart.canvas.fill(bar, color(run), 1.0);
             let at = ((plot.left + from) as f32, (bar.top - gap) as f32);
-            write(&mut chart.canvas, at, name, style);
+            chart.canvas.write(at, name, style);
         }
         let missing = self.places.iter().filter(|place| place.is_none()).count();
         if missing > 0 {
             let style = TextStyle { color: MUTED, align: Align::End, ..style };
             let at = (plot.right as f32, (plot.top - gap - self.lines as i32 * line - gap) as f32);
-            write(&mut chart.canvas, at, &format!("and {missing} more"), style);
+            chart.canvas.write(at, &format!("and {missing} more"), style);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Text on a canvas, in the embedded font (Inter, see `fonts/README.md`).
+//! Text in the embedded font (Inter, see `fonts/README.md`).
 //!
 //! Letters are placed at fractions of a pixel and blended by coverage. The caller's words, such as titles and file names,
 //! go through [`Words`], which fits them to the font and the space, and records what that changed.
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use ab_glyph::{Font, FontRef, Glyph, OutlinedGlyph, PxScaleFont, ScaleFont, point};
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-use super::canvas::{Canvas, Color};
+use super::palette::Color;
 
 /// How a text looks, and how it is aligned to its position.
 #[derive(Debug, Clone, Copy)]
@@ -43,28 +43,6 @@ static SEMI_BOLD: LazyLock<FontRef<'_>> =
 
 fn embedded(bytes: &'static [u8]) -> FontRef<'static> {
     FontRef::try_from_slice(bytes).expect("the embedded font is valid")
-}
-
-/// `y` is the baseline.
-pub(super) fn write(canvas: &mut Canvas, (x, y): (f32, f32), text: &str, style: TextStyle) {
-    let start = x - style.offset(text);
-    for glyph in style.glyphs(text, start, y) {
-        let corner = glyph.px_bounds().min;
-        glyph.draw(|dx, dy, coverage| {
-            canvas.blend(corner.x as i32 + dx as i32, corner.y as i32 + dy as i32, style.color, coverage);
-        });
-    }
-}
-
-/// From bottom to top; `x` is the baseline, to the right of the letters.
-pub(super) fn write_upwards(canvas: &mut Canvas, (x, y): (i32, i32), text: &str, style: TextStyle) {
-    for glyph in style.glyphs(text, -style.offset(text), 0.0) {
-        let corner = glyph.px_bounds().min;
-        glyph.draw(|dx, dy, coverage| {
-            let (along, down) = (corner.x as i32 + dx as i32, corner.y as i32 + dy as i32);
-            canvas.blend(x + down, y - 1 - along, style.color, coverage);
-        });
-    }
 }
 
 /// Fits the caller's words, and records what could not be shown as it is.
@@ -159,7 +137,8 @@ impl TextStyle {
         text.chars().map(|letter| font.h_advance(font.glyph_id(letter))).sum()
     }
 
-    fn offset(self, text: &str) -> f32 {
+    /// From the start of a text to the position that it is aligned to, in pixels.
+    pub(super) fn offset(self, text: &str) -> f32 {
         match self.align {
             Align::Start => 0.0,
             Align::Middle => self.width(text) / 2.0,
@@ -167,7 +146,8 @@ impl TextStyle {
         }
     }
 
-    fn glyphs(self, text: &str, mut x: f32, y: f32) -> impl Iterator<Item = OutlinedGlyph> {
+    /// The letters of a text that starts at `x` on the baseline `y`.
+    pub(super) fn glyphs(self, text: &str, mut x: f32, y: f32) -> impl Iterator<Item = OutlinedGlyph> {
         let font = self.font();
         text.chars().filter_map(move |letter| {
             let mut glyph: Glyph = font.scaled_glyph(letter);

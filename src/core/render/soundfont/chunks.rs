@@ -5,7 +5,50 @@
 
 use std::collections::HashMap;
 
-use super::SoundFontError;
+/// Why a SoundFont cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum SoundFontError {
+    /// A chunk is longer than the rest of the file: typically an incomplete download.
+    #[error(
+        "the SoundFont is truncated: the chunk '{chunk}' at byte {offset} should have {claimed} bytes, \
+         {left} are left; copy or download it again"
+    )]
+    Truncated {
+        /// The chunk's four letters.
+        chunk: String,
+        /// Where the chunk begins.
+        offset: usize,
+        /// The length that its header declares.
+        claimed: usize,
+        /// How many bytes follow its header.
+        left: usize,
+    },
+    /// Another kind of file.
+    #[error("not a SoundFont (.sf2) but {0}")]
+    OtherFormat(&'static str),
+    /// A SoundFont that is incomplete or contradicts itself.
+    #[error("not a usable SoundFont: {0}")]
+    Unusable(String),
+    /// No part of the requested preset can be played.
+    #[error("the SoundFont's preset {name} (program {program}) cannot be played: {reason}")]
+    Preset {
+        /// The preset's name, in quotes.
+        name: String,
+        /// The preset's MIDI program.
+        program: u16,
+        /// What is wrong with its first part.
+        reason: String,
+    },
+    /// The player supports 16,000 to 192,000 samples per second.
+    #[error("the SoundFont cannot be played at {0} samples per second, only at 16,000 to 192,000")]
+    Rate(u32),
+    /// There are notes, but none of them made a sound.
+    #[error("the SoundFont has no sound for program {program} in the range of these notes")]
+    Silent {
+        /// The requested MIDI program.
+        program: u8,
+    },
+}
 
 /// `RIFF`, the size, `sfbk`.
 const RIFF_HEADER: usize = 12;

@@ -10,8 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read};
 
-use super::SoundFontError;
-use super::chunks::FontChunks;
+use super::chunks::{FontChunks, SoundFontError};
 
 const START: u16 = 0;
 const END: u16 = 1;

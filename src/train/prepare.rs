@@ -1,24 +1,59 @@
-//! Checks of a plan before anything is allocated or claimed for it: whether it fits into memory, and which settings have no
+//! Makes the plan of a run and checks it before anything is allocated or claimed for it: whether it fits into memory, and which settings have no
 //! effect or contradict each other with the music that there is. What cannot work with any music was refused by
 //! [`Config::validate`](bachdist_core::config::Config::validate).
 
 use std::fs;
+use std::path::Path;
 
+use anyhow::Result;
+use bachdist_core::backend::Device;
 use bachdist_core::config::{
     CheckpointConfig, Config, DataConfig, LossPositions, ModelConfig, OptimizerConfig, TrainConfig,
 };
 use bachdist_core::corpus::Piece;
 use bachdist_core::corpus::load::list_some;
 use bachdist_core::corpus::windows::windows_of;
-use bachdist_core::failure::{Code, Failure};
+use bachdist_core::failure::{Code, Failure, out_of_threads};
 use bachdist_core::network::Architecture;
 use bachdist_core::print::count;
+use bachdist_core::process::{cores, try_threads};
 use bachdist_core::schedule::Batches;
 use rustix::process::{Resource, getrlimit};
 
-use super::plan::Plan;
+use super::music;
+use super::plan::{Plan, assign_lanes_and_target};
+use crate::backend;
 use crate::comm::Communicator;
-use bachdist_core::backend::Device;
+use crate::comm::collectives::collective_result;
+
+impl Plan {
+    /// The plan of these ranks, checked, with their threads set.
+    ///
+    /// # Collective
+    ///
+    /// All ranks call this together.
+    pub fn prepare(comm: &dyn Communicator, path: &Path, config: Config) -> Result<Plan> {
+        // Until a step has shown how long steps take: a host may read its music slowly.
+        comm.set_collective_timeout(config.train.collective_timeout(None));
+        let place =
+            collective_result(comm, assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
+        // libtorch hangs if it gets no threads. It needs one per core of this rank; saving and signals need one each.
+        let own = cores().div_ceil(comm.local_size());
+        collective_result(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
+        let threads = backend::threads(comm);
+        let representation = config.representation.build();
+        let length = config.training_length();
+        let corpus = music::load(comm, &config.data, &*representation, length, threads)?;
+        // A step has work for at most one thread per lane.
+        let threads = threads.min(place.0.lanes_of(comm.rank()).len());
+        let mut plan = Plan::new(place, threads, corpus, path, config);
+        plan.check_same_on_all_ranks(comm)?;
+        let memory = collective_result(comm, check_memory(comm, &plan, plan.batches()).map_err(Into::into))?;
+        let of_settings = collective_result(comm, check_settings(comm, &plan).map_err(Into::into))?;
+        plan.notes.extend(of_settings.into_iter().chain(memory));
+        Ok(plan)
+    }
+}
 
 /// Notes on settings that have no effect; an error where a run would do what nobody wants.
 ///
