@@ -162,7 +162,7 @@ pub enum DataCommand {
     #[command(after_help = "Example:\n  bachdist data fetch data/cello")]
     Fetch {
         /// Folder to put them in
-        #[arg(default_value = "data/cello")]
+        #[arg(default_value = "data/cello", value_parser = bachdist_core::location::folder)]
         folder: PathBuf,
         /// Download them from a mirror
         #[arg(long)]

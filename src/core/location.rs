@@ -78,6 +78,14 @@ pub fn folder(text: &str) -> Result<PathBuf, InvalidLocation> {
     local(text, |_, _| "a folder of this host is needed here".to_owned())
 }
 
+/// The file that a text names.
+///
+/// # Errors
+/// As for [`parse`]; and an object in a bucket is not a file.
+pub fn file(text: &str) -> Result<PathBuf, InvalidLocation> {
+    local(text, |_, _| "a file of this host is needed here".to_owned())
+}
+
 fn local(text: &str, of_bucket: impl Fn(&str, &str) -> String) -> Result<PathBuf, InvalidLocation> {
     let advice = match parse(text)? {
         Location::Local(path) => return Ok(path),
@@ -309,5 +317,6 @@ mod tests {
         assert!(line.contains("aws s3 cp --recursive s3://bucket/music music"), "{line}");
         assert_eq!(music("data/cello"), Ok("data/cello".into()));
         assert!(folder("s3://bucket").unwrap_err().advice.contains("a folder of this host"));
+        assert!(file("s3://bucket/font.sf2").unwrap_err().advice.contains("a file of this host"));
     }
 }

@@ -57,7 +57,7 @@ pub struct Arguments {
     #[arg(long, default_value = "random", value_name = "random|WINDOW", value_parser = prompt::parse_start)]
     pub start: StartWindow,
     /// Begin from the last notes of a MIDI file or score instead
-    #[arg(long, value_name = "FILE.mid", conflicts_with = "start")]
+    #[arg(long, value_name = "FILE.mid", conflicts_with = "start", value_parser = crate::location::file)]
     pub primer: Option<PathBuf>,
     /// Always take the most probable note, as the article does
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
@@ -87,7 +87,7 @@ pub struct Arguments {
     #[arg(long)]
     pub json: bool,
     /// Output folder. Existing files of other pieces are kept: a new piece then has one more number in its name
-    #[arg(short, long, default_value = "composed", value_name = "FOLDER")]
+    #[arg(short, long, default_value = "composed", value_name = "FOLDER", value_parser = crate::location::folder)]
     pub output: PathBuf,
 }
 
