@@ -30,7 +30,7 @@ pub struct Listing {
     pub remarks: Vec<String>,
 }
 
-/// PassedOverReason something in a folder of music is passed over.
+/// Why something in a folder of music is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PassedOverReason {
@@ -76,7 +76,7 @@ impl PassedOver {
     }
 }
 
-/// One line: how many files and folders, and reason.
+/// One line: how many files and folders, and why.
 impl fmt::Display for PassedOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |number: usize, thing: &str| match number {

@@ -36,7 +36,7 @@ pub struct SharedRun {
 /// A piano roll of a melody, all notes equally long and numbered from 1, with its shared runs in color and named above;
 /// below it, the share of its n-grams that are novel, for n = 1, 2, ….
 ///
-/// RunNames without a place on five lines are counted instead. The picture grows with the number of notes until its data
+/// Names without a place on five lines are counted instead. The picture grows with the number of notes until its data
 /// are 2,800 pixels wide.
 pub fn shared_runs(pitches: &[u8], runs: &[SharedRun], novelty: &Novelty<'_>, title: &str) -> Picture {
     let columns = Columns::new(pitches.len());
