@@ -207,6 +207,7 @@ pub struct InspectArguments {
 #[derive(Debug, Args)]
 pub struct SynthesizeArguments {
     /// Folder to put them in, new or empty
+    #[arg(value_parser = bachdist_core::location::folder)]
     pub folder: PathBuf,
     /// Number of files
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

@@ -78,7 +78,7 @@ pub struct Arguments {
     #[arg(long)]
     pub seed: Option<u64>,
     /// Play with a SoundFont's cello (program 42) instead of a synthesized sound
-    #[arg(long, value_name = "FILE.sf2")]
+    #[arg(long, value_name = "FILE.sf2", value_parser = crate::location::file)]
     pub soundfont: Option<PathBuf>,
     /// Which files to write
     #[arg(long, value_enum, value_delimiter = ',', default_value = "midi,wav,png")]
