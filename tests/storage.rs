@@ -240,5 +240,5 @@ fn files_of_any_kind_beside_a_run_are_passed_over() {
     place.bachdist("checkpoint verify run").ok();
     place.sample("run --only midi").ok();
     let of_pipe = place.sample(&format!("run/{}", checkpoint(97))).with_code(4);
-    assert!(of_pipe.stderr.contains("it is no file"), "{}", of_pipe.stderr);
+    assert!(of_pipe.stderr.contains("it is not a file"), "{}", of_pipe.stderr);
 }

@@ -2,7 +2,8 @@
 //!
 //! Ceilings first (`ceilings`), then rounds in which the GEMMs of a step alone (`gemm`) and whole steps by phase (`steps`)
 //! alternate, so that background load affects both equally. `music` times reading and composing, `timing` is the stopwatch
-//! of them all, `report` has the figures and prints them. All ranks measure together, what is timed is what training runs, and nothing is written anywhere.
+//! of them all, `report` has the figures and prints them. All ranks measure together, what is timed is what training runs,
+//! and nothing is written anywhere.
 
 mod ceilings;
 mod gemm;

@@ -75,7 +75,7 @@ pub fn music(text: &str) -> Result<PathBuf, InvalidLocation> {
 /// # Errors
 /// As for [`parse`]; and a bucket is not a folder.
 pub fn folder(text: &str) -> Result<PathBuf, InvalidLocation> {
-    local(text, |_, _| "a folder of this host is needed here".to_owned())
+    local(text, |_, _| "a folder on this machine is needed here".to_owned())
 }
 
 /// The file that a text names.
@@ -83,14 +83,14 @@ pub fn folder(text: &str) -> Result<PathBuf, InvalidLocation> {
 /// # Errors
 /// As for [`parse`]; and an object in a bucket is not a file.
 pub fn file(text: &str) -> Result<PathBuf, InvalidLocation> {
-    local(text, |_, _| "a file of this host is needed here".to_owned())
+    local(text, |_, _| "a file on this machine is needed here".to_owned())
 }
 
 fn local(text: &str, of_bucket: impl Fn(&str, &str) -> String) -> Result<PathBuf, InvalidLocation> {
     let advice = match parse(text)? {
         Location::Local(path) => return Ok(path),
         Location::S3 { bucket, prefix } => of_bucket(&bucket, &prefix),
-        Location::Memory => "a folder of this host is needed here".to_owned(),
+        Location::Memory => "a folder on this machine is needed here".to_owned(),
     };
     Err(InvalidLocation { shown: text.to_owned(), advice })
 }
@@ -104,7 +104,7 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<L
         return refuse("there is a line break or another control character in the name");
     }
     if text != text.trim() && !Path::new(text).exists() {
-        return refuse("the name begins or ends with a blank (leave it out)");
+        return refuse("the name begins or ends with a space (remove it)");
     }
     let expanded = expand(text, variable).map_err(|advice| InvalidLocation { shown: shown(text), advice })?;
     let lower = expanded.to_ascii_lowercase();
@@ -112,7 +112,7 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<L
         Some((scheme, rest)) if is_scheme(scheme) => (scheme.to_ascii_lowercase(), rest),
         _ if lower.starts_with("s3//") => return refuse("a bucket is written s3://bucket/prefix"),
         _ if expanded.starts_with("\\\\") => {
-            return refuse("this is a name in Windows; write the folder with /");
+            return refuse("this is a Windows path; write it with /");
         }
         _ => return Ok(Location::Local(expanded.into())),
     };
@@ -128,10 +128,10 @@ fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<L
         "memory" if rest.is_empty() => Ok(Location::Memory),
         "s3a" | "s3n" => refuse("a bucket is written s3://bucket/prefix"),
         "http" | "https" => refuse(
-            "this is the address of a server; the place is s3://bucket/prefix, and the server belongs in AWS_ENDPOINT_URL",
+            "this is the address of a server; write s3://bucket/prefix, and set AWS_ENDPOINT_URL to the server",
         ),
         _ if scheme.len() == 1 && rest.starts_with(['\\', '/']) => {
-            refuse("this is a name in Windows; write the folder with /, in WSL /mnt/c/... for C:\\...")
+            refuse("this is a Windows path; write it with /, in WSL /mnt/c/... for C:\\...")
         }
         _ if rest.starts_with("//") || ELSEWHERE.contains(&scheme.as_str()) => {
             refuse("this system is not supported; give a folder or s3://bucket/prefix")
@@ -317,6 +317,6 @@ mod tests {
         assert!(line.contains("aws s3 cp --recursive s3://bucket/music music"), "{line}");
         assert_eq!(music("data/cello"), Ok("data/cello".into()));
         assert!(folder("s3://bucket").unwrap_err().advice.contains("a folder of this host"));
-        assert!(file("s3://bucket/font.sf2").unwrap_err().advice.contains("a file of this host"));
+        assert!(file("s3://bucket/font.sf2").unwrap_err().advice.contains("a file on this machine"));
     }
 }

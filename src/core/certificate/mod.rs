@@ -13,6 +13,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::corpus::Piece;
+use crate::print::count;
 use crate::representation::{Chance, Representation, Token, View, pitches};
 pub use ngrams::NGramIndex;
 pub use runs::{Run, Runs};
@@ -135,8 +136,7 @@ impl Display for Verdict {
 
 impl Display for Run {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let s = if self.length == 1 { "" } else { "s" };
-        write!(f, "{} note{s}", self.length)?;
+        f.write_str(&count(self.length as u64, "note"))?;
         if let (Some(piece), Some(at)) = (&self.piece, self.at) {
             write!(f, ", {piece} note {at}")?;
         }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::certificate::NGramIndex;
 use crate::failure::{Code, Failure};
 use crate::network::inference::{InferenceNetwork, RowStates};
+use crate::print::count;
 use crate::random::Stream;
 use crate::representation::{Representation, State, Token, View};
 
@@ -299,9 +300,8 @@ impl<'a> CopyLimit<'a> {
 impl Display for CopyLimitReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let CopyLimitReport { notes, avoided, steps_back } = self;
-        let s = |count: usize| if count == 1 { "" } else { "s" };
-        write!(f, "{notes} note{}: {avoided} choice{} avoided, ", s(*notes), s(*avoided))?;
-        write!(f, "{steps_back} step{} back", s(*steps_back))
+        let (notes, avoided) = (count(*notes as u64, "note"), count(*avoided as u64, "choice"));
+        write!(f, "{notes}: {avoided} avoided, {} back", count(*steps_back as u64, "step"))
     }
 }
 

@@ -172,7 +172,7 @@ impl StoreError {
     }
 }
 
-const CHANGED: &str = "somebody else has written it";
+const CHANGED: &str = "another process has written it";
 
 fn explain_file(error: &(dyn Error + 'static)) -> (StoreErrorKind, String) {
     match error.downcast_ref() {
@@ -180,7 +180,7 @@ fn explain_file(error: &(dyn Error + 'static)) -> (StoreErrorKind, String) {
             return (StoreErrorKind::NotFound, "no such file".into());
         }
         Some(object_store::Error::AlreadyExists { .. }) => {
-            return (StoreErrorKind::Exists, "it exists".into());
+            return (StoreErrorKind::Exists, "it already exists".into());
         }
         Some(object_store::Error::Precondition { .. }) => return (StoreErrorKind::Changed, CHANGED.into()),
         _ => {}
@@ -271,7 +271,7 @@ impl S3Answer {
     ) -> (StoreErrorKind, String) {
         match error.downcast_ref() {
             Some(object_store::Error::AlreadyExists { .. }) if !self.is_passing() => {
-                return (StoreErrorKind::Exists, "it exists".into());
+                return (StoreErrorKind::Exists, "it already exists".into());
             }
             Some(object_store::Error::Precondition { .. }) if !self.is_passing() => {
                 return (StoreErrorKind::Changed, CHANGED.into());
@@ -343,7 +343,7 @@ impl S3Answer {
                 "access denied (check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and what they may do in this bucket)"
             }
             "NotImplemented" => {
-                let advice = format!("{server} does not know such a request");
+                let advice = format!("{server} does not support this request");
                 return Some((StoreErrorKind::Unsupported, advice));
             }
             "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => {
@@ -375,17 +375,17 @@ impl S3Answer {
             // As Go's and nginx's servers say it.
             400 if ["HTTPS server", "HTTPS port"].iter().any(|says| self.line.contains(says)) => (
                 StoreErrorKind::NotS3,
-                format!("{server} speaks TLS (write https:// in {})", settings.address()),
+                format!("{server} expects TLS (write https:// in {})", settings.address()),
             ),
             407 => (
                 StoreErrorKind::NotS3,
-                "the proxy wants a user and a password (AWS_PROXY_URL=http://user:password@...)".into(),
+                "the proxy requires a user and a password (AWS_PROXY_URL=http://user:password@...)".into(),
             ),
             401 | 403 | 404 if !is_s3 => {
                 let check = settings.address();
                 (
                     StoreErrorKind::NotS3,
-                    format!("{server} answered HTTP {status}, but not as S3 does: {said} (check {check})"),
+                    format!("{server} answered HTTP {status}, not an S3 error: {said} (check {check})"),
                 )
             }
             401 | 403 => {
@@ -432,9 +432,9 @@ fn explain_foreign(answer: &ForeignAnswer, settings: &S3Settings) -> String {
             } else {
                 format!("set {check} to the address where the S3 server itself answers")
             };
-            format!("{server} sends to another address{to}, HTTP {status} ({remedy})")
+            format!("{server} redirects to another address{to}, HTTP {status} ({remedy})")
         }
-        ForeignAnswer::Speaks("https") => format!("{server} speaks TLS (write https:// in {check})"),
+        ForeignAnswer::Speaks("https") => format!("{server} expects TLS (write https:// in {check})"),
         ForeignAnswer::Speaks(_) => no_tls(settings),
         ForeignAnswer::Page { status, line } => {
             let says = if line.is_empty() { "nothing".to_owned() } else { format!("{line:?}") };
@@ -451,7 +451,7 @@ fn explain_line(error: &(dyn Error + 'static), settings: &S3Settings) -> (StoreE
     }
     if find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
         let advice = format!(
-            "{server} does not answer in HTTP; is it TLS? (write https:// in {address}, or check it)"
+            "{server} does not answer in HTTP; does it expect TLS? (write https:// in {address}, or check it)"
         );
         return (StoreErrorKind::NotS3, advice);
     }
@@ -475,7 +475,7 @@ fn explain_line(error: &(dyn Error + 'static), settings: &S3Settings) -> (StoreE
 
 fn no_tls(settings: &S3Settings) -> String {
     format!(
-        "{} does not speak TLS (check {}; without encryption it begins with http://, and AWS_ALLOW_HTTP=true allows that)",
+        "{} does not use TLS (check {}; an address without encryption begins with http:// and needs AWS_ALLOW_HTTP=true)",
         settings.server(),
         settings.address()
     )
@@ -488,10 +488,12 @@ fn explain_tls(error: &rustls::Error, settings: &S3Settings) -> (StoreErrorKind,
         rustls::Error::InvalidCertificate(problem) => match problem {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => match &settings.ca_bundle {
                 Some(bundle) => {
-                    format!("the certificate of {server} is issued by nobody in AWS_CA_BUNDLE ({bundle})")
+                    format!(
+                        "the certificate of {server} is not issued by an authority in AWS_CA_BUNDLE ({bundle})"
+                    )
                 }
                 None => format!(
-                    "the certificate of {server} is issued by nobody that this machine trusts (set AWS_CA_BUNDLE to a PEM file with the issuer's certificate)"
+                    "the certificate of {server} is not issued by an authority that this machine trusts (set AWS_CA_BUNDLE to a PEM file with the issuer's certificate)"
                 ),
             },
             CertificateError::NotValidForName => {

@@ -59,7 +59,7 @@ impl Folder {
     /// Fails if something is there that is not a file: reading a pipe would wait forever.
     pub(super) fn check_readable(&self, name: &str) -> io::Result<()> {
         match fs::metadata(self.path.join(name)) {
-            Ok(found) if !found.is_file() => Err(io::Error::other("it is no file (move it away)")),
+            Ok(found) if !found.is_file() => Err(io::Error::other("it is not a file (move it away)")),
             _ => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read};
 
 use super::chunks::{FontChunks, SoundFontError};
+use crate::print::count;
 
 const START: u16 = 0;
 const END: u16 = 1;
@@ -70,10 +71,8 @@ pub(super) fn only_playable<'a>(
             ));
         }
         if let Some((skipped, reason)) = problem {
-            let s = if skipped == 1 { "" } else { "s" };
-            notes.push(format!(
-                "left out {skipped} part{s} of the SoundFont's preset {preset_name}: {reason}"
-            ));
+            let parts = count(skipped as u64, "part");
+            notes.push(format!("left out {parts} of the SoundFont's preset {preset_name}: {reason}"));
         }
         return Ok((font.write(program)?, notes));
     }

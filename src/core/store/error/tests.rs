@@ -36,7 +36,7 @@ fn codes_of_servers_that_the_tests_do_not_run() {
     let (kind, advice) = said_by_server("501 Not Implemented", document);
     assert_eq!(
         (kind, advice.as_str()),
-        (StoreErrorKind::Unsupported, "http://here does not know such a request")
+        (StoreErrorKind::Unsupported, "http://here does not support this request")
     );
 
     // Codes that nobody here knows: what the server says is passed on.
@@ -83,7 +83,7 @@ fn where_another_address_is_meant() {
     assert!(explain(None, None, &amazon).contains("set AWS_REGION to"));
     let elsewhere = explain(Some("https://there/x"), None, &here());
     assert!(
-        elsewhere.contains("http://here sends to another address https://there/x, HTTP 307"),
+        elsewhere.contains("http://here redirects to another address https://there/x, HTTP 307"),
         "{elsewhere}"
     );
     assert!(elsewhere.contains("set AWS_ENDPOINT_URL to the address"), "{elsewhere}");

@@ -154,12 +154,9 @@ fn a_page_in_place_of_s3() {
         assert_eq!(server.heads().len(), 5, "nothing was tried twice");
     }
     for (page, says) in [
-        (answer("403 Forbidden", HTML, "<h1>Blocked</h1>"), "HTTP 403, but not as S3 does: Blocked"),
-        (
-            answer("404 Not Found", HTML, "<h1>No such page</h1>"),
-            "HTTP 404, but not as S3 does: No such page",
-        ),
-        (answer("407 Proxy Authentication Required", HTML, ""), "the proxy wants a user"),
+        (answer("403 Forbidden", HTML, "<h1>Blocked</h1>"), "HTTP 403, not an S3 error: Blocked"),
+        (answer("404 Not Found", HTML, "<h1>No such page</h1>"), "HTTP 404, not an S3 error: No such page"),
+        (answer("407 Proxy Authentication Required", HTML, ""), "the proxy requires a user"),
     ] {
         let server = Server::saying(page);
         every_call(&server, "http", &[], StoreErrorKind::NotS3, &[says]);
@@ -183,8 +180,10 @@ fn another_program_in_place_of_s3() {
 fn another_address() {
     let moved = |status: &str, headers: &str| Server::saying(answer(status, headers, ""));
     let to_login = moved("302 Found", "Location: https://login.example.org/?next=x\r\n");
-    let says =
-        ["sends to another address https://login.example.org/?next=x, HTTP 302", "set AWS_ENDPOINT_URL to"];
+    let says = [
+        "redirects to another address https://login.example.org/?next=x, HTTP 302",
+        "set AWS_ENDPOINT_URL to",
+    ];
     every_call(&to_login, "http", &[], StoreErrorKind::NotS3, &says);
     let of_writes = moved("307 Temporary Redirect", "Location: https://there:9000/music/run/step-1\r\n");
     every_call(
@@ -226,7 +225,7 @@ fn a_server_that_was_right_before_will_be_again() {
 #[ignore = "needs s3"]
 fn tls_where_there_is_none() {
     let plain = Server::saying(answer("200 OK", "", EMPTY_LISTING));
-    let says = ["does not speak TLS", "AWS_ENDPOINT_URL", "http://", "AWS_ALLOW_HTTP=true"];
+    let says = ["does not use TLS", "AWS_ENDPOINT_URL", "http://", "AWS_ALLOW_HTTP=true"];
     every_call(&plain, "https", &[], StoreErrorKind::NotS3, &says);
     // Where the real server is, and its way to say so.
     let Some(real) = server() else { return };
@@ -285,8 +284,8 @@ fn certificates_that_do_not_fit() {
     let (listed, tried) = line(&fits, Some(&fits));
     assert_eq!((listed.unwrap(), tried), (vec![], 1), "trusted by AWS_CA_BUNDLE");
     for (of, bundle, says) in [
-        (&fits, None, ["issued by nobody that this machine trusts", "set AWS_CA_BUNDLE"]),
-        (&fits, Some(&other), ["issued by nobody in AWS_CA_BUNDLE", other.bundle()]),
+        (&fits, None, ["not issued by an authority that this machine trusts", "set AWS_CA_BUNDLE"]),
+        (&fits, Some(&other), ["not issued by an authority in AWS_CA_BUNDLE", other.bundle()]),
         (&other, Some(&other), ["is for another host: ", "other.example.org"]),
         (&old, Some(&old), ["has expired", "clock"]),
     ] {
@@ -309,7 +308,7 @@ fn no_tls_where_it_is_spoken() {
         "http",
         &[],
         StoreErrorKind::NotS3,
-        &["speaks TLS (write https:// in AWS_ENDPOINT_URL)"],
+        &["expects TLS (write https:// in AWS_ENDPOINT_URL)"],
     );
 }
 
@@ -346,12 +345,12 @@ fn servers_that_hang_up_without_a_word() {
         Store::open_with("s3://music/run", hasty(), credentials(&format!("https://{at}"))).unwrap().list("");
     expect_line(error.unwrap_err(), StoreErrorKind::Unreachable, &["cannot reach"]);
     let at = curt(&plain, b'H');
-    let says = ["does not speak TLS", "AWS_ALLOW_HTTP=true"];
+    let says = ["does not use TLS", "AWS_ALLOW_HTTP=true"];
     expect_line(open(&format!("https://{at}"), &[]).list("").unwrap_err(), StoreErrorKind::NotS3, &says);
 
     let tls = issued("localhost", 2099).server();
     let at = curt(&tls, 0x16);
-    let says = ["speaks TLS (write https:// in AWS_ENDPOINT_URL)"];
+    let says = ["expects TLS (write https:// in AWS_ENDPOINT_URL)"];
     expect_line(open(&format!("http://{at}"), &[]).list("").unwrap_err(), StoreErrorKind::NotS3, &says);
     expect_line(
         open(&format!("http://{at}"), &[]).put("x", vec![0; 300_000]).unwrap_err(),

@@ -79,7 +79,7 @@ fn files_of_any_name_and_kind() {
         // A pipe would be waited for.
         let error = store.get(name).unwrap_err();
         assert!(
-            error.kind == StoreErrorKind::Other && error.to_string().contains("it is no file"),
+            error.kind == StoreErrorKind::Other && error.to_string().contains("it is not a file"),
             "{error}"
         );
     }
