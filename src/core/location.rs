@@ -276,8 +276,8 @@ mod tests {
             ("s3://host:9000/music", "s3://bucket/prefix"),
             ("s3://music/a//b", "a part of the prefix is empty"),
             ("s3://music/../b", "a part of the prefix is empty"),
-            (" s3://music", "a blank"),
-            ("runs/x ", "a blank"),
+            (" s3://music", "a space"),
+            ("runs/x ", "a space"),
             ("runs\n", "a line break"),
             ("gs://music/run", "a folder or s3://bucket/prefix"),
             ("gs:music", "a folder or s3://bucket/prefix"),
@@ -316,7 +316,7 @@ mod tests {
         let line = music("s3://bucket/music").unwrap_err().to_string();
         assert!(line.contains("aws s3 cp --recursive s3://bucket/music music"), "{line}");
         assert_eq!(music("data/cello"), Ok("data/cello".into()));
-        assert!(folder("s3://bucket").unwrap_err().advice.contains("a folder of this host"));
+        assert!(folder("s3://bucket").unwrap_err().advice.contains("a folder on this machine"));
         assert!(file("s3://bucket/font.sf2").unwrap_err().advice.contains("a file on this machine"));
     }
 }
