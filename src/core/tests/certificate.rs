@@ -118,7 +118,7 @@ fn people_read_it_in_lines_that_fit() {
         "certificate ",
         "            longest exact run: ",
         "            longest transposed: ",
-        "            new stretches of 2, 5, 10, 20 notes: ",
+        "            novel n-grams of 2, 5, 10, 20 notes: ",
         "wrote       composed/2-1.mid",
     ];
     assert_eq!(text.lines().count(), beginnings.len(), "{text}");

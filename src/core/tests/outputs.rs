@@ -74,7 +74,7 @@ fn another_piece_of_the_same_name_stays() {
             assert_eq!(second["pieces"][number]["midi"], midi);
         }
         assert!(told.starts_with("note: composed/7-"), "{told}");
-        assert!(told.contains(" is of another piece and stays") && told.lines().count() == 1, "{told}");
+        assert!(told.contains(" belongs to another piece and stays") && told.lines().count() == 1, "{told}");
         let all = files(&out);
         assert_eq!(all.len(), 12);
         assert!(before.iter().all(|file| all.contains(file)), "a file was overwritten");
