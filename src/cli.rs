@@ -138,6 +138,9 @@ pub struct TrainArguments {
     /// Resume from the newest valid checkpoint (auto), from a checkpoint's path or URL, or begin at step 0 (never)
     #[arg(long, default_value = "auto", value_name = "auto|never|URL", value_parser = resume)]
     pub resume: Resume,
+    /// Resume even if train.backend was another; from there on weights have the bits of the new one
+    #[arg(long)]
+    pub change_backend: bool,
     /// Print the resolved configuration and the plan, and exit
     #[arg(long)]
     pub dry_run: bool,

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+#[cfg(feature = "torch")]
+use bachdist_core::checkpoint::Checkpoint;
 use bachdist_test_support::harness::{Place, bachdist, ended, melody, open_mpi_5};
 
 /// A checkpoint after each of six steps, the fourth of which is ragged and ends an epoch.
@@ -66,6 +68,44 @@ fn a_checkpoint_of_the_other_backend_is_refused() {
     let refused = place.bachdist(&other).with_code(2);
     let error = refused.error();
     assert!(error.contains("train.backend is \"native\" there and \"torch\" here"), "{error}");
+    assert!(error.contains("--change-backend"), "{error}");
+    let other_seed = format!("{other} --set train.seed=4 --change-backend");
+    assert!(place.bachdist(&other_seed).with_code(2).error().contains("train.seed"));
+}
+
+/// From the step of the change on it is a run of the new backend, which leaves the checkpoints of the old one alone.
+#[cfg(feature = "torch")]
+#[test]
+fn a_run_changes_its_backend_when_asked() {
+    let place = Place::with_tiny();
+    let run = "train tiny.toml --set checkpoint.url=run --set checkpoint.every_steps=1 --set checkpoint.keep=2";
+    let torch = format!("{run} --set train.backend=torch");
+    let state = |name: &str| Checkpoint::decode(&place.read(&format!("run/{name}"))).unwrap();
+    place.bachdist(&format!("{run} --set train.max_steps=3")).ok();
+    let native = place.checkpoints("run");
+
+    // Nothing is left to train, so the change is all that happens.
+    let changed = place.bachdist(&format!("{torch} --set train.max_steps=3 --change-backend")).ok();
+    let said = format!("{}{}", changed.stdout, changed.stderr);
+    assert!(said.contains("backend changed to torch after step 3"), "{said}");
+    let names = place.checkpoints("run");
+    let new: Vec<&String> = names.iter().filter(|name| !native.contains(name)).collect();
+    let [new] = new[..] else { panic!("{names:?}") };
+    let (before, after) = (state(&native[1]), state(new));
+    assert_eq!((before.step, after.step), (3, 3));
+    assert_ne!(before.identity, after.identity);
+    assert!(before.parameters == after.parameters && before.mean_square == after.mean_square);
+
+    // Unasked from now on. Only checkpoints of the new backend are counted and deleted.
+    let resumed = place.bachdist(&torch).ok();
+    assert!(resumed.stdout.contains("resuming after 3 steps from\n  run/"), "{}", resumed.stdout);
+    let names = place.checkpoints("run");
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(native.iter().all(|name| names.contains(name)), "{names:?}");
+    assert!(names[2..].iter().all(|name| state(name).identity == after.identity));
+    assert_eq!(place.recorded_steps("run"), (1..=12).collect::<Vec<_>>());
+    place.bachdist("checkpoint verify run").ok();
+    assert!(place.bachdist(run).with_code(2).error().contains("--change-backend"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::report::terminal::Progress;
 use crate::stop::{RunOutcome, StopFlag};
 use crate::train;
 use crate::train::plan::{Plan, name_of};
-use crate::train::start::Resume;
+use crate::train::start::{Resume, StartOptions};
 
 /// Trains what is not trained yet, evaluates, and prints on rank 0; gives back the exit code.
 pub fn run(arguments: &EvalArguments, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
@@ -58,7 +58,8 @@ pub fn run(arguments: &EvalArguments, comm: &dyn Communicator, stop: &StopFlag) 
                 let (name, folds) = (&result.name, plans.len());
                 eprint_line(format_args!("\n{name}: fold {number} of {folds}, without {group}"));
             }
-            let outcome = train::run(comm, plan, stop, &Resume::Auto, progress)?;
+            let start = StartOptions { resume: Resume::Auto, change_backend: false };
+            let outcome = train::run(comm, plan, stop, &start, progress)?;
             if matches!(outcome, RunOutcome::Interrupted | RunOutcome::StorageFailed) {
                 return Ok(outcome.exit_code());
             }

@@ -10,6 +10,7 @@ use crate::comm::collectives::collective_result;
 use crate::stop::StopFlag;
 use crate::train;
 use crate::train::plan::Plan;
+use crate::train::start::StartOptions;
 
 /// Returns the exit code.
 pub fn run(arguments: &TrainArguments, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
@@ -22,7 +23,9 @@ pub fn run(arguments: &TrainArguments, comm: &dyn Communicator, stop: &StopFlag)
         }
         return Ok(0);
     }
-    Ok(train::run(comm, &plan, stop, &arguments.resume, arguments.progress)?.exit_code())
+    let start =
+        StartOptions { resume: arguments.resume.clone(), change_backend: arguments.change_backend };
+    Ok(train::run(comm, &plan, stop, &start, arguments.progress)?.exit_code())
 }
 
 /// The resolved configuration with the plan as comments, so that the output is a valid configuration.

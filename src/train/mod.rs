@@ -33,7 +33,7 @@ use crate::report::terminal::Progress;
 use crate::stop::{RunOutcome, StopFlag, StopRequest};
 use plan::Plan;
 use recorder::Recorder;
-use start::{InitialState, Resume, find_initial_state};
+use start::{InitialState, StartOptions, find_initial_state};
 use step::{Outcome, Totals, Trainer};
 
 /// Trains from the step that the run has reached to its end.
@@ -45,12 +45,12 @@ pub fn run(
     comm: &dyn Communicator,
     plan: &Plan,
     stop: &StopFlag,
-    resume: &Resume,
+    start: &StartOptions,
     progress: Progress,
 ) -> Result<RunOutcome> {
     // Before the run is claimed: a launch that has no room for its network must not take it from another.
     let mut backend = plan.target.backend(plan.architecture, plan.threads)?;
-    let (initial, run) = find_initial_state(comm, plan, resume)?;
+    let (initial, run) = find_initial_state(comm, plan, start)?;
     let recorder = run.map(|run| Recorder::open(run, plan, &initial, comm, progress)).transpose();
     let recorder = collective_result(comm, recorder)?;
     let validations = broadcast_validations(comm, recorder.as_ref());

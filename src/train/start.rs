@@ -57,6 +57,14 @@ struct StoredState {
     notes: Vec<String>,
 }
 
+/// How a launch starts: `--resume` and `--change-backend`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartOptions {
+    pub resume: Resume,
+    /// Resume a run of the other backend too, as a run of this one.
+    pub change_backend: bool,
+}
+
 /// Finds the state to start from. Rank 0 alone reads storage, claims the attempt, and gets a [`RunClaim`].
 ///
 /// # Collective
@@ -65,10 +73,10 @@ struct StoredState {
 pub fn find_initial_state(
     comm: &dyn Communicator,
     plan: &Plan,
-    resume: &Resume,
+    options: &StartOptions,
 ) -> Result<(InitialState, Option<RunClaim>)> {
     fault::at(FaultPoint::Start);
-    let work = comm.is_root().then_some(|| read_and_claim(plan, resume));
+    let work = comm.is_root().then_some(|| read_and_claim(plan, options));
     let read = run_on_root_with_heartbeat(comm, work).unwrap_or_else(|| Ok((StoredState::default(), None)));
     let (StoredState { mut bytes, from, notes }, run) = collective_result(comm, read)?;
     comm.broadcast(&mut bytes);
@@ -98,9 +106,12 @@ fn initial_parameters(comm: &dyn Communicator, architecture: Architecture, seed:
 }
 
 /// Finds the checkpoint to resume from and then claims the run, which takes it from any other launch that has it.
-fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<RunClaim>)> {
+fn read_and_claim(plan: &Plan, options: &StartOptions) -> Result<(StoredState, Option<RunClaim>)> {
+    let StartOptions { resume, change_backend } = options;
+    let changes_backend = *change_backend && *resume != Resume::Never;
     let origin = RunIdentity::new(&plan.config, &plan.training);
-    let whose = CheckpointFilter::Run(origin.clone());
+    let run = CheckpointFilter::Run(origin.clone());
+    let whose = if changes_backend { CheckpointFilter::AnyBackend(origin.clone()) } else { run.clone() };
     let store = Store::open_with_policy(&plan.url, plan.config.checkpoint.retry_policy())?;
     let recovery = recover(&store, &whose)?;
     let mut found = StoredState { notes: recovery.notes(&store), ..StoredState::default() };
@@ -136,10 +147,29 @@ fn read_and_claim(plan: &Plan, resume: &Resume) -> Result<(StoredState, Option<R
             }
         }
     }
+    let mut of_other_backend = None;
+    if changes_backend && unsaved.is_none() && !found.bytes.is_empty() {
+        let checkpoint = Checkpoint::decode(&found.bytes)?;
+        of_other_backend = run.difference(&checkpoint).is_some().then_some(checkpoint);
+    }
+    // The run counts and deletes its own checkpoints alone, whichever it resumes from.
+    let own = if changes_backend { recover(&store, &run)? } else { recovery };
     // Last, because it takes the run from any other launch.
     fault::at(FaultPoint::Claim);
-    let run = RunClaim::claim(store, origin, &recovery)?;
+    let run = RunClaim::claim(store, origin, &own)?;
     found.notes.extend(run.note());
+    if let Some(checkpoint) = of_other_backend {
+        // At once, so that whoever resumes from now on, or composes, finds a checkpoint of the run as it is now.
+        let step = checkpoint.step;
+        let identity = plan.config.identity();
+        let bytes = Checkpoint { identity, run_of_format_1: None, ..checkpoint }.encode();
+        run.put(&CheckpointName::of(step, &bytes), bytes.clone())?;
+        found.notes.push(format!(
+            "backend changed to {} after step {step}; from here on weights have its bits",
+            plan.target.backend
+        ));
+        found.bytes = bytes;
+    }
     if let Some((name, bytes)) = unsaved {
         // The storage lacks it: before anything else it goes there.
         run.put(&name, bytes.clone())?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Checkpoint, Training};
-use crate::config::Config;
+use crate::config::{BackendChoice, Config};
 use crate::config::identity::differences as value_differences;
 use crate::failure::{Code, Failure};
 
@@ -27,6 +27,8 @@ pub enum CheckpointFilter {
     Any,
     /// Those of this run.
     Run(RunIdentity),
+    /// Those of this run, and of the run that differs from it in nothing but the backend.
+    AnyBackend(RunIdentity),
     /// Those of the run of this attempt.
     Attempt {
         /// Its number.
@@ -41,6 +43,8 @@ pub enum CheckpointFilter {
 pub enum IdentityMismatch {
     /// The values that differ, by key.
     Identity(Vec<String>),
+    /// `train.backend`, and nothing else: its two values.
+    Backend(String),
     /// Other music.
     Music {
         /// What it was trained on.
@@ -79,21 +83,42 @@ impl RunIdentity {
         run_digest(&self.identity, &self.fingerprint)
     }
 
+    /// The backends of this run and of the one with this digest, if they differ in nothing else.
+    fn by_other_backend(&self, digest: &str) -> Option<String> {
+        let others = [BackendChoice::Native, BackendChoice::Torch].into_iter().map(|backend| {
+            let mut other = self.clone();
+            other.identity["train"]["backend"] = json!(backend);
+            other
+        });
+        let other = others.into_iter().find(|other| other.digest() == digest)?;
+        match other.difference(self)? {
+            IdentityMismatch::Backend(values) => Some(values),
+            _ => None,
+        }
+    }
+
     /// How another run's identity differs from this one, if it does.
     fn difference(&self, theirs: &RunIdentity) -> Option<IdentityMismatch> {
+        let has_same_music = theirs.fingerprint == self.fingerprint;
         let differences = value_differences(&theirs.identity, &self.identity);
-        if !differences.is_empty() {
-            let described = differences.iter().map(|difference| difference.describe(["there", "here"]));
-            return Some(IdentityMismatch::Identity(described.collect()));
+        let described: Vec<String> =
+            differences.iter().map(|difference| difference.describe(["there", "here"])).collect();
+        match &differences[..] {
+            [] => {}
+            [only] if only.key == BACKEND_KEY && has_same_music => {
+                return Some(IdentityMismatch::Backend(described.concat()));
+            }
+            _ => return Some(IdentityMismatch::Identity(described)),
         }
         let music = |origin: &RunIdentity| CorpusSummary {
             pieces: origin.pieces,
             fingerprint: origin.fingerprint.clone(),
         };
-        (theirs.fingerprint != self.fingerprint)
-            .then(|| IdentityMismatch::Music { theirs: music(theirs), ours: music(self) })
+        (!has_same_music).then(|| IdentityMismatch::Music { theirs: music(theirs), ours: music(self) })
     }
 }
+
+const BACKEND_KEY: &str = "train.backend";
 
 /// The digest of a run with this identity and the corpus of this fingerprint.
 pub(super) fn run_digest(identity: &Value, fingerprint: &str) -> String {
@@ -111,9 +136,17 @@ impl CheckpointFilter {
         match self {
             CheckpointFilter::Any => None,
             CheckpointFilter::Run(ours) => ours.difference(&theirs),
+            CheckpointFilter::AnyBackend(ours) => {
+                let difference = ours.difference(&theirs);
+                difference.filter(|difference| !matches!(difference, IdentityMismatch::Backend(_)))
+            }
             CheckpointFilter::Attempt { number, run } => {
                 let is_theirs = theirs.digest() == *run || checkpoint.run_of_format_1.as_ref() == Some(run);
-                (!is_theirs).then_some(IdentityMismatch::Attempt(*number))
+                let mismatch = match theirs.by_other_backend(run) {
+                    Some(backend) => IdentityMismatch::Backend(backend),
+                    None => IdentityMismatch::Attempt(*number),
+                };
+                (!is_theirs).then_some(mismatch)
             }
         }
     }
@@ -122,12 +155,14 @@ impl CheckpointFilter {
 impl IdentityMismatch {
     /// The error of a run that was asked to resume from the checkpoint at this location, or to share its folder.
     pub fn refusal(&self, location: &str) -> Failure {
-        let (code, values) = match self {
-            IdentityMismatch::Music { .. } => (Code::Data, "that music"),
-            _ => (Code::Usage, "those values"),
+        let (code, otherwise) = match self {
+            IdentityMismatch::Music { .. } => (Code::Data, "or set that music back"),
+            IdentityMismatch::Backend(_) => {
+                (Code::Usage, "set that value back, or resume with --change-backend")
+            }
+            _ => (Code::Usage, "or set those values back"),
         };
-        let hint = format!("give this run its own checkpoint.url, or set {values} back");
-        Failure::new(code, format!("{location} {self}; {hint}"))
+        Failure::new(code, format!("{location} {self}; give this run its own checkpoint.url, {otherwise}"))
     }
 }
 
@@ -135,6 +170,7 @@ impl fmt::Display for IdentityMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             IdentityMismatch::Identity(keys) => write!(f, "belongs to another run: {}", keys.join(", ")),
+            IdentityMismatch::Backend(values) => write!(f, "belongs to another run: {values}"),
             IdentityMismatch::Music { theirs, ours } => write!(
                 f,
                 "belongs to another run: it was trained on different music ({} pieces, fingerprint {:.12}) from what \
@@ -167,6 +203,20 @@ mod tests {
         let expected = ["data.holdout is [] there and [\"x\"] here", "model.units is 256 there and 128 here"];
         assert_eq!(b.difference(&a), Some(IdentityMismatch::Identity(expected.map(str::to_owned).into())));
         assert_ne!(a.digest(), b.digest());
+    }
+
+    #[test]
+    fn another_backend_alone_is_accepted_when_asked() {
+        let (mut native, mut torch) = (Config::default(), Config::default());
+        native.train.backend = BackendChoice::Native;
+        torch.train.backend = BackendChoice::Torch;
+        let (ours, theirs) = (origin(&torch, &[1]), origin(&native, &[1]));
+        assert!(matches!(ours.difference(&theirs), Some(IdentityMismatch::Backend(_))));
+        // Beside anything else it is one of the values that differ.
+        native.train.seed += 1;
+        let more = ours.difference(&origin(&native, &[1]));
+        assert!(matches!(more, Some(IdentityMismatch::Identity(keys)) if keys.len() == 2));
+        assert!(matches!(ours.difference(&origin(&torch, &[2])), Some(IdentityMismatch::Music { .. })));
     }
 
     #[test]

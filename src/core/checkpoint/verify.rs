@@ -1,7 +1,7 @@
 //! The verdict on every object under a run's URL that is a checkpoint or looks like one.
 
 use super::catalog::{CheckpointEntry, CheckpointName, STEP_PREFIX};
-use super::identity::CheckpointFilter;
+use super::identity::{CheckpointFilter, IdentityMismatch};
 use super::read::{CheckpointProblem, read_matching};
 use crate::store::{Store, StoreError, StoreErrorKind, StoredObject};
 
@@ -64,7 +64,14 @@ fn judge(
         Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    Ok(Some(problem.map_or(ObjectVerdict::Valid, |problem| ObjectVerdict::Invalid(problem.to_string()))))
+    Ok(Some(match problem {
+        None => ObjectVerdict::Valid,
+        // The run went on by another backend (`train --change-backend`).
+        Some(CheckpointProblem::Foreign(IdentityMismatch::Backend(values))) => {
+            ObjectVerdict::Note(format!("is from before a change of backend: {values}"))
+        }
+        Some(problem) => ObjectVerdict::Invalid(problem.to_string()),
+    }))
 }
 
 fn misnamed(StoredObject { name, size }: StoredObject) -> VerifiedObject {
