@@ -78,7 +78,8 @@ fn a_checkpoint_of_the_other_backend_is_refused() {
 #[test]
 fn a_run_changes_its_backend_when_asked() {
     let place = Place::with_tiny();
-    let run = "train tiny.toml --set checkpoint.url=run --set checkpoint.every_steps=1 --set checkpoint.keep=2";
+    let run =
+        "train tiny.toml --set checkpoint.url=run --set checkpoint.every_steps=1 --set checkpoint.keep=2";
     let torch = format!("{run} --set train.backend=torch");
     let state = |name: &str| Checkpoint::decode(&place.read(&format!("run/{name}"))).unwrap();
     place.bachdist(&format!("{run} --set train.max_steps=3")).ok();

@@ -3,6 +3,7 @@
 use std::fs;
 
 use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
+use bachdist_core::network::Role;
 use serde_json::json;
 
 use bachdist_test_support::harness::{Ended, Place, ended, trained, trained_copy};
@@ -106,7 +107,7 @@ fn a_planted_weight_is_named_with_its_place_and_amount() {
     let place = trained_copy();
     let altered = alter(&place, 10, |checkpoint| {
         let parameters = checkpoint.architecture.parameters();
-        let weight = parameters.iter().find(|parameter| parameter.name == "dense1.weight").unwrap();
+        let weight = parameters.iter().find(|parameter| parameter.role == Role::DenseKernel).unwrap();
         assert_eq!(weight.shape, [16, 18]);
         let number = &mut checkpoint.parameters[weight.offset + 3 * 18 + 7];
         // Such that the difference is exact.

@@ -23,8 +23,7 @@ pub fn run(arguments: &TrainArguments, comm: &dyn Communicator, stop: &StopFlag)
         }
         return Ok(0);
     }
-    let start =
-        StartOptions { resume: arguments.resume.clone(), change_backend: arguments.change_backend };
+    let start = StartOptions { resume: arguments.resume.clone(), change_backend: arguments.change_backend };
     Ok(train::run(comm, &plan, stop, &start, arguments.progress)?.exit_code())
 }
 

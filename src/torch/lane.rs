@@ -257,7 +257,7 @@ mod tests {
         let masks = weight_masks(&drop, architecture, Device::Cpu).unwrap();
         assert_eq!(masks.len(), 4);
         for (kernel, mask) in masks {
-            assert_eq!(Vec::<f32>::try_from(mask).unwrap(), expected[kernel.range()], "{}", kernel.name);
+            assert_eq!(Vec::<f32>::try_from(mask).unwrap(), expected[kernel.range()], "{kernel:?}");
         }
     }
 

@@ -10,7 +10,7 @@
 //! contiguous.
 
 use anyhow::Result;
-use bachdist_core::network::Architecture;
+use bachdist_core::network::{Architecture, Role};
 use tch::{Device, Kind, Tensor};
 
 use super::lane::DeviceLane;
@@ -57,16 +57,22 @@ pub struct LaneResult {
 impl TorchNetwork {
     /// A network on a device, with room for its parameters; [`TorchNetwork::load`] fills them in.
     pub fn new(architecture: Architecture, device: Device) -> Result<Self> {
-        let mut tensors = architecture.parameters().into_iter().map(|parameter| {
-            let shape: Vec<i64> = parameter.shape.iter().map(|&size| size as i64).collect();
+        let zeros = |outputs: usize, inputs: Option<usize>| {
+            let shape: Vec<i64> = [outputs].into_iter().chain(inputs).map(|size| size as i64).collect();
             Tensor::f_zeros(shape, (Kind::Float, device))
-        });
-        let mut next = || tensors.next().expect("one tensor for each parameter");
-        let layers = (0..architecture.layers)
-            .map(|_| Lstm::new(next()?, next()?, next()?))
-            .collect::<Result<Vec<_>>>()?;
-        let dense1 = Linear { weight: next()?, bias: next()? };
-        let dense2 = Linear { weight: next()?, bias: next()? };
+        };
+        let Architecture { units, dense, .. } = architecture;
+        let mut layers = Vec::new();
+        for layer in 0..architecture.layers {
+            let input = zeros(4 * units, Some(architecture.inputs(layer)))?;
+            let recurrent = zeros(4 * units, Some(units))?;
+            layers.push(Lstm::new(input, recurrent, zeros(4 * units, None)?)?);
+        }
+        let linear = |outputs: usize, inputs: usize| -> Result<Linear> {
+            Ok(Linear { weight: zeros(outputs, Some(inputs))?, bias: zeros(outputs, None)? })
+        };
+        let dense1 = linear(dense, units)?;
+        let dense2 = linear(architecture.features(), dense)?;
         let features = Tensor::f_arange(architecture.features() as i64, (Kind::Int64, device))?;
         let network = TorchNetwork { architecture, layers, dense1, dense2, features };
         for leaf in network.leaves() {
@@ -77,15 +83,26 @@ impl TorchNetwork {
 
     /// All parameters in the order of [`Architecture::parameters`].
     fn leaves(&self) -> Vec<&Tensor> {
-        let lstm = self.layers.iter().flat_map(|layer| [&layer.input, &layer.recurrent, &layer.bias]);
-        let dense = [&self.dense1, &self.dense2].into_iter().flat_map(|layer| [&layer.weight, &layer.bias]);
-        lstm.chain(dense).collect()
+        self.architecture.parameters().iter().map(|parameter| self.leaf(parameter.role)).collect()
+    }
+
+    fn leaf(&self, role: Role) -> &Tensor {
+        match role {
+            Role::InputKernel { layer } => &self.layers[layer].input,
+            Role::RecurrentKernel { layer } => &self.layers[layer].recurrent,
+            Role::GateBias { layer } => &self.layers[layer].bias,
+            Role::DenseKernel => &self.dense1.weight,
+            Role::DenseBias => &self.dense1.bias,
+            Role::ScoreKernel => &self.dense2.weight,
+            Role::ScoreBias => &self.dense2.bias,
+        }
     }
 
     /// Loads `parameters`, a flat tensor on the device laid out as [`Architecture::parameters`] says.
     pub fn load(&mut self, parameters: &Tensor) -> Result<()> {
         tch::no_grad(|| {
-            for (parameter, leaf) in self.architecture.parameters().iter().zip(self.leaves()) {
+            for parameter in self.architecture.parameters() {
+                let leaf = self.leaf(parameter.role);
                 let values = parameters.f_narrow(0, parameter.offset as i64, parameter.len() as i64)?;
                 leaf.shallow_clone().f_copy_(&values.f_view_as(leaf)?)?;
             }

@@ -108,7 +108,10 @@ impl Case {
     /// The tensors named `prefix` and a parameter's name, as one flat buffer.
     pub fn flat(&self, prefix: &str) -> Vec<f32> {
         let parameters = self.architecture().parameters();
-        parameters.iter().flat_map(|parameter| self.floats(&format!("{prefix}{}", parameter.name))).collect()
+        parameters
+            .iter()
+            .flat_map(|parameter| self.floats(&format!("{prefix}{}", parameter.name())))
+            .collect()
     }
 
     /// The case's network by both backends.

@@ -3,9 +3,9 @@
 //! Gates are driven into saturation by biases and by the first layer's kernel, not by recurrent kernels: with
 //! large ones an LSTM is chaotic, and any two orders of summing part ways within a window (f64 parts from both).
 
-use bachdist_core::network::Architecture;
 use bachdist_core::network::inference::InferenceNetwork;
 use bachdist_core::network::init;
+use bachdist_core::network::{Architecture, Role};
 use proptest::prelude::*;
 
 use super::case::log_probs;
@@ -25,16 +25,16 @@ struct Scales {
 }
 
 fn random_parameters(architecture: Architecture, scales: Scales, seed: u64) -> Vec<f32> {
-    let scale = |name: &str, shape: &[usize]| match (name, shape) {
-        ("lstm.weight_ih_l0", _) => scales.classes,
-        (name, &[_, inputs]) if name.starts_with("lstm") => scales.units / (inputs as f64).sqrt(),
-        (name, _) if name.starts_with("lstm") => scales.bias,
-        (_, &[_, inputs]) => scales.dense / (inputs as f64).sqrt(),
-        _ => scales.dense,
+    let scale = |role: Role, shape: &[usize]| match role {
+        Role::InputKernel { layer: 0 } => scales.classes,
+        Role::InputKernel { .. } | Role::RecurrentKernel { .. } => scales.units / (shape[1] as f64).sqrt(),
+        Role::GateBias { .. } => scales.bias,
+        Role::DenseKernel | Role::ScoreKernel => scales.dense / (shape[1] as f64).sqrt(),
+        Role::DenseBias | Role::ScoreBias => scales.dense,
     };
     let parameters = architecture.parameters();
     let values = parameters.iter().flat_map(|parameter| {
-        let scale = scale(&parameter.name, &parameter.shape);
+        let scale = scale(parameter.role, &parameter.shape);
         parameter.range().map(move |index| (scale * stream(seed).normal(index as u64)) as f32)
     });
     values.collect()

@@ -59,8 +59,8 @@ fn loss_and_gradients_agree_with_pytorch() {
                 );
                 assert_eq!(sums[0].predictions, windows.len() as u64, "{}", what("predictions"));
                 for parameter in case.architecture().parameters() {
-                    let theirs = case.floats(&format!("gradient.{}", parameter.name));
-                    let what = what(&format!("gradient of {}", parameter.name));
+                    let theirs = case.floats(&format!("gradient.{}", parameter.name()));
+                    let what = what(&format!("gradient of {}", parameter.name()));
                     agree(&what, &gradient[parameter.range()], &theirs);
                 }
             }
@@ -85,8 +85,8 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
         agree(way, &[sums[0].loss as f32], &case.floats("loss"));
         assert_eq!(sums[0].correct as i64, case.tensor("correct").int64_value(&[]), "{way}");
         for parameter in case.architecture().parameters() {
-            let theirs = case.floats(&format!("gradient.{}", parameter.name));
-            agree(&format!("{way}: gradient of {}", parameter.name), &gradient[parameter.range()], &theirs);
+            let theirs = case.floats(&format!("gradient.{}", parameter.name()));
+            agree(&format!("{way}: gradient of {}", parameter.name()), &gradient[parameter.range()], &theirs);
         }
     }
     // Inference sees the last note of each window.

@@ -116,19 +116,19 @@ pub struct TensorDifference {
 /// The tensors that only one has, or that have another shape.
 fn shape_differences(a: &Checkpoint, b: &Checkpoint) -> Vec<ValueDifference> {
     let (of_a, of_b) = (a.architecture.parameters(), b.architecture.parameters());
-    let only_b = of_b.iter().filter(|parameter| of_name(&of_a, &parameter.name).is_none());
-    let names = of_a.iter().chain(only_b).map(|parameter| &parameter.name);
-    names
-        .filter_map(|name| {
+    let only_b = of_b.iter().filter(|parameter| same_place(&of_a, parameter).is_none());
+    of_a.iter()
+        .chain(only_b)
+        .filter_map(|parameter| {
             let values =
-                [&of_a, &of_b].map(|own| json!(of_name(own, name).map(|parameter| &parameter.shape)));
-            let key = format!("the shape of {name}");
+                [&of_a, &of_b].map(|own| json!(same_place(own, parameter).map(|found| &found.shape)));
+            let key = format!("the shape of {}", parameter.name());
             (values[0] != values[1]).then_some(ValueDifference { key, values })
         })
         .collect()
 }
 
-/// The tensors of the same name and shape whose numbers differ: all weights in the order of the network, then
+/// The tensors of the same role and shape whose numbers differ: all weights in the order of the network, then
 /// the optimizer's means in the same order.
 fn tensor_differences(a: &Checkpoint, b: &Checkpoint) -> Vec<TensorDifference> {
     let of_b = b.architecture.parameters();
@@ -137,23 +137,24 @@ fn tensor_differences(a: &Checkpoint, b: &Checkpoint) -> Vec<TensorDifference> {
         .parameters()
         .into_iter()
         .filter_map(|own| {
-            let other = of_name(&of_b, &own.name).filter(|other| other.shape == own.shape)?;
+            let other = same_place(&of_b, &own).filter(|other| other.shape == own.shape)?;
             Some((own, other))
         })
         .collect();
     let weights = of_both.iter().filter_map(|(own, other)| {
         let numbers = [&a.parameters[own.range()], &b.parameters[other.range()]];
-        TensorDifference::between(own.name.clone(), &own.shape, numbers)
+        TensorDifference::between(own.name(), &own.shape, numbers)
     });
     let mean_squares = of_both.iter().filter_map(|(own, other)| {
         let numbers = [&a.mean_square[own.range()], &b.mean_square[other.range()]];
-        TensorDifference::between(mean_square_name(&own.name), &own.shape, numbers)
+        TensorDifference::between(mean_square_name(own), &own.shape, numbers)
     });
     weights.chain(mean_squares).collect()
 }
 
-fn of_name<'a>(parameters: &'a [Parameter], name: &str) -> Option<&'a Parameter> {
-    parameters.iter().find(|parameter| parameter.name == name)
+/// The parameter with the same member and role as this one.
+fn same_place<'a>(parameters: &'a [Parameter], own: &Parameter) -> Option<&'a Parameter> {
+    parameters.iter().find(|other| (other.member, other.role) == (own.member, own.role))
 }
 
 impl TensorDifference {
@@ -366,7 +367,7 @@ mod tests {
                     let differs = |&i: &usize| ours[i].to_bits() != theirs[i].to_bits();
                     match parameter.range().filter(differs).count() {
                         0 => {}
-                        count => expected.push((format!("{prefix}{}", parameter.name), count)),
+                        count => expected.push((format!("{prefix}{}", parameter.name()), count)),
                     }
                 }
             }

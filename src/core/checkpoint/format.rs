@@ -92,13 +92,8 @@ const CORPUS_TOKENS_OF_FORMAT_1: &str = "corpus.classes";
 const CORPUS_LENGTHS: &str = "corpus.lengths";
 
 /// The optimizer's tensor for a parameter.
-pub(super) fn mean_square_name(parameter: &str) -> String {
-    format!("optimizer.mean_square.{parameter}")
-}
-
-/// PyTorch's second bias of an LSTM layer, for the name of the first.
-fn second_bias(name: &str) -> Option<String> {
-    name.contains("lstm.bias_ih").then(|| name.replace("bias_ih", "bias_hh"))
+pub(super) fn mean_square_name(parameter: &Parameter) -> String {
+    format!("optimizer.mean_square.{}", parameter.name())
 }
 
 impl Checkpoint {
@@ -136,13 +131,13 @@ impl Checkpoint {
     fn tensors(&self) -> Vec<Tensor<'_>> {
         let mut tensors = Vec::new();
         for parameter in self.architecture.parameters() {
-            let Parameter { name, shape, .. } = &parameter;
-            if let Some(name) = second_bias(name) {
+            let shape = &parameter.shape;
+            if let Some(name) = parameter.second_bias_name() {
                 tensors.push(Tensor::of_floats(name, shape, &vec![0.0; parameter.len()]));
             }
             let mean_square = &self.mean_square[parameter.range()];
-            tensors.push(Tensor::of_floats(mean_square_name(name), shape, mean_square));
-            tensors.push(Tensor::of_floats(name.clone(), shape, &self.parameters[parameter.range()]));
+            tensors.push(Tensor::of_floats(mean_square_name(&parameter), shape, mean_square));
+            tensors.push(Tensor::of_floats(parameter.name(), shape, &self.parameters[parameter.range()]));
         }
         let pieces = &self.corpus.pieces;
         let tokens: Vec<Token> = pieces.iter().flat_map(|piece| &piece.tokens).copied().collect();
@@ -178,7 +173,7 @@ impl Checkpoint {
         let (corpus, run_of_format_1) = read_corpus(&tensors, &description, &*representation)?;
         Ok(Checkpoint {
             step: description.step,
-            parameters: read_flat(&tensors, architecture, str::to_owned)?,
+            parameters: read_flat(&tensors, architecture, Parameter::name)?,
             mean_square: read_flat(&tensors, architecture, mean_square_name)?,
             architecture,
             epoch: description.epoch,
@@ -223,11 +218,11 @@ fn read_description(json: &str) -> Result<Description, FormatError> {
 fn read_flat(
     tensors: &SafeTensors<'_>,
     architecture: Architecture,
-    name_of: impl Fn(&str) -> String,
+    name_of: impl Fn(&Parameter) -> String,
 ) -> Result<Vec<f32>, FormatError> {
     let mut flat = Vec::new();
     for parameter in architecture.parameters() {
-        let name = name_of(&parameter.name);
+        let name = name_of(&parameter);
         match tensors.tensor(&name) {
             Ok(view) if view.dtype() == Dtype::F32 && view.shape() == parameter.shape => {
                 flat.extend(le_chunks(view.data()).map(f32::from_le_bytes));

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Checkpoint, Training};
-use crate::config::{BackendChoice, Config};
 use crate::config::identity::differences as value_differences;
+use crate::config::{BackendChoice, Config};
 use crate::failure::{Code, Failure};
 
 /// What distinguishes a run from others: its configuration's identity and its corpus.

@@ -6,7 +6,7 @@
 //! Networks with intervals differ in the first input kernel: at most two of its 236 inputs are 1 at once, and Glorot's
 //! limit, made for inputs that all take part, lets a note say next to nothing at first (docs/lab-log.md).
 
-use crate::network::{Architecture, Parameter};
+use crate::network::{Architecture, Parameter, Role};
 use crate::parallel::in_parallel;
 use crate::process::cores;
 use crate::random::{Purpose, Stream};
@@ -16,11 +16,7 @@ pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
     let parameters: Vec<_> = architecture.parameters().into_iter().enumerate().collect();
     let values = in_parallel(cores(), &parameters, |(index, parameter)| {
         let stream = Stream::new(seed, Purpose::Initialization, &[*index as u64]);
-        if architecture.intervals && parameter.name.ends_with("weight_ih_l0") {
-            uniform(parameter.len(), ONE_HOT_LIMIT, stream)
-        } else {
-            initial(parameter, stream)
-        }
+        initial(parameter, architecture.intervals, stream)
     });
     let mut flat = vec![0.0; architecture.len()];
     for ((_, parameter), values) in parameters.iter().zip(values) {
@@ -29,19 +25,20 @@ pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
     flat
 }
 
-fn initial(parameter: &Parameter, stream: Stream) -> Vec<f32> {
-    match (parameter.name.as_str(), &parameter.shape[..]) {
-        (name, &[outputs, inputs]) if name.contains("lstm.weight_hh") => {
-            orthonormal_columns(outputs, inputs, stream)
+fn initial(parameter: &Parameter, intervals: bool, stream: Stream) -> Vec<f32> {
+    match (parameter.role, &parameter.shape[..]) {
+        (Role::InputKernel { layer: 0 }, _) if intervals => uniform(parameter.len(), ONE_HOT_LIMIT, stream),
+        (Role::RecurrentKernel { .. }, &[outputs, inputs]) => orthonormal_columns(outputs, inputs, stream),
+        (Role::InputKernel { .. } | Role::DenseKernel | Role::ScoreKernel, &[outputs, inputs]) => {
+            glorot_uniform(outputs, inputs, stream)
         }
-        (_, &[outputs, inputs]) => glorot_uniform(outputs, inputs, stream),
-        (name, &[gates]) if name.contains("lstm.bias") => {
+        (Role::GateBias { .. }, &[gates]) => {
             let mut biases = vec![0.0; gates];
             biases[gates / 4..gates / 2].fill(1.0);
             biases
         }
-        // The dense layers' biases.
-        _ => vec![0.0; parameter.len()],
+        (Role::DenseBias | Role::ScoreBias, &[outputs]) => vec![0.0; outputs],
+        (role, shape) => unreachable!("{role:?} of shape {shape:?}"),
     }
 }
 
@@ -88,15 +85,15 @@ mod tests {
     const ARCHITECTURE: Architecture =
         Architecture { classes: 79, intervals: false, layers: 2, units: 32, dense: 16, members: 1 };
 
-    fn tensor(name: &str) -> Vec<f32> {
+    fn tensor(role: Role) -> Vec<f32> {
         let flat = parameters(ARCHITECTURE, 3);
-        let parameter = ARCHITECTURE.parameters().into_iter().find(|p| p.name == name).unwrap();
+        let parameter = ARCHITECTURE.parameters().into_iter().find(|p| p.role == role).unwrap();
         flat[parameter.range()].to_vec()
     }
 
     #[test]
     fn recurrent_kernels_have_orthonormal_columns() {
-        let kernel = tensor("lstm.weight_hh_l1");
+        let kernel = tensor(Role::RecurrentKernel { layer: 1 });
         let column = |j: usize| (0..128).map(|i| f64::from(kernel[i * 32 + j])).collect::<Vec<_>>();
         for i in 0..32 {
             for j in 0..=i {
@@ -108,7 +105,7 @@ mod tests {
 
     #[test]
     fn input_kernels_fill_the_glorot_range() {
-        let kernel = tensor("lstm.weight_ih_l0");
+        let kernel = tensor(Role::InputKernel { layer: 0 });
         let limit = (6.0f32 / (79.0 + 128.0)).sqrt();
         let largest = kernel.iter().fold(0f32, |m, x| m.max(x.abs()));
         assert!(largest <= limit && largest > 0.99 * limit);
@@ -116,8 +113,8 @@ mod tests {
 
     #[test]
     fn only_forget_gates_have_a_bias() {
-        let bias = tensor("lstm.bias_ih_l0");
+        let bias = tensor(Role::GateBias { layer: 0 });
         assert!(bias.iter().enumerate().all(|(i, &b)| b == if (32..64).contains(&i) { 1.0 } else { 0.0 }));
-        assert!(tensor("dense2.bias").iter().all(|&b| b == 0.0));
+        assert!(tensor(Role::ScoreBias).iter().all(|&b| b == 0.0));
     }
 }

@@ -1,7 +1,7 @@
 //! The network's shape and where its parameters lie in one flat buffer.
 //!
-//! Training, checkpoints and inference all read the buffer by [`Architecture::parameters`], whose names and
-//! shapes are PyTorch's. Each LSTM gate has one bias (Keras); PyTorch's second is zero and not stored here.
+//! Training, checkpoints and inference all read the buffer by [`Architecture::parameters`]: a [`Parameter`] has a role, and
+//! PyTorch's shape and name. Each LSTM gate has one bias (Keras); PyTorch's second is zero and not stored here.
 
 pub mod batch;
 pub mod dropout;
@@ -40,11 +40,41 @@ pub struct Architecture {
     pub members: usize,
 }
 
+/// What a tensor is in a network. F features, H units, D dense units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// An LSTM layer's kernel for what it sees of the layer below, (4H, inputs); gates in the order i, f, g, o.
+    InputKernel {
+        /// From 0, the lowest.
+        layer: usize,
+    },
+    /// An LSTM layer's kernel for its own output of a timestep ago, (4H, H).
+    RecurrentKernel {
+        /// From 0, the lowest.
+        layer: usize,
+    },
+    /// An LSTM layer's biases, (4H).
+    GateBias {
+        /// From 0, the lowest.
+        layer: usize,
+    },
+    /// The dense layer's kernel, (D, H).
+    DenseKernel,
+    /// The dense layer's biases, (D).
+    DenseBias,
+    /// The kernel of the layer that scores features, (F, D).
+    ScoreKernel,
+    /// The biases of the layer that scores features, (F).
+    ScoreBias,
+}
+
 /// One tensor in the flat buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
-    /// PyTorch's name, like `lstm.weight_ih_l0`.
-    pub name: String,
+    /// Which ensemble member it belongs to.
+    pub member: usize,
+    /// What it is in the member's network.
+    pub role: Role,
     /// PyTorch's shape: outputs before inputs.
     pub shape: Vec<usize>,
     /// Index of its first number in the flat buffer.
@@ -52,6 +82,35 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// PyTorch's name, like `lstm.weight_ih_l0`.
+    pub fn name(&self) -> String {
+        let [name, _] = self.pytorch_names();
+        name.expect("every tensor has a name")
+    }
+
+    /// For an LSTM layer's biases, the name of the second biases that PyTorch's layer has, all zero here.
+    pub fn second_bias_name(&self) -> Option<String> {
+        let [_, second] = self.pytorch_names();
+        second
+    }
+
+    /// PyTorch's names: of this tensor, and of the one beside it that only PyTorch has. Nothing else makes such names.
+    fn pytorch_names(&self) -> [Option<String>; 2] {
+        let (name, second) = match self.role {
+            Role::InputKernel { layer } => (format!("lstm.weight_ih_l{layer}"), None),
+            Role::RecurrentKernel { layer } => (format!("lstm.weight_hh_l{layer}"), None),
+            Role::GateBias { layer } => {
+                (format!("lstm.bias_ih_l{layer}"), Some(format!("lstm.bias_hh_l{layer}")))
+            }
+            Role::DenseKernel => ("dense1.weight".into(), None),
+            Role::DenseBias => ("dense1.bias".into(), None),
+            Role::ScoreKernel => ("dense2.weight".into(), None),
+            Role::ScoreBias => ("dense2.bias".into(), None),
+        };
+        let member = if self.member == 0 { String::new() } else { format!("member{}.", self.member) };
+        [Some(name), second].map(|name| Some(format!("{member}{}", name?)))
+    }
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -97,29 +156,45 @@ impl Architecture {
         if layer == 0 { self.features() } else { self.units }
     }
 
-    /// All parameters in their order in the flat buffer: for each LSTM layer `weight_ih` (4H, inputs),
-    /// `weight_hh` (4H, H) and `bias_ih` (4H), gates in the order i, f, g, o; then `dense1` (D, H) and `dense2`
-    /// (F, D) with their biases. Then the same for each further member, whose names begin with `member1.` and so on.
+    /// All parameters in their order in the flat buffer: each LSTM layer's from the lowest, then the dense layer's and the
+    /// scores'; then the same for each further member.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let (f, h, d) = (self.features(), self.units, self.dense);
         let mut parameters: Vec<Parameter> = Vec::new();
-        let mut add = |name: String, shape: &[usize]| {
-            let offset = parameters.last().map_or(0, |last| last.range().end);
-            parameters.push(Parameter { name, shape: shape.to_vec(), offset });
-        };
         for member in 0..self.members {
-            let of_member = if member == 0 { String::new() } else { format!("member{member}.") };
-            for layer in 0..self.layers {
-                add(format!("{of_member}lstm.weight_ih_l{layer}"), &[4 * h, self.inputs(layer)]);
-                add(format!("{of_member}lstm.weight_hh_l{layer}"), &[4 * h, h]);
-                add(format!("{of_member}lstm.bias_ih_l{layer}"), &[4 * h]);
+            for role in self.roles() {
+                let offset = parameters.last().map_or(0, |last| last.range().end);
+                parameters.push(Parameter { member, role, shape: self.shape(role), offset });
             }
-            add(format!("{of_member}dense1.weight"), &[d, h]);
-            add(format!("{of_member}dense1.bias"), &[d]);
-            add(format!("{of_member}dense2.weight"), &[f, d]);
-            add(format!("{of_member}dense2.bias"), &[f]);
         }
         parameters
+    }
+
+    /// The parameters of a member, in their order.
+    fn roles(&self) -> Vec<Role> {
+        let mut roles = Vec::new();
+        for layer in 0..self.layers {
+            roles.extend([
+                Role::InputKernel { layer },
+                Role::RecurrentKernel { layer },
+                Role::GateBias { layer },
+            ]);
+        }
+        roles.extend([Role::DenseKernel, Role::DenseBias, Role::ScoreKernel, Role::ScoreBias]);
+        roles
+    }
+
+    /// PyTorch's shape: outputs before inputs.
+    fn shape(&self, role: Role) -> Vec<usize> {
+        let (f, h, d) = (self.features(), self.units, self.dense);
+        match role {
+            Role::InputKernel { layer } => vec![4 * h, self.inputs(layer)],
+            Role::RecurrentKernel { .. } => vec![4 * h, h],
+            Role::GateBias { .. } => vec![4 * h],
+            Role::DenseKernel => vec![d, h],
+            Role::DenseBias => vec![d],
+            Role::ScoreKernel => vec![f, d],
+            Role::ScoreBias => vec![f],
+        }
     }
 
     /// Length of the flat buffer: the trainable parameters.
@@ -147,6 +222,27 @@ mod tests {
         assert_eq!(article.len(), 1_480_783);
         let last = article.parameters().pop().unwrap();
         assert_eq!(last.range().end, 1_480_783);
+    }
+
+    #[test]
+    fn names_are_those_of_pytorch() {
+        let architecture =
+            Architecture { classes: 79, intervals: false, layers: 1, units: 2, dense: 3, members: 2 };
+        let names: Vec<String> = architecture.parameters().iter().map(Parameter::name).collect();
+        let of_one = [
+            "lstm.weight_ih_l0",
+            "lstm.weight_hh_l0",
+            "lstm.bias_ih_l0",
+            "dense1.weight",
+            "dense1.bias",
+            "dense2.weight",
+            "dense2.bias",
+        ];
+        assert_eq!(names[..7], of_one);
+        assert_eq!(names[7..], of_one.map(|name| format!("member1.{name}")));
+        let seconds: Vec<_> =
+            architecture.parameters().iter().filter_map(Parameter::second_bias_name).collect();
+        assert_eq!(seconds, ["lstm.bias_hh_l0", "member1.lstm.bias_hh_l0"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Merity, Keskar and Socher 2018). One mask serves all windows and notes of a step, so it is laid on the weights
 //! before the step and on their gradient after it, and no layer knows of it.
 
-use crate::network::{Architecture, Parameter};
+use crate::network::{Architecture, Parameter, Role};
 use crate::random::{Purpose, Stream};
 
 /// The mask of one step, a function of seed and step alone.
@@ -36,7 +36,8 @@ impl WeightDrop {
     /// The recurrent kernels, each with the stream of its weights' random words.
     pub fn kernels(&self, architecture: Architecture) -> impl Iterator<Item = (Parameter, Stream)> + use<> {
         let step = Stream::new(self.seed, Purpose::WeightDrop, &[self.step]);
-        let kernels = architecture.parameters().into_iter().filter(|p| p.name.contains("weight_hh"));
+        let parameters = architecture.parameters().into_iter();
+        let kernels = parameters.filter(|kernel| matches!(kernel.role, Role::RecurrentKernel { .. }));
         kernels.enumerate().map(move |(layer, kernel)| (kernel, step.of(layer as u64)))
     }
 }
@@ -58,8 +59,8 @@ mod tests {
         assert_eq!(values, masked(3));
         for parameter in architecture.parameters() {
             let part = &values[parameter.range()];
-            if !parameter.name.contains("weight_hh") {
-                assert!(part.iter().all(|&x| x == 1.0), "{}", parameter.name);
+            if !matches!(parameter.role, Role::RecurrentKernel { .. }) {
+                assert!(part.iter().all(|&x| x == 1.0), "{parameter:?}");
                 continue;
             }
             let dropped = part.iter().filter(|&&x| x == 0.0).count() as f64 / part.len() as f64;
