@@ -8,7 +8,7 @@
 use anyhow::Result;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
-use bachdist_core::network::weight_drop::WeightDrop;
+use bachdist_core::network::dropout::WeightDrop;
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::random::{GOLDEN, MULTIPLIERS, SHIFTS, Stream};
 use tch::{Device, Kind, Tensor};

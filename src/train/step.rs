@@ -8,8 +8,8 @@ use bachdist_core::config::{Config, LossPositions};
 use bachdist_core::corpus::windows::Windows;
 use bachdist_core::fault::{self, FaultPoint};
 use bachdist_core::lanes::LaneAssignment;
+use bachdist_core::network::dropout::WeightDrop;
 use bachdist_core::network::score::EpochSums;
-use bachdist_core::network::weight_drop::WeightDrop;
 use bachdist_core::schedule::WindowAudit;
 use bachdist_core::schedule::{Batch, Batches};
 

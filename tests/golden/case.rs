@@ -9,8 +9,8 @@ use bachdist_core::backend::{Backend, BatchSource, RankSum, StepBatch, TrainingS
 use bachdist_core::network::Architecture;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
+use bachdist_core::network::dropout::WeightDrop;
 use bachdist_core::network::score::EpochSums;
-use bachdist_core::network::weight_drop::WeightDrop;
 use tch::{Device, Tensor};
 
 use super::floats;

@@ -18,8 +18,8 @@ use crate::compute::functions::{exp, ln};
 use crate::config::{BackendChoice, OptimizerConfig};
 use crate::network::batch::LaneBatch;
 use crate::network::dropout::Dropout;
+use crate::network::dropout::WeightDrop;
 use crate::network::score::{EpochSums, score_windows};
-use crate::network::weight_drop::WeightDrop;
 use crate::parallel::vectorized;
 use crate::schedule::WindowAudit;
 

@@ -3,18 +3,14 @@
 //! Training, checkpoints and inference all read the buffer by [`Architecture::parameters`]: a [`Parameter`] has a role, and
 //! PyTorch's shape and name. Each LSTM gate has one bias (Keras); PyTorch's second is zero and not stored here.
 
+mod activations;
 pub mod batch;
 pub mod dropout;
-mod gradient;
-mod head;
 pub mod inference;
 pub mod init;
-mod lstm;
-mod member;
+mod layers;
 pub mod score;
-mod shape;
 pub mod training;
-pub mod weight_drop;
 
 use crate::config::ModelConfig;
 use crate::representation::{FeatureShape, Token};

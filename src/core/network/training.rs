@@ -11,28 +11,28 @@
 use std::sync::Mutex;
 
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
-use crate::compute::one_hot::{ActiveFeatures, Lookup};
+use crate::compute::one_hot::{ActiveFeatures, lookup_gradient};
+use crate::compute::weight_gradient::{LaneRows, Weight, bias_gradient, weight_gradients};
 use crate::lanes::TreeSum;
 use crate::parallel::vectorized;
 
 use crate::parallel::in_parallel;
 
+use super::activations::{BackwardKernel, Head, LstmActivations, Shape, multiply};
 use super::batch::LaneBatch;
 use super::dropout::Dropout;
-use super::head::{Dense, Head, multiply};
-use super::lstm::{Kernel, Layer};
+use super::layers::{LayerInput, Layers};
 use super::score::EpochSums;
-use super::shape::Shape;
-use super::{Architecture, Parameter};
+use super::{Architecture, Parameter, Role};
 
 /// The network's parameters and workspace.
 pub struct TrainingNetwork {
     threads: usize,
-    pub(super) architecture: Architecture,
+    architecture: Architecture,
     /// Places of the parameters in the flat buffer.
-    pub(super) layout: Vec<Parameter>,
-    layers: Vec<Lstm>,
-    dense: [Dense; 2],
+    layout: Vec<Parameter>,
+    layers: Layers,
+    backward: BackwardKernels,
     /// For each thread, workspace for a group of the shape that came last.
     workspaces: Mutex<Vec<Workspace>>,
 }
@@ -41,34 +41,28 @@ pub struct TrainingNetwork {
 /// that what is kept of them for the backward pass stays there.
 const ROWS: usize = 64;
 
-/// An LSTM layer's parameters.
-struct Lstm {
-    input: Input,
-    recurrent: Kernel,
-    /// (1, 4H).
-    bias: Matrix,
-}
-
-/// An LSTM layer's input kernel.
-enum Input {
-    /// The first layer's.
-    Lookup(Lookup),
-    /// The others'.
-    Units(Kernel),
+/// The kernels once more, packed for products backward.
+struct BackwardKernels {
+    /// Of each LSTM layer but the first, for what it sees of the one below.
+    inputs: Vec<BackwardKernel>,
+    /// Of each LSTM layer.
+    recurrent: Vec<BackwardKernel>,
+    /// Of the dense layer and of the scores.
+    head: [BackwardKernel; 2],
 }
 
 /// The workspace: what some lanes keep between forward and backward. Rows are laid out (T, L, P).
-pub(super) struct Workspace {
-    pub(super) shape: Shape,
+struct Workspace {
+    shape: Shape,
     /// For each lane (T, P): what the first layer is shown of every note.
-    pub(super) shown: Vec<Vec<ActiveFeatures>>,
-    pub(super) layers: Vec<Layer>,
+    shown: Vec<Vec<ActiveFeatures>>,
+    layers: Vec<LstmActivations>,
     /// For each layer but the first (T·L·P, H): what it sees of the one below, after dropout.
-    pub(super) inputs: Vec<Matrix>,
+    inputs: Vec<Matrix>,
     /// (T·L·P, H): ∂L/∂h of the layer at hand, and of the one below it.
     d_outputs: [Matrix; 2],
     /// The dense layers and the softmax.
-    pub(super) head: Head,
+    head: Head,
     /// Dropout masks of the LSTM layers but the last, and of the dense layer; empty without dropout.
     masks: Vec<Matrix>,
 }
@@ -77,45 +71,39 @@ impl TrainingNetwork {
     /// A network with room for its parameters; [`TrainingNetwork::load`] fills them in.
     pub fn new(architecture: Architecture, threads: usize) -> Self {
         let Architecture { layers, units, dense, .. } = architecture;
-        let features = architecture.features();
-        let layer = |index: usize| Lstm {
-            input: match index {
-                0 => Input::Lookup(Lookup::zeros(features, 4 * units)),
-                _ => Input::Units(Kernel::zeros(4 * units, units)),
-            },
-            recurrent: Kernel::zeros(4 * units, units),
-            bias: Matrix::zeros(1, 4 * units),
-        };
-        let linear = |outputs, inputs| Dense {
-            kernel: Kernel::zeros(outputs, inputs),
-            bias: Matrix::zeros(1, outputs),
-        };
+        let of_gates = |_| BackwardKernel::zeros(4 * units, units);
         TrainingNetwork {
             threads,
             architecture,
             layout: architecture.parameters(),
-            layers: (0..layers).map(layer).collect(),
-            dense: [linear(dense, units), linear(features, dense)],
+            layers: Layers::new(architecture),
+            backward: BackwardKernels {
+                inputs: (1..layers).map(of_gates).collect(),
+                recurrent: (0..layers).map(of_gates).collect(),
+                head: [
+                    BackwardKernel::zeros(dense, units),
+                    BackwardKernel::zeros(architecture.features(), dense),
+                ],
+            },
             workspaces: Mutex::default(),
         }
     }
 
     /// Loads `parameters`, laid out as in [`Architecture::parameters`].
     pub fn load(&mut self, parameters: &[f32]) {
-        let mut values = self.layout.iter().map(|parameter| &parameters[parameter.range()]);
-        let mut next = || values.next().expect("a value for each parameter");
-        for layer in &mut self.layers {
-            let (input, recurrent, bias) = (next(), next(), next());
-            match &mut layer.input {
-                Input::Lookup(kernel) => kernel.set(input),
-                Input::Units(kernel) => kernel.load(input),
-            }
-            layer.recurrent.load(recurrent);
-            layer.bias.row_mut(0).copy_from_slice(bias);
-        }
-        for dense in &mut self.dense {
-            dense.kernel.load(next());
-            dense.bias.row_mut(0).copy_from_slice(next());
+        self.layers.load(&self.layout, parameters);
+        let BackwardKernels { inputs, recurrent, head: [dense, scores] } = &mut self.backward;
+        for parameter in &self.layout {
+            let kernel = match parameter.role {
+                // Nothing flows back into what the first layer is shown.
+                Role::InputKernel { layer: 0 } => continue,
+                Role::InputKernel { layer } => &mut inputs[layer - 1],
+                Role::RecurrentKernel { layer } => &mut recurrent[layer],
+                Role::DenseKernel => &mut *dense,
+                Role::ScoreKernel => &mut *scores,
+                Role::GateBias { .. } | Role::DenseBias | Role::ScoreBias => continue,
+            };
+            kernel.load(&parameters[parameter.range()]);
         }
     }
 
@@ -200,25 +188,24 @@ impl TrainingNetwork {
     fn forward(&self, lanes: &[LaneBatch], workspace: &mut Workspace) {
         let Workspace { shape, shown, layers, inputs, head, masks, .. } = workspace;
         let shape = *shape;
-        for (index, lstm) in self.layers.iter().enumerate() {
+        for (index, lstm) in self.layers.lstm.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
-            rest[0].forward(&lstm.recurrent, |time, mut gates| match &lstm.input {
-                Input::Lookup(kernel) => {
+            if let Some(below) = below.last() {
+                // What the layer sees of the one below, of the whole window.
+                masked(below.outputs.all(), masks.get(index - 1), inputs[index - 1].all_mut());
+            }
+            rest[0].forward(lstm, |time| match index.checked_sub(1) {
+                None => {
                     let timestep = time * shape.padded..(time + 1) * shape.padded;
-                    let shown = shown.iter().flat_map(|lane| &lane[timestep.clone()]).copied();
-                    kernel.set_matmul(shown, lstm.bias.row(0), gates.iter_mut());
+                    LayerInput::Shown(
+                        shown.iter().flat_map(move |lane| lane[timestep.clone()].iter().copied()),
+                    )
                 }
-                Input::Units(kernel) => {
-                    let rows = shape.timestep(time);
-                    let input = inputs[index - 1].rows_mut(rows.clone());
-                    let seen = below[index - 1].outputs.rows(rows.clone());
-                    masked(seen, masks.get(index - 1).map(|mask| mask.rows(rows.clone())), input);
-                    kernel.set_forward(inputs[index - 1].rows(rows), lstm.bias.all(), gates);
-                }
+                Some(below) => LayerInput::Units(inputs[below].rows(shape.timestep(time))),
             });
         }
         let top = layers[layers.len() - 1].seen_from_above();
-        head.forward(top, &self.dense, masks.last(), lanes);
+        head.forward(&self.layers, top, masks.last(), lanes);
     }
 
     /// From log-probs to the gradient of all parameters. Each layer's is summed up as soon as what flowed
@@ -226,7 +213,7 @@ impl TrainingNetwork {
     fn backward(&self, lanes: &[LaneBatch], workspace: &mut Workspace, gradient: &mut [f32]) {
         self.backward_head(lanes, workspace);
         self.head_gradient(workspace, gradient);
-        for layer in (0..self.layers.len()).rev() {
+        for layer in (0..self.layers.lstm.len()).rev() {
             self.backward_layer(layer, workspace);
             self.layer_gradient(layer, workspace, gradient);
         }
@@ -237,29 +224,82 @@ impl TrainingNetwork {
         let Workspace { shape, d_outputs: [d_outputs, _], head, masks, .. } = workspace;
         d_outputs.clear();
         let d_top = d_outputs.rows_mut(shape.first_prediction()..shape.rows());
-        head.backward(&self.dense, masks.last(), lanes, d_top);
+        head.backward(&self.backward.head, masks.last(), lanes, d_top);
     }
 
     /// From ∂L/∂h of a layer to that of the one below.
     fn backward_layer(&self, index: usize, workspace: &mut Workspace) {
         let Workspace { shape, layers, d_outputs, masks, .. } = workspace;
-        let Lstm { input, recurrent, .. } = &self.layers[index];
         let [of_layer, below] = d_outputs;
-        layers[index].backward(recurrent, of_layer, |time, d_gates| {
-            let Input::Units(kernel) = input else { return };
+        layers[index].backward(&self.backward.recurrent[index], of_layer, |time, d_gates| {
+            // Nothing flows back into what the first layer is shown.
+            let Some(kernel) = index.checked_sub(1).map(|below| &self.backward.inputs[below]) else { return };
             let rows = shape.timestep(time);
-            kernel.set_backward(d_gates, below.rows_mut(rows.clone()));
+            kernel.set(d_gates, below.rows_mut(rows.clone()));
             if let Some(mask) = masks.get(index - 1) {
                 multiply(below.rows_mut(rows.clone()), mask.rows(rows));
             }
         });
         d_outputs.swap(0, 1);
     }
+
+    /// Writes the gradient of a layer's parameters, summed over all lanes of a group.
+    fn layer_gradient(&self, layer: usize, workspace: &Workspace, gradient: &mut [f32]) {
+        let Workspace { shape, shown, layers, inputs, .. } = workspace;
+        let lanes =
+            |matrix, timesteps| (0..shape.lanes).map(move |lane| shape.lane(matrix, lane, 0, timesteps));
+        let gates: Vec<_> = lanes(&layers[layer].gates, shape.notes).collect();
+        let [input, recurrent, bias] = self.gradients_of(
+            [Role::InputKernel { layer }, Role::RecurrentKernel { layer }, Role::GateBias { layer }],
+            gradient,
+        );
+        // Each note's gates with the output of the note before.
+        let before = lanes(&layers[layer].outputs, shape.notes - 1).collect();
+        let recurrent = Weight { inputs: before, gradient: recurrent };
+        if let Some(below) = layer.checked_sub(1) {
+            let below = lanes(&inputs[below], shape.notes).collect();
+            weight_gradients(&gates, &mut [recurrent, Weight { inputs: below, gradient: input }]);
+        } else {
+            let lanes: Vec<_> = gates.iter().zip(shown).map(|(gates, shown)| (*gates, &shown[..])).collect();
+            lookup_gradient(&lanes, self.architecture.features(), input);
+            weight_gradients(&gates, &mut [recurrent]);
+        }
+        bias_gradient(&gates, bias);
+    }
+
+    /// Writes the gradient of the parameters above the layers, summed over all lanes of a group.
+    fn head_gradient(&self, workspace: &Workspace, gradient: &mut [f32]) {
+        let Workspace { shape, layers, head, .. } = workspace;
+        let lanes = |matrix, first| -> Vec<LaneRows<'_>> {
+            (0..shape.lanes).map(|lane| shape.lane(matrix, lane, first, shape.predictions)).collect()
+        };
+        let seen = lanes(&layers[layers.len() - 1].outputs, shape.notes - shape.predictions);
+        let (d_dense, d_scores) = (lanes(&head.d_dense, 0), lanes(&head.scores, 0));
+        let [of_dense, dense_bias, of_scores, scores_bias] = self
+            .gradients_of([Role::DenseKernel, Role::DenseBias, Role::ScoreKernel, Role::ScoreBias], gradient);
+        weight_gradients(&d_dense, &mut [Weight { inputs: seen, gradient: of_dense }]);
+        bias_gradient(&d_dense, dense_bias);
+        weight_gradients(&d_scores, &mut [Weight { inputs: lanes(&head.dense, 0), gradient: of_scores }]);
+        bias_gradient(&d_scores, scores_bias);
+    }
+
+    /// The parts of a gradient that belong to N parameters.
+    fn gradients_of<'a, const N: usize>(
+        &self,
+        roles: [Role; N],
+        gradient: &'a mut [f32],
+    ) -> [&'a mut [f32]; N] {
+        let ranges = roles.map(|role| {
+            let parameter = self.layout.iter().find(|parameter| parameter.role == role);
+            parameter.expect("the architecture has all of them").range()
+        });
+        gradient.get_disjoint_mut(ranges).expect("no two parameters overlap")
+    }
 }
 
 /// What a layer sees of the one below, by the mask if there is one.
-fn masked(outputs: Rows<'_>, mask: Option<Rows<'_>>, mut out: RowsMut<'_>) {
-    let Some(mask) = mask else { return out.copy_from(outputs) };
+fn masked(outputs: Rows<'_>, mask: Option<&Matrix>, mut out: RowsMut<'_>) {
+    let Some(mask) = mask.map(Matrix::all) else { return out.copy_from(outputs) };
     vectorized(
         #[inline(always)]
         || {
@@ -277,7 +317,7 @@ impl Workspace {
         Workspace {
             shape,
             shown: Vec::new(),
-            layers: (0..layers).map(|_| Layer::new(shape, units)).collect(),
+            layers: (0..layers).map(|_| LstmActivations::new(shape, units)).collect(),
             inputs: (1..layers).map(|_| matrix()).collect(),
             d_outputs: [matrix(), matrix()],
             head: Head::new(shape, architecture),

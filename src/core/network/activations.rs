@@ -1,0 +1,319 @@
+//! What training keeps of the forward pass for the backward pass, and the backward pass through it: of an LSTM layer over
+//! whole windows, and of the head, which is the dense layer, the scores and the softmax.
+//!
+//! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane, H units, D dense units, C tokens of the
+//! vocabulary, F features. Rows are laid out (T, L, P) or (Q, L, P), so that those of a timestep lie together.
+
+use std::ops::Range;
+
+use crate::compute::functions::{exp, log_softmax};
+use crate::compute::gemm::Packed;
+use crate::compute::lstm_cell::Backward;
+use crate::compute::matrix::{Matrix, Rows, RowsMut};
+use crate::compute::one_hot::ActiveFeatures;
+use crate::compute::weight_gradient::LaneRows;
+use crate::parallel::vectorized;
+use crate::representation::Token;
+
+use super::Architecture;
+use super::batch::LaneBatch;
+use super::layers::{LayerInput, Layers, Lstm, LstmRows, LstmState, add_scores, interval_scores};
+use super::score::{EpochSums, score_lane};
+
+/// The shape of some lanes of a batch. Rows are laid out (T, L, P).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// L.
+    pub lanes: usize,
+    /// T.
+    pub notes: usize,
+    /// Q.
+    pub predictions: usize,
+    /// P.
+    pub padded: usize,
+}
+
+impl Shape {
+    /// That of lanes which are all alike.
+    pub fn of(lanes: &[LaneBatch]) -> Self {
+        let LaneBatch { sequence_length, predictions, rows, .. } = lanes[0];
+        Shape { lanes: lanes.len(), notes: sequence_length, predictions, padded: rows }
+    }
+
+    /// Rows of one timestep.
+    pub fn timestep_rows(&self) -> usize {
+        self.lanes * self.padded
+    }
+
+    /// Rows of all timesteps.
+    pub fn rows(&self) -> usize {
+        self.notes * self.timestep_rows()
+    }
+
+    /// Rows of all timesteps after which the next note is predicted.
+    pub fn prediction_rows(&self) -> usize {
+        self.predictions * self.timestep_rows()
+    }
+
+    /// The rows of one timestep.
+    pub fn timestep(&self, time: usize) -> Range<usize> {
+        time * self.timestep_rows()..(time + 1) * self.timestep_rows()
+    }
+
+    /// The first row of the timesteps after which the next note is predicted.
+    pub fn first_prediction(&self) -> usize {
+        self.rows() - self.prediction_rows()
+    }
+
+    /// A lane's rows of a matrix that has all timesteps, or only those of predictions: of so many timesteps from the
+    /// `first` on.
+    pub fn lane<'a>(&self, matrix: &'a Matrix, lane: usize, first: usize, timesteps: usize) -> LaneRows<'a> {
+        let (row_stride, rows) = (self.timestep_rows(), self.padded);
+        LaneRows { matrix, first: first * row_stride + lane * rows, timesteps, row_stride, rows }
+    }
+}
+
+/// A kernel (outputs, inputs) as the right side of products backward.
+pub struct BackwardKernel {
+    weights: Packed,
+    /// (1, inputs): what products begin with.
+    zeros: Matrix,
+}
+
+impl BackwardKernel {
+    /// Room for a kernel.
+    pub fn zeros(outputs: usize, inputs: usize) -> Self {
+        BackwardKernel { weights: Packed::zeros(outputs, inputs), zeros: Matrix::zeros(1, inputs) }
+    }
+
+    /// Packs the weights.
+    pub fn load(&mut self, weights: &[f32]) {
+        self.weights.set(weights);
+    }
+
+    /// ∂L/∂inputs = ∂L/∂out · W.
+    pub fn set(&self, d_out: Rows<'_>, d_inputs: RowsMut<'_>) {
+        self.weights.set_matmul(d_out, self.zeros.all(), d_inputs);
+    }
+
+    /// ∂L/∂inputs += ∂L/∂out · W.
+    pub fn add(&self, d_out: Rows<'_>, d_inputs: RowsMut<'_>) {
+        self.weights.add_matmul(d_out, d_inputs);
+    }
+}
+
+/// Activations that a layer saves in the forward pass for the backward pass.
+pub struct LstmActivations {
+    shape: Shape,
+    /// (T·L·P, 4H): pre-activations; overwritten by the gates, then by ∂L/∂pre-activation.
+    pub gates: Matrix,
+    /// (T·L·P, H).
+    cells: Matrix,
+    /// (T·L·P, H).
+    tanh_cells: Matrix,
+    /// (T·L·P, H).
+    pub outputs: Matrix,
+    /// (L·P, H) of one timestep: ∂L/∂c.
+    d_cell: Matrix,
+}
+
+impl LstmActivations {
+    /// Memory for lanes of this shape.
+    pub fn new(shape: Shape, units: usize) -> Self {
+        let all = shape.rows();
+        LstmActivations {
+            shape,
+            gates: Matrix::zeros(all, 4 * units),
+            cells: Matrix::zeros(all, units),
+            tanh_cells: Matrix::zeros(all, units),
+            outputs: Matrix::zeros(all, units),
+            d_cell: Matrix::zeros(shape.timestep_rows(), units),
+        }
+    }
+
+    /// Runs through the window from a zero state. `input` is given each timestep, and returns what flows in from below.
+    pub fn forward<'i, S: Iterator<Item = ActiveFeatures>>(
+        &mut self,
+        lstm: &Lstm,
+        mut input: impl FnMut(usize) -> LayerInput<'i, S>,
+    ) {
+        for time in 0..self.shape.notes {
+            let rows = self.shape.timestep(time);
+            let (earlier_outputs, outputs) = self.outputs.rows_after(rows.clone());
+            let (earlier_cells, cells) = self.cells.rows_after(rows.clone());
+            let before = (time > 0).then(|| LstmState {
+                outputs: earlier_outputs.last(rows.len()),
+                cells: earlier_cells.last(rows.len()),
+            });
+            let (gates, tanh_cells) = (self.gates.rows_mut(rows.clone()), self.tanh_cells.rows_mut(rows));
+            lstm.forward(input(time), before, LstmRows { gates, cells, tanh_cells, outputs });
+        }
+    }
+
+    /// Runs back through the window. `d_outputs` is ∂L/∂h as far as it comes from above, (T·L·P, H); afterwards
+    /// `gates` holds the derivative by what flowed into them, and `below` was given each timestep's.
+    pub fn backward(
+        &mut self,
+        recurrent: &BackwardKernel,
+        d_outputs: &mut Matrix,
+        mut below: impl FnMut(usize, Rows<'_>),
+    ) {
+        self.d_cell.clear();
+        for time in (0..self.shape.notes).rev() {
+            let rows = self.shape.timestep(time);
+            let (mut gates, mut d_cells) = (self.gates.rows_mut(rows.clone()), self.d_cell.all_mut());
+            let (d_output, tanh_cells) = (d_outputs.rows(rows.clone()), self.tanh_cells.rows(rows.clone()));
+            let before = (time > 0).then(|| self.cells.rows(self.shape.timestep(time - 1)));
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (row, (gates, d_cell)) in gates.iter_mut().zip(d_cells.iter_mut()).enumerate() {
+                        let before = before.map(|before| before.row(row));
+                        let (tanh_cell, d_output) = (tanh_cells.row(row), d_output.row(row));
+                        Backward { gates, before, tanh_cell, d_output, d_cell }.run();
+                    }
+                },
+            );
+            let d_gates = self.gates.rows(rows);
+            if time > 0 {
+                recurrent.add(d_gates, d_outputs.rows_mut(self.shape.timestep(time - 1)));
+            }
+            below(time, d_gates);
+        }
+    }
+
+    /// The outputs that predictions are made from, (Q·L·P, H).
+    pub fn seen_from_above(&self) -> Rows<'_> {
+        self.outputs.all().last(self.shape.prediction_rows())
+    }
+}
+
+/// The memory of the head.
+pub struct Head {
+    shape: Shape,
+    architecture: Architecture,
+    /// (Q·L·P, D), after dropout.
+    pub dense: Matrix,
+    /// (Q·L·P, D).
+    pub d_dense: Matrix,
+    /// (Q·L·P, F): what each class and interval scores, then ∂L/∂score.
+    pub scores: Matrix,
+    /// For each row, where its scores of the intervals to all classes lie, if it has any.
+    intervals: Vec<Option<Range<usize>>>,
+    /// (Q·L·P, C): log-probs, then ∂L/∂logit.
+    logits: Matrix,
+}
+
+impl Head {
+    /// Memory for lanes of this shape.
+    pub fn new(shape: Shape, architecture: Architecture) -> Self {
+        let matrix = |columns| Matrix::zeros(shape.prediction_rows(), columns);
+        Head {
+            shape,
+            architecture,
+            dense: matrix(architecture.dense),
+            d_dense: matrix(architecture.dense),
+            scores: matrix(architecture.features()),
+            intervals: Vec::new(),
+            logits: matrix(architecture.classes),
+        }
+    }
+
+    /// Log-probs from what the top layer put out.
+    pub fn forward(&mut self, layers: &Layers, top: Rows<'_>, mask: Option<&Matrix>, lanes: &[LaneBatch]) {
+        layers.dense.forward(top, self.dense.all_mut());
+        if let Some(mask) = mask {
+            multiply(self.dense.all_mut(), mask.all());
+        }
+        layers.scores.forward(self.dense.all(), self.scores.all_mut());
+        self.intervals = self.find_intervals(lanes);
+        let mut rows = self.logits.all_mut();
+        vectorized(
+            #[inline(always)]
+            || {
+                let scores = self.scores.all().iter().zip(&self.intervals);
+                for (logits, (scores, intervals)) in rows.iter_mut().zip(scores) {
+                    add_scores(scores, intervals, logits);
+                    log_softmax(logits);
+                }
+            },
+        );
+    }
+
+    /// For each row, from its last token.
+    fn find_intervals(&self, lanes: &[LaneBatch]) -> Vec<Option<Range<usize>>> {
+        let of_lane = |(prediction, lane): (usize, &LaneBatch)| {
+            let first = prediction * lane.rows;
+            lane.last_notes()[first..first + lane.rows].to_vec()
+        };
+        let predictions = 0..self.shape.predictions;
+        let rows = predictions.flat_map(|prediction| lanes.iter().map(move |lane| (prediction, lane)));
+        rows.flat_map(of_lane).map(|last| interval_scores(self.architecture, Some(last as Token))).collect()
+    }
+
+    /// A lane's rows, (Q, P).
+    fn rows_of(&self, lane: usize) -> impl Iterator<Item = usize> + use<> {
+        self.shape.lane(&self.logits, lane, 0, self.shape.predictions).row_indices()
+    }
+
+    /// The (C) log-probs of a lane's rows, (Q, P).
+    pub fn rows(&self, lane: usize) -> impl Iterator<Item = &[f32]> {
+        self.rows_of(lane).map(|row| self.logits.row(row))
+    }
+
+    /// Sums over the predictions of each lane.
+    pub fn score(&self, lanes: &[LaneBatch]) -> Vec<EpochSums> {
+        lanes.iter().enumerate().map(|(index, lane)| score_lane(self.rows(index), lane)).collect()
+    }
+
+    /// ∂L/∂logit = p − one-hot of the target, 0 for rows of no weight; every score of a row that a logit is made
+    /// of has the same.
+    fn differentiate(&mut self, lanes: &[LaneBatch]) {
+        for (index, lane) in lanes.iter().enumerate() {
+            for (number, (row, &target)) in self.rows_of(index).zip(&lane.targets).enumerate() {
+                let logits = self.logits.row_mut(row);
+                if number % self.shape.padded < lane.windows {
+                    logits.iter_mut().for_each(|x| *x = exp(*x));
+                    logits[target as usize] -= 1.0;
+                } else {
+                    logits.fill(0.0);
+                }
+                let scores = self.scores.row_mut(row);
+                let (own, of_intervals) = scores.split_at_mut(logits.len());
+                own.copy_from_slice(logits);
+                of_intervals.fill(0.0);
+                if let Some(intervals) = &self.intervals[row] {
+                    scores[intervals.clone()].copy_from_slice(logits);
+                }
+            }
+        }
+    }
+
+    /// ∂L/∂score, ∂L/∂dense, and from them ∂L/∂(what the top layer put out), which goes into `d_top`.
+    pub fn backward(
+        &mut self,
+        [dense, scores]: &[BackwardKernel; 2],
+        mask: Option<&Matrix>,
+        lanes: &[LaneBatch],
+        d_top: RowsMut<'_>,
+    ) {
+        self.differentiate(lanes);
+        scores.set(self.scores.all(), self.d_dense.all_mut());
+        if let Some(mask) = mask {
+            multiply(self.d_dense.all_mut(), mask.all());
+        }
+        dense.set(self.d_dense.all(), d_top);
+    }
+}
+
+/// Every number by that of the mask.
+pub fn multiply(mut values: RowsMut<'_>, mask: Rows<'_>) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (row, mask) in values.iter_mut().zip(mask.iter()) {
+                row.iter_mut().zip(mask).for_each(|(x, mask)| *x *= mask);
+            }
+        },
+    );
+}
