@@ -13,6 +13,7 @@ mod eval;
 mod failure;
 #[cfg(feature = "torch")]
 mod golden;
+mod imports;
 mod inspect;
 mod preempt;
 mod ranks;
