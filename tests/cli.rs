@@ -287,7 +287,7 @@ fn places_that_are_not_where_one_thinks() {
         ("checkpoint.url", "file:relative", "file:///absolute/folder"),
         ("checkpoint.url", "$NO_SUCH_VARIABLE/x", "the variable NO_SUCH_VARIABLE is not set"),
         ("checkpoint.url", "~nobody/x", "another user's folder"),
-        ("checkpoint.fallback", "s3://bucket/run", "a folder of this host"),
+        ("checkpoint.fallback", "s3://bucket/run", "a folder on this machine"),
         ("checkpoint.fallback", "gs:bucket", "not supported"),
         ("data.midi", "s3://bucket/music", "aws s3 cp --recursive s3://bucket/music music"),
         ("data.midi", "http://host/music", "AWS_ENDPOINT_URL"),
