@@ -66,7 +66,7 @@ fn it_ends_early_and_keeps_the_best() {
     let place = Place::with_holdout();
     let ended = place.bachdist(RESTLESS).ok();
     assert!(
-        ended.stdout.contains("2 validations without a better one; the best is step "),
+        ended.stdout.contains("2 validations without improvement; the best is step "),
         "{}",
         ended.stdout
     );
@@ -86,7 +86,7 @@ fn it_ends_early_and_keeps_the_best() {
     assert!(composed.stdout.contains(&names[0]), "{}", composed.stdout);
 
     // An ended run stays ended, on any number of ranks.
-    assert!(place.bachdist(RESTLESS).ok().stdout.contains("2 validations without a better one"));
+    assert!(place.bachdist(RESTLESS).ok().stdout.contains("2 validations without improvement"));
     assert_eq!(place.checkpoints("run"), names);
     let Some(ended) = place.on_ranks(3, &format!("{RESTLESS} --set checkpoint.url=3-ranks")) else { return };
     ended.ok();
