@@ -33,8 +33,8 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     let config = checkpoint.config()?;
     let length = config.data.sequence_length;
     let training = &checkpoint.corpus.pieces;
-    let classes = checkpoint.architecture.classes;
-    let row = |predictions: &[f32], number: u64| predictions[number as usize * classes..][..classes].to_vec();
+    let tokens = checkpoint.architecture.shape.tokens;
+    let row = |predictions: &[f32], number: u64| predictions[number as usize * tokens..][..tokens].to_vec();
     let by_windows = predict_windows(checkpoint, pieces)?;
     let representation = &*config.representation.build();
     let windows = score(representation, pieces, length, None, |number, _| row(&by_windows, number));
@@ -42,7 +42,11 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     let with_state = match config.train.loss_positions {
         LossPositions::Last => by_windows,
         LossPositions::All => {
-            let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
+            let network = InferenceNetwork::new(
+                config.representation.build(),
+                checkpoint.architecture,
+                &checkpoint.parameters,
+            );
             read_through(&network, pieces, length)
         }
     };
@@ -60,15 +64,17 @@ const LANE: usize = 64;
 /// (windows, C) log-probs after each window of `data.sequence_length` notes, each read from a zero state. Windows are
 /// those of [`Windows`], in their order.
 fn predict_windows(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Vec<f32>> {
-    let length = checkpoint.config()?.data.sequence_length;
+    let config = checkpoint.config()?;
+    let (representation, length) = (config.representation.build(), config.data.sequence_length);
     let windows = Windows::new(pieces, length);
     let mut network = NativeBackend::for_prediction(checkpoint.architecture, &checkpoint.parameters, cores());
     let mut log_probs = Vec::new();
     for first in (0..windows.len()).step_by(BATCH as usize) {
         let numbers = first..windows.len().min(first + BATCH);
         let batch: Vec<&[Token]> = numbers.map(|number| windows.get(number).tokens).collect();
-        let lanes =
-            batch.chunks(LANE).map(|windows| LaneBatch::new(0, LANE, length, LossPositions::Last, windows));
+        let lanes = batch
+            .chunks(LANE)
+            .map(|windows| LaneBatch::new(&*representation, 0, LANE, length, LossPositions::Last, windows));
         log_probs.extend(network.predict(&lanes.collect::<Vec<_>>())?);
     }
     Ok(log_probs)

@@ -88,7 +88,7 @@ pub fn step_gemms(
     weight("recurrent", 4 * units, units, notes - 1, 1, layers);
     weight("input", 4 * units, units, 1, notes, layers - 1);
     weight("dense1", dense, units, 1, predictions, 1);
-    weight("dense2", architecture.features(), dense, 1, predictions, 1);
+    weight("dense2", architecture.shape.scores, dense, 1, predictions, 1);
     all
 }
 
@@ -204,6 +204,7 @@ mod tests {
     use super::*;
     use bachdist_core::config::ModelConfig;
     use bachdist_core::representation::RepresentationConfig;
+    use bachdist_core::representation::pitch::Pitch;
 
     fn flops(gemms: &[Gemm]) -> f64 {
         gemms.iter().map(Gemm::flops).sum()
@@ -230,13 +231,13 @@ mod tests {
     #[test]
     fn ranks_share_the_work() {
         let architecture =
-            Architecture { classes: 79, intervals: true, layers: 2, units: 16, dense: 17, members: 3 };
+            Architecture { shape: Pitch::shape_of(79, true), layers: 2, units: 16, dense: 17, members: 3 };
         let of = |lanes: &[usize]| flops(&step_gemms(architecture, lanes, 6, 6));
         assert_eq!(of(&[4, 5, 4, 5]), of(&[4, 5]) + of(&[4, 5]));
         assert_eq!(of(&[9, 9]), of(&[18]));
         assert_eq!(step_gemms(architecture, &[0, 0], 6, 6), []);
         // One note has no note before it, and one layer none below.
-        let one = Architecture { layers: 1, intervals: false, members: 1, ..architecture };
+        let one = Architecture { layers: 1, shape: Pitch::shape_of(79, false), members: 1, ..architecture };
         assert!(step_gemms(one, &[4], 1, 1).iter().all(|product| product.weight.starts_with("dense")));
     }
 
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn both_make_all_products() {
         let small =
-            Architecture { classes: 9, intervals: false, layers: 2, units: 16, dense: 17, members: 1 };
+            Architecture { shape: Pitch::shape_of(9, false), layers: 2, units: 16, dense: 17, members: 1 };
         let list = step_gemms(small, &[3, 4], 5, 1);
         let mut libtorch = Operands::new(&list, Library::Libtorch, Device::Cpu).unwrap();
         let mut own = Operands::new(&list, Library::Own, Device::Cpu).unwrap();

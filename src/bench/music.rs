@@ -78,7 +78,9 @@ fn midi_files(plan: &Plan) -> Vec<Vec<u8>> {
 /// Composes a piece of the configuration's network, with its initial weights.
 pub fn composing(plan: &Plan) -> Result<Composing> {
     const NOTES: usize = 50;
+    let representation = plan.config.representation.build();
     let network = InferenceNetwork::new(
+        representation.clone(),
         plan.architecture,
         &init::parameters(plan.architecture, plan.config.train.seed),
     );
@@ -86,7 +88,6 @@ pub fn composing(plan: &Plan) -> Result<Composing> {
     let prompt = plan.windows().get(0).input();
     let prompt = &prompt[..prompt.len().min(plan.config.data.sequence_length)];
     let decoding = Decoding::Sampling { temperature: 1.0, top_k: None, top_p: Some(0.9) };
-    let representation = plan.config.representation.build();
     let stream = Stream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
     let piece = || compose(&*representation, &network, prompt, NOTES, &decoding, stream, None);
     piece()?;

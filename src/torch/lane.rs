@@ -11,6 +11,7 @@ use bachdist_core::network::dropout::Dropout;
 use bachdist_core::network::dropout::WeightDrop;
 use bachdist_core::network::{Architecture, Parameter};
 use bachdist_core::random::{GOLDEN, MULTIPLIERS, SHIFTS, Stream};
+use bachdist_core::representation::{FeatureShape, NO_FEATURE};
 use tch::{Device, Kind, Tensor};
 
 use super::transfer::upload;
@@ -25,13 +26,13 @@ pub struct DeviceLane {
     pub(super) sequence_length: i64,
     /// Q.
     pub(super) predictions: i64,
-    /// (T, R, 1) for the class, then for the interval where intervals are known: the feature that the first layer is
-    /// shown, below 0 where it is shown none.
-    shown: Vec<Tensor>,
+    /// For each of the K slots (T, R, 1): the first layer's active feature, below 0 where there is none.
+    active: Vec<Tensor>,
     /// (Q·R, 1).
     targets: Tensor,
-    /// (Q·R), where intervals are known: the notes after which the next is predicted.
-    pub(super) last_notes: Option<Tensor>,
+    /// For each of the V relations (Q·R, 1): where the scores begin that are added to the tokens' own; the number of scores
+    /// where there are none.
+    pub(super) first_scores: Vec<Tensor>,
     /// Dropout masks of the LSTM layers but the last (T, R, H) and of the dense layer (Q·R, D); none without dropout.
     pub(super) masks: Vec<Tensor>,
 }
@@ -45,16 +46,18 @@ impl DeviceLane {
         device: Device,
     ) -> Result<Self> {
         let LaneBatch { windows, rows, sequence_length, predictions, .. } = *lane;
-        let shown = lane.features(architecture, dropout);
-        let kinds = if architecture.intervals { 2 } else { 1 };
+        let FeatureShape { slots, relations, scores, .. } = architecture.shape;
+        let features = lane.active(dropout);
         let active = dropout.filter(|dropout| dropout.rate > 0.0);
         let mut numbers: Vec<i64> = Vec::new();
-        for kind in 0..kinds {
-            numbers.extend(shown.iter().map(|features| features[kind].map_or(-1, |feature| feature as i64)));
+        let or = |index: u32, none: i64| if index == NO_FEATURE { none } else { i64::from(index) };
+        for slot in 0..slots {
+            numbers.extend(features.iter().skip(slot).step_by(slots).map(|&feature| or(feature, -1)));
         }
-        numbers.extend(&lane.targets);
-        if architecture.intervals {
-            numbers.extend(lane.last_notes());
+        numbers.extend(lane.targets.iter().map(|&target| i64::from(target)));
+        for relation in 0..relations {
+            let of_rows = lane.first_scores.iter().skip(relation).step_by(relations);
+            numbers.extend(of_rows.map(|&first| or(first, scores as i64)));
         }
         if let Some(dropout) = active {
             let of_rows = lane.first_row..lane.first_row + rows;
@@ -72,17 +75,17 @@ impl DeviceLane {
             from += length;
             Ok(all.f_narrow(0, from - length, length)?.f_view(shape)?)
         };
-        let shown = (0..kinds).map(|_| next(&[sequence_length, rows, 1])).collect::<Result<_>>()?;
+        let features = (0..slots).map(|_| next(&[sequence_length, rows, 1])).collect::<Result<_>>()?;
         let targets = next(&[predictions * rows, 1])?;
-        let last_notes = architecture.intervals.then(|| next(&[predictions * rows])).transpose()?;
+        let first_scores = (0..relations).map(|_| next(&[predictions * rows, 1])).collect::<Result<_>>()?;
         let mut lane = DeviceLane {
             windows,
             rows,
             sequence_length,
             predictions,
-            shown,
+            active: features,
             targets,
-            last_notes,
+            first_scores,
             masks: Vec::new(),
         };
         if let Some(dropout) = active {
@@ -113,14 +116,14 @@ impl DeviceLane {
         Ok(masks)
     }
 
-    /// (T, R, F) rows of which the features shown are 1. A product with them is a lookup whose gradient is a product
+    /// (T, R, F) rows of which the active features are 1. A product with them is a lookup whose gradient is a product
     /// too: that of a lookup is summed in any order on a GPU, so that its bits would differ from run to run.
     pub(super) fn one_hot(&self, features: &Tensor) -> Result<Tensor> {
-        let mut shown = self.shown[0].f_eq_tensor(features)?;
-        if let Some(intervals) = self.shown.get(1) {
-            let _ = shown.f_logical_or_(&intervals.f_eq_tensor(features)?)?;
+        let mut one_hot = self.active[0].f_eq_tensor(features)?;
+        for slot in &self.active[1..] {
+            let _ = one_hot.f_logical_or_(&slot.f_eq_tensor(features)?)?;
         }
-        Ok(shown.f_to_kind(Kind::Float)?)
+        Ok(one_hot.f_to_kind(Kind::Float)?)
     }
 
     /// The sum of what the windows lose, in f64, from (Q·R, C) log-probs.
@@ -217,6 +220,7 @@ fn mix(words: &mut Tensor) -> Result<()> {
 mod tests {
     use bachdist_core::config::LossPositions;
     use bachdist_core::random::Purpose;
+    use bachdist_core::representation::pitch::Pitch;
     use proptest::prelude::*;
 
     use super::*;
@@ -229,9 +233,9 @@ mod tests {
             layers in 1usize..4, units in 1usize..20, dense in 1usize..20, notes in 1usize..6, rows in 1usize..9,
             first_row in 0usize..5000, every: bool, rate in 0.01f64..0.99, seed: u64, step: u64, member in 0u64..3,
         ) {
-            let architecture = Architecture { classes: 79, intervals: false, layers, units, dense, members: 1 };
+            let architecture = Architecture { shape: Pitch::shape_of(79, false), layers, units, dense, members: 1 };
             let objective = if every { LossPositions::All } else { LossPositions::Last };
-            let lane = LaneBatch::new(first_row, rows, notes, objective, &[&[5; 7][..=notes]]);
+            let lane = LaneBatch::new(&Pitch::with_tokens(79, false), first_row, rows, notes, objective, &[&[5; 7][..=notes]]);
             let dropout = Dropout { rate, input_rate: 0.0, seed, step, member };
             let staged = DeviceLane::new(&lane, architecture, Some(&dropout), Device::Cpu).unwrap();
             prop_assert_eq!(staged.masks.len(), layers);
@@ -250,7 +254,7 @@ mod tests {
     #[test]
     fn weights_are_dropped_as_on_the_host() {
         let architecture =
-            Architecture { classes: 79, intervals: false, layers: 2, units: 64, dense: 16, members: 2 };
+            Architecture { shape: Pitch::shape_of(79, false), layers: 2, units: 64, dense: 16, members: 2 };
         let drop = WeightDrop { rate: 0.25, seed: 1, step: 3 };
         let mut expected = vec![1.0; architecture.len()];
         drop.apply(architecture, &mut expected);

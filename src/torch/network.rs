@@ -23,6 +23,8 @@ pub struct TorchNetwork {
     dense2: Linear,
     /// (F): the number of each feature.
     features: Tensor,
+    /// (C) all tokens.
+    tokens: Tensor,
 }
 
 /// One LSTM layer; gates in the order i, f, g, o.
@@ -72,9 +74,10 @@ impl TorchNetwork {
             Ok(Linear { weight: zeros(outputs, Some(inputs))?, bias: zeros(outputs, None)? })
         };
         let dense1 = linear(dense, units)?;
-        let dense2 = linear(architecture.features(), dense)?;
-        let features = Tensor::f_arange(architecture.features() as i64, (Kind::Int64, device))?;
-        let network = TorchNetwork { architecture, layers, dense1, dense2, features };
+        let dense2 = linear(architecture.shape.scores, dense)?;
+        let features = Tensor::f_arange(architecture.shape.inputs as i64, (Kind::Int64, device))?;
+        let tokens = Tensor::f_arange(architecture.shape.tokens as i64, (Kind::Int64, device))?;
+        let network = TorchNetwork { architecture, layers, dense1, dense2, features, tokens };
         for leaf in network.leaves() {
             let _ = leaf.f_set_requires_grad(true)?;
         }
@@ -147,14 +150,20 @@ impl TorchNetwork {
         Ok(self.logits(self.dense2.run(&dense)?, lane)?.f_log_softmax(1, Kind::Float)?)
     }
 
-    /// (Q·R, C) from the scores of all features (Q·R, F): a class's own and that of the interval to it.
+    /// (Q·R, C) from the scores (Q·R, S): a token's own, and those related to it.
     fn logits(&self, scores: Tensor, lane: &DeviceLane) -> Result<Tensor> {
-        let classes = self.architecture.classes as i64;
-        let Some(last) = &lane.last_notes else { return Ok(scores) };
-        let unison = self.architecture.interval(0, 0) as i64;
-        let interval =
-            self.features.f_narrow(0, 0, classes)?.f_add_scalar(unison)?.f_sub(&last.f_unsqueeze(1)?)?;
-        Ok(scores.f_narrow(1, 0, classes)?.f_add(&scores.f_gather(1, &interval, false)?)?)
+        let tokens = self.architecture.shape.tokens as i64;
+        if lane.first_scores.is_empty() {
+            return Ok(scores);
+        }
+        let mut logits = scores.f_narrow(1, 0, tokens)?;
+        // A relation that is absent leads to these zeros.
+        let scores = scores.f_constant_pad_nd([0, tokens])?;
+        for first in &lane.first_scores {
+            let related = self.tokens.f_add(first)?;
+            logits = logits.f_add(&scores.f_gather(1, &related, false)?)?;
+        }
+        Ok(logits)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The backend by libtorch on a CPU: against the native one, and against itself on other ranks and threads.
 
+use bachdist_core::representation::pitch::Pitch;
 use std::path::Path;
 use std::sync::{Barrier, Mutex};
 use std::thread;
@@ -228,6 +229,7 @@ fn what_is_not_finite_never_reaches_the_weights() {
 
 /// Lanes of random windows; the last windows are missing, as in a ragged batch.
 fn lanes(
+    architecture: Architecture,
     count: usize,
     rows: usize,
     notes: usize,
@@ -241,11 +243,12 @@ fn lanes(
         .map(|row| (0..=notes).map(|note| class(row * (notes + 1) + note)).collect())
         .collect();
     let windows: Vec<&[Token]> = notes_of.iter().map(Vec::as_slice).collect();
+    let features = Pitch::with_tokens(79, architecture.shape.relations > 0);
     let present = windows.len() - missing.min(windows.len() - 1);
     (0..count)
         .map(|lane| {
             let range = (lane * rows).min(present)..((lane + 1) * rows).min(present);
-            LaneBatch::new(lane * rows, rows + missing % 3, notes, objective, &windows[range])
+            LaneBatch::new(&features, lane * rows, rows + missing % 3, notes, objective, &windows[range])
         })
         .collect()
 }
@@ -255,7 +258,7 @@ prop_compose! {
     fn architectures()(
         intervals: bool, layers in 1usize..4, units in 1usize..70, dense in 1usize..50,
     ) -> Architecture {
-        Architecture { classes: 79, intervals, layers, units, dense, members: 1 }
+        Architecture { shape: Pitch::shape_of(79, intervals), layers, units, dense, members: 1 }
     }
 }
 
@@ -303,7 +306,7 @@ proptest! {
     ) {
         let Architecture { units, dense, .. } = architecture;
         let parameters = init::parameters(architecture, seed);
-        let lanes = lanes(4, rows, notes, objective, missing, seed);
+        let lanes = lanes(architecture, 4, rows, notes, objective, missing, seed);
         let dropout = Dropout { rate, input_rate: rate / 2.0, seed, step: 3, member: 0 };
         let mut native = TrainingNetwork::new(architecture, 2);
         native.load(&parameters);

@@ -73,7 +73,7 @@ impl<'a> BatchLoader<'a> {
         for lane in self.lanes.clone() {
             let rows = self.rows(batch, lane);
             let of_lane: Vec<_> = rows.map(|row| windows.get(batch.first + row as u64).tokens).collect();
-            lanes.push(padded(batches, lane, windows.length(), LossPositions::Last, &of_lane));
+            lanes.push(self.padded(batches, lane, windows.length(), LossPositions::Last, &of_lane));
         }
         lanes
     }
@@ -116,18 +116,26 @@ impl<'a> BatchLoader<'a> {
                 window.read_transposed(&*self.representation, train.transpose, random, tokens);
             }
             let windows: Vec<&[Token]> = transposed.iter().map(Vec::as_slice).collect();
-            loaded.push(padded(self.batches, lane, self.windows.length(), train.loss_positions, &windows));
+            loaded.push(self.padded(
+                self.batches,
+                lane,
+                self.windows.length(),
+                train.loss_positions,
+                &windows,
+            ));
         }
         loaded
     }
-}
 
-fn padded(
-    batches: Batches,
-    lane: usize,
-    length: usize,
-    objective: LossPositions,
-    windows: &[&[Token]],
-) -> LaneBatch {
-    LaneBatch::new(batches.rows(lane).start, batches.padded_rows(), length, objective, windows)
+    fn padded(
+        &self,
+        batches: Batches,
+        lane: usize,
+        length: usize,
+        loss_positions: LossPositions,
+        windows: &[&[Token]],
+    ) -> LaneBatch {
+        let (first_row, rows) = (batches.rows(lane).start, batches.padded_rows());
+        LaneBatch::new(&*self.representation, first_row, rows, length, loss_positions, windows)
+    }
 }

@@ -290,12 +290,11 @@ pub fn check_memory(
 
 /// In floating point, because declared sizes may overflow integers.
 fn needed(comm: &dyn Communicator, plan: &Plan, batches: Batches) -> MemoryNeeded {
-    let Architecture { classes, layers, units, dense, members, .. } = plan.architecture;
-    let features = plan.architecture.features();
-    let [classes, layers, units, dense, members, features] =
-        [classes, layers, units, dense, members, features].map(|size| size as f64);
-    let lstm = 4.0 * units * (features + units + 1.0) + (layers - 1.0) * 4.0 * units * (2.0 * units + 1.0);
-    let one_copy = 4.0 * members * (lstm + dense * (units + 1.0) + features * (dense + 1.0));
+    let Architecture { shape, layers, units, dense, members } = plan.architecture;
+    let [tokens, inputs, scores] = [shape.tokens, shape.inputs, shape.scores].map(|size| size as f64);
+    let [layers, units, dense, members] = [layers, units, dense, members].map(|size| size as f64);
+    let lstm = 4.0 * units * (inputs + units + 1.0) + (layers - 1.0) * 4.0 * units * (2.0 * units + 1.0);
+    let one_copy = 4.0 * members * (lstm + dense * (units + 1.0) + scores * (dense + 1.0));
     let on_cpu = plan.target.device == Device::Cpu;
     let copies = if on_cpu { COPIES_ON_CPU } else { COPIES_BESIDE_GPU };
     let of_checkpoint = if comm.is_root() { COPIES_OF_CHECKPOINT } else { 0.0 };
@@ -307,7 +306,7 @@ fn needed(comm: &dyn Communicator, plan: &Plan, batches: Batches) -> MemoryNeede
     let notes = plan.config.training_length() as f64;
     let predictions = if plan.config.train.loss_positions == LossPositions::All { notes } else { 1.0 };
     let of_note = 7.0 * units * layers + units * (layers - 1.0) + 2.0 * units;
-    let of_prediction = 2.0 * dense + features + classes;
+    let of_prediction = 2.0 * dense + scores + tokens;
     let of_rows = 4.0 * rows * (notes * of_note + predictions * of_prediction);
     let batch = if on_cpu { of_rows } else { 0.0 };
     MemoryNeeded {

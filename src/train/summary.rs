@@ -76,7 +76,7 @@ impl Plan {
 
 /// A line for each layer with its output shape (B is the number of windows) and its parameters.
 fn layer_table(config: &Config, architecture: Architecture) -> String {
-    let Architecture { classes, layers, units, dense, members, .. } = architecture;
+    let Architecture { shape: features, layers, units, dense, members } = architecture;
     let notes = config.training_length();
     let all_notes = config.train.loss_positions == LossPositions::All;
     // B windows, and what is predicted from: the output at every note, or at the last one.
@@ -96,8 +96,8 @@ fn layer_table(config: &Config, architecture: Architecture) -> String {
     let shape = shape_of(dense, all_notes);
     rows.push(("dense_1 (Dense, linear)".into(), shape.clone(), dense * (units + 1)));
     rows.push((format!("dropout_{layers} (Dropout {})", config.model.dropout), shape, 0));
-    let parameters = architecture.features() * (dense + 1);
-    rows.push(("dense_2 (Dense, softmax)".into(), shape_of(classes, all_notes), parameters));
+    let parameters = features.scores * (dense + 1);
+    rows.push(("dense_2 (Dense, softmax)".into(), shape_of(features.tokens, all_notes), parameters));
 
     let mut table = format!("{:<28} {:<18} {:>12}\n", "Layer (type)", "Output shape", "Parameters");
     let rule = "─".repeat(60);

@@ -11,6 +11,7 @@ use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::network::dropout::Dropout;
 use bachdist_core::network::dropout::WeightDrop;
 use bachdist_core::network::score::EpochSums;
+use bachdist_core::representation::pitch::Pitch;
 use tch::{Device, Tensor};
 
 use super::floats;
@@ -96,8 +97,7 @@ impl Case {
         let outputs = self.size("dense2.weight", 0);
         let intervals = outputs > 79;
         Architecture {
-            classes: if intervals { outputs.div_ceil(3) } else { outputs },
-            intervals,
+            shape: Pitch::shape_of(if intervals { outputs.div_ceil(3) } else { outputs }, intervals),
             layers: self.0.keys().filter(|name| name.starts_with("lstm.weight_ih")).count(),
             units: self.size("lstm.weight_hh_l0", 1),
             dense: self.size("dense1.weight", 0),

@@ -6,10 +6,11 @@
 use bachdist_core::network::inference::InferenceNetwork;
 use bachdist_core::network::init;
 use bachdist_core::network::{Architecture, Role};
+use bachdist_core::representation::pitch::Pitch;
 use proptest::prelude::*;
 
 use super::case::log_probs;
-use super::{floats, lane, random_windows, stream};
+use super::{floats, lane, pitch, random_windows, stream};
 
 /// Scales of normal weights. A matrix's is divided by the root of how many inputs it sums.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +43,10 @@ fn random_parameters(architecture: Architecture, scales: Scales, seed: u64) -> V
 
 /// The largest difference between the two networks' probabilities, over all windows and classes.
 fn difference(architecture: Architecture, parameters: &[f32], windows: &[(Vec<u16>, u16)]) -> f32 {
-    let lane = lane(0, windows.len().next_multiple_of(8), windows);
+    let lane = lane(architecture, 0, windows.len().next_multiple_of(8), windows);
     let theirs = floats(&log_probs(architecture, parameters, &lane, None).exp());
 
-    let network = InferenceNetwork::new(architecture, parameters);
+    let network = InferenceNetwork::new(pitch(architecture), architecture, parameters);
     let mut states = network.states(windows.len());
     for time in 0..lane.sequence_length {
         network.advance(&mut states, &windows.iter().map(|(input, _)| input[time]).collect::<Vec<_>>());
@@ -64,7 +65,7 @@ prop_compose! {
         units in 1usize..41,
         dense in 1usize..31,
     ) -> Architecture {
-        Architecture { classes, intervals, layers, units, dense, members: 1 }
+        Architecture { shape: Pitch::shape_of(classes, intervals), layers, units, dense, members: 1 }
     }
 }
 
@@ -101,7 +102,7 @@ proptest! {
 #[test]
 fn agrees_on_the_articles_network() {
     let architecture =
-        Architecture { classes: 79, intervals: false, layers: 3, units: 256, dense: 256, members: 1 };
+        Architecture { shape: Pitch::shape_of(79, false), layers: 3, units: 256, dense: 256, members: 1 };
     let windows = random_windows(architecture, 20, 8, 2);
     let fresh = init::parameters(architecture, 1);
     let scales = Scales { classes: 1.0, units: 2.0, bias: 1.0, dense: 3.0 };

@@ -9,11 +9,14 @@ mod inference;
 mod peers;
 mod rows;
 
+use std::sync::Arc;
+
 use bachdist_core::config::LossPositions;
 use bachdist_core::network::Architecture;
 use bachdist_core::network::batch::LaneBatch;
 use bachdist_core::random::{Purpose, Stream};
 use bachdist_core::representation::Token;
+use bachdist_core::representation::pitch::Pitch;
 use tch::Tensor;
 
 /// Numbers that are a function of a seed.
@@ -33,19 +36,31 @@ fn random_windows(
     count: usize,
     seed: u64,
 ) -> Vec<(Vec<Token>, Token)> {
-    let class = |index: usize| (stream(seed).bits(index as u64) % architecture.classes as u64) as Token;
+    let class = |index: usize| (stream(seed).bits(index as u64) % architecture.shape.tokens as u64) as Token;
     let window = |first: usize| {
         ((0..sequence_length).map(|t| class(first + t)).collect(), class(first + sequence_length))
     };
     (0..count).map(|row| window(row * (sequence_length + 1))).collect()
 }
 
+/// The representation that a network of this architecture is for.
+fn pitch(architecture: Architecture) -> Arc<Pitch> {
+    let shape = architecture.shape;
+    Arc::new(Pitch::with_tokens(shape.tokens, shape.relations > 0))
+}
+
 /// Windows as a lane, padded to `rows`.
-fn lane(first_row: usize, rows: usize, windows: &[(Vec<Token>, Token)]) -> LaneBatch {
+fn lane(
+    architecture: Architecture,
+    first_row: usize,
+    rows: usize,
+    windows: &[(Vec<Token>, Token)],
+) -> LaneBatch {
     let sequence_length = windows[0].0.len();
     let windows: Vec<_> = windows.iter().map(|(input, target)| window(input, *target)).collect();
     let windows: Vec<&[Token]> = windows.iter().map(Vec::as_slice).collect();
-    LaneBatch::new(first_row, rows, sequence_length, LossPositions::Last, &windows)
+    let features = pitch(architecture);
+    LaneBatch::new(&*features, first_row, rows, sequence_length, LossPositions::Last, &windows)
 }
 
 /// All numbers of a tensor.

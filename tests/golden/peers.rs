@@ -6,7 +6,7 @@ use bachdist_core::network::inference::InferenceNetwork;
 use bachdist_core::optimizer::rmsprop;
 
 use super::case::Case;
-use super::{floats, lane, window};
+use super::{floats, lane, pitch, window};
 
 const CASES: [&str; 3] = ["one-layer", "stacked", "dropout"];
 
@@ -32,7 +32,7 @@ fn forward_agrees_with_pytorch() {
         let (dropout, first_row) = case.dropout();
         // With and without the padding that training adds.
         for rows in [windows.len(), windows.len().next_multiple_of(8)] {
-            let lane = lane(first_row, rows, &windows);
+            let lane = lane(case.architecture(), first_row, rows, &windows);
             let ours = case.log_probs(&lane, Some(&dropout));
             let ours = floats(&ours.narrow(0, 0, windows.len() as i64));
             agree(&format!("{name}: log probabilities"), &ours, &case.floats("log_probabilities"));
@@ -47,7 +47,7 @@ fn loss_and_gradients_agree_with_pytorch() {
         let windows = case.windows();
         let (dropout, first_row) = case.dropout();
         for rows in [windows.len(), windows.len().next_multiple_of(8)] {
-            let lanes = [lane(first_row, rows, &windows)];
+            let lanes = [lane(case.architecture(), first_row, rows, &windows)];
             for (way, gradient, sums) in case.gradients(&lanes, dropout) {
                 let what = |part: &str| format!("{name}, {way}: {part}");
                 agree(&what("loss"), &[sums[0].loss as f32], &case.floats("loss"));
@@ -74,7 +74,8 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
     let notes = case.windows();
     let windows: Vec<_> = notes.iter().map(|(input, target)| window(input, *target)).collect();
     let windows: Vec<_> = windows.iter().map(Vec::as_slice).collect();
-    let lanes = [LaneBatch::new(0, 8, notes[0].0.len(), LossPositions::All, &windows)];
+    let lanes =
+        [LaneBatch::new(&*pitch(case.architecture()), 0, 8, notes[0].0.len(), LossPositions::All, &windows)];
     let (dropout, _) = case.dropout();
     let theirs = case.floats("log_probabilities");
     let ours = floats(&case.log_probs(&lanes[0], None));
@@ -90,7 +91,7 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
         }
     }
     // Inference sees the last note of each window.
-    let network = InferenceNetwork::new(case.architecture(), &case.flat(""));
+    let network = InferenceNetwork::new(pitch(case.architecture()), case.architecture(), &case.flat(""));
     let last = &theirs[theirs.len() - 6 * 79..];
     let ours: Vec<f32> = notes.iter().flat_map(|(input, _)| network.predict(input)).map(f32::ln).collect();
     agree("inference", &ours, last);
@@ -99,7 +100,7 @@ fn intervals_and_a_loss_after_every_note_agree_with_pytorch() {
 #[test]
 fn evaluation_is_the_loss_without_dropout() {
     let case = Case::open("stacked");
-    let lanes = [lane(0, 16, &case.windows())];
+    let lanes = [lane(case.architecture(), 0, 16, &case.windows())];
     for (way, mut backend) in case.backends() {
         let sums = backend.evaluate(&lanes).unwrap()[0];
         agree(way, &[sums.loss as f32], &case.floats("loss"));
@@ -113,9 +114,9 @@ fn forward_agrees_with_keras() {
         let case = Case::open(name);
         let theirs = case.floats("keras.probabilities");
         let windows = case.windows();
-        let ours = case.log_probs(&lane(0, windows.len(), &windows), None);
+        let ours = case.log_probs(&lane(case.architecture(), 0, windows.len(), &windows), None);
         agree(&format!("{name}: libtorch"), &floats(&ours.exp()), &theirs);
-        let network = InferenceNetwork::new(case.architecture(), &case.flat(""));
+        let network = InferenceNetwork::new(pitch(case.architecture()), case.architecture(), &case.flat(""));
         let ours: Vec<f32> = windows.iter().flat_map(|(input, _)| network.predict(input)).collect();
         agree(&format!("{name}: plain Rust"), &ours, &theirs);
     }

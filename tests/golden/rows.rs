@@ -6,6 +6,7 @@ use bachdist_core::network::Architecture;
 use bachdist_core::network::dropout::Dropout;
 use bachdist_core::network::init;
 use bachdist_core::network::training::TrainingNetwork;
+use bachdist_core::representation::pitch::Pitch;
 use proptest::prelude::*;
 
 use super::{lane, random_windows};
@@ -32,7 +33,7 @@ impl Scene {
         let gradient = |threads: usize, first_row: usize, rows: usize, windows: &[_]| {
             let mut network = self.network(threads);
             let mut gradient = vec![0.0; self.architecture.len()];
-            let lanes = [lane(first_row, rows, windows)];
+            let lanes = [lane(self.architecture, first_row, rows, windows)];
             let sums = network.gradient(&lanes, &self.dropout, &mut gradient);
             (gradient, sums)
         };
@@ -59,7 +60,7 @@ prop_compose! {
         padding in any::<prop::sample::Index>(),
         seed: u64,
     ) -> Scene {
-        let architecture = Architecture { classes: 79, intervals: false, layers, units, dense, members: 1 };
+        let architecture = Architecture { shape: Pitch::shape_of(79, false), layers, units, dense, members: 1 };
         let windows = random_windows(architecture, sequence_length, rows - padding.index(rows), seed);
         Scene { architecture, dropout: Dropout { rate, input_rate: rate, seed, step: 3, member: 0 }, windows, rows }
     }
@@ -79,7 +80,8 @@ proptest! {
 #[test]
 fn a_lane_is_its_rows_on_wide_networks_too() {
     for (layers, units, dense, sequence_length) in [(2, 100, 50, 9), (1, 128, 64, 4), (3, 256, 256, 20)] {
-        let architecture = Architecture { classes: 79, intervals: false, layers, units, dense, members: 1 };
+        let architecture =
+            Architecture { shape: Pitch::shape_of(79, false), layers, units, dense, members: 1 };
         let windows = random_windows(architecture, sequence_length, 8, 3);
         let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 1, step: 2, member: 0 };
         Scene { architecture, dropout, windows, rows: 8 }.check_lane();

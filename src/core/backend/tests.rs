@@ -1,5 +1,6 @@
 //! Gradients of one member: the same bits however lanes are shared out, and an ensemble's against its members'.
 
+use crate::representation::pitch::Pitch;
 use proptest::prelude::*;
 
 use super::native::NativeBackend;
@@ -13,6 +14,7 @@ use crate::representation::Token;
 
 /// Lanes of random windows; the last windows are missing, as in a ragged batch.
 fn lanes(
+    architecture: Architecture,
     count: usize,
     rows: usize,
     notes: usize,
@@ -26,11 +28,12 @@ fn lanes(
         .map(|row| (0..=notes).map(|note| class(row * (notes + 1) + note)).collect())
         .collect();
     let windows: Vec<&[Token]> = notes_of.iter().map(Vec::as_slice).collect();
+    let features = Pitch::with_tokens(79, architecture.shape.relations > 0);
     let present = windows.len() - missing.min(windows.len() - 1);
     (0..count)
         .map(|lane| {
             let range = (lane * rows).min(present)..((lane + 1) * rows).min(present);
-            LaneBatch::new(lane * rows, rows + missing % 3, notes, objective, &windows[range])
+            LaneBatch::new(&features, lane * rows, rows + missing % 3, notes, objective, &windows[range])
         })
         .collect()
 }
@@ -44,7 +47,7 @@ prop_compose! {
     fn architectures()(
         intervals: bool, layers in 1usize..4, units in 1usize..70, dense in 1usize..50,
     ) -> Architecture {
-        Architecture { classes: 79, intervals, layers, units, dense, members: 1 }
+        Architecture { shape: Pitch::shape_of(79, intervals), layers, units, dense, members: 1 }
     }
 }
 
@@ -61,7 +64,7 @@ proptest! {
         objective in objectives(), seed in 0u64..1000,
     ) {
         let parameters = init::parameters(architecture, seed);
-        let lanes = lanes(8, rows, notes, objective, missing, seed);
+        let lanes = lanes(architecture, 8, rows, notes, objective, missing, seed);
         let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed, step: 3, member: 1 };
         let mut network = TrainingNetwork::new(architecture, 1);
         network.load(&parameters);
@@ -85,11 +88,11 @@ proptest! {
 
 #[test]
 fn members_learn_by_themselves_and_are_averaged() {
-    let two = Architecture { classes: 79, intervals: true, layers: 1, units: 16, dense: 16, members: 2 };
+    let two = Architecture { shape: Pitch::shape_of(79, true), layers: 1, units: 16, dense: 16, members: 2 };
     let one = two.member();
     let parameters = init::parameters(two, 5);
     let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 5, step: 3, member: 0 };
-    let lanes = [1, 2].map(|seed| lanes(2, 8, 6, LossPositions::Last, 3, seed)).to_vec();
+    let lanes = [1, 2].map(|seed| lanes(two, 2, 8, 6, LossPositions::Last, 3, seed)).to_vec();
     struct Given(StepBatch);
     impl BatchSource for Given {
         fn batch(&self, _step: u64) -> StepBatch {

@@ -1,13 +1,13 @@
-//! The input kernel of a first layer: its input is one feature or two that are 1 where all others are 0, so products
-//! with it are looked up.
+//! The input kernel of a first layer: its input is a few active features that are 1 where all others are 0, so its matrix
+//! products are looked up.
 
 use super::matrix::transpose;
 use super::weight_gradient::LaneRows;
 use crate::lanes::TreeSum;
 use crate::parallel::{add, vectorized};
 
-/// The features that a row is shown.
-pub type ActiveFeatures = [Option<usize>; 2];
+/// In place of a feature's index: none. Rows have the same number of slots for active features, and may leave some empty.
+pub const NO_FEATURE: u32 = u32::MAX;
 
 /// A kernel as the right side of products.
 #[derive(Debug, Clone)]
@@ -31,21 +31,23 @@ impl Lookup {
         transpose(kernel, self.features, &mut self.rows);
     }
 
-    /// For each row (outputs): bias + what it is shown · kernelᵀ.
-    pub fn set_matmul<'a>(
+    /// For each row (outputs): bias + its active features · kernelᵀ.
+    pub fn set_matmul<'a, 'b>(
         &self,
-        shown: impl Iterator<Item = ActiveFeatures>,
+        active: impl Iterator<Item = &'b [u32]>,
         bias: &[f32],
         out: impl Iterator<Item = &'a mut [f32]>,
     ) {
         vectorized(
             #[inline(always)]
             || {
-                for (out, shown) in out.zip(shown) {
+                for (out, active) in out.zip(active) {
                     out.copy_from_slice(bias);
-                    for feature in shown.into_iter().flatten() {
+                    for feature in present(active) {
                         let weights = &self.rows[feature * bias.len()..];
-                        out.iter_mut().zip(weights).for_each(|(out, weight)| *out += weight);
+                        for (out, weight) in out.iter_mut().zip(weights) {
+                            *out += weight;
+                        }
                     }
                 }
             },
@@ -54,19 +56,30 @@ impl Lookup {
 }
 
 /// The gradient of the first layer's input kernel, (outputs, features): for each lane, every feature's column is the
-/// sum over the rows that it was shown in. `shown` gives those features for each row of each lane.
-pub fn lookup_gradient(lanes: &[(LaneRows<'_>, &[ActiveFeatures])], features: usize, gradient: &mut [f32]) {
+/// sum over the rows that it was active in. Beside each lane are the active features of its rows, this many slots for each.
+pub fn lookup_gradient(
+    lanes: &[(LaneRows<'_>, &[u32])],
+    slots: usize,
+    features: usize,
+    gradient: &mut [f32],
+) {
     let outputs = gradient.len() / features;
     let mut sum = TreeSum::default();
-    for (lane, shown) in lanes {
+    for (lane, active) in lanes {
         // For each feature (outputs).
         let mut sums = vec![0.0; gradient.len()];
-        for (row, shown) in lane.row_indices().zip(*shown) {
-            for feature in shown.iter().flatten() {
+        for (row, active) in lane.row_indices().zip(active.chunks_exact(slots)) {
+            for feature in present(active) {
                 add(&mut sums[feature * outputs..][..outputs], lane.matrix.row(row));
             }
         }
         sum.push(sums);
     }
     transpose(&sum.finish(), outputs, gradient);
+}
+
+/// The features of the slots that are not empty.
+#[inline(always)]
+fn present(active: &[u32]) -> impl Iterator<Item = usize> {
+    active.iter().filter(|&&feature| feature != NO_FEATURE).map(|&feature| feature as usize)
 }

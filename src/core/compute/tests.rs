@@ -7,7 +7,7 @@ use super::functions::{exp, log_softmax, sigmoid, softmax, tanh};
 use super::gemm::{Packed, Product};
 use super::lstm_cell::{Backward, Forward};
 use super::matrix::Matrix;
-use super::one_hot::lookup_gradient;
+use super::one_hot::{NO_FEATURE, lookup_gradient};
 use super::weight_gradient::{LaneRows, Weight, bias_gradient, weight_gradients};
 use crate::lanes::TreeSum;
 use crate::parallel::vectorized;
@@ -161,24 +161,21 @@ fn biases_and_looked_up_kernels() {
     let all: Vec<_> = (0..lanes).map(lane).collect();
     let mut bias = vec![0.0; outputs];
     bias_gradient(&all, &mut bias);
-    let shown: Vec<Vec<[Option<usize>; 2]>> = (0..lanes)
-        .map(|lane| {
-            (0..timesteps * rows)
-                .map(|row| [Some((lane + row) % features), (row % 2 == 0).then_some(6)])
-                .collect()
-        })
-        .collect();
-    let both: Vec<_> = all.iter().zip(&shown).map(|(lane, shown)| (*lane, &shown[..])).collect();
+    let of_row = |lane: usize, row: usize| {
+        [((lane + row) % features) as u32, if row % 2 == 0 { 6 } else { NO_FEATURE }]
+    };
+    let active: Vec<Vec<u32>> =
+        (0..lanes).map(|lane| (0..timesteps * rows).flat_map(|row| of_row(lane, row)).collect()).collect();
+    let both: Vec<_> = all.iter().zip(&active).map(|(lane, active)| (*lane, &active[..])).collect();
     let mut kernel = vec![0.0; outputs * features];
-    lookup_gradient(&both, features, &mut kernel);
+    lookup_gradient(&both, 2, features, &mut kernel);
     for output in 0..outputs {
         let sum: f32 = (0..lanes * timesteps * rows).map(|row| out.row(row)[output]).sum();
         assert!((bias[output] - sum).abs() < 1e-5);
         for feature in 0..features {
-            let rows = both.iter().flat_map(|(lane, shown)| lane.row_indices().zip(*shown));
-            let times =
-                |shown: &[Option<usize>; 2]| shown.iter().flatten().filter(|&&f| f == feature).count() as f32;
-            let sum: f32 = rows.map(|(row, shown)| times(shown) * out.row(row)[output]).sum();
+            let rows = both.iter().flat_map(|(lane, active)| lane.row_indices().zip(active.chunks_exact(2)));
+            let times = |active: &[u32]| active.iter().filter(|&&f| f as usize == feature).count() as f32;
+            let sum: f32 = rows.map(|(row, active)| times(active) * out.row(row)[output]).sum();
             assert!((kernel[output * features + feature] - sum).abs() < 1e-5);
         }
     }

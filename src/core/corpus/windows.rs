@@ -101,7 +101,7 @@ pub fn windows_of(tokens: usize, length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::representation::pitch::{Pitch, PitchOptions};
+    use crate::representation::pitch::Pitch;
 
     fn piece(tokens: &[Token]) -> Piece {
         Piece { name: "p".into(), tokens: tokens.to_vec() }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_window_is_transposed_within_the_vocabulary_by_every_allowed_interval() {
-        let representation = Pitch::with_tokens(10, PitchOptions::default());
+        let representation = Pitch::with_tokens(10, false);
         let window = Window { piece: 0, at: 0, tokens: &[2, 5, 7] };
         let found = |max_semitones| {
             let mut tokens = Vec::new();

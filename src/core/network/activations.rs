@@ -2,7 +2,7 @@
 //! whole windows, and of the head, which is the dense layer, the scores and the softmax.
 //!
 //! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane, H units, D dense units, C tokens of the
-//! vocabulary, F features. Rows are laid out (T, L, P) or (Q, L, P), so that those of a timestep lie together.
+//! vocabulary, S scores, V relations. Rows are laid out (T, L, P) or (Q, L, P), so that those of a timestep lie together.
 
 use std::ops::Range;
 
@@ -10,14 +10,12 @@ use crate::compute::functions::{exp, log_softmax};
 use crate::compute::gemm::Packed;
 use crate::compute::lstm_cell::Backward;
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
-use crate::compute::one_hot::ActiveFeatures;
 use crate::compute::weight_gradient::LaneRows;
 use crate::parallel::vectorized;
-use crate::representation::Token;
 
 use super::Architecture;
 use super::batch::LaneBatch;
-use super::layers::{LayerInput, Layers, Lstm, LstmRows, LstmState, add_scores, interval_scores};
+use super::layers::{LayerInput, Layers, Lstm, LstmRows, LstmState, add_scores, present};
 use super::score::{EpochSums, score_lane};
 
 /// The shape of some lanes of a batch. Rows are laid out (T, L, P).
@@ -132,7 +130,7 @@ impl LstmActivations {
     }
 
     /// Runs through the window from a zero state. `input` is given each timestep, and returns what flows in from below.
-    pub fn forward<'i, S: Iterator<Item = ActiveFeatures>>(
+    pub fn forward<'i, S: Iterator<Item = &'i [u32]>>(
         &mut self,
         lstm: &Lstm,
         mut input: impl FnMut(usize) -> LayerInput<'i, S>,
@@ -191,15 +189,16 @@ impl LstmActivations {
 /// The memory of the head.
 pub struct Head {
     shape: Shape,
-    architecture: Architecture,
+    /// V.
+    relations: usize,
     /// (Q·L·P, D), after dropout.
     pub dense: Matrix,
     /// (Q·L·P, D).
     pub d_dense: Matrix,
-    /// (Q·L·P, F): what each class and interval scores, then ∂L/∂score.
+    /// (Q·L·P, S): scores, then ∂L/∂score.
     pub scores: Matrix,
-    /// For each row, where its scores of the intervals to all classes lie, if it has any.
-    intervals: Vec<Option<Range<usize>>>,
+    /// (Q·L·P, V): where the scores begin that are added to the tokens' own, or `NO_FEATURE`.
+    first_scores: Vec<u32>,
     /// (Q·L·P, C): log-probs, then ∂L/∂logit.
     logits: Matrix,
 }
@@ -210,12 +209,12 @@ impl Head {
         let matrix = |columns| Matrix::zeros(shape.prediction_rows(), columns);
         Head {
             shape,
-            architecture,
+            relations: architecture.shape.relations,
             dense: matrix(architecture.dense),
             d_dense: matrix(architecture.dense),
-            scores: matrix(architecture.features()),
-            intervals: Vec::new(),
-            logits: matrix(architecture.classes),
+            scores: matrix(architecture.shape.scores),
+            first_scores: Vec::new(),
+            logits: matrix(architecture.shape.tokens),
         }
     }
 
@@ -226,29 +225,30 @@ impl Head {
             multiply(self.dense.all_mut(), mask.all());
         }
         layers.scores.forward(self.dense.all(), self.scores.all_mut());
-        self.intervals = self.find_intervals(lanes);
+        self.first_scores = self.gather_first_scores(lanes);
         let mut rows = self.logits.all_mut();
         vectorized(
             #[inline(always)]
             || {
-                let scores = self.scores.all().iter().zip(&self.intervals);
-                for (logits, (scores, intervals)) in rows.iter_mut().zip(scores) {
-                    add_scores(scores, intervals, logits);
+                for (row, (logits, scores)) in rows.iter_mut().zip(self.scores.all().iter()).enumerate() {
+                    let first_scores = &self.first_scores[row * self.relations..][..self.relations];
+                    add_scores(scores, first_scores, logits);
                     log_softmax(logits);
                 }
             },
         );
     }
 
-    /// For each row, from its last token.
-    fn find_intervals(&self, lanes: &[LaneBatch]) -> Vec<Option<Range<usize>>> {
-        let of_lane = |(prediction, lane): (usize, &LaneBatch)| {
-            let first = prediction * lane.rows;
-            lane.last_notes()[first..first + lane.rows].to_vec()
-        };
-        let predictions = 0..self.shape.predictions;
-        let rows = predictions.flat_map(|prediction| lanes.iter().map(move |lane| (prediction, lane)));
-        rows.flat_map(of_lane).map(|last| interval_scores(self.architecture, Some(last as Token))).collect()
+    /// The lanes' first scores, in the order of this group's rows.
+    fn gather_first_scores(&self, lanes: &[LaneBatch]) -> Vec<u32> {
+        let mut gathered = Vec::new();
+        for prediction in 0..self.shape.predictions {
+            for lane in lanes {
+                let of_lane = lane.rows * self.relations;
+                gathered.extend(&lane.first_scores[prediction * of_lane..][..of_lane]);
+            }
+        }
+        gathered
     }
 
     /// A lane's rows, (Q, P).
@@ -266,24 +266,25 @@ impl Head {
         lanes.iter().enumerate().map(|(index, lane)| score_lane(self.rows(index), lane)).collect()
     }
 
-    /// ∂L/∂logit = p − one-hot of the target, 0 for rows of no weight; every score of a row that a logit is made
-    /// of has the same.
+    /// ∂L/∂logit = p − one-hot of the target, 0 for rows of no weight. Every score that is part of a logit has the same.
     fn differentiate(&mut self, lanes: &[LaneBatch]) {
         for (index, lane) in lanes.iter().enumerate() {
             for (number, (row, &target)) in self.rows_of(index).zip(&lane.targets).enumerate() {
                 let logits = self.logits.row_mut(row);
                 if number % self.shape.padded < lane.windows {
                     logits.iter_mut().for_each(|x| *x = exp(*x));
-                    logits[target as usize] -= 1.0;
+                    logits[usize::from(target)] -= 1.0;
                 } else {
                     logits.fill(0.0);
                 }
                 let scores = self.scores.row_mut(row);
-                let (own, of_intervals) = scores.split_at_mut(logits.len());
+                let (own, others) = scores.split_at_mut(logits.len());
                 own.copy_from_slice(logits);
-                of_intervals.fill(0.0);
-                if let Some(intervals) = &self.intervals[row] {
-                    scores[intervals.clone()].copy_from_slice(logits);
+                others.fill(0.0);
+                for first in present(&self.first_scores[row * self.relations..][..self.relations]) {
+                    for (score, logit) in scores[first..].iter_mut().zip(&*logits) {
+                        *score += logit;
+                    }
                 }
             }
         }

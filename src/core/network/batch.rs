@@ -1,11 +1,9 @@
 //! The rows of a lane as the network gets them.
 
-use crate::compute::one_hot::ActiveFeatures;
 use crate::config::LossPositions;
-use crate::network::Architecture;
-use crate::representation::Token;
+use crate::representation::{Features, NO_FEATURE, Token};
 
-use super::dropout::{Dropout, Feature};
+use super::dropout::Dropout;
 
 /// The windows of one lane, padded with rows of no weight.
 #[derive(Debug, Clone)]
@@ -18,60 +16,78 @@ pub struct LaneBatch {
     pub rows: usize,
     /// T.
     pub sequence_length: usize,
-    /// Q: after how many of the last notes the next is predicted, 1 or T.
+    /// Q: after how many of the last tokens the next is predicted, 1 or T.
     pub predictions: usize,
-    /// (T, R) classes that the network sees.
-    pub inputs: Vec<i64>,
-    /// (Q, R) classes that it is to predict.
-    pub targets: Vec<i64>,
+    /// K.
+    pub slots: usize,
+    /// (T, R, K) features that are active when a token is read, or [`NO_FEATURE`].
+    active: Vec<u32>,
+    /// (Q, R, V) where the scores begin that are added to the tokens' own, or [`NO_FEATURE`].
+    pub first_scores: Vec<u32>,
+    /// (Q, R) tokens that the network is to predict.
+    pub targets: Vec<Token>,
 }
 
 impl LaneBatch {
     /// Windows of `sequence_length` tokens and the one after them as rows, padded to `rows`. A lane may have no window.
     pub fn new(
+        features: &dyn Features,
         first_row: usize,
         rows: usize,
         sequence_length: usize,
-        objective: LossPositions,
+        loss_positions: LossPositions,
         windows: &[&[Token]],
     ) -> Self {
-        let predictions = match objective {
+        let predictions = match loss_positions {
             LossPositions::Last => 1,
             LossPositions::All => sequence_length,
         };
-        let note = |row: usize, time: usize| windows.get(row).map_or(0, |window| i64::from(window[time]));
-        let notes = |from: usize, to: usize| {
-            (from..to).flat_map(|time| (0..rows).map(move |row| note(row, time))).collect()
-        };
+        let shape = features.shape();
+        let (slots, relations) = (shape.slots, shape.relations);
+        let mut active = vec![NO_FEATURE; sequence_length * rows * slots];
+        let mut first_scores = vec![NO_FEATURE; predictions * rows * relations];
+        let mut targets = vec![0; predictions * rows];
+        let mut states = vec![features.start(); rows];
+        for time in 0..sequence_length {
+            for (row, state) in states.iter_mut().enumerate() {
+                // Padding repeats token 0.
+                let token_at = |time: usize| windows.get(row).map_or(0, |window| window[time]);
+                let token = token_at(time);
+                features.activate(*state, token, &mut active[(time * rows + row) * slots..][..slots]);
+                *state = features.next(*state, token);
+                if let Some(prediction) = (time + predictions).checked_sub(sequence_length) {
+                    let index = prediction * rows + row;
+                    features.relate(*state, &mut first_scores[index * relations..][..relations]);
+                    targets[index] = token_at(time + 1);
+                }
+            }
+        }
+        let windows = windows.len();
         LaneBatch {
             first_row,
-            windows: windows.len(),
+            windows,
             rows,
             sequence_length,
             predictions,
-            inputs: notes(0, sequence_length),
-            targets: notes(sequence_length + 1 - predictions, sequence_length + 1),
+            slots,
+            active,
+            first_scores,
+            targets,
         }
     }
 
-    /// (T, R): what the first layer is shown of every note, its class and the interval to it, if the network knows
-    /// intervals. The first note has no interval, and dropout leaves some out.
-    pub fn features(&self, architecture: Architecture, dropout: Option<&Dropout>) -> Vec<ActiveFeatures> {
-        let is_shown = |index: usize, feature: Feature| {
-            let (time, row) = (index / self.rows, self.first_row + index % self.rows);
-            dropout.is_none_or(|dropout| !dropout.drops_input(row, time, feature))
-        };
-        let interval = |index: usize| {
-            let from = self.inputs[index.checked_sub(self.rows)?];
-            let shown = architecture.intervals && is_shown(index, Feature::Interval);
-            shown.then(|| architecture.interval(from as Token, self.inputs[index] as Token))
-        };
-        let class = |index: usize| is_shown(index, Feature::Class).then_some(self.inputs[index] as usize);
-        (0..self.inputs.len()).map(|index| [class(index), interval(index)]).collect()
-    }
-
-    /// (Q, R): the notes after which the next is predicted.
-    pub fn last_notes(&self) -> &[i64] {
-        &self.inputs[(self.sequence_length - self.predictions) * self.rows..]
+    /// (T, R, K) active features, of which dropout leaves some out.
+    pub fn active(&self, dropout: Option<&Dropout>) -> Vec<u32> {
+        let mut active = self.active.clone();
+        if let Some(dropout) = dropout {
+            for (index, feature) in active.iter_mut().enumerate() {
+                let (cell, slot) = (index / self.slots, index % self.slots);
+                let (time, row) = (cell / self.rows, self.first_row + cell % self.rows);
+                if dropout.drops_input(row, time, slot, self.slots) {
+                    *feature = NO_FEATURE;
+                }
+            }
+        }
+        active
     }
 }

@@ -11,7 +11,7 @@ use super::{Architecture, Parameter, Role};
 pub struct Dropout {
     /// Share of units that are dropped.
     pub rate: f64,
-    /// Share of inputs, classes and intervals each for itself, that are dropped.
+    /// Fraction of the first layer's active features that are dropped, each independently.
     pub input_rate: f64,
     /// Seed of the run.
     pub seed: u64,
@@ -21,26 +21,20 @@ pub struct Dropout {
     pub member: u64,
 }
 
-/// What a note is to the first layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feature {
-    /// Its class.
-    Class,
-    /// The interval to it.
-    Interval,
-}
+/// Random words of a timestep for its slots of active features, at least: a run with one slot has the masks of one with two.
+const MIN_SLOTS: usize = 2;
 
 impl Dropout {
-    /// Whether a feature of a note is not shown, by the note's row of the global batch and its time. What is left is
-    /// not scaled up: a note whose class is missing has its interval still.
-    pub fn drops_input(&self, row: usize, time: usize, feature: Feature) -> bool {
+    /// Whether the active feature in a slot is dropped, by the token's row of the global batch and its time. What is left is
+    /// not scaled up: the network is to do without the feature that is missing.
+    pub fn drops_input(&self, row: usize, time: usize, slot: usize, slots: usize) -> bool {
         // A random word below the threshold drops its feature.
         let threshold = (self.input_rate * 2f64.powi(64)) as u64;
-        let random = || {
-            let stream = Stream::new(self.seed, Purpose::InputDropout, &[self.step, row as u64]);
-            stream.of(self.member).bits((2 * time + feature as usize) as u64)
-        };
-        threshold > 0 && random() < threshold
+        if threshold == 0 {
+            return false;
+        }
+        let stream = Stream::new(self.seed, Purpose::InputDropout, &[self.step, row as u64]);
+        stream.of(self.member).bits((slots.max(MIN_SLOTS) * time + slot) as u64) < threshold
     }
 
     /// The random words of a layer's output for a row of the global batch: that of a unit after a note has the index
@@ -111,6 +105,7 @@ impl WeightDrop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::representation::pitch::Pitch;
 
     /// Rows of a lane.
     const ROWS: usize = 8;
@@ -146,10 +141,10 @@ mod tests {
         // Five standard deviations of a share of 24,000.
         assert!((dropped - 0.3).abs() < 0.015, "{dropped}");
         assert!(mask.iter().all(|&x| x == 0.0 || x == 1.0 / 0.7));
-        let inputs = |feature| (0..10_000).filter(|i| dropout.drops_input(i / 100, i % 100, feature)).count();
-        for feature in [Feature::Class, Feature::Interval] {
+        for slot in [0, 1] {
+            let dropped = (0..10_000).filter(|i| dropout.drops_input(i / 100, i % 100, slot, 2)).count();
             // Five standard deviations of a share of 10,000.
-            assert!((inputs(feature) as f64 / 10_000.0 - 0.2).abs() < 0.02, "{feature:?}");
+            assert!((dropped as f64 / 10_000.0 - 0.2).abs() < 0.02, "{slot}: {dropped}");
         }
     }
 
@@ -157,13 +152,13 @@ mod tests {
     fn without_dropout_everything_is_kept() {
         let dropout = Dropout { rate: 0.0, input_rate: 0.0, seed: 1, step: 0, member: 0 };
         assert!(mask(&dropout, 0, 0, &[8, 5]).iter().all(|&x| x == 1.0));
-        assert!(!(0..1000).any(|row| dropout.drops_input(row, 0, Feature::Class)));
+        assert!(!(0..1000).any(|row| dropout.drops_input(row, 0, 0, 1)));
     }
 
     #[test]
     fn recurrent_weights_alone_are_dropped_others_in_every_step() {
         let architecture =
-            Architecture { classes: 79, intervals: false, layers: 2, units: 64, dense: 16, members: 2 };
+            Architecture { shape: Pitch::shape_of(79, false), layers: 2, units: 64, dense: 16, members: 2 };
         let masked = |step| {
             let mut values = vec![1.0; architecture.len()];
             WeightDrop { rate: 0.25, seed: 1, step }.apply(architecture, &mut values);

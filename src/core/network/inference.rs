@@ -1,20 +1,22 @@
-//! The network while it composes, note by note: what `sample` runs.
+//! The network while it composes, token by token: what `sample` runs.
 //!
-//! Rows are independent sequences, each with its own LSTM state, and are advanced together by one note. Every
+//! Rows are independent sequences, each with its own LSTM state, and are advanced together by one token. Every
 //! number is made as `compute` says, so a row has the same bits whatever rows stand beside it.
 //! Agrees with libtorch to 1e-5 on the probabilities (`tests/golden`).
 
+use std::sync::Arc;
+
 use crate::compute::functions::softmax;
 use crate::compute::matrix::Matrix;
-use crate::compute::one_hot::ActiveFeatures;
-use crate::representation::Token;
+use crate::representation::{Representation, State, Token};
 
 use super::Architecture;
-use super::layers::{LayerInput, Layers, LstmRows, LstmState, add_scores, interval_scores};
+use super::layers::{LayerInput, Layers, LstmRows, LstmState, add_scores};
 
-/// A network ready to run. R rows, C classes.
+/// A network ready to run. R rows, C tokens.
 #[derive(Debug, Clone)]
 pub struct InferenceNetwork {
+    representation: Arc<dyn Representation>,
     architecture: Architecture,
     members: Vec<Layers>,
 }
@@ -22,17 +24,21 @@ pub struct InferenceNetwork {
 /// States of some rows.
 #[derive(Debug, Clone)]
 pub struct RowStates {
-    /// (R) the class seen last, where one was seen.
-    last: Vec<Option<Token>>,
+    /// (R) what the representation keeps of the tokens read.
+    read: Vec<State>,
     members: Vec<MemberStates>,
 }
 
 impl InferenceNetwork {
-    /// The network with these parameters, laid out as [`Architecture::parameters`] says.
+    /// The network with these parameters, laid out as [`Architecture::parameters`] says, whose tokens mean this.
     ///
     /// # Panics
     /// If there are not [`Architecture::len`] of them.
-    pub fn new(architecture: Architecture, parameters: &[f32]) -> Self {
+    pub fn new(
+        representation: Arc<dyn Representation>,
+        architecture: Architecture,
+        parameters: &[f32],
+    ) -> Self {
         assert_eq!(parameters.len(), architecture.len(), "parameters do not fit the architecture");
         let one = architecture.member();
         let layout = one.parameters();
@@ -40,7 +46,7 @@ impl InferenceNetwork {
         for (member, parameters) in members.iter_mut().zip(parameters.chunks_exact(one.len())) {
             member.load(&layout, parameters);
         }
-        InferenceNetwork { architecture, members }
+        InferenceNetwork { representation, architecture, members }
     }
 
     /// Its shape.
@@ -48,75 +54,77 @@ impl InferenceNetwork {
         self.architecture
     }
 
-    /// States of rows that have seen nothing.
+    /// States of rows that have read nothing.
     pub fn states(&self, rows: usize) -> RowStates {
         let members = self.members.iter().map(|_| MemberStates::new(self.architecture, rows)).collect();
-        RowStates { last: vec![None; rows], members }
+        RowStates { read: vec![self.representation.start(); rows], members }
     }
 
-    /// Shows every row its next class.
+    /// Reads the next token in every row.
     ///
     /// # Panics
-    /// If there is not one class for each row, or one is not below C.
-    pub fn advance(&self, states: &mut RowStates, classes: &[Token]) {
-        let RowStates { last, members } = states;
-        assert_eq!(classes.len(), last.len(), "one class for each row");
-        let intervals = self.architecture.intervals;
-        let shown: Vec<ActiveFeatures> = last
-            .iter()
-            .zip(classes)
-            .map(|(last, &class)| {
-                let last = last.filter(|_| intervals);
-                [Some(usize::from(class)), last.map(|last| self.architecture.interval(last, class))]
-            })
-            .collect();
-        for (member, states) in self.members.iter().zip(members) {
-            states.advance(member, &shown);
+    /// If there is not one token for each row, or one is not below C.
+    pub fn advance(&self, states: &mut RowStates, tokens: &[Token]) {
+        let RowStates { read, members } = states;
+        assert_eq!(tokens.len(), read.len(), "one token for each row");
+        let slots = self.architecture.shape.slots;
+        let mut active = vec![0; tokens.len() * slots];
+        for ((state, &token), active) in read.iter_mut().zip(tokens).zip(active.chunks_exact_mut(slots)) {
+            self.representation.activate(*state, token, active);
+            *state = self.representation.next(*state, token);
         }
-        last.iter_mut().zip(classes).for_each(|(last, &class)| *last = Some(class));
+        for (member, states) in self.members.iter().zip(members) {
+            states.advance(member, &active, slots);
+        }
     }
 
-    /// Probability of every class to come next in a row, the mean of the members': C numbers that add up to 1.
+    /// Probability of every token to come next in a row, the mean of the members': C numbers that add up to 1.
     pub fn probabilities(&self, states: &RowStates, row: usize) -> Vec<f32> {
+        let mut first_scores = vec![0; self.architecture.shape.relations];
+        self.representation.relate(states.read[row], &mut first_scores);
         let members = self.members.iter().zip(&states.members);
-        let mut all = members.map(|(member, states_of)| {
-            self.member_probabilities(member, states_of.top(row), states.last[row])
-        });
+        let mut all =
+            members.map(|(member, states)| self.member_probabilities(member, states.top(row), &first_scores));
         let mut mean = all.next().expect("at least one member");
         for probabilities in all {
-            mean.iter_mut().zip(probabilities).for_each(|(sum, p)| *sum += p);
+            for (sum, p) in mean.iter_mut().zip(probabilities) {
+                *sum += p;
+            }
         }
         let members = self.members.len() as f32;
-        mean.iter_mut().for_each(|p| *p /= members);
+        for p in &mut mean {
+            *p /= members;
+        }
         mean
     }
 
     /// Those of a member, from the outputs (H) of its top LSTM layer.
-    fn member_probabilities(&self, member: &Layers, top: &[f32], last: Option<Token>) -> Vec<f32> {
-        let Architecture { classes, dense, .. } = self.architecture;
-        let (mut of_dense, mut scores) =
-            (Matrix::zeros(1, dense), Matrix::zeros(1, self.architecture.features()));
+    fn member_probabilities(&self, member: &Layers, top: &[f32], first_scores: &[u32]) -> Vec<f32> {
+        let Architecture { shape, dense, .. } = self.architecture;
+        let (mut of_dense, mut scores) = (Matrix::zeros(1, dense), Matrix::zeros(1, shape.scores));
         member.dense.forward(one_row(top).all(), of_dense.all_mut());
         member.scores.forward(of_dense.all(), scores.all_mut());
-        let mut probabilities = vec![0.0; classes];
-        add_scores(scores.row(0), &interval_scores(self.architecture, last), &mut probabilities);
+        let mut probabilities = vec![0.0; shape.tokens];
+        add_scores(scores.row(0), first_scores, &mut probabilities);
         softmax(&mut probabilities);
         probabilities
     }
 
-    /// Probabilities after a whole window, from a state that has seen nothing.
+    /// Makes a row one that has read nothing.
+    pub fn reset(&self, states: &mut RowStates, row: usize) {
+        states.read[row] = self.representation.start();
+        for member in &mut states.members {
+            member.reset(row);
+        }
+    }
+
+    /// Probabilities after a whole window, from the zero state.
     pub fn predict(&self, window: &[Token]) -> Vec<f32> {
         let mut states = self.states(1);
-        window.iter().for_each(|&class| self.advance(&mut states, &[class]));
+        for &token in window {
+            self.advance(&mut states, &[token]);
+        }
         self.probabilities(&states, 0)
-    }
-}
-
-impl RowStates {
-    /// Makes a row one that has seen nothing.
-    pub fn reset(&mut self, row: usize) {
-        self.last[row] = None;
-        self.members.iter_mut().for_each(|member| member.reset(row));
     }
 }
 
@@ -153,8 +161,8 @@ impl MemberStates {
         }
     }
 
-    /// Shows every row its next note.
-    fn advance(&mut self, member: &Layers, shown: &[ActiveFeatures]) {
+    /// Reads the next token in every row, given as its active features, (R, K).
+    fn advance(&mut self, member: &Layers, active: &[u32], slots: usize) {
         let MemberStates { layers, gates, tanh_cells } = self;
         for (index, lstm) in member.lstm.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
@@ -162,7 +170,7 @@ impl MemberStates {
             std::mem::swap(outputs, outputs_before);
             std::mem::swap(cells, cells_before);
             let input = match below.last() {
-                None => LayerInput::Shown(shown.iter().copied()),
+                None => LayerInput::Active(active.chunks_exact(slots)),
                 Some(below) => LayerInput::Units(below.outputs.all()),
             };
             let before = LstmState { outputs: outputs_before.all(), cells: cells_before.all() };
@@ -200,19 +208,24 @@ fn one_row(values: &[f32]) -> Matrix {
 mod tests {
     use super::*;
     use crate::random::{Purpose, Stream};
+    use crate::representation::pitch::Pitch;
+
+    fn representation(architecture: Architecture) -> Arc<Pitch> {
+        let shape = architecture.shape;
+        Arc::new(Pitch::with_tokens(shape.tokens, shape.relations > 0))
+    }
 
     fn network(architecture: Architecture) -> InferenceNetwork {
         let stream = Stream::new(1, Purpose::Initialization, &[]);
         let parameters: Vec<f32> =
             (0..architecture.len() as u64).map(|i| 0.3 * stream.normal(i) as f32).collect();
-        InferenceNetwork::new(architecture, &parameters)
+        InferenceNetwork::new(representation(architecture), architecture, &parameters)
     }
 
     #[test]
-    fn a_row_does_not_depend_on_its_neighbours() {
+    fn a_row_does_not_depend_on_its_neighbors() {
         let network = network(Architecture {
-            classes: 11,
-            intervals: true,
+            shape: Pitch::shape_of(11, true),
             layers: 2,
             units: 13,
             dense: 5,
@@ -230,12 +243,17 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_row_has_seen_nothing() {
-        let network =
-            network(Architecture { classes: 5, intervals: true, layers: 3, units: 4, dense: 6, members: 1 });
+    fn a_reset_row_has_read_nothing() {
+        let network = network(Architecture {
+            shape: Pitch::shape_of(5, true),
+            layers: 3,
+            units: 4,
+            dense: 6,
+            members: 1,
+        });
         let mut states = network.states(2);
         network.advance(&mut states, &[1, 2]);
-        states.reset(1);
+        network.reset(&mut states, 1);
         network.advance(&mut states, &[3, 4]);
         assert_eq!(network.probabilities(&states, 0), network.predict(&[1, 3]));
         assert_eq!(network.probabilities(&states, 1), network.predict(&[4]));
@@ -245,9 +263,9 @@ mod tests {
     fn by_hand() {
         // One unit, one class, weights chosen so that each gate can be worked out on paper.
         let architecture =
-            Architecture { classes: 1, intervals: false, layers: 1, units: 1, dense: 1, members: 1 };
+            Architecture { shape: Pitch::shape_of(1, false), layers: 1, units: 1, dense: 1, members: 1 };
         let parameters = [0.1, 0.2, 0.3, 0.4, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 2.0, 0.25, 1.0, 0.0];
-        let network = InferenceNetwork::new(architecture, &parameters);
+        let network = InferenceNetwork::new(representation(architecture), architecture, &parameters);
         let mut states = network.states(1);
         let (mut h, mut c) = (0.0f64, 0.0f64);
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
@@ -263,14 +281,14 @@ mod tests {
 
     #[test]
     fn members_are_averaged() {
-        let one = Architecture { classes: 9, intervals: true, layers: 1, units: 5, dense: 4, members: 1 };
+        let one = Architecture { shape: Pitch::shape_of(9, true), layers: 1, units: 5, dense: 4, members: 1 };
         let three = network(Architecture { members: 3, ..one });
         let stream = Stream::new(1, Purpose::Initialization, &[]);
         let alone = |member: usize| {
             let first = member * one.len();
             let parameters: Vec<f32> =
                 (first..first + one.len()).map(|i| 0.3 * stream.normal(i as u64) as f32).collect();
-            InferenceNetwork::new(one, &parameters).predict(&[1, 5, 2])
+            InferenceNetwork::new(representation(one), one, &parameters).predict(&[1, 5, 2])
         };
         let all = [alone(0), alone(1), alone(2)];
         for (class, p) in three.predict(&[1, 5, 2]).into_iter().enumerate() {

@@ -3,8 +3,9 @@
 //! Input kernels are Glorot uniform over the fused (inputs, 4H) matrix, recurrent kernels orthogonal over the
 //! whole (H, 4H) matrix, forget biases 1, the other biases 0, dense kernels Glorot uniform (Keras' defaults).
 //!
-//! Networks with intervals differ in the first input kernel: at most two of its 236 inputs are 1 at once, and Glorot's
-//! limit, made for inputs that all take part, lets a note say next to nothing at first (docs/lab-log.md).
+//! Networks whose first layer has several active features differ in its input kernel: only these few of its many inputs are
+//! 1 at once, and Glorot's limit, made for inputs that all take part, lets a token say next to nothing at first
+//! (docs/lab-log.md). With one active feature it is the article's network, which keeps Glorot's limit.
 
 use crate::network::{Architecture, Parameter, Role};
 use crate::parallel::in_parallel;
@@ -16,7 +17,7 @@ pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
     let parameters: Vec<_> = architecture.parameters().into_iter().enumerate().collect();
     let values = in_parallel(cores(), &parameters, |(index, parameter)| {
         let stream = Stream::new(seed, Purpose::Initialization, &[*index as u64]);
-        initial(parameter, architecture.intervals, stream)
+        initial(parameter, architecture.shape.slots, stream)
     });
     let mut flat = vec![0.0; architecture.len()];
     for ((_, parameter), values) in parameters.iter().zip(values) {
@@ -25,9 +26,9 @@ pub fn parameters(architecture: Architecture, seed: u64) -> Vec<f32> {
     flat
 }
 
-fn initial(parameter: &Parameter, intervals: bool, stream: Stream) -> Vec<f32> {
+fn initial(parameter: &Parameter, slots: usize, stream: Stream) -> Vec<f32> {
     match (parameter.role, &parameter.shape[..]) {
-        (Role::InputKernel { layer: 0 }, _) if intervals => uniform(parameter.len(), ONE_HOT_LIMIT, stream),
+        (Role::InputKernel { layer: 0 }, _) if slots > 1 => uniform(parameter.len(), ONE_HOT_LIMIT, stream),
         (Role::RecurrentKernel { .. }, &[outputs, inputs]) => orthonormal_columns(outputs, inputs, stream),
         (Role::InputKernel { .. } | Role::DenseKernel | Role::ScoreKernel, &[outputs, inputs]) => {
             glorot_uniform(outputs, inputs, stream)
@@ -42,7 +43,7 @@ fn initial(parameter: &Parameter, intervals: bool, stream: Stream) -> Vec<f32> {
     }
 }
 
-/// Of the first input kernel of networks with intervals.
+/// Of the first input kernel of networks with several active features.
 const ONE_HOT_LIMIT: f64 = 1.0;
 
 /// Uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio 2010).
@@ -81,9 +82,10 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::representation::pitch::Pitch;
 
     const ARCHITECTURE: Architecture =
-        Architecture { classes: 79, intervals: false, layers: 2, units: 32, dense: 16, members: 1 };
+        Architecture { shape: Pitch::shape_of(79, false), layers: 2, units: 32, dense: 16, members: 1 };
 
     fn tensor(role: Role) -> Vec<f32> {
         let flat = parameters(ARCHITECTURE, 3);

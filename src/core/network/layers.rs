@@ -1,16 +1,14 @@
 //! The layers of one ensemble member, and their forward pass over the rows of one timestep. Training and composing both run
 //! this: there the rows are those of some lanes of a batch, here a few sequences. Rows are independent in all of it.
 //!
-//! R rows, F features, H units, D dense units, C tokens of the vocabulary.
-
-use std::ops::Range;
+//! R rows, H units, D dense units, C tokens of the vocabulary, S scores, V relations.
 
 use crate::compute::gemm::Packed;
 use crate::compute::lstm_cell::Forward;
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
-use crate::compute::one_hot::{ActiveFeatures, Lookup};
+use crate::compute::one_hot::Lookup;
 use crate::parallel::vectorized;
-use crate::representation::Token;
+use crate::representation::NO_FEATURE;
 
 use super::{Architecture, Parameter, Role};
 
@@ -21,7 +19,7 @@ pub struct Layers {
     pub lstm: Vec<Lstm>,
     /// From the top LSTM layer's outputs to D units.
     pub dense: Dense,
-    /// From there to a score for each feature.
+    /// From there to S scores.
     pub scores: Dense,
 }
 
@@ -54,11 +52,10 @@ pub struct Dense {
 impl Layers {
     /// Room for the parameters of an architecture of one member; [`Layers::load`] fills them in.
     pub fn new(architecture: Architecture) -> Self {
-        let Architecture { units, dense, .. } = architecture;
-        let features = architecture.features();
+        let Architecture { shape, units, dense, .. } = architecture;
         let lstm = |layer: usize| Lstm {
             input: match layer {
-                0 => InputKernel::Lookup(Lookup::zeros(features, 4 * units)),
+                0 => InputKernel::Lookup(Lookup::zeros(shape.inputs, 4 * units)),
                 _ => InputKernel::Units(Packed::zeros(units, 4 * units)),
             },
             recurrent: Packed::zeros(units, 4 * units),
@@ -71,7 +68,7 @@ impl Layers {
         Layers {
             lstm: (0..architecture.layers).map(lstm).collect(),
             dense: linear(units, dense),
-            scores: linear(dense, features),
+            scores: linear(dense, shape.scores),
         }
     }
 
@@ -97,8 +94,8 @@ impl Layers {
 
 /// What flows into an LSTM layer at a timestep.
 pub enum LayerInput<'a, S> {
-    /// Into the first: what each row is shown.
-    Shown(S),
+    /// Into the first: the active features of each row.
+    Active(S),
     /// Into the others: what they see of the layer below, (R, H).
     Units(Rows<'a>),
 }
@@ -126,7 +123,7 @@ pub struct LstmRows<'a> {
 
 impl Lstm {
     /// One timestep. Without a state before it that is zero, and so is its product.
-    pub fn forward<S: Iterator<Item = ActiveFeatures>>(
+    pub fn forward<'f, S: Iterator<Item = &'f [u32]>>(
         &self,
         input: LayerInput<'_, S>,
         before: Option<LstmState<'_>>,
@@ -134,13 +131,13 @@ impl Lstm {
     ) {
         let LstmRows { mut gates, mut cells, mut tanh_cells, mut outputs } = rows;
         match (&self.input, input) {
-            (InputKernel::Lookup(kernel), LayerInput::Shown(shown)) => {
-                kernel.set_matmul(shown, self.bias.row(0), gates.iter_mut());
+            (InputKernel::Lookup(kernel), LayerInput::Active(active)) => {
+                kernel.set_matmul(active, self.bias.row(0), gates.iter_mut());
             }
             (InputKernel::Units(kernel), LayerInput::Units(below)) => {
                 kernel.set_matmul(below, self.bias.all(), gates.reborrow());
             }
-            _ => unreachable!("the first layer is shown features, and no other"),
+            _ => unreachable!("the first layer reads features, and no other does"),
         }
         if let Some(before) = before {
             self.recurrent.add_matmul(before.outputs, gates.reborrow());
@@ -148,8 +145,8 @@ impl Lstm {
         vectorized(
             #[inline(always)]
             || {
-                let news = cells.iter_mut().zip(tanh_cells.iter_mut()).zip(outputs.iter_mut());
-                for (row, (gates, ((cell, tanh_cell), output))) in gates.iter_mut().zip(news).enumerate() {
+                let results = cells.iter_mut().zip(tanh_cells.iter_mut()).zip(outputs.iter_mut());
+                for (row, (gates, ((cell, tanh_cell), output))) in gates.iter_mut().zip(results).enumerate() {
                     let before = before.map(|before| before.cells.row(row));
                     Forward { gates, before, cell, tanh_cell, output }.run();
                 }
@@ -165,20 +162,19 @@ impl Dense {
     }
 }
 
-/// Where the scores of the intervals from a row's last token to all tokens lie among its scores, if it has any.
-pub fn interval_scores(architecture: Architecture, last: Option<Token>) -> Option<Range<usize>> {
-    let last = last.filter(|_| architecture.intervals)?;
-    let first = architecture.interval(last, 0);
-    Some(first..first + architecture.classes)
-}
-
-/// The logits (C) of a row from its scores (F): a token's own, and that of the interval to it.
+/// The logits (C) of a row from its scores (S): a token's own, and those that begin at `first_scores` (V).
 #[inline(always)]
-pub fn add_scores(scores: &[f32], intervals: &Option<Range<usize>>, logits: &mut [f32]) {
+pub fn add_scores(scores: &[f32], first_scores: &[u32], logits: &mut [f32]) {
     logits.copy_from_slice(&scores[..logits.len()]);
-    if let Some(intervals) = intervals {
-        for (logit, score) in logits.iter_mut().zip(&scores[intervals.clone()]) {
+    for first in present(first_scores) {
+        for (logit, score) in logits.iter_mut().zip(&scores[first..]) {
             *logit += score;
         }
     }
+}
+
+/// Those that are not [`NO_FEATURE`].
+#[inline(always)]
+pub fn present(first_scores: &[u32]) -> impl Iterator<Item = usize> {
+    first_scores.iter().filter(|&&first| first != NO_FEATURE).map(|&first| first as usize)
 }

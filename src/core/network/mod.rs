@@ -13,19 +13,16 @@ pub mod score;
 pub mod training;
 
 use crate::config::ModelConfig;
-use crate::representation::{FeatureShape, Token};
+use crate::representation::FeatureShape;
 
 /// Stacked LSTM layers of equal width on one-hot classes, a linear dense layer, a softmax layer.
 ///
-/// With intervals there is a one-hot of the interval from the note before beside that of the class (for the first
-/// note of a window all zeros), and the probability of a class is the softmax of two scores' sum: its own, and
-/// that of the interval to it from the last note.
+/// A representation says which inputs are active for a token, and which scores add up to a token's logit
+/// ([`Features`](crate::representation::Features)); the network knows their numbers alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Architecture {
-    /// Size of the alphabet, C.
-    pub classes: usize,
-    /// Whether intervals are seen and predicted too.
-    pub intervals: bool,
+    /// Inputs of the first layer, and scores of the last.
+    pub shape: FeatureShape,
     /// LSTM layers.
     pub layers: usize,
     /// Units of each LSTM layer, H.
@@ -36,7 +33,7 @@ pub struct Architecture {
     pub members: usize,
 }
 
-/// What a tensor is in a network. F features, H units, D dense units.
+/// What a tensor is in a network. S scores, H units, D dense units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// An LSTM layer's kernel for what it sees of the layer below, (4H, inputs); gates in the order i, f, g, o.
@@ -58,9 +55,9 @@ pub enum Role {
     DenseKernel,
     /// The dense layer's biases, (D).
     DenseBias,
-    /// The kernel of the layer that scores features, (F, D).
+    /// The kernel of the layer that scores tokens and what they are related to, (S, D).
     ScoreKernel,
-    /// The biases of the layer that scores features, (F).
+    /// The biases of the layer that scores tokens and what they are related to, (S).
     ScoreBias,
 }
 
@@ -127,8 +124,7 @@ impl Architecture {
     /// The network of a configuration, with these inputs and outputs.
     pub fn new(model: &ModelConfig, shape: FeatureShape) -> Self {
         let ModelConfig { layers, units, dense, ensemble_size: members, .. } = *model;
-        let (classes, intervals) = (shape.tokens, shape.relations > 0);
-        Architecture { classes, intervals, layers, units, dense, members }
+        Architecture { shape, layers, units, dense, members }
     }
 
     /// One of its members alone.
@@ -136,20 +132,9 @@ impl Architecture {
         Architecture { members: 1, ..*self }
     }
 
-    /// F: what one note can be to the first layer, and what the last layer scores. The classes, then the intervals
-    /// from C − 1 semitones down to as many up, where there are intervals.
-    pub fn features(&self) -> usize {
-        if self.intervals { 3 * self.classes - 1 } else { self.classes }
-    }
-
-    /// The feature that an interval is, from one class to another.
-    pub fn interval(&self, from: Token, to: Token) -> usize {
-        2 * self.classes - 1 + usize::from(to) - usize::from(from)
-    }
-
     /// Inputs of an LSTM layer: the features for the first, the units of the one below for the others.
     pub fn inputs(&self, layer: usize) -> usize {
-        if layer == 0 { self.features() } else { self.units }
+        if layer == 0 { self.shape.inputs } else { self.units }
     }
 
     /// All parameters in their order in the flat buffer: each LSTM layer's from the lowest, then the dense layer's and the
@@ -159,7 +144,7 @@ impl Architecture {
         for member in 0..self.members {
             for role in self.roles() {
                 let offset = parameters.last().map_or(0, |last| last.range().end);
-                parameters.push(Parameter { member, role, shape: self.shape(role), offset });
+                parameters.push(Parameter { member, role, shape: self.tensor_shape(role), offset });
             }
         }
         parameters
@@ -180,24 +165,24 @@ impl Architecture {
     }
 
     /// PyTorch's shape: outputs before inputs.
-    fn shape(&self, role: Role) -> Vec<usize> {
-        let (f, h, d) = (self.features(), self.units, self.dense);
+    fn tensor_shape(&self, role: Role) -> Vec<usize> {
+        let (s, h, d) = (self.shape.scores, self.units, self.dense);
         match role {
             Role::InputKernel { layer } => vec![4 * h, self.inputs(layer)],
             Role::RecurrentKernel { .. } => vec![4 * h, h],
             Role::GateBias { .. } => vec![4 * h],
             Role::DenseKernel => vec![d, h],
             Role::DenseBias => vec![d],
-            Role::ScoreKernel => vec![f, d],
-            Role::ScoreBias => vec![f],
+            Role::ScoreKernel => vec![s, d],
+            Role::ScoreBias => vec![s],
         }
     }
 
     /// Length of the flat buffer: the trainable parameters.
     pub fn len(&self) -> usize {
-        let (f, h, d) = (self.features(), self.units, self.dense);
+        let (s, h, d) = (self.shape.scores, self.units, self.dense);
         let lstm: usize = (0..self.layers).map(|layer| 4 * h * (self.inputs(layer) + h + 1)).sum();
-        self.members * (lstm + d * (h + 1) + f * (d + 1))
+        self.members * (lstm + d * (h + 1) + s * (d + 1))
     }
 
     /// Whether there is nothing to train.
@@ -210,6 +195,7 @@ impl Architecture {
 mod tests {
     use super::*;
     use crate::representation::RepresentationConfig;
+    use crate::representation::pitch::Pitch;
 
     #[test]
     fn the_articles_network_has_its_published_size() {
@@ -223,7 +209,7 @@ mod tests {
     #[test]
     fn names_are_those_of_pytorch() {
         let architecture =
-            Architecture { classes: 79, intervals: false, layers: 1, units: 2, dense: 3, members: 2 };
+            Architecture { shape: Pitch::shape_of(79, false), layers: 1, units: 2, dense: 3, members: 2 };
         let names: Vec<String> = architecture.parameters().iter().map(Parameter::name).collect();
         let of_one = [
             "lstm.weight_ih_l0",
@@ -242,12 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn intervals_lie_after_the_classes() {
-        let architecture =
-            Architecture { classes: 79, intervals: true, layers: 2, units: 16, dense: 17, members: 3 };
-        assert_eq!(architecture.features(), 79 + 157);
-        let intervals = [(78, 0), (40, 40), (0, 78)].map(|(from, to)| architecture.interval(from, to));
-        assert_eq!(intervals, [79, 157, 235]);
+    fn parameters_fill_the_buffer() {
+        let shape = FeatureShape { tokens: 79, inputs: 90, slots: 3, scores: 110, relations: 1 };
+        let architecture = Architecture { shape, layers: 2, units: 16, dense: 17, members: 3 };
         assert_eq!(architecture.parameters().pop().unwrap().range().end, architecture.len());
     }
 }

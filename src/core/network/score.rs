@@ -1,5 +1,6 @@
 //! What predictions score: their loss, and how many are right.
 
+use crate::representation::Token;
 use serde::{Deserialize, Serialize};
 
 use super::batch::LaneBatch;
@@ -56,8 +57,8 @@ pub fn score_windows<'a>(rows: &mut impl Iterator<Item = &'a [f32]>, lane: &Lane
 }
 
 /// One prediction, (C) log-probs. Of equals the first counts, as in Keras.
-pub fn score(row: &[f32], target: i64) -> EpochSums {
+pub fn score(row: &[f32], target: Token) -> EpochSums {
     let best = row.iter().position(|&x| row.iter().all(|&y| y <= x));
-    let correct = u64::from(best == Some(target as usize));
-    EpochSums { loss: -f64::from(row[target as usize]), correct, predictions: 1 }
+    let correct = u64::from(best == Some(usize::from(target)));
+    EpochSums { loss: -f64::from(row[usize::from(target)]), correct, predictions: 1 }
 }

@@ -6,17 +6,19 @@
 //! made for each lane and summed along the tree. One-hot inputs are looked up, and the product with the zero initial
 //! state is left out. Agrees with libtorch to 1e-5 (`tests/golden`).
 //!
-//! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane with padding, H units, F features.
+//! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane with padding, H units,
+//! K slots of active features.
 
 use std::sync::Mutex;
 
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
-use crate::compute::one_hot::{ActiveFeatures, lookup_gradient};
+use crate::compute::one_hot::lookup_gradient;
 use crate::compute::weight_gradient::{LaneRows, Weight, bias_gradient, weight_gradients};
 use crate::lanes::TreeSum;
 use crate::parallel::vectorized;
 
 use crate::parallel::in_parallel;
+use crate::representation::FeatureShape;
 
 use super::activations::{BackwardKernel, Head, LstmActivations, Shape, multiply};
 use super::batch::LaneBatch;
@@ -54,8 +56,8 @@ struct BackwardKernels {
 /// The workspace: what some lanes keep between forward and backward. Rows are laid out (T, L, P).
 struct Workspace {
     shape: Shape,
-    /// For each lane (T, P): what the first layer is shown of every note.
-    shown: Vec<Vec<ActiveFeatures>>,
+    /// For each lane (T, P, K): the first layer's active features.
+    active: Vec<Vec<u32>>,
     layers: Vec<LstmActivations>,
     /// For each layer but the first (T·L·P, H): what it sees of the one below, after dropout.
     inputs: Vec<Matrix>,
@@ -82,7 +84,7 @@ impl TrainingNetwork {
                 recurrent: (0..layers).map(of_gates).collect(),
                 head: [
                     BackwardKernel::zeros(dense, units),
-                    BackwardKernel::zeros(architecture.features(), dense),
+                    BackwardKernel::zeros(architecture.shape.scores, dense),
                 ],
             },
             workspaces: Mutex::default(),
@@ -95,7 +97,7 @@ impl TrainingNetwork {
         let BackwardKernels { inputs, recurrent, head: [dense, scores] } = &mut self.backward;
         for parameter in &self.layout {
             let kernel = match parameter.role {
-                // Nothing flows back into what the first layer is shown.
+                // Nothing flows back into the first layer's features.
                 Role::InputKernel { layer: 0 } => continue,
                 Role::InputKernel { layer } => &mut inputs[layer - 1],
                 Role::RecurrentKernel { layer } => &mut recurrent[layer],
@@ -186,8 +188,8 @@ impl TrainingNetwork {
 
     /// Leaves log-probs in the head.
     fn forward(&self, lanes: &[LaneBatch], workspace: &mut Workspace) {
-        let Workspace { shape, shown, layers, inputs, head, masks, .. } = workspace;
-        let shape = *shape;
+        let Workspace { shape, active, layers, inputs, head, masks, .. } = workspace;
+        let (shape, slots) = (*shape, self.architecture.shape.slots);
         for (index, lstm) in self.layers.lstm.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
             if let Some(below) = below.last() {
@@ -196,9 +198,9 @@ impl TrainingNetwork {
             }
             rest[0].forward(lstm, |time| match index.checked_sub(1) {
                 None => {
-                    let timestep = time * shape.padded..(time + 1) * shape.padded;
-                    LayerInput::Shown(
-                        shown.iter().flat_map(move |lane| lane[timestep.clone()].iter().copied()),
+                    let timestep = time * shape.padded * slots..(time + 1) * shape.padded * slots;
+                    LayerInput::Active(
+                        active.iter().flat_map(move |lane| lane[timestep.clone()].chunks_exact(slots)),
                     )
                 }
                 Some(below) => LayerInput::Units(inputs[below].rows(shape.timestep(time))),
@@ -232,7 +234,7 @@ impl TrainingNetwork {
         let Workspace { shape, layers, d_outputs, masks, .. } = workspace;
         let [of_layer, below] = d_outputs;
         layers[index].backward(&self.backward.recurrent[index], of_layer, |time, d_gates| {
-            // Nothing flows back into what the first layer is shown.
+            // Nothing flows back into the first layer's features.
             let Some(kernel) = index.checked_sub(1).map(|below| &self.backward.inputs[below]) else { return };
             let rows = shape.timestep(time);
             kernel.set(d_gates, below.rows_mut(rows.clone()));
@@ -245,7 +247,7 @@ impl TrainingNetwork {
 
     /// Writes the gradient of a layer's parameters, summed over all lanes of a group.
     fn layer_gradient(&self, layer: usize, workspace: &Workspace, gradient: &mut [f32]) {
-        let Workspace { shape, shown, layers, inputs, .. } = workspace;
+        let Workspace { shape, active, layers, inputs, .. } = workspace;
         let lanes =
             |matrix, timesteps| (0..shape.lanes).map(move |lane| shape.lane(matrix, lane, 0, timesteps));
         let gates: Vec<_> = lanes(&layers[layer].gates, shape.notes).collect();
@@ -260,8 +262,10 @@ impl TrainingNetwork {
             let below = lanes(&inputs[below], shape.notes).collect();
             weight_gradients(&gates, &mut [recurrent, Weight { inputs: below, gradient: input }]);
         } else {
-            let lanes: Vec<_> = gates.iter().zip(shown).map(|(gates, shown)| (*gates, &shown[..])).collect();
-            lookup_gradient(&lanes, self.architecture.features(), input);
+            let FeatureShape { slots, inputs, .. } = self.architecture.shape;
+            let lanes: Vec<_> =
+                gates.iter().zip(active).map(|(gates, active)| (*gates, &active[..])).collect();
+            lookup_gradient(&lanes, slots, inputs, input);
             weight_gradients(&gates, &mut [recurrent]);
         }
         bias_gradient(&gates, bias);
@@ -316,7 +320,7 @@ impl Workspace {
         let matrix = || Matrix::zeros(shape.rows(), units);
         Workspace {
             shape,
-            shown: Vec::new(),
+            active: Vec::new(),
             layers: (0..layers).map(|_| LstmActivations::new(shape, units)).collect(),
             inputs: (1..layers).map(|_| matrix()).collect(),
             d_outputs: [matrix(), matrix()],
@@ -325,9 +329,9 @@ impl Workspace {
         }
     }
 
-    /// Takes what new lanes show the first layer, and their masks.
+    /// Takes the active features of new lanes, and their masks.
     fn begin(&mut self, architecture: Architecture, lanes: &[LaneBatch], dropout: Option<&Dropout>) {
-        self.shown = lanes.iter().map(|lane| lane.features(architecture, dropout)).collect();
+        self.active = lanes.iter().map(|lane| lane.active(dropout)).collect();
         let Some(dropout) = dropout.filter(|dropout| dropout.rate > 0.0) else {
             self.masks.clear();
             return;

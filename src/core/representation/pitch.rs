@@ -74,11 +74,23 @@ pub struct Pitch {
 impl Pitch {
     /// The article's vocabulary, with these options.
     pub fn new(options: PitchOptions) -> Self {
-        Pitch::with_tokens(PITCHES, options)
+        Pitch::with_options(PITCHES, options)
     }
 
     /// With another number of pitches, for tests of networks that are small enough to be checked by hand.
-    pub fn with_tokens(tokens: usize, options: PitchOptions) -> Self {
+    pub fn with_tokens(tokens: usize, intervals: bool) -> Self {
+        Pitch::with_options(tokens, PitchOptions { intervals, ..PitchOptions::default() })
+    }
+
+    /// The shape of its features, with this number of pitches.
+    pub const fn shape_of(tokens: usize, intervals: bool) -> FeatureShape {
+        // After the pitches: 2C − 1 intervals, from C − 1 semitones down to as many up.
+        let features = if intervals { 3 * tokens - 1 } else { tokens };
+        let (slots, relations) = if intervals { (2, 1) } else { (1, 0) };
+        FeatureShape { tokens, inputs: features, slots, scores: features, relations }
+    }
+
+    fn with_options(tokens: usize, options: PitchOptions) -> Self {
         let vocabulary =
             (0..tokens).map(|token| format!("Pitch {}", token + usize::from(FIRST_PITCH))).collect();
         Pitch { options, vocabulary }
@@ -128,10 +140,7 @@ impl Grammar for Pitch {
 /// that is read, all zeros), and the logit of a pitch is its own score plus that of the interval to it.
 impl Features for Pitch {
     fn shape(&self) -> FeatureShape {
-        let tokens = self.vocabulary.len();
-        let features = if self.options.intervals { 3 * tokens - 1 } else { tokens };
-        let (slots, relations) = if self.options.intervals { (2, 1) } else { (1, 0) };
-        FeatureShape { tokens, inputs: features, slots, scores: features, relations }
+        Pitch::shape_of(self.vocabulary.len(), self.options.intervals)
     }
 
     fn activate(&self, before: State, token: Token, active: &mut [u32]) {

@@ -170,7 +170,7 @@ impl<'a> OpenWindows<'a> {
     /// Advances all open windows by a token, and opens the one that begins with it.
     fn read(&mut self, token: Token) {
         // The row of the window that was finished by the token before is free again.
-        self.states.reset(self.read % self.length);
+        self.network.reset(&mut self.states, self.read % self.length);
         self.network.advance(&mut self.states, &vec![token; self.length]);
         self.read += 1;
         self.grammar = self.representation.next(self.grammar, token);

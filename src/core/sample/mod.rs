@@ -114,7 +114,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(new_seed);
     let config = checkpoint.config()?;
     let representation = config.representation.build();
-    let network = InferenceNetwork::new(checkpoint.architecture, &checkpoint.parameters);
+    let network =
+        InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
     let strict = config.representation.strict().build();
     let prompts = PromptSource::new(arguments.primer.as_deref(), arguments.start, &checkpoint, &*strict)?;
     let decoding = arguments.decoding();

@@ -1,17 +1,19 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::corpus::Piece;
 use crate::network::Architecture;
 use crate::random::Purpose;
-use crate::representation::pitch::{Pitch, PitchOptions};
+use crate::representation::pitch::Pitch;
 
 const FREE: Decoding = Decoding::Sampling { temperature: 1.0, top_k: None, top_p: None };
 
 const P: [f32; 4] = [0.1, 0.4, 0.2, 0.3];
 
-fn representation(tokens: usize) -> Pitch {
-    Pitch::with_tokens(tokens, PitchOptions { intervals: true, ..PitchOptions::default() })
+fn representation(tokens: usize) -> Arc<Pitch> {
+    Arc::new(Pitch::with_tokens(tokens, true))
 }
 
 fn frequencies(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> [f64; 4] {
@@ -59,11 +61,11 @@ fn greedy_takes_the_lowest_of_equals() {
 
 fn network(tokens: usize, size: f64) -> InferenceNetwork {
     let architecture =
-        Architecture { classes: tokens, intervals: true, layers: 1, units: 4, dense: 3, members: 1 };
+        Architecture { shape: Pitch::shape_of(tokens, true), layers: 1, units: 4, dense: 3, members: 1 };
     let stream = Stream::new(9, Purpose::Initialization, &[]);
     let parameters: Vec<f32> =
         (0..architecture.len() as u64).map(|i| (size * stream.normal(i)) as f32).collect();
-    InferenceNetwork::new(architecture, &parameters)
+    InferenceNetwork::new(representation(tokens), architecture, &parameters)
 }
 
 fn pieces(tokens: impl IntoIterator<Item = Vec<Token>>) -> Vec<Piece> {
@@ -79,10 +81,10 @@ fn composed(
     limit: Option<(&[Piece], usize)>,
 ) -> Result<Composition, Failure> {
     let stream = Stream::new(seed, Purpose::Sampling, &[]);
-    let representation = representation(network.architecture().classes);
-    let index = limit.map(|(pieces, notes)| NGramIndex::new(&representation, pieces, notes + 1));
-    let limit = index.as_ref().map(|index| CopyLimit::new(&representation, index));
-    compose(&representation, network, &[0, 1, 1, 0], 30, decoding, stream, limit)
+    let representation = representation(network.architecture().shape.tokens);
+    let index = limit.map(|(pieces, notes)| NGramIndex::new(&*representation, pieces, notes + 1));
+    let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
+    compose(&*representation, network, &[0, 1, 1, 0], 30, decoding, stream, limit)
 }
 
 /// By search: whether some n-gram of this many notes is also in a piece, transposed or not.
@@ -189,13 +191,13 @@ fn the_report_in_words() {
 #[test]
 fn every_prediction_reads_its_own_window_from_the_zero_state() {
     let architecture =
-        Architecture { classes: 13, intervals: true, layers: 2, units: 7, dense: 5, members: 2 };
+        Architecture { shape: Pitch::shape_of(13, true), layers: 2, units: 7, dense: 5, members: 2 };
     let stream = Stream::new(3, Purpose::Initialization, &[]);
     let parameters: Vec<f32> = (0..architecture.len() as u64).map(|i| stream.normal(i) as f32).collect();
-    let network = InferenceNetwork::new(architecture, &parameters);
+    let network = InferenceNetwork::new(representation(13), architecture, &parameters);
     let prompt = [1, 5, 12, 0, 7];
     let stream = Stream::new(1, Purpose::Sampling, &[]);
-    let composed = compose(&representation(13), &network, &prompt, 17, &FREE, stream, None).unwrap();
+    let composed = compose(&*representation(13), &network, &prompt, 17, &FREE, stream, None).unwrap();
     let all: Vec<Token> = prompt.iter().chain(&composed.tokens).copied().collect();
     assert_eq!(composed.tokens.len(), 17);
     for (note, probabilities) in composed.probabilities.iter().enumerate() {
