@@ -5,9 +5,7 @@ use super::matrix::transpose;
 use super::weight_gradient::LaneRows;
 use crate::lanes::TreeSum;
 use crate::parallel::{add, vectorized};
-
-/// In place of a feature's index: none. Rows have the same number of slots for active features, and may leave some empty.
-pub const NO_FEATURE: u32 = u32::MAX;
+use crate::representation::NO_FEATURE;
 
 /// A kernel as the right side of products.
 #[derive(Debug, Clone)]
@@ -78,7 +76,7 @@ pub fn lookup_gradient(
     transpose(&sum.finish(), outputs, gradient);
 }
 
-/// The features of the slots that are not empty.
+/// The features of the slots that are not empty. Rows have the same number of slots.
 #[inline(always)]
 fn present(active: &[u32]) -> impl Iterator<Item = usize> {
     active.iter().filter(|&&feature| feature != NO_FEATURE).map(|&feature| feature as usize)

@@ -19,7 +19,6 @@ use std::fmt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use crate::compute::one_hot::NO_FEATURE;
 use crate::midi::Instrument;
 
 pub use registry::RepresentationConfig;
@@ -116,6 +115,9 @@ pub struct FeatureShape {
     /// V, the scores that are added to a token's own.
     pub relations: usize,
 }
+
+/// In place of a feature's index: none.
+pub const NO_FEATURE: u32 = u32::MAX;
 
 /// What matters of the tokens that were read. Only the representation that made it knows what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
