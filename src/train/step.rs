@@ -185,7 +185,7 @@ impl<'a> Trainer<'a> {
     fn gather_reports(&self, own: impl Iterator<Item = LaneReport>) -> Vec<LaneReport> {
         // Ranks own different numbers of lanes, and a gather wants equal parts.
         let part = self.assignment.max_lanes();
-        let mut send: Vec<u64> = own.flat_map(LaneReport::to_words).collect();
+        let mut send: Vec<u64> = own.flat_map(LaneReport::into_words).collect();
         send.resize(part * LaneReport::WORDS, 0);
         let mut receive = vec![0; send.len() * self.comm.size()];
         self.comm.all_gather_words(&send, &mut receive);
@@ -210,7 +210,7 @@ struct LaneReport {
 impl LaneReport {
     const WORDS: usize = 6;
 
-    fn to_words(self) -> [u64; LaneReport::WORDS] {
+    fn into_words(self) -> [u64; LaneReport::WORDS] {
         let LaneReport { sums, seen, requested } = self;
         [sums.loss.to_bits(), sums.correct, sums.predictions, seen.windows, seen.digest, requested.bits()]
     }

@@ -58,10 +58,16 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Place { folder: TempDir::new().expect("a temporary folder") }
+    }
+}
+
 impl Place {
     /// An empty folder.
     pub fn new() -> Self {
-        Place { folder: TempDir::new().expect("a temporary folder") }
+        Place::default()
     }
 
     /// A folder with [`TINY`] in `tiny.toml`.

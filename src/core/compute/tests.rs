@@ -163,7 +163,7 @@ fn biases_and_looked_up_kernels() {
     let mut bias = vec![0.0; outputs];
     bias_gradient(&all, &mut bias);
     let of_row = |lane: usize, row: usize| {
-        [((lane + row) % features) as u32, if row % 2 == 0 { 6 } else { NO_FEATURE }]
+        [((lane + row) % features) as u32, if row.is_multiple_of(2) { 6 } else { NO_FEATURE }]
     };
     let active: Vec<Vec<u32>> =
         (0..lanes).map(|lane| (0..timesteps * rows).flat_map(|row| of_row(lane, row)).collect()).collect();

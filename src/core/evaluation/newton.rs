@@ -118,8 +118,9 @@ fn solve<const N: usize>(mut matrix: [[f64; N]; N], mut right: [f64; N]) -> [f64
     for pivot in 0..N {
         for row in pivot + 1..N {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..N {
-                matrix[row][column] -= factor * matrix[pivot][column];
+            let pivot_row = matrix[pivot];
+            for (value, above) in matrix[row][pivot..].iter_mut().zip(&pivot_row[pivot..]) {
+                *value -= factor * above;
             }
             right[row] -= factor * right[pivot];
         }
