@@ -29,6 +29,11 @@
 //! What needs neither libtorch nor MPI (music files, configuration, storage, checkpoints, the network, pictures and sound,
 //! `sample`) is in `bachdist_core`.
 
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the tour is read with --document-private-items, as CI makes it"
+)]
+
 mod application;
 mod backend;
 mod bench;

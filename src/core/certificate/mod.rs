@@ -1,8 +1,8 @@
 //! The certificate of a composed melody: how much of it the training music already has.
 //!
 //! A network that was trained for too long writes its training music down again, and sounds all the better for it. A
-//! certificate finds the [`runs`] that a melody shares with the corpus, exactly or transposed, and makes a verdict of them.
-//! [`ngrams`] lets decoding avoid long ones. Only composed notes count, those that the files hold: the prompt is given, not
+//! certificate finds the `runs` that a melody shares with the corpus, exactly or transposed, and makes a verdict of them.
+//! `ngrams` lets decoding avoid long ones. Only composed notes count, those that the files hold: the prompt is given, not
 //! composed.
 
 mod ngrams;

@@ -16,7 +16,7 @@ pub enum Baseline {
     Unigram,
     /// How often each token follows the window's last one, with one added.
     BigramAddOne,
-    /// Contexts of up to this many tokens, at most a window, by [`NGramCounts::witten_bell`].
+    /// Contexts of up to this many tokens, at most a window, by `NGramCounts::witten_bell`.
     WittenBell(usize),
     /// The mean of two models, one with contexts of tokens and one with contexts of intervals. It is counted on whole
     /// pieces, not on windows, so contexts are shorter at the beginning of a piece.

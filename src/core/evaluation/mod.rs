@@ -1,7 +1,7 @@
 //! Evaluation: how well the tokens of pieces are predicted.
 //!
 //! [`score`](mod@score) adds up what a predictor says of each window, [`report`] prints the result. [`baselines`] are models
-//! without a network, made of [`ngrams`]; [`cache_model`] adds the piece so far to what any model says.
+//! without a network, made of `ngrams`; [`cache_model`] adds the piece so far to what any model says.
 
 pub mod baselines;
 pub mod cache_model;

@@ -1,7 +1,7 @@
 //! Whether samples sound like a corpus, as far as statistics of their notes can tell.
 //!
-//! Pieces are cut to excerpts of the samples' length, and both are described by [`features`]. For each feature there are
-//! the distances between excerpts of different pieces, and those from samples to excerpts; their [`density`] estimates
+//! Pieces are cut to excerpts of the samples' length, and both are described by `features`. For each feature there are
+//! the distances between excerpts of different pieces, and those from samples to excerpts; their `density` estimates
 //! are compared as by Yang and Lerch (2018). The corpus itself defines what is near: random sets of its excerpts, as
 //! large as the set of samples, are compared with it in the same way. Loops are looked for in whole samples.
 
