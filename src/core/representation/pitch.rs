@@ -9,7 +9,7 @@ use super::{
     Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, State,
     Symbol, Token, View,
 };
-use crate::midi::{Instrument, Note, first_voice};
+use crate::midi::{CELLO, DEFAULT_VELOCITY, Instrument, Note, first_voice};
 
 /// The pitch of token 0.
 const FIRST_PITCH: u8 = 1;
@@ -19,12 +19,6 @@ const PITCHES: usize = 79;
 
 /// Seconds from one note to the next, the article's.
 const NOTE_SECONDS: f64 = 0.3;
-
-/// General MIDI's cello.
-const PROGRAM: u8 = 42;
-
-/// Of nearly all notes in the cello files, and in the middle of the range.
-const VELOCITY: u8 = 100;
 
 /// In place of the last token where there is none.
 const NONE: u16 = u16::MAX;
@@ -205,9 +199,9 @@ impl Representation for Pitch {
         let mut notes = Vec::with_capacity(tokens.len());
         for (number, &token) in tokens.iter().enumerate() {
             let (start, end) = (time(number), time(number + 1));
-            notes.push(Note { pitch: self.pitch_of(token), velocity: VELOCITY, start, end });
+            notes.push(Note { pitch: self.pitch_of(token), velocity: DEFAULT_VELOCITY, start, end });
         }
-        vec![Instrument { program: PROGRAM, is_drum: false, name: "bachdist".into(), notes }]
+        vec![Instrument { program: CELLO, is_drum: false, name: "bachdist".into(), notes }]
     }
 
     fn alteration(&self) -> &'static str {
