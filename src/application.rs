@@ -9,11 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
 
 use anyhow::Error;
-use bachdist_core::failure::{Code, failure_of_panic};
-use bachdist_core::fault;
-use bachdist_core::print::eprint_line;
-use bachdist_core::process::check_threads;
-use bachdist_core::write::outlive_size_limits;
+use bachdist_portable::failure::{Code, failure_of_panic};
+use bachdist_portable::fault;
+use bachdist_portable::print::eprint_line;
+use bachdist_portable::process::check_threads;
+use bachdist_portable::write::outlive_size_limits;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};

@@ -1,16 +1,16 @@
 //! Which backend computes a rank's steps, and where: `train.backend` and `train.device` resolved on the machine at hand.
 //!
-//! [`bachdist_core::backend`] has the trait and the native backend, `torch` (feature `torch`) the one by libtorch.
+//! [`bachdist_portable::backend`] has the trait and the native backend, `torch` (feature `torch`) the one by libtorch.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use anyhow::{Result, bail};
-use bachdist_core::backend::native::NativeBackend;
-use bachdist_core::backend::{Backend, BackendName, Device};
-use bachdist_core::config::{BackendChoice, TrainConfig};
-use bachdist_core::network::Architecture;
-use bachdist_core::process::{cores, usable_cores};
-use bachdist_core::{environment, process};
+use bachdist_portable::backend::native::NativeBackend;
+use bachdist_portable::backend::{Backend, BackendName, Device};
+use bachdist_portable::config::{BackendChoice, TrainConfig};
+use bachdist_portable::network::Architecture;
+use bachdist_portable::process::{cores, usable_cores};
+use bachdist_portable::{environment, process};
 
 use crate::comm::Communicator;
 #[cfg(feature = "torch")]

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use bachdist_core::config::is_device;
-use bachdist_core::print::color_choice;
+use bachdist_portable::config::is_device;
+use bachdist_portable::print::color_choice;
 use clap::{Args, Parser, Subcommand};
 
 use crate::report::terminal::Progress;
@@ -23,7 +23,7 @@ pub enum Command {
     /// Train a network as a configuration describes, or resume training
     Train(TrainArguments),
     /// Compose from a checkpoint
-    Sample(bachdist_core::sample::Arguments),
+    Sample(bachdist_portable::sample::Arguments),
     /// Download, inspect and generate music files
     #[command(subcommand)]
     #[command(after_help = "Example:\n  bachdist data inspect data/cello")]
@@ -165,7 +165,7 @@ pub enum DataCommand {
     #[command(after_help = "Example:\n  bachdist data fetch data/cello")]
     Fetch {
         /// Folder to put them in
-        #[arg(default_value = "data/cello", value_parser = bachdist_core::location::folder)]
+        #[arg(default_value = "data/cello", value_parser = bachdist_portable::location::folder)]
         folder: PathBuf,
         /// Download them from a mirror
         #[arg(long)]
@@ -210,7 +210,7 @@ pub struct InspectArguments {
 #[derive(Debug, Args)]
 pub struct SynthesizeArguments {
     /// Folder to put them in, new or empty
-    #[arg(value_parser = bachdist_core::location::folder)]
+    #[arg(value_parser = bachdist_portable::location::folder)]
     pub folder: PathBuf,
     /// Number of files
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

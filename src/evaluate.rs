@@ -2,21 +2,21 @@
 //! fitted on its training music.
 
 use anyhow::Result;
-use bachdist_core::backend::Backend;
-use bachdist_core::backend::native::NativeBackend;
-use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::config::LossPositions;
-use bachdist_core::corpus::Piece;
-use bachdist_core::corpus::windows::Windows;
-use bachdist_core::evaluation::cache_model::CacheWeights;
-use bachdist_core::evaluation::read_through::read_through;
-use bachdist_core::evaluation::report::EvaluationReport;
-use bachdist_core::evaluation::score::Scores;
-use bachdist_core::evaluation::{score, score_baselines};
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::network::inference::InferenceNetwork;
-use bachdist_core::process::cores;
-use bachdist_core::representation::Token;
+use bachdist_portable::backend::Backend;
+use bachdist_portable::backend::native::NativeBackend;
+use bachdist_portable::checkpoint::Checkpoint;
+use bachdist_portable::config::LossPositions;
+use bachdist_portable::corpus::Piece;
+use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::evaluation::cache_model::CacheWeights;
+use bachdist_portable::evaluation::read_through::read_through;
+use bachdist_portable::evaluation::report::EvaluationReport;
+use bachdist_portable::evaluation::score::Scores;
+use bachdist_portable::evaluation::{score, score_baselines};
+use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::network::inference::InferenceNetwork;
+use bachdist_portable::process::cores;
+use bachdist_portable::representation::Token;
 
 /// Scores of a network and of baselines on the same windows.
 pub struct Evaluation {

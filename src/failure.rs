@@ -2,8 +2,8 @@
 //! messages are 10 to 30 lines of C++ frames and advice for its developers.
 
 use anyhow::Error;
-use bachdist_core::exit;
-use bachdist_core::failure::{self, Code};
+use bachdist_portable::exit;
+use bachdist_portable::failure::{self, Code};
 use tch::TchError;
 
 /// The exit code of an error.

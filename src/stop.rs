@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use bachdist_core::failure::Code;
-use bachdist_core::metrics::StopReason;
-use bachdist_core::process::has_signal;
+use bachdist_portable::failure::Code;
+use bachdist_portable::metrics::StopReason;
+use bachdist_portable::process::has_signal;
 use bitflags::bitflags;
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bachdist_core::midi::{Instrument, Note, write};
+use bachdist_portable::midi::{Instrument, Note, write};
 
 use bachdist_test_support::harness::{Ended, Place, bachdist, ended, melody};
 

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::store::{RetryPolicy, Store};
+use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::store::{RetryPolicy, Store};
 
 use bachdist_test_support::harness::{Ended, Place, Running, open_mpi};
 use bachdist_test_support::s3::{Variables, server};

@@ -1,7 +1,7 @@
 //! `bachdist eval`: figures that agree with validation's, folds that agree on any number of ranks, samples beside
 //! their corpus.
 
-use bachdist_core::midi::{Instrument, Note, write};
+use bachdist_portable::midi::{Instrument, Note, write};
 use serde_json::Value;
 
 use bachdist_test_support::harness::{Place, TINY, ended, melody};

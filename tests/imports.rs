@@ -31,7 +31,7 @@ const APPLICATION: [&str; 13] = [
 fn imports_run_one_way() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut faults = Vec::new();
-    for (crate_root, order) in [("src/core", &LIBRARY[..]), ("src", &APPLICATION[..])] {
+    for (crate_root, order) in [("src/portable", &LIBRARY[..]), ("src", &APPLICATION[..])] {
         let imports = Imports::of_crate(&root.join(crate_root));
         for (from, targets) in &imports.edges {
             for to in targets.iter().filter(|to| !from.is_empty() && !to.is_empty() && from[0] != to[0]) {

@@ -1,6 +1,6 @@
 //! `bachdist data inspect`: what is in music files, and what is wrong with them.
 
-use bachdist_core::midi::{Instrument, Note, write};
+use bachdist_portable::midi::{Instrument, Note, write};
 use serde_json::{Value, json};
 
 use bachdist_test_support::harness::{Place, bachdist, ended, link_cello};

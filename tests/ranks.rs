@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 #[cfg(feature = "torch")]
-use bachdist_core::checkpoint::Checkpoint;
+use bachdist_portable::checkpoint::Checkpoint;
 use bachdist_test_support::harness::{Place, bachdist, ended, melody, open_mpi_5};
 
 /// A checkpoint after each of six steps, the fourth of which is ragged and ends an epoch.

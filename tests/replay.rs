@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
-use bachdist_core::network::Role;
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
+use bachdist_portable::network::Role;
 use serde_json::json;
 
 use bachdist_test_support::harness::{Ended, Place, ended, trained, trained_copy};

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
-use bachdist_core::corpus::windows::Windows;
-use bachdist_core::schedule::WindowAudit;
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
+use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::schedule::WindowAudit;
 
 use bachdist_test_support::harness::{Place, Running, TINY, bachdist, melody, trained, trained_copy};
 use bachdist_test_support::tools::project;

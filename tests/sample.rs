@@ -4,7 +4,7 @@ use bachdist_test_support::tools::{need, on_path, peer_python, soundfont};
 use std::fs;
 use std::process::Command;
 
-use bachdist_core::midi::{Instrument, Note, write};
+use bachdist_portable::midi::{Instrument, Note, write};
 use serde_json::{Value, json};
 
 use crate::inspect::{melody, pitches};

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bachdist_core::store::{RetryPolicy, Store};
+use bachdist_portable::store::{RetryPolicy, Store};
 
 use bachdist_test_support::harness::{Place, Running, bachdist, ended, json, wait_until};
 use bachdist_test_support::proxy::{Fault, Proxy};

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bachdist_core::checkpoint::CheckpointName;
-use bachdist_core::store::{RetryPolicy, Store};
+use bachdist_portable::checkpoint::CheckpointName;
+use bachdist_portable::store::{RetryPolicy, Store};
 
 use bachdist_test_support::harness::{Ended, Place, Running, bachdist, json, trained};
 use bachdist_test_support::s3::{Variables, server};

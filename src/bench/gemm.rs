@@ -5,17 +5,17 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use bachdist_core::compute::gemm::Packed;
-use bachdist_core::compute::matrix::Matrix;
-use bachdist_core::compute::weight_gradient::{LaneRows, Weight, weight_gradients};
-use bachdist_core::network::Architecture;
+use bachdist_portable::compute::gemm::Packed;
+use bachdist_portable::compute::matrix::Matrix;
+use bachdist_portable::compute::weight_gradient::{LaneRows, Weight, weight_gradients};
+use bachdist_portable::network::Architecture;
 use serde::Serialize;
 #[cfg(feature = "torch")]
 use tch::{Kind, Tensor};
 
 #[cfg(feature = "torch")]
 use crate::torch::cuda::{tch_device, wait};
-use bachdist_core::backend::Device;
+use bachdist_portable::backend::Device;
 
 /// What a GEMM is for, which decides how its operands lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -202,9 +202,9 @@ impl Operands {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bachdist_core::config::ModelConfig;
-    use bachdist_core::representation::RepresentationConfig;
-    use bachdist_core::representation::pitch::Pitch;
+    use bachdist_portable::config::ModelConfig;
+    use bachdist_portable::representation::RepresentationConfig;
+    use bachdist_portable::representation::pitch::Pitch;
 
     fn flops(gemms: &[Gemm]) -> f64 {
         gemms.iter().map(Gemm::flops).sum()

@@ -13,13 +13,13 @@ mod steps;
 mod timing;
 
 use anyhow::Result;
-use bachdist_core::config::LossPositions;
+use bachdist_portable::config::LossPositions;
 
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::phase::Phase;
 use crate::train::plan::Plan;
-use bachdist_core::backend::Device;
+use bachdist_portable::backend::Device;
 use gemm::{Gemm, Library, Operands, step_gemms};
 use report::{Ceilings, Exchange, GemmCeiling, Machine, Phases, Report, Run, Step};
 use steps::{Setup, Stepper, Times};

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::midi;
-use bachdist_core::network::inference::InferenceNetwork;
-use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::sample::{Decoding, compose};
+use bachdist_portable::midi;
+use bachdist_portable::network::inference::InferenceNetwork;
+use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::sample::{Decoding, compose};
 use serde::Serialize;
 
 use super::timing::seconds_of;
 use crate::train::plan::Plan;
-use bachdist_core::network::init;
+use bachdist_portable::network::init;
 
 /// MIDI files in memory, read to notes.
 #[derive(Debug, Clone, Serialize)]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use bachdist_core::config::Config;
-use bachdist_core::print::count;
+use bachdist_portable::config::Config;
+use bachdist_portable::print::count;
 use indicatif::HumanCount;
 use serde::Serialize;
 

@@ -7,13 +7,13 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use bachdist_core::backend::{Backend, BatchSource, TrainingState};
-use bachdist_core::config::Config;
-use bachdist_core::corpus::Piece;
-use bachdist_core::corpus::windows::Windows;
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::lanes::LaneAssignment;
-use bachdist_core::network::init;
+use bachdist_portable::backend::{Backend, BatchSource, TrainingState};
+use bachdist_portable::config::Config;
+use bachdist_portable::corpus::Piece;
+use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::lanes::LaneAssignment;
+use bachdist_portable::network::init;
 
 use super::timing::barrier;
 use crate::comm::{Communicator, SingleProcess};

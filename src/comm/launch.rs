@@ -101,7 +101,7 @@ impl Launch {
         if self.is_single() {
             String::new()
         } else {
-            rank_prefix(self.rank, &bachdist_core::process::host_name())
+            rank_prefix(self.rank, &bachdist_portable::process::host_name())
         }
     }
 
@@ -157,7 +157,7 @@ pub fn join(launch: &Launch) -> Result<Box<dyn Communicator>, JoinError> {
 mod launcher {
     use std::thread;
 
-    use bachdist_core::print::eprint_line;
+    use bachdist_portable::print::eprint_line;
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::process::{PidfdFlags, Signal, getpid, getppid, kill_process, pidfd_open};
 

@@ -1,7 +1,7 @@
 //! How ranks talk to each other: a handful of collectives over slices, by MPI ([`mpi`]) or, in a single process, by
 //! copying. [`collectives`] builds larger ones on them, [`launch`] joins the ranks that were launched together.
 //!
-//! Every rank must make the same calls in the same order, with the same lengths. [`bachdist_core::lanes`] says which lanes
+//! Every rank must make the same calls in the same order, with the same lengths. [`bachdist_portable::lanes`] says which lanes
 //! a rank owns and in which order their numbers are summed.
 
 pub mod collectives;
@@ -30,7 +30,7 @@ pub trait Communicator {
     fn host(&self) -> String;
 
     /// How long this rank waits in a collective before it looks for the missing rank and ends the run with
-    /// [`Code::Peer`](bachdist_core::failure::Code::Peer). Until it is set, it waits without a limit.
+    /// [`Code::Peer`](bachdist_portable::failure::Code::Peer). Until it is set, it waits without a limit.
     fn set_collective_timeout(&self, timeout: Duration);
 
     /// Sends slice j of `send` to rank j, and receives into slice i what rank i sent here. Slices are equally
@@ -103,7 +103,7 @@ impl Communicator for SingleProcess {
     }
 
     fn host(&self) -> String {
-        bachdist_core::process::host_name()
+        bachdist_portable::process::host_name()
     }
 
     fn set_collective_timeout(&self, _timeout: Duration) {}

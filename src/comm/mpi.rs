@@ -7,8 +7,8 @@ use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bachdist_core::failure::Code;
-use bachdist_core::print::eprint_line;
+use bachdist_portable::failure::Code;
+use bachdist_portable::print::eprint_line;
 use mpi::Rank;
 use mpi::environment::Universe;
 use mpi::request::{Request, Scope, scope};

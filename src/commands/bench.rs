@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::config::{Config, ConfigError};
-use bachdist_core::print::print_line;
-use bachdist_core::schedule::Batches;
+use bachdist_portable::config::{Config, ConfigError};
+use bachdist_portable::print::print_line;
+use bachdist_portable::schedule::Batches;
 
 use crate::bench::{BenchOptions, measure};
 use crate::cli::BenchArguments;

@@ -1,11 +1,11 @@
 //! `bachdist checkpoint list` and `verify`: what is under a URL, and whether it is intact.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::catalog::{CheckpointEntry, list};
-use bachdist_core::checkpoint::verify::{ObjectVerdict, VerifiedObject, verify};
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::{count, print_line};
-use bachdist_core::store::Store;
+use bachdist_portable::checkpoint::catalog::{CheckpointEntry, list};
+use bachdist_portable::checkpoint::verify::{ObjectVerdict, VerifiedObject, verify};
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::print::{count, print_line};
+use bachdist_portable::store::Store;
 use serde_json::json;
 
 use crate::cli::{CheckpointCommand, ListArguments};

@@ -6,14 +6,14 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::checkpoint::read::open;
-use bachdist_core::config::Config;
-use bachdist_core::evaluation::score::SplitMetrics;
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::{eprint_line, print_line};
-use bachdist_core::render::losses;
-use bachdist_core::store::Store;
-use bachdist_core::write::write_whole;
+use bachdist_portable::checkpoint::read::open;
+use bachdist_portable::config::Config;
+use bachdist_portable::evaluation::score::SplitMetrics;
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::print::{eprint_line, print_line};
+use bachdist_portable::render::losses;
+use bachdist_portable::store::Store;
+use bachdist_portable::write::write_whole;
 use serde_json::{Value, json};
 
 use super::losses::MeanLosses;

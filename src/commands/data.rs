@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::corpus::fetch::{Manifest, Progress, Summary, fetch};
-use bachdist_core::print::{count, print_line};
+use bachdist_portable::corpus::fetch::{Manifest, Progress, Summary, fetch};
+use bachdist_portable::print::{count, print_line};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{inspect, synthesize};

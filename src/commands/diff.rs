@@ -1,11 +1,11 @@
 //! `bachdist checkpoint diff`: how two checkpoints differ.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::diff::CheckpointDiff;
-use bachdist_core::checkpoint::diff::TensorDifference;
-use bachdist_core::checkpoint::read::open;
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::{count, eprint_line, print_line};
+use bachdist_portable::checkpoint::diff::CheckpointDiff;
+use bachdist_portable::checkpoint::diff::TensorDifference;
+use bachdist_portable::checkpoint::read::open;
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::print::{count, eprint_line, print_line};
 use serde_json::{Value, json};
 
 use crate::cli::DiffArguments;
@@ -93,7 +93,7 @@ fn row(tensor: &TensorDifference) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bachdist_core::config::identity::ValueDifference;
+    use bachdist_portable::config::identity::ValueDifference;
 
     fn tensor(name: &str, largest: f64, ulps: Option<u32>) -> TensorDifference {
         let (shape, at) = (vec![1024, 256], vec![1023, 255]);

@@ -2,19 +2,19 @@
 //! composed is like its music.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::checkpoint::read::{LoadedCheckpoint, open_one};
-use bachdist_core::config::identity::differences as value_differences;
-use bachdist_core::config::{Config, DataConfig};
-use bachdist_core::corpus::load::{Content, list_some, survey};
-use bachdist_core::corpus::windows::windows_of;
-use bachdist_core::corpus::{Corpus, CorpusError, Piece};
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::midi::first_voice;
-use bachdist_core::print::count;
-use bachdist_core::print::{eprint_line, print_line};
-use bachdist_core::representation::{RepresentationConfig, pitches};
-use bachdist_core::style;
+use bachdist_portable::checkpoint::Checkpoint;
+use bachdist_portable::checkpoint::read::{LoadedCheckpoint, open_one};
+use bachdist_portable::config::identity::differences as value_differences;
+use bachdist_portable::config::{Config, DataConfig};
+use bachdist_portable::corpus::load::{Content, list_some, survey};
+use bachdist_portable::corpus::windows::windows_of;
+use bachdist_portable::corpus::{Corpus, CorpusError, Piece};
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::midi::first_voice;
+use bachdist_portable::print::count;
+use bachdist_portable::print::{eprint_line, print_line};
+use bachdist_portable::representation::{RepresentationConfig, pitches};
+use bachdist_portable::style;
 use serde_json::json;
 
 use crate::cli::EvalArguments;

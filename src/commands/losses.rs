@@ -1,8 +1,8 @@
 //! Mean loss curves over the folds of a cross-validation, from what its runs recorded in `metrics.jsonl`.
 
-use bachdist_core::metrics::{METRICS, Record, read_records};
-use bachdist_core::render::RunLosses;
-use bachdist_core::store::{Store, StoreError};
+use bachdist_portable::metrics::{METRICS, Record, read_records};
+use bachdist_portable::render::RunLosses;
+use bachdist_portable::store::{Store, StoreError};
 
 /// Sums over runs, by the index of the validation, because epochs of different runs have different numbers of steps.
 #[derive(Debug, Default)]

@@ -29,7 +29,7 @@ pub fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> 
         Command::Bench(arguments) => return bench::run(arguments, comm),
         Command::Replay(arguments) => return replay::run(arguments, comm),
         Command::Eval(arguments) => eval::run(arguments),
-        Command::Sample(arguments) => bachdist_core::sample::run(arguments),
+        Command::Sample(arguments) => bachdist_portable::sample::run(arguments),
         Command::Data(command) => data::run(command),
         Command::Checkpoint(command) => checkpoint::run(command),
     }

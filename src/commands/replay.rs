@@ -1,14 +1,14 @@
 //! `bachdist replay`: make steps of a run again, and compare with what it saved.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::catalog::list;
-use bachdist_core::checkpoint::diff::CheckpointDiff;
-use bachdist_core::checkpoint::read::CheckpointProblem;
-use bachdist_core::checkpoint::read::{LoadedCheckpoint, open, store_and_name};
-use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::print::{eprint_line, print_line};
-use bachdist_core::store::Store;
+use bachdist_portable::checkpoint::catalog::list;
+use bachdist_portable::checkpoint::diff::CheckpointDiff;
+use bachdist_portable::checkpoint::read::CheckpointProblem;
+use bachdist_portable::checkpoint::read::{LoadedCheckpoint, open, store_and_name};
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::print::{eprint_line, print_line};
+use bachdist_portable::store::Store;
 use indicatif::ProgressBar;
 use serde_json::json;
 

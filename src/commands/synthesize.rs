@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::corpus::synthesize::midi_file;
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::parallel::in_parallel;
-use bachdist_core::print::count;
-use bachdist_core::print::print_line;
-use bachdist_core::process::cores;
-use bachdist_core::write::{unwritable, write_whole};
+use bachdist_portable::corpus::synthesize::midi_file;
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::parallel::in_parallel;
+use bachdist_portable::print::count;
+use bachdist_portable::print::print_line;
+use bachdist_portable::process::cores;
+use bachdist_portable::write::{unwritable, write_whole};
 
 use crate::cli::SynthesizeArguments;
 

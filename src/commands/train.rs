@@ -1,8 +1,8 @@
 //! `bachdist train`: read, check, plan, run.
 
 use anyhow::Result;
-use bachdist_core::config::{Config, to_toml};
-use bachdist_core::print::print_line;
+use bachdist_portable::config::{Config, to_toml};
+use bachdist_portable::print::print_line;
 
 use crate::cli::TrainArguments;
 use crate::comm::Communicator;

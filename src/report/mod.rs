@@ -7,13 +7,13 @@ use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bachdist_core::checkpoint::catalog::CheckpointEntry;
-use bachdist_core::checkpoint::claim::RunClaim;
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::metrics::{METRICS, Record, StopReason, Validations, lines_until};
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::schedule::Batches;
-use bachdist_core::store::StoreErrorKind;
+use bachdist_portable::checkpoint::catalog::CheckpointEntry;
+use bachdist_portable::checkpoint::claim::RunClaim;
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::metrics::{METRICS, Record, StopReason, Validations, lines_until};
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::schedule::Batches;
+use bachdist_portable::store::StoreErrorKind;
 use indicatif::{HumanDuration, ProgressBar};
 
 use terminal::Progress;

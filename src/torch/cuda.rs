@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use anyhow::{Result, bail};
-use bachdist_core::print::eprint_line;
+use bachdist_portable::print::eprint_line;
 use tch::{Cuda, Kind, Tensor};
 
 use crate::comm::Communicator;
-use bachdist_core::backend::Device;
+use bachdist_portable::backend::Device;
 
 /// The device of this rank for `train.device`.
 ///
@@ -142,17 +142,14 @@ fn no_device(visible: Option<&str>, driver: Option<&str>) -> String {
     }
 }
 
-/// Asks cuBLAS for the same bits in every run, unless the environment says something else: cuDNN's layers multiply on
-/// several streams, and the memory that a product gets must not depend on which comes first (see PyTorch on
-/// `nn.LSTM`). Must be called before anything else, while the process has one thread.
+/// Asks cuBLAS for the same bits in every run: cuDNN's layers multiply on several streams, and the memory that a product
+/// gets must not depend on which comes first (see PyTorch on `nn.LSTM`). A value in the environment is replaced, because
+/// each size of the workspace has bits of its own. Must be called before anything else, while the process has one thread.
 pub fn request_deterministic_cublas() {
-    const VARIABLE: &str = "CUBLAS_WORKSPACE_CONFIG";
-    if std::env::var_os(VARIABLE).is_none() {
-        // SAFETY: no other thread reads the environment, because there is none yet.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::env::set_var(VARIABLE, ":4096:2");
-        }
+    // SAFETY: no other thread reads the environment, because there is none yet.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var("CUBLAS_WORKSPACE_CONFIG", ":4096:2");
     }
 }
 

@@ -1,17 +1,17 @@
 //! A lane on a device: a few numbers per row, uploaded in one copy. Everything made of them is made there; dropout masks
 //! at once, because the next step's lanes are brought while a GPU is still computing this step.
 //!
-//! Masks have the bits that [`bachdist_core::random`] has on the host: SplitMix64 in operations on tensors of 64-bit
+//! Masks have the bits that [`bachdist_portable::random`] has on the host: SplitMix64 in operations on tensors of 64-bit
 //! integers. libtorch's integers are signed: products wrap around like unsigned ones, a right shift brings in copies of
 //! the sign, which are masked away, and a comparison is right once the highest bit of both sides is flipped.
 
 use anyhow::Result;
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::network::dropout::Dropout;
-use bachdist_core::network::dropout::WeightDrop;
-use bachdist_core::network::{Architecture, Parameter};
-use bachdist_core::random::{GOLDEN, MULTIPLIERS, SHIFTS, Stream};
-use bachdist_core::representation::{FeatureShape, NO_FEATURE};
+use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::network::dropout::Dropout;
+use bachdist_portable::network::dropout::WeightDrop;
+use bachdist_portable::network::{Architecture, Parameter};
+use bachdist_portable::random::{GOLDEN, MULTIPLIERS, SHIFTS, Stream};
+use bachdist_portable::representation::{FeatureShape, NO_FEATURE};
 use tch::{Device, Kind, Tensor};
 
 use super::transfer::upload;
@@ -218,9 +218,9 @@ fn mix(words: &mut Tensor) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use bachdist_core::config::LossPositions;
-    use bachdist_core::random::Purpose;
-    use bachdist_core::representation::pitch::Pitch;
+    use bachdist_portable::config::LossPositions;
+    use bachdist_portable::random::Purpose;
+    use bachdist_portable::representation::pitch::Pitch;
     use proptest::prelude::*;
 
     use super::*;

@@ -18,18 +18,18 @@ mod transfer;
 use std::sync::Mutex;
 
 use anyhow::Result;
-use bachdist_core::backend::{
+use bachdist_portable::backend::{
     Backend, BatchSource, RankSum, StepBatch, TrainingState, average_log_probs, is_finite,
 };
-use bachdist_core::config::OptimizerConfig;
-use bachdist_core::lanes::sum_along_tree;
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::network::dropout::Dropout;
-use bachdist_core::network::dropout::WeightDrop;
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::network::{Architecture, Parameter};
-use bachdist_core::parallel::in_parallel;
-use bachdist_core::schedule::WindowAudit;
+use bachdist_portable::config::OptimizerConfig;
+use bachdist_portable::lanes::sum_along_tree;
+use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::network::dropout::Dropout;
+use bachdist_portable::network::dropout::WeightDrop;
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::network::{Architecture, Parameter};
+use bachdist_portable::parallel::in_parallel;
+use bachdist_portable::schedule::WindowAudit;
 use tch::{Device, Kind, Tensor};
 
 pub use lane::DeviceLane;

@@ -1,5 +1,5 @@
 //! One ensemble member in libtorch's graph, one lane at a time. On CUDA the layers are cuDNN's; on a CPU the same calls
-//! are a second implementation of [`bachdist_core::network::training`], against which tests compare it.
+//! are a second implementation of [`bachdist_portable::network::training`], against which tests compare it.
 //!
 //! A lane is computed by itself, in calls whose shapes depend on the batch size and the number of lanes alone, so its
 //! bits do not depend on which other lanes its rank owns. Calls only enqueue work: a GPU runs behind, and the caller
@@ -10,7 +10,7 @@
 //! contiguous.
 
 use anyhow::Result;
-use bachdist_core::network::{Architecture, Role};
+use bachdist_portable::network::{Architecture, Role};
 use tch::{Device, Kind, Tensor};
 
 use super::lane::DeviceLane;

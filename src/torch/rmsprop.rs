@@ -2,12 +2,12 @@
 //! that equal gradients make equal weights; nothing is waited for.
 
 use anyhow::Result;
-use bachdist_core::config::OptimizerConfig;
+use bachdist_portable::config::OptimizerConfig;
 use tch::{Kind, Tensor};
 
-use bachdist_core::optimizer::learning_rate;
+use bachdist_portable::optimizer::learning_rate;
 
-/// One update of all parameters by the gradient of a step, from 0; see [`bachdist_core::optimizer::update`]. The gradient is used up.
+/// One update of all parameters by the gradient of a step, from 0; see [`bachdist_portable::optimizer::update`]. The gradient is used up.
 pub fn update(
     settings: &OptimizerConfig,
     step: u64,
@@ -55,7 +55,7 @@ fn rmsprop(
 
 #[cfg(test)]
 mod tests {
-    use bachdist_core::random::{Purpose, Stream};
+    use bachdist_portable::random::{Purpose, Stream};
 
     use super::*;
 
@@ -70,7 +70,7 @@ mod tests {
                 let gradient: Vec<f32> = (0..60).map(|i| stream.normal(60 * step + i) as f32).collect();
                 let mut on_device = Tensor::from_slice(&gradient);
                 let state = (&mut host.0[..], &mut host.1[..]);
-                bachdist_core::optimizer::update(&settings, step, 20, state, &mut gradient.clone());
+                bachdist_portable::optimizer::update(&settings, step, 20, state, &mut gradient.clone());
                 update(&settings, step, 20, (&mut device.0, &mut device.1), &mut on_device).unwrap();
             }
             for (host, device) in [(&host.0, &device.0), (&host.1, &device.1)] {

@@ -1,18 +1,18 @@
 //! The backend by libtorch on a CPU: against the native one, and against itself on other ranks and threads.
 
-use bachdist_core::representation::pitch::Pitch;
+use bachdist_portable::representation::pitch::Pitch;
 use std::path::Path;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use bachdist_core::backend::{BackendName, TrainingState};
-use bachdist_core::config::{Config, LossPositions};
-use bachdist_core::network::training::TrainingNetwork;
-use bachdist_core::network::{Role, init};
-use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::representation::pitch::PitchOptions;
-use bachdist_core::representation::{RepresentationConfig, Token};
+use bachdist_portable::backend::{BackendName, TrainingState};
+use bachdist_portable::config::{Config, LossPositions};
+use bachdist_portable::network::training::TrainingNetwork;
+use bachdist_portable::network::{Role, init};
+use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::representation::pitch::PitchOptions;
+use bachdist_portable::representation::{RepresentationConfig, Token};
 use proptest::prelude::*;
 
 use super::*;
@@ -21,7 +21,7 @@ use crate::comm::{Communicator, SingleProcess};
 use crate::stop::StopRequest;
 use crate::train::plan::Plan;
 use crate::train::step::{Outcome, Trainer};
-use bachdist_core::lanes::LaneAssignment;
+use bachdist_portable::lanes::LaneAssignment;
 
 /// Ranks that are threads of this process.
 struct Threads<'a> {
@@ -100,7 +100,7 @@ impl Communicator for Threads<'_> {
 fn config(lanes: usize) -> Config {
     let mut config = Config::default();
     config.data.sequence_length = 6;
-    config.model = bachdist_core::config::ModelConfig {
+    config.model = bachdist_portable::config::ModelConfig {
         layers: 2,
         units: 24,
         dense: 17,
@@ -118,8 +118,9 @@ fn config(lanes: usize) -> Config {
     config
 }
 
-const TORCH: Target = Target { backend: BackendName::Torch, device: bachdist_core::backend::Device::Cpu };
-const NATIVE: Target = Target { backend: BackendName::Native, device: bachdist_core::backend::Device::Cpu };
+const TORCH: Target = Target { backend: BackendName::Torch, device: bachdist_portable::backend::Device::Cpu };
+const NATIVE: Target =
+    Target { backend: BackendName::Native, device: bachdist_portable::backend::Device::Cpu };
 
 /// What some steps come to on this rank, by a backend with this many threads.
 fn train(

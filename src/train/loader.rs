@@ -4,17 +4,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bachdist_core::backend::{BatchSource, StepBatch};
-use bachdist_core::config::{Config, LossPositions};
-use bachdist_core::corpus::windows::{Window, Windows};
-use bachdist_core::fault::{self, FaultPoint};
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::network::dropout::Dropout;
-use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::representation::{Representation, Token};
-use bachdist_core::schedule::EpochOrder;
-use bachdist_core::schedule::WindowAudit;
-use bachdist_core::schedule::{Batch, Batches};
+use bachdist_portable::backend::{BatchSource, StepBatch};
+use bachdist_portable::config::{Config, LossPositions};
+use bachdist_portable::corpus::windows::{Window, Windows};
+use bachdist_portable::fault::{self, FaultPoint};
+use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::network::dropout::Dropout;
+use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::representation::{Representation, Token};
+use bachdist_portable::schedule::EpochOrder;
+use bachdist_portable::schedule::WindowAudit;
+use bachdist_portable::schedule::{Batch, Batches};
 
 /// Loads a rank's lanes.
 pub struct BatchLoader<'a> {

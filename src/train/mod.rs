@@ -17,13 +17,13 @@ mod summary;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bachdist_core::backend::TrainingState;
-use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::failure::{Code, Failure, line_of};
-use bachdist_core::fault::{self, FaultPoint};
-use bachdist_core::metrics::{BestValidation, Validations};
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::schedule::Batches;
+use bachdist_portable::backend::TrainingState;
+use bachdist_portable::checkpoint::Checkpoint;
+use bachdist_portable::failure::{Code, Failure, line_of};
+use bachdist_portable::fault::{self, FaultPoint};
+use bachdist_portable::metrics::{BestValidation, Validations};
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::schedule::Batches;
 
 use crate::comm::Communicator;
 use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};

@@ -3,14 +3,14 @@
 //! Which rank reads a file shows neither in the corpus nor in the messages about bad files.
 
 use anyhow::Result;
-use bachdist_core::config::DataConfig;
-use bachdist_core::corpus::Corpus;
-use bachdist_core::corpus::files::CorpusFile;
-use bachdist_core::corpus::listing::list;
-use bachdist_core::corpus::load::encode_file;
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::parallel::in_parallel;
-use bachdist_core::representation::{Encoded, Representation, Token};
+use bachdist_portable::config::DataConfig;
+use bachdist_portable::corpus::Corpus;
+use bachdist_portable::corpus::files::CorpusFile;
+use bachdist_portable::corpus::listing::list;
+use bachdist_portable::corpus::load::encode_file;
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::parallel::in_parallel;
+use bachdist_portable::representation::{Encoded, Representation, Token};
 
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;

@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::checkpoint::Training;
-use bachdist_core::config::{Config, TrainConfig};
-use bachdist_core::corpus::windows::{Windows, windows_of};
-use bachdist_core::corpus::{Corpus, Piece, fingerprint};
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::network::Architecture;
-use bachdist_core::print::count;
-use bachdist_core::schedule::Batches;
+use bachdist_portable::checkpoint::Training;
+use bachdist_portable::config::{Config, TrainConfig};
+use bachdist_portable::corpus::windows::{Windows, windows_of};
+use bachdist_portable::corpus::{Corpus, Piece, fingerprint};
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::network::Architecture;
+use bachdist_portable::print::count;
+use bachdist_portable::schedule::Batches;
 use sha2::{Digest, Sha256};
 
 use crate::backend::Target;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
-use bachdist_core::lanes::LaneAssignment;
+use bachdist_portable::lanes::LaneAssignment;
 
 /// A run, ready to start.
 pub struct Plan {

@@ -1,23 +1,23 @@
 //! Makes the plan of a run and checks it before anything is allocated or claimed for it: whether it fits into memory, and which settings have no
 //! effect or contradict each other with the music that there is. What cannot work with any music was refused by
-//! [`Config::validate`](bachdist_core::config::Config::validate).
+//! [`Config::validate`](bachdist_portable::config::Config::validate).
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use bachdist_core::backend::Device;
-use bachdist_core::config::{
+use bachdist_portable::backend::Device;
+use bachdist_portable::config::{
     CheckpointConfig, Config, DataConfig, LossPositions, ModelConfig, OptimizerConfig, TrainConfig,
 };
-use bachdist_core::corpus::Piece;
-use bachdist_core::corpus::load::list_some;
-use bachdist_core::corpus::windows::windows_of;
-use bachdist_core::failure::{Code, Failure, out_of_threads};
-use bachdist_core::network::Architecture;
-use bachdist_core::print::count;
-use bachdist_core::process::{cores, try_threads};
-use bachdist_core::schedule::Batches;
+use bachdist_portable::corpus::Piece;
+use bachdist_portable::corpus::load::list_some;
+use bachdist_portable::corpus::windows::windows_of;
+use bachdist_portable::failure::{Code, Failure, out_of_threads};
+use bachdist_portable::network::Architecture;
+use bachdist_portable::print::count;
+use bachdist_portable::process::{cores, try_threads};
+use bachdist_portable::schedule::Batches;
 use rustix::process::{Resource, getrlimit};
 
 use super::music;

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
-use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::checkpoint::claim::Retention;
-use bachdist_core::checkpoint::claim::RunClaim;
-use bachdist_core::failure::{Code, Failure, line_of};
-use bachdist_core::fault::{self, FaultPoint};
-use bachdist_core::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, Validations};
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::print::count;
-use bachdist_core::store::StoreError;
+use bachdist_portable::checkpoint::Checkpoint;
+use bachdist_portable::checkpoint::claim::Retention;
+use bachdist_portable::checkpoint::claim::RunClaim;
+use bachdist_portable::failure::{Code, Failure, line_of};
+use bachdist_portable::fault::{self, FaultPoint};
+use bachdist_portable::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, Validations};
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::print::count;
+use bachdist_portable::store::StoreError;
 
 use super::plan::Plan;
 use super::saver::{FallbackStore, SaveEvent, SaveJob, SavedCheckpoint, Saver};

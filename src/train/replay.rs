@@ -4,11 +4,11 @@
 //! weights. So what comes out has the bits that the run had, on any number of ranks.
 
 use anyhow::{Context, Result};
-use bachdist_core::backend::TrainingState;
-use bachdist_core::checkpoint::Checkpoint;
-use bachdist_core::config::BackendChoice;
-use bachdist_core::corpus::windows::Windows;
-use bachdist_core::failure::{Code, Failure};
+use bachdist_portable::backend::TrainingState;
+use bachdist_portable::checkpoint::Checkpoint;
+use bachdist_portable::config::BackendChoice;
+use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::failure::{Code, Failure};
 
 use super::plan;
 use super::step::{Outcome, Totals, Trainer};

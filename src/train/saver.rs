@@ -12,14 +12,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
-use bachdist_core::checkpoint::catalog::{CheckpointEntry, list};
-use bachdist_core::checkpoint::claim::Retention;
-use bachdist_core::checkpoint::claim::{RunClaim, StoredCheckpoint};
-use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
-use bachdist_core::checkpoint::read::{Recovery, read_matching, recover};
-use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
-use bachdist_core::metrics::METRICS;
-use bachdist_core::store::{Retries, Store, StoreError, StoreErrorKind};
+use bachdist_portable::checkpoint::catalog::{CheckpointEntry, list};
+use bachdist_portable::checkpoint::claim::Retention;
+use bachdist_portable::checkpoint::claim::{RunClaim, StoredCheckpoint};
+use bachdist_portable::checkpoint::identity::{CheckpointFilter, RunIdentity};
+use bachdist_portable::checkpoint::read::{Recovery, read_matching, recover};
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
+use bachdist_portable::metrics::METRICS;
+use bachdist_portable::store::{Retries, Store, StoreError, StoreErrorKind};
 
 use super::plan::Plan;
 

@@ -1,24 +1,24 @@
 //! Where a run begins: at step 0, or at the newest valid checkpoint, the same on every rank.
 
 use anyhow::Result;
-use bachdist_core::checkpoint::claim::RunClaim;
-use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
-use bachdist_core::checkpoint::read::open;
-use bachdist_core::checkpoint::read::{Recovery, recover};
-use bachdist_core::checkpoint::{Checkpoint, CheckpointName};
-use bachdist_core::failure::{Code, Failure};
-use bachdist_core::fault::{self, FaultPoint};
-use bachdist_core::network::Architecture;
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::schedule::WindowAudit;
-use bachdist_core::store::Store;
+use bachdist_portable::checkpoint::claim::RunClaim;
+use bachdist_portable::checkpoint::identity::{CheckpointFilter, RunIdentity};
+use bachdist_portable::checkpoint::read::open;
+use bachdist_portable::checkpoint::read::{Recovery, recover};
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
+use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::fault::{self, FaultPoint};
+use bachdist_portable::network::Architecture;
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::schedule::WindowAudit;
+use bachdist_portable::store::Store;
 
 use super::plan::Plan;
 use super::saver::FallbackStore;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
 use crate::comm::collectives::run_on_root_with_heartbeat;
-use bachdist_core::network::init;
+use bachdist_portable::network::init;
 
 /// `--resume`.
 #[derive(Debug, Clone, PartialEq, Eq)]

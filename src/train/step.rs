@@ -3,15 +3,15 @@
 //! has the same weights, with the same bits for any number of ranks.
 
 use anyhow::Result;
-use bachdist_core::backend::{Backend, RankSum, TrainingState};
-use bachdist_core::config::{Config, LossPositions};
-use bachdist_core::corpus::windows::Windows;
-use bachdist_core::fault::{self, FaultPoint};
-use bachdist_core::lanes::LaneAssignment;
-use bachdist_core::network::dropout::WeightDrop;
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::schedule::WindowAudit;
-use bachdist_core::schedule::{Batch, Batches};
+use bachdist_portable::backend::{Backend, RankSum, TrainingState};
+use bachdist_portable::config::{Config, LossPositions};
+use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::fault::{self, FaultPoint};
+use bachdist_portable::lanes::LaneAssignment;
+use bachdist_portable::network::dropout::WeightDrop;
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::schedule::WindowAudit;
+use bachdist_portable::schedule::{Batch, Batches};
 
 use super::loader::BatchLoader;
 use crate::comm::Communicator;

@@ -3,9 +3,9 @@
 
 use std::fmt::Write;
 
-use bachdist_core::config::{Config, LossPositions};
-use bachdist_core::network::Architecture;
-use bachdist_core::print::count;
+use bachdist_portable::config::{Config, LossPositions};
+use bachdist_portable::network::Architecture;
+use bachdist_portable::print::count;
 use indicatif::HumanCount;
 
 use super::plan::Plan;

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use bachdist_core::midi::{all_voices, read, write};
+use bachdist_portable::midi::{all_voices, read, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

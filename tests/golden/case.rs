@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bachdist::torch::{DeviceLane, TorchBackend, TorchNetwork};
-use bachdist_core::backend::native::NativeBackend;
-use bachdist_core::backend::{Backend, BatchSource, RankSum, StepBatch, TrainingState};
-use bachdist_core::network::Architecture;
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::network::dropout::Dropout;
-use bachdist_core::network::dropout::WeightDrop;
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::representation::pitch::Pitch;
+use bachdist_portable::backend::native::NativeBackend;
+use bachdist_portable::backend::{Backend, BatchSource, RankSum, StepBatch, TrainingState};
+use bachdist_portable::network::Architecture;
+use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::network::dropout::Dropout;
+use bachdist_portable::network::dropout::WeightDrop;
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::representation::pitch::Pitch;
 use tch::{Device, Tensor};
 
 use super::floats;

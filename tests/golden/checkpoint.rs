@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use bachdist_core::checkpoint::{Checkpoint, Training};
-use bachdist_core::config::Config;
-use bachdist_core::corpus::Piece;
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::schedule::WindowAudit;
+use bachdist_portable::checkpoint::{Checkpoint, Training};
+use bachdist_portable::config::Config;
+use bachdist_portable::corpus::Piece;
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::schedule::WindowAudit;
 
 use serde_json::{Value, json};
 

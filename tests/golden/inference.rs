@@ -3,10 +3,10 @@
 //! Gates are driven into saturation by biases and by the first layer's kernel, not by recurrent kernels: with
 //! large ones an LSTM is chaotic, and any two orders of summing part ways within a window (f64 parts from both).
 
-use bachdist_core::network::inference::InferenceNetwork;
-use bachdist_core::network::init;
-use bachdist_core::network::{Architecture, Role};
-use bachdist_core::representation::pitch::Pitch;
+use bachdist_portable::network::inference::InferenceNetwork;
+use bachdist_portable::network::init;
+use bachdist_portable::network::{Architecture, Role};
+use bachdist_portable::representation::pitch::Pitch;
 use proptest::prelude::*;
 
 use super::case::log_probs;

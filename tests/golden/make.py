@@ -116,7 +116,7 @@ def intervals(name, layers, units, dense, times, windows, scale, seed):
     save_file(tensors, DATA / f"{name}.safetensors")
 
 
-# Dropout masks: SplitMix64 as in src/core/random.rs, written a second time on purpose.
+# Dropout masks: SplitMix64 as in src/portable/random.rs, written a second time on purpose.
 
 WORD = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15

@@ -11,12 +11,12 @@ mod rows;
 
 use std::sync::Arc;
 
-use bachdist_core::config::LossPositions;
-use bachdist_core::network::Architecture;
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::representation::Token;
-use bachdist_core::representation::pitch::Pitch;
+use bachdist_portable::config::LossPositions;
+use bachdist_portable::network::Architecture;
+use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::representation::Token;
+use bachdist_portable::representation::pitch::Pitch;
 use tch::Tensor;
 
 /// Numbers that are a function of a seed.

@@ -1,9 +1,9 @@
 //! Forward, loss, gradients and RMSprop as PyTorch has them, forward also as Keras has it.
 
-use bachdist_core::config::{LossPositions, OptimizerConfig};
-use bachdist_core::network::batch::LaneBatch;
-use bachdist_core::network::inference::InferenceNetwork;
-use bachdist_core::optimizer::rmsprop;
+use bachdist_portable::config::{LossPositions, OptimizerConfig};
+use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::network::inference::InferenceNetwork;
+use bachdist_portable::optimizer::rmsprop;
 
 use super::case::Case;
 use super::{floats, lane, pitch, window};

@@ -2,11 +2,11 @@
 //! lanes of any padded size, with 1 and 2 threads. So are a lane's gradients with 1 and 2 threads.
 //! That any number of ranks comes to equal checkpoints rests on it.
 
-use bachdist_core::network::Architecture;
-use bachdist_core::network::dropout::Dropout;
-use bachdist_core::network::init;
-use bachdist_core::network::training::TrainingNetwork;
-use bachdist_core::representation::pitch::Pitch;
+use bachdist_portable::network::Architecture;
+use bachdist_portable::network::dropout::Dropout;
+use bachdist_portable::network::init;
+use bachdist_portable::network::training::TrainingNetwork;
+use bachdist_portable::representation::pitch::Pitch;
 use proptest::prelude::*;
 
 use super::{lane, random_windows};

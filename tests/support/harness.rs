@@ -367,7 +367,7 @@ pub fn bachdist() -> &'static Path {
 /// The `sample` program of this build.
 pub fn sample() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| built("sample", "bachdist-core"))
+    BUILT.get_or_init(|| built("sample", "bachdist-portable"))
 }
 
 /// A program beside the tests' own, which cargo builds in a sub-folder. It builds the programs of a package for that

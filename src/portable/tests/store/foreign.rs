@@ -2,7 +2,7 @@
 
 use super::blame::{Server, answer};
 use super::{names, open};
-use bachdist_core::store::{Creation, RetryPolicy, Store, StoreErrorKind};
+use bachdist_portable::store::{Creation, RetryPolicy, Store, StoreErrorKind};
 use bachdist_test_support::proxy::Proxy;
 use bachdist_test_support::s3::server;
 use std::ffi::OsStr;

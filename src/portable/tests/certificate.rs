@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use bachdist_core::config::{Config, DataConfig};
-use bachdist_core::corpus::load::survey;
-use bachdist_core::representation::{RepresentationConfig, Token};
+use bachdist_portable::config::{Config, DataConfig};
+use bachdist_portable::corpus::load::survey;
+use bachdist_portable::representation::{RepresentationConfig, Token};
 use serde_json::Value;
 
 fn sample(folder: &Path, options: &str) -> Output {

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use bachdist_core::exit::code_of;
-use bachdist_core::failure::line_of;
-use bachdist_core::print::{color_choice, eprint_line};
-use bachdist_core::process::check_threads;
-use bachdist_core::sample::{Arguments, run};
-use bachdist_core::write::outlive_size_limits;
+use bachdist_portable::exit::code_of;
+use bachdist_portable::failure::line_of;
+use bachdist_portable::print::{color_choice, eprint_line};
+use bachdist_portable::process::check_threads;
+use bachdist_portable::sample::{Arguments, run};
+use bachdist_portable::write::outlive_size_limits;
 use clap::Parser;
 
 /// Composes music from a checkpoint.

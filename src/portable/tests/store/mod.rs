@@ -5,7 +5,7 @@ mod blame;
 mod faults;
 mod foreign;
 
-use bachdist_core::store::{Creation, RetryPolicy, Store, StoreError, StoreErrorKind};
+use bachdist_portable::store::{Creation, RetryPolicy, Store, StoreError, StoreErrorKind};
 use bachdist_test_support::s3::{Server, Variables, server};
 use bachdist_test_support::tools::need;
 use std::fs;

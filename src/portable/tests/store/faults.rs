@@ -1,7 +1,7 @@
 //! The store against a server on a bad day: what passes is bridged and counted, what stays is one line.
 
 use super::{Line, conforms_over, expect_line};
-use bachdist_core::store::{Creation, RetryPolicy, Store, StoreErrorKind};
+use bachdist_portable::store::{Creation, RetryPolicy, Store, StoreErrorKind};
 use bachdist_test_support::proxy::{Fault, Proxy};
 use bachdist_test_support::s3::{Server, server};
 use std::thread;

@@ -1,4 +1,4 @@
-//! What bachdist knows without libtorch or MPI: MIDI, corpus, configuration, storage, checkpoints,
+//! All of bachdist that needs neither libtorch nor MPI: MIDI, corpus, configuration, storage, checkpoints,
 //! inference, rendering, and the `sample` program.
 //!
 //! Imports point one way: `sample` uses `network`, `render`, `certificate` and `checkpoint`; `checkpoint` uses

@@ -1,7 +1,9 @@
 //! Fetching from a local HTTP server that has good, truncated, wrong and missing files, that breaks
 //! connections, and that does ranges or does not.
 
-use bachdist_core::corpus::fetch::{DownloadProblem, FetchError, Manifest, ManifestEntry, Summary, fetch};
+use bachdist_portable::corpus::fetch::{
+    DownloadProblem, FetchError, Manifest, ManifestEntry, Summary, fetch,
+};
 use bachdist_test_support::tools::shared;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};

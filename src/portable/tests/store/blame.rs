@@ -2,7 +2,7 @@
 //! another try cannot mend.
 
 use super::{credentials, expect_line, hasty};
-use bachdist_core::store::{RetryPolicy, Store, StoreErrorKind};
+use bachdist_portable::store::{RetryPolicy, Store, StoreErrorKind};
 use bachdist_test_support::s3::{Variables, server};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};

@@ -1,14 +1,14 @@
 //! A launch's claim to a run: what it saves, what it prunes, and that it stops for a later launch.
 
 use crate::scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
-use bachdist_core::checkpoint::CheckpointName;
-use bachdist_core::checkpoint::catalog::list;
-use bachdist_core::checkpoint::claim::Retention;
-use bachdist_core::checkpoint::claim::RunClaim;
-use bachdist_core::checkpoint::read::Recovery;
-use bachdist_core::exit::code_of;
-use bachdist_core::failure::Code;
-use bachdist_core::store::{RetryPolicy, Store};
+use bachdist_portable::checkpoint::CheckpointName;
+use bachdist_portable::checkpoint::catalog::list;
+use bachdist_portable::checkpoint::claim::Retention;
+use bachdist_portable::checkpoint::claim::RunClaim;
+use bachdist_portable::checkpoint::read::Recovery;
+use bachdist_portable::exit::code_of;
+use bachdist_portable::failure::Code;
+use bachdist_portable::store::{RetryPolicy, Store};
 use bachdist_test_support::proxy::Proxy;
 use bachdist_test_support::s3::server;
 use serde_json::Value;

@@ -2,12 +2,12 @@
 //! run, and verify says which are bad and why.
 
 use crate::scene::{Scene, config, stored};
-use bachdist_core::checkpoint::CheckpointName;
-use bachdist_core::checkpoint::identity::CheckpointFilter;
-use bachdist_core::checkpoint::read::recover;
-use bachdist_core::checkpoint::verify::ObjectVerdict;
-use bachdist_core::random::{Purpose, Stream};
-use bachdist_core::store::{RetryPolicy, Store};
+use bachdist_portable::checkpoint::CheckpointName;
+use bachdist_portable::checkpoint::identity::CheckpointFilter;
+use bachdist_portable::checkpoint::read::recover;
+use bachdist_portable::checkpoint::verify::ObjectVerdict;
+use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::store::{RetryPolicy, Store};
 use bachdist_test_support::s3::server;
 use std::fs;
 

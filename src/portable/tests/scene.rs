@@ -1,20 +1,20 @@
 //! A small run in a store, made without training: three good checkpoints, and what recovery and verify say of
 //! them once a test has damaged some.
 
-use bachdist_core::checkpoint::claim::Retention;
-use bachdist_core::checkpoint::claim::RunClaim;
-use bachdist_core::checkpoint::identity::{CheckpointFilter, RunIdentity};
-use bachdist_core::checkpoint::read::{Recovery, recover};
-use bachdist_core::checkpoint::verify::{ObjectVerdict, VerifiedObject, verify};
-use bachdist_core::checkpoint::{Checkpoint, CheckpointName, Training};
-use bachdist_core::config::Config;
-use bachdist_core::corpus::Piece;
-use bachdist_core::corpus::windows::Windows;
-use bachdist_core::network::Architecture;
-use bachdist_core::network::score::EpochSums;
-use bachdist_core::schedule::Batches;
-use bachdist_core::schedule::WindowAudit;
-use bachdist_core::store::{Store, StoreError};
+use bachdist_portable::checkpoint::claim::Retention;
+use bachdist_portable::checkpoint::claim::RunClaim;
+use bachdist_portable::checkpoint::identity::{CheckpointFilter, RunIdentity};
+use bachdist_portable::checkpoint::read::{Recovery, recover};
+use bachdist_portable::checkpoint::verify::{ObjectVerdict, VerifiedObject, verify};
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointName, Training};
+use bachdist_portable::config::Config;
+use bachdist_portable::corpus::Piece;
+use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::network::Architecture;
+use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::schedule::Batches;
+use bachdist_portable::schedule::WindowAudit;
+use bachdist_portable::store::{Store, StoreError};
 
 /// Keeps everything that a test saves.
 pub const KEEP_ALL: Retention = Retention { keep: 100, keep_every_steps: None, best: None };
