@@ -6,10 +6,10 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
-use std::process::ExitCode;
+use std::process;
 
 use anyhow::Error;
-use bachdist_portable::failure::{Code, failure_of_panic};
+use bachdist_portable::failure::{ExitCode, failure_of_panic};
 use bachdist_portable::fault;
 use bachdist_portable::print::eprint_line;
 use bachdist_portable::process::check_threads;
@@ -28,16 +28,16 @@ use crate::stop::StopFlag;
 use crate::torch;
 
 /// Runs the program with these arguments, the first of which is its name. Called once, first in `main`.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     #[cfg(feature = "torch")]
     torch::cuda::request_deterministic_cublas();
     // If that fails, exceeding a file size limit ends the process by its signal, as it does any other program.
     let _ = outlive_size_limits();
     // By the time that a panic gets here, its message is printed and the other ranks are aborted.
     let code = catch_unwind(AssertUnwindSafe(|| run_command(arguments))).unwrap_or_else(|panic| {
-        failure_of_panic(panic_message(&*panic)).map_or(Code::Internal, |failure| failure.code) as u8
+        failure_of_panic(panic_message(&*panic)).map_or(ExitCode::Internal, |failure| failure.code) as u8
     });
-    ExitCode::from(code)
+    process::ExitCode::from(code)
 }
 
 fn run_command(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -92,7 +92,7 @@ fn refuse(launch: &Launch, error: &dyn Display) -> u8 {
     if launch.is_root() {
         print_error(&error.to_string());
     }
-    Code::Usage as u8
+    ExitCode::Usage as u8
 }
 
 /// Prints an error, and returns its exit code. If the other ranks do not know of the error, it aborts them.

@@ -6,7 +6,7 @@ use bachdist_portable::config::is_device;
 use bachdist_portable::print::color_choice;
 use clap::{Args, Parser, Subcommand};
 
-use crate::report::terminal::Progress;
+use crate::report::Progress;
 use crate::train::start::Resume;
 
 /// Trains LSTM language models of music on many processes at once, and composes from them.

@@ -3,14 +3,16 @@
 
 use anyhow::Error;
 use bachdist_portable::exit;
-use bachdist_portable::failure::{self, Code};
+use bachdist_portable::failure::{self, ExitCode};
 use tch::TchError;
 
 /// The exit code of an error.
-pub fn code_of(error: &Error) -> Code {
+pub fn code_of(error: &Error) -> ExitCode {
     match exit::code_of(error) {
         // The configuration asks for a network or batch that does not fit into memory.
-        Code::Internal if of_libtorch(error).any(|error| is_out_of_memory(&error.to_string())) => Code::Usage,
+        ExitCode::Internal if of_libtorch(error).any(|error| is_out_of_memory(&error.to_string())) => {
+            ExitCode::Usage
+        }
         code => code,
     }
 }
@@ -96,7 +98,7 @@ mod tests {
             line_of(&error),
             "step 7: libtorch: mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"
         );
-        assert_eq!(code_of(&error), Code::Internal);
+        assert_eq!(code_of(&error), ExitCode::Internal);
     }
 
     #[test]
@@ -106,7 +108,7 @@ mod tests {
         let line = line_of(&error);
         assert!(line.starts_with("libtorch: ") && line.contains("can't allocate memory"), "{line}");
         assert!(line.ends_with("lower train.batch_size, or start fewer ranks per GPU"), "{line}");
-        assert_eq!((line.lines().count(), code_of(&error)), (1, Code::Usage));
+        assert_eq!((line.lines().count(), code_of(&error)), (1, ExitCode::Usage));
     }
 
     #[test]
@@ -132,14 +134,14 @@ mod tests {
         let error = torch(&format!("{memory}{advice}{FRAMES}"));
         let less = "; lower train.batch_size, or start fewer ranks per GPU";
         assert_eq!(line_of(&error), format!("libtorch: {}{less}", memory.trim_end_matches('.')));
-        assert_eq!(code_of(&error), Code::Usage);
+        assert_eq!(code_of(&error), ExitCode::Usage);
         for text in [
             "CUDA error: out of memory",
             "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         ] {
             let error = torch(&format!("{text}{FRAMES}"));
             assert_eq!(line_of(&error), format!("libtorch: {text}{less}"));
-            assert_eq!(code_of(&error), Code::Usage);
+            assert_eq!(code_of(&error), ExitCode::Usage);
         }
 
         let text = "CUDA error: an illegal memory access was encountered\nSearch for `cudaErrorIllegalAddress' in \
@@ -156,7 +158,7 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains("stacktrace") && line.lines().count() == 1, "{line}");
-        assert_eq!(code_of(&error), Code::Internal);
+        assert_eq!(code_of(&error), ExitCode::Internal);
         assert!(line_of(&torch("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")).contains("; dmesg "));
     }
 }

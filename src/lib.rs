@@ -17,7 +17,7 @@
 //! Rank 0 reports ([`report`]) and saves beside training (`train::recorder`). A signal sets a flag ([`stop`]); all ranks
 //! learn of it in the same step, save, and exit with code 75.
 //!
-//! `replay` re-runs steps from a checkpoint and compares the bits with what the run saved ([`train::replay`]).
+//! `replay` re-runs steps from a checkpoint and compares the bits with what the run saved ([`commands::replay`]).
 //!
 //! A rank that fails prints its error and aborts the others. A rank that waits too long in a collective finds out which
 //! rank is missing and names it ([`comm`]); [`phase`] holds what the process is doing, for such messages. If the storage
@@ -40,7 +40,6 @@ mod bench;
 mod cli;
 mod comm;
 mod commands;
-mod evaluate;
 #[cfg(feature = "torch")]
 mod failure;
 #[cfg(not(feature = "torch"))]

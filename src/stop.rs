@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use bachdist_portable::failure::Code;
+use bachdist_portable::failure::ExitCode;
 use bachdist_portable::metrics::StopReason;
 use bachdist_portable::process::has_signal;
 use bitflags::bitflags;
@@ -46,7 +46,7 @@ impl RunOutcome {
     pub fn exit_code(self) -> u8 {
         match self {
             RunOutcome::Completed | RunOutcome::EarlyStopped => 0,
-            RunOutcome::Interrupted | RunOutcome::StorageFailed => Code::Stopped as u8,
+            RunOutcome::Interrupted | RunOutcome::StorageFailed => ExitCode::Stopped as u8,
         }
     }
 

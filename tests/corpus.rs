@@ -165,7 +165,7 @@ fn what_is_not_as_it_seems_is_told_once_on_any_number_of_ranks() {
     for ended in on_all(&place, run) {
         let notes: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("note: ")).collect();
         let expected = [
-            "note: passed over 1 file: 1 not music (.pdf)",
+            "note: skipped 1 file: 1 not music (.pdf)",
             "note: drums are taken for a melody in drums.mid: they are the first track with notes",
             "note: short.mid not trained on: too short for a window of 8 notes",
         ];

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::random::{Purpose, RandomStream};
 use bachdist_portable::store::{RetryPolicy, Store};
 
 use bachdist_test_support::harness::{Ended, Place, Running, open_mpi};
@@ -36,7 +36,7 @@ const ON_RANK_0: [(&str, u64); 7] =
 const RANKS: [usize; 6] = [1, 2, 3, 4, 5, 8];
 
 /// Random choices, one after another.
-struct Draw(Stream, u64);
+struct Draw(RandomStream, u64);
 
 impl Draw {
     fn below(&mut self, n: usize) -> usize {
@@ -72,7 +72,7 @@ fn killed_anywhere_it_ends_with_the_same_name() {
     let mut tally = Tally::default();
     let mut case = 0;
     while tally.kills < kills {
-        let draw = Draw(Stream::new(seed, Purpose::Sampling, &[case]), 0);
+        let draw = Draw(RandomStream::new(seed, Purpose::Sampling, &[case]), 0);
         // Every third on a server.
         let storage = match server().filter(|_| case % 3 == 2) {
             Some(server) => Storage::S3(server.variables(server.endpoint())),

@@ -210,7 +210,7 @@ fn what_is_passed_over_is_told_by_kind() {
     assert_eq!((count("repeated", "folders"), count("not_score", "files")), (Some(1), Some(2)));
     assert_eq!(found["passed_over"]["not_score"]["details"], json!({"notes.txt": 1, "words.txt": 1}));
     let table = place.bachdist("data inspect music").with_code(3).stdout;
-    let line = "passed over 4 files and 1 folder: 1 not music (.png), 2 text without a score (notes.txt, words.txt), \
+    let line = "skipped 4 files and 1 folder: 1 not music (.png), 2 text without a score (notes.txt, words.txt), \
                 1 hidden (.hidden.mid), 1 reached under another name (deeper/up)";
     assert!(table.lines().any(|printed| printed == line), "{table}");
 }

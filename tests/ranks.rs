@@ -106,6 +106,13 @@ fn a_run_changes_its_backend_when_asked() {
     assert!(names[2..].iter().all(|name| state(name).identity == after.identity));
     assert_eq!(place.recorded_steps("run"), (1..=12).collect::<Vec<_>>());
     place.bachdist("checkpoint verify run").ok();
+
+    // As a run of the old backend it would fork at its older checkpoint.
+    let refused = place.bachdist(run).with_code(2);
+    let error = refused.error();
+    assert!(error.contains(&names[3]) && error.contains("train.backend is \"torch\" there"), "{error}");
+    assert!(error.contains("--change-backend"), "{error}");
+    assert_eq!(place.checkpoints("run"), names);
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! `bachdist bench`: what this machine could do at most, and what a step of training makes of it.
 //!
-//! Ceilings first (`ceilings`), then rounds in which the GEMMs of a step alone (`gemm`) and whole steps by phase (`steps`)
+//! Ceilings first (`ceilings`), then rounds in which the GEMMs of a step alone and whole steps by phase (`steps`)
 //! alternate, so that background load affects both equally. `music` times reading and composing, `timing` is the stopwatch
 //! of them all, `report` has the figures and prints them. All ranks measure together, what is timed is what training runs,
 //! and nothing is written anywhere.
 
 mod ceilings;
-mod gemm;
 mod music;
 pub mod report;
 mod steps;
@@ -20,7 +19,7 @@ use crate::comm::collectives::collective_result;
 use crate::phase::Phase;
 use crate::train::plan::Plan;
 use bachdist_portable::backend::Device;
-use gemm::{Gemm, Library, Operands, step_gemms};
+use ceilings::{Gemm, Library, Operands, step_gemms};
 use report::{Ceilings, Exchange, GemmCeiling, Machine, Phases, Report, Run, Step};
 use steps::{Setup, Stepper, Times};
 pub use timing::BenchOptions;
@@ -165,18 +164,16 @@ fn ceiling_of(comm: &dyn Communicator, plan: &Plan, rounds: &[Round]) -> GemmCei
 
 fn step_of(plan: &Plan, rounds: &[Round], own: Vec<Times>, checkpoint_copy: f64) -> Step {
     let Times { weights, data, forward, gradient, exchange, update, step: seconds } = interquartile_mean(own);
-    let of_ceiling = |round: &Round| {
-        let steps = round.steps.iter().map(|step| step.together).collect();
-        100.0 * round.gemms / median(steps)
-    };
+    let percents = rounds
+        .iter()
+        .map(|round| 100.0 * round.gemms / median(round.steps.iter().map(|step| step.together).collect()));
     let windows = plan.config.train.batch_size;
     Step {
         windows,
         seconds,
         windows_per_second: windows as f64 / seconds,
         // cuDNN's layers compute GEMMs in TF32, and those that are measured are in f32: a GPU's step may be faster.
-        percent_of_ceiling: (plan.target.device == Device::Cpu)
-            .then(|| median(rounds.iter().map(of_ceiling).collect())),
+        percent_of_ceiling: (plan.target.device == Device::Cpu).then(|| median(percents.collect())),
         phases: Phases { weights, data, forward, backward: gradient - forward, exchange, update },
         checkpoint_copy,
     }

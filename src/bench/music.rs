@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::Result;
 use bachdist_portable::midi;
 use bachdist_portable::network::inference::InferenceNetwork;
-use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::random::{Purpose, RandomStream};
 use bachdist_portable::sample::{Decoding, compose};
 use serde::Serialize;
 
 use super::timing::seconds_of;
 use crate::train::plan::Plan;
-use bachdist_portable::network::init;
+use bachdist_portable::network::initial_parameters;
 
 /// MIDI files in memory, read to notes.
 #[derive(Debug, Clone, Serialize)]
@@ -71,8 +71,8 @@ fn midi_files(plan: &Plan) -> Vec<Vec<u8>> {
     let root = Path::new(&plan.config.data.midi);
     let names = plan.training.pieces.iter().map(|piece| &piece.name);
     let paths = names.map(|name| if root.is_dir() { root.join(name) } else { root.to_owned() });
-    let is_midi = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension != "txt");
-    paths.filter(is_midi).take(MOST_FILES).filter_map(|path| std::fs::read(path).ok()).collect()
+    let midi = paths.filter(|path| path.extension().is_some_and(|extension| extension != "txt"));
+    midi.take(MOST_FILES).filter_map(|path| std::fs::read(path).ok()).collect()
 }
 
 /// Composes a piece of the configuration's network, with its initial weights.
@@ -82,13 +82,13 @@ pub fn composing(plan: &Plan) -> Result<Composing> {
     let network = InferenceNetwork::new(
         representation.clone(),
         plan.architecture,
-        &init::parameters(plan.architecture, plan.config.train.seed),
+        &initial_parameters(plan.architecture, plan.config.train.seed),
     );
     // Training may take longer windows than composing does.
     let prompt = plan.windows().get(0).input();
     let prompt = &prompt[..prompt.len().min(plan.config.data.sequence_length)];
     let decoding = Decoding::Sampling { temperature: 1.0, top_k: None, top_p: Some(0.9) };
-    let stream = Stream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
+    let stream = RandomStream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
     let piece = || compose(&*representation, &network, prompt, NOTES, &decoding, stream, None);
     piece()?;
     Ok(Composing { notes: NOTES, notes_per_second: NOTES as f64 / seconds_of(piece) })

@@ -7,8 +7,7 @@ use bachdist_portable::print::count;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::ceilings::{Collectives, Copy, Line, MemoryCopy, Peak};
-use super::gemm::Gemm;
+use super::ceilings::{Collectives, Copy, Gemm, Line, MemoryCopy, Peak};
 use super::music::{Composing, Reading};
 use super::timing::BenchOptions;
 use crate::comm::Communicator;

@@ -11,9 +11,9 @@ use bachdist_portable::backend::{Backend, BatchSource, TrainingState};
 use bachdist_portable::config::Config;
 use bachdist_portable::corpus::Piece;
 use bachdist_portable::corpus::windows::Windows;
-use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::lanes::LaneAssignment;
-use bachdist_portable::network::init;
+use bachdist_portable::network::initial_parameters;
 
 use super::timing::barrier;
 use crate::comm::{Communicator, SingleProcess};
@@ -84,7 +84,7 @@ impl<'a> Stepper<'a> {
     /// From the initial weights on.
     pub fn new(comm: &'a dyn Communicator, plan: &Plan, setup: &'a Setup) -> Result<Self> {
         let part = |comm, (config, assignment): &'a (Config, LaneAssignment)| -> Result<Part<'a>> {
-            let parameters = init::parameters(plan.architecture, config.train.seed);
+            let parameters = initial_parameters(plan.architecture, config.train.seed);
             let mean_square = vec![0.0; parameters.len()];
             let mut backend = plan.target.backend(plan.architecture, plan.threads)?;
             backend.set_state(TrainingState { parameters, mean_square })?;
@@ -177,7 +177,7 @@ impl Part<'_> {
         let times = stopwatch.stop(self.trainer.backend())?;
         if let Outcome::NonFinite { .. } = outcome {
             let message = format!("{}: the loss or gradient is NaN or infinite", Phase::now());
-            return Err(Failure::new(Code::NonFinite, message).into());
+            return Err(Failure::new(ExitCode::NonFinite, message).into());
         }
         Ok(times)
     }

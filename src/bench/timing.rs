@@ -38,8 +38,13 @@ pub fn slowest(comm: &dyn Communicator, own: &[f64]) -> Vec<f64> {
     let words: Vec<u64> = own.iter().map(|seconds| seconds.to_bits()).collect();
     let mut all = vec![0; words.len() * comm.size()];
     comm.all_gather_words(&words, &mut all);
-    let of_index = |index: usize| all[index..].iter().step_by(words.len()).map(|&word| f64::from_bits(word));
-    (0..words.len()).map(|index| of_index(index).fold(0.0, f64::max)).collect()
+    let mut slowest = vec![0.0f64; words.len()];
+    for of_rank in all.chunks_exact(words.len()) {
+        for (slowest, &word) in slowest.iter_mut().zip(of_rank) {
+            *slowest = slowest.max(f64::from_bits(word));
+        }
+    }
+    slowest
 }
 
 /// The median of at least one number; of an even count the mean of the middle two.

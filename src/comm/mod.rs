@@ -30,7 +30,7 @@ pub trait Communicator {
     fn host(&self) -> String;
 
     /// How long this rank waits in a collective before it looks for the missing rank and ends the run with
-    /// [`Code::Peer`](bachdist_portable::failure::Code::Peer). Until it is set, it waits without a limit.
+    /// [`ExitCode::Peer`](bachdist_portable::failure::ExitCode::Peer). Until it is set, it waits without a limit.
     fn set_collective_timeout(&self, timeout: Duration);
 
     /// Sends slice j of `send` to rank j, and receives into slice i what rank i sent here. Slices are equally

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bachdist_portable::failure::Code;
+use bachdist_portable::failure::ExitCode;
 use bachdist_portable::print::eprint_line;
 use mpi::Rank;
 use mpi::environment::Universe;
@@ -142,7 +142,7 @@ impl MpiCommunicator {
             self.rank(),
             self.host(),
         ));
-        self.abort(Code::Peer as i32);
+        self.abort(ExitCode::Peer as i32);
     }
 }
 
@@ -173,14 +173,14 @@ fn gather_hosts(world: &SimpleCommunicator) -> Vec<String> {
     own.resize(MAX_NAME_BYTES, 0);
     let mut all = vec![0u8; MAX_NAME_BYTES * world.size() as usize];
     world.all_gather_into(&own[..], &mut all[..]);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned();
-    all.chunks_exact(MAX_NAME_BYTES).map(text).collect()
+    let names = all.chunks_exact(MAX_NAME_BYTES).map(String::from_utf8_lossy);
+    names.map(|name| name.trim_end_matches('\0').to_owned()).collect()
 }
 
 impl Drop for MpiCommunicator {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.world.abort(Code::Internal as i32);
+            self.world.abort(ExitCode::Internal as i32);
         }
     }
 }

@@ -9,20 +9,19 @@ use anyhow::Result;
 use bachdist_portable::checkpoint::read::open;
 use bachdist_portable::config::Config;
 use bachdist_portable::evaluation::score::SplitMetrics;
-use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::failure::{ExitCode, Failure};
+use bachdist_portable::metrics::{METRICS, Record, read_records};
 use bachdist_portable::print::{eprint_line, print_line};
-use bachdist_portable::render::losses;
-use bachdist_portable::store::Store;
+use bachdist_portable::render::{RunLosses, losses};
+use bachdist_portable::store::{Store, StoreError};
 use bachdist_portable::write::write_whole;
 use serde_json::{Value, json};
 
-use super::losses::MeanLosses;
+use super::eval::{Evaluation, evaluate};
 use crate::cli::EvalArguments;
 use crate::comm::Communicator;
-use crate::comm::collectives::collective_result;
-use crate::comm::collectives::run_on_root_with_heartbeat;
-use crate::evaluate::{Evaluation, evaluate};
-use crate::report::terminal::Progress;
+use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
+use crate::report::Progress;
 use crate::stop::{RunOutcome, StopFlag};
 use crate::train;
 use crate::train::plan::{Plan, name_of};
@@ -91,7 +90,7 @@ fn load(path: &Path, overrides: &[String]) -> Result<Config> {
             "{}: data.folds needs at least two groups of pieces to hold out in turn, like folds = [\"cs1-*\", \"cs2-*\"]",
             path.display()
         );
-        return Err(Failure::new(Code::Usage, message).into());
+        return Err(Failure::new(ExitCode::Usage, message).into());
     }
     for (index, group) in config.data.folds.iter().enumerate() {
         let folder = folder_of(group);
@@ -100,7 +99,7 @@ fn load(path: &Path, overrides: &[String]) -> Result<Config> {
                 "{}: data.folds: {other:?} and {group:?} would both be kept in {folder}; every group needs a name of its own",
                 path.display()
             );
-            return Err(Failure::new(Code::Usage, message).into());
+            return Err(Failure::new(ExitCode::Usage, message).into());
         }
     }
     Ok(config)
@@ -113,13 +112,13 @@ fn evaluable(plan: &Plan, group: &str) -> Result<()> {
     }
     let length = plan.config.data.sequence_length;
     let which = format!("data.folds: no piece of {group:?} has more than {length} notes");
-    Err(Failure::new(Code::Data, format!("{which}, so there is no window to evaluate on")).into())
+    Err(Failure::new(ExitCode::Data, format!("{which}, so there is no window to evaluate on")).into())
 }
 
 /// The folder of the run that never sees a group.
 fn folder_of(group: &str) -> String {
-    let letters = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    format!("without-{}", group.chars().map(letters).collect::<String>().trim_matches('-'))
+    let name = group.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    format!("without-{}", name.trim_matches('-'))
 }
 
 /// The run that never sees a group, beside those that never see the others.
@@ -136,7 +135,7 @@ fn fold(config: &Config, name: &str, group: &str) -> Config {
 /// A configuration's folds, and all of them together.
 struct Pooled {
     name: String,
-    /// Each group with its figures: of the network, and with memory.
+    /// Each group with its figures: of the network, and with the cache model.
     folds: Vec<(String, [SplitMetrics; 2])>,
     all: Option<Evaluation>,
     /// Of all folds.
@@ -155,25 +154,25 @@ impl Pooled {
     fn print_folds(&self) -> Result<()> {
         print_line(format_args!(
             "{:<28}{:>8}{:>8}{:>8}{:>19}",
-            "held out", "windows", "nats", "top 1", "with memory: nats"
+            "held out", "windows", "nats", "top 1", "with cache: nats"
         ))?;
-        for (group, [windows, memory]) in &self.folds {
-            let [windows, memory] = [windows.overall, memory.overall];
+        for (group, [windows, with_cache]) in &self.folds {
+            let [windows, with_cache] = [windows.overall, with_cache.overall];
             let top1 = 100.0 * windows.top1;
             print_line(format_args!(
                 "{group:<28}{:>8}{:>8.3}{top1:>7.1}%{:>19.3}",
-                windows.windows, windows.nats, memory.nats
+                windows.windows, windows.nats, with_cache.nats
             ))?;
         }
         Ok(())
     }
 
     fn json(&self) -> Value {
-        let fold = |(group, [windows, memory]): &(String, [SplitMetrics; 2])| json!({ "group": group, "windows": windows, "memory": memory });
-        let mut object =
-            json!({ "name": self.name, "folds": self.folds.iter().map(fold).collect::<Vec<_>>() });
-        object["pooled"] = json!(self.all.as_ref().map(Evaluation::report));
-        object
+        let mut folds = Vec::new();
+        for (group, [windows, with_cache]) in &self.folds {
+            folds.push(json!({ "group": group, "windows": windows, "memory": with_cache }));
+        }
+        json!({ "name": self.name, "folds": folds, "pooled": self.all.as_ref().map(Evaluation::report) })
     }
 }
 
@@ -211,15 +210,15 @@ fn summary(results: &[Pooled]) -> Result<()> {
     let pooled = || results.iter().filter_map(|result| Some((&result.name, result.all.as_ref()?)));
     print_line(format_args!(
         "\n{:<28}{:>8}{:>8}{:>14}{:>18}",
-        "all groups", "nats", "top 1", "with memory", "of it not heard"
+        "all groups", "nats", "top 1", "with cache", "with cache, novel"
     ))?;
     for (name, all) in pooled() {
         let SplitMetrics { overall, .. } = all.windows.all();
-        let memory = all.with_cache.all();
-        let (top1, not_heard) = (100.0 * overall.top1, memory.novel.nats);
+        let with_cache = all.with_cache.all();
+        let (top1, novel) = (100.0 * overall.top1, with_cache.novel.nats);
         print_line(format_args!(
-            "{name:<28}{:>8.3}{top1:>7.1}%{:>14.3}{not_heard:>18.3}",
-            overall.nats, memory.overall.nats
+            "{name:<28}{:>8.3}{top1:>7.1}%{:>14.3}{novel:>18.3}",
+            overall.nats, with_cache.overall.nats
         ))?;
     }
     for (name, scores) in pooled().take(1).flat_map(|(_, all)| &all.baselines) {
@@ -227,4 +226,97 @@ fn summary(results: &[Pooled]) -> Result<()> {
         print_line(format_args!("{name:<28}{:>8.3}{:>7.1}%", overall.nats, 100.0 * overall.top1))?;
     }
     Ok(())
+}
+
+/// Sums over runs, by the index of the validation, because epochs of different runs have different numbers of steps.
+#[derive(Debug, Default)]
+struct MeanLosses(Vec<LossPoint>);
+
+/// The validations of this index.
+#[derive(Debug, Clone, Copy, Default)]
+struct LossPoint {
+    steps: WeightedSum,
+    /// Weighted by windows.
+    held_out: WeightedSum,
+    /// Over the steps since the previous validation.
+    training: WeightedSum,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct WeightedSum {
+    sum: f64,
+    weight: f64,
+}
+
+impl WeightedSum {
+    fn add(&mut self, value: f64, weight: f64) {
+        self.sum += value * weight;
+        self.weight += weight;
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.weight
+    }
+}
+
+impl MeanLosses {
+    /// Adds the losses of the run in `store`.
+    pub fn add(&mut self, store: &Store) -> Result<(), StoreError> {
+        let text = store.get(METRICS)?;
+        let text = String::from_utf8_lossy(&text);
+        let (mut index, mut training) = (0, WeightedSum::default());
+        for record in read_records(&text) {
+            match record {
+                Record::Step { loss, .. } if loss.is_finite() => training.add(loss, 1.0),
+                Record::Validation { step, loss, windows, .. } if loss.is_finite() => {
+                    self.0.resize((index + 1).max(self.0.len()), LossPoint::default());
+                    let point = &mut self.0[index];
+                    point.steps.add(step as f64, 1.0);
+                    point.held_out.add(loss, windows as f64);
+                    if training.weight > 0.0 {
+                        point.training.add(training.mean(), 1.0);
+                    }
+                    (index, training) = (index + 1, WeightedSum::default());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The mean curves, to be drawn under this name.
+    pub fn curves(&self, name: &str) -> RunLosses {
+        let mut curves = RunLosses { name: name.into(), training: Vec::new(), held_out: Vec::new() };
+        for LossPoint { steps, held_out, training } in &self.0 {
+            for (sum, curve) in [(training, &mut curves.training), (held_out, &mut curves.held_out)] {
+                if sum.weight > 0.0 {
+                    curve.push((steps.mean(), sum.mean()));
+                }
+            }
+        }
+        curves
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_over_runs_by_validation() {
+        let mut losses = MeanLosses::default();
+        for (loss, windows, last) in [(2.0, 10, 2), (3.0, 30, 4)] {
+            let store = Store::open("memory:").unwrap();
+            let step =
+                |step, loss| Record::Step { step, epoch: 1, loss, accuracy: 0.5, windows_per_second: 1.0 };
+            let validation = Record::Validation { step: last, epoch: 1, loss, accuracy: 0.5, windows };
+            let text: String =
+                [step(1, 4.0), step(last, loss), validation].iter().map(Record::to_line).collect();
+            store.put(METRICS, text.into_bytes()).unwrap();
+            losses.add(&store).unwrap();
+        }
+        let RunLosses { training, held_out, .. } = losses.curves("x");
+        assert_eq!(held_out, [(3.0, 2.75)]);
+        assert_eq!(training, [(3.0, 3.25)]);
+    }
 }

@@ -2,42 +2,49 @@
 //! composed is like its music.
 
 use anyhow::Result;
+use bachdist_portable::backend::Backend;
+use bachdist_portable::backend::native::NativeBackend;
 use bachdist_portable::checkpoint::Checkpoint;
 use bachdist_portable::checkpoint::read::{LoadedCheckpoint, open_one};
 use bachdist_portable::config::identity::differences as value_differences;
-use bachdist_portable::config::{Config, DataConfig};
+use bachdist_portable::config::{Config, DataConfig, LossPositions};
 use bachdist_portable::corpus::load::{Content, list_some, survey};
-use bachdist_portable::corpus::windows::windows_of;
+use bachdist_portable::corpus::windows::{Windows, windows_of};
 use bachdist_portable::corpus::{Corpus, CorpusError, Piece};
-use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::evaluation::cache_model::CacheWeights;
+use bachdist_portable::evaluation::report::EvaluationReport;
+use bachdist_portable::evaluation::score::{Scores, read_through};
+use bachdist_portable::evaluation::{score, score_baselines};
+use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::midi::first_voice;
-use bachdist_portable::print::count;
-use bachdist_portable::print::{eprint_line, print_line};
-use bachdist_portable::representation::{RepresentationConfig, pitches};
+use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::network::inference::InferenceNetwork;
+use bachdist_portable::print::{count, eprint_line, print_line};
+use bachdist_portable::process::cores;
+use bachdist_portable::representation::{RepresentationConfig, Token, pitches};
 use bachdist_portable::style;
 use serde_json::json;
 
 use crate::cli::EvalArguments;
-use crate::evaluate::evaluate;
 
 /// Evaluates, and prints.
 pub fn run(arguments: &EvalArguments) -> Result<()> {
     // Clap does not look at what an option requires where that conflicts with something else.
     if arguments.plot.is_some() {
         let message = "--plot is only used with --cross-validate, whose losses it draws";
-        return Err(Failure::new(Code::Usage, message).into());
+        return Err(Failure::new(ExitCode::Usage, message).into());
     }
     if !arguments.set.is_empty() && (arguments.data.is_none() || arguments.samples.is_some()) {
         let message = "--set is only used with --cross-validate, or with --data for the music that a checkpoint is evaluated \
                        on";
-        return Err(Failure::new(Code::Usage, message).into());
+        return Err(Failure::new(ExitCode::Usage, message).into());
     }
     if let Some(folder) = &arguments.samples {
         return compare_samples(folder, arguments);
     }
     let Some(location) = &arguments.checkpoint else {
         let message = "which checkpoint? Name a file, a folder or a URL, or --cross-validate CONFIG";
-        return Err(Failure::new(Code::Usage, message).into());
+        return Err(Failure::new(ExitCode::Usage, message).into());
     };
     let LoadedCheckpoint { checkpoint, location, notes, .. } = open_one(location, arguments.best)?;
     notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
@@ -76,7 +83,7 @@ fn compare_samples(folder: &str, arguments: &EvalArguments) -> Result<()> {
         }
         (None, None) => {
             let message = "compare them with which music? Name a checkpoint, or --data PATH";
-            return Err(Failure::new(Code::Usage, message).into());
+            return Err(Failure::new(ExitCode::Usage, message).into());
         }
     };
     let (mut names, mut samples, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
@@ -107,13 +114,13 @@ fn compare_samples(folder: &str, arguments: &EvalArguments) -> Result<()> {
         && let Some((name, reason)) = left_out.first()
     {
         let message = format!("{folder}: no sample can be compared; the first, {name}: {reason}");
-        return Err(Failure::new(Code::Data, message).into());
+        return Err(Failure::new(ExitCode::Data, message).into());
     }
     for (name, reason) in &left_out {
         eprint_line(format_args!("note: {name} is left out: {reason}"));
     }
     let style = style::compare(&samples, &corpus)
-        .map_err(|error| Failure::new(Code::Data, format!("{folder}: {error}")))?;
+        .map_err(|error| Failure::new(ExitCode::Data, format!("{folder}: {error}")))?;
     if arguments.json {
         let mut object = serde_json::to_value(&style)?;
         object["files"] = json!(names);
@@ -158,7 +165,7 @@ fn config_for_reading(checkpoint: &Checkpoint, overrides: &[String]) -> Result<C
                 difference.key,
                 FREE.join(" and ")
             );
-            Err(Failure::new(Code::Usage, message).into())
+            Err(Failure::new(ExitCode::Usage, message).into())
         }
     }
 }
@@ -209,5 +216,83 @@ impl Music {
         };
         let description = format!("{path}: {} that it was not trained on{others}", pieces(&new));
         Ok(Music { pieces: new, trained_on: false, description })
+    }
+}
+
+/// Scores of a network and of baselines on the same windows.
+pub struct Evaluation {
+    /// Of the network, which reads windows of `data.sequence_length` tokens.
+    pub windows: Scores,
+    /// With the cache model.
+    pub with_cache: Scores,
+    /// Of each baseline, by name.
+    pub baselines: Vec<(String, Scores)>,
+}
+
+/// Evaluates a checkpoint on some pieces.
+pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation> {
+    let config = checkpoint.config()?;
+    let length = config.data.sequence_length;
+    let training = &checkpoint.corpus.pieces;
+    let tokens = checkpoint.architecture.shape.tokens;
+    let row = |predictions: &[f32], number: u64| predictions[number as usize * tokens..][..tokens].to_vec();
+    let by_windows = predict_windows(checkpoint, pieces)?;
+    let representation = &*config.representation.build();
+    let windows = score(representation, pieces, length, None, |number, _| row(&by_windows, number));
+    // A network with a loss at every position has learned to carry its state on; others start anew with every window.
+    let with_state = match config.train.loss_positions {
+        LossPositions::Last => by_windows,
+        LossPositions::All => {
+            let network = InferenceNetwork::new(
+                config.representation.build(),
+                checkpoint.architecture,
+                &checkpoint.parameters,
+            );
+            read_through(&network, pieces, length)
+        }
+    };
+    let weights = CacheWeights::fit(representation, training);
+    let with_cache =
+        score(representation, pieces, length, Some(&weights), |number, _| row(&with_state, number));
+    let baselines = score_baselines(representation, training, pieces, length);
+    Ok(Evaluation { windows, with_cache, baselines })
+}
+
+/// Windows that are run together, and those of each lane, of which a thread takes one after another.
+const BATCH: u64 = 256;
+const LANE: usize = 64;
+
+/// (windows, C) log-probs after each window of `data.sequence_length` notes, each read from a zero state. Windows are
+/// those of [`Windows`], in their order.
+fn predict_windows(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Vec<f32>> {
+    let config = checkpoint.config()?;
+    let (representation, length) = (config.representation.build(), config.data.sequence_length);
+    let windows = Windows::new(pieces, length);
+    let mut network = NativeBackend::for_prediction(checkpoint.architecture, &checkpoint.parameters, cores());
+    let mut log_probs = Vec::new();
+    for first in (0..windows.len()).step_by(BATCH as usize) {
+        let numbers = first..windows.len().min(first + BATCH);
+        let batch: Vec<&[Token]> = numbers.map(|number| windows.get(number).tokens).collect();
+        let lanes = batch
+            .chunks(LANE)
+            .map(|windows| LaneBatch::new(&*representation, 0, LANE, length, LossPositions::Last, windows));
+        log_probs.extend(network.predict(&lanes.collect::<Vec<_>>())?);
+    }
+    Ok(log_probs)
+}
+
+impl Evaluation {
+    /// Adds the scores of other pieces; the baselines are the same ones in the same order.
+    pub fn extend(&mut self, other: Evaluation) {
+        self.windows.extend(other.windows);
+        self.with_cache.extend(other.with_cache);
+        for ((_, scores), (_, others)) in self.baselines.iter_mut().zip(other.baselines) {
+            scores.extend(others);
+        }
+    }
+
+    /// The report that `eval` prints.
+    pub fn report(&self) -> EvaluationReport {
+        EvaluationReport::new(&self.windows, &self.with_cache, &self.baselines)
     }
 }

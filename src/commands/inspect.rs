@@ -10,10 +10,9 @@ use bachdist_portable::corpus::CorpusError;
 use bachdist_portable::corpus::listing::PassedOver;
 use bachdist_portable::corpus::load::{Content, FileSurvey, survey_each};
 use bachdist_portable::corpus::windows::windows_of;
-use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::midi::{Instrument, Note, first_voice};
-use bachdist_portable::print::count;
-use bachdist_portable::print::{Listing, eprint_line, print_line};
+use bachdist_portable::print::{Listing, count, eprint_line, print_line};
 use bachdist_portable::process::cores;
 use bachdist_portable::render;
 use bachdist_portable::representation::{Representation, RepresentationConfig, pitches};
@@ -77,7 +76,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     match totals.unreadable {
         0 => Ok(()),
         n => Err(Failure::new(
-            Code::Data,
+            ExitCode::Data,
             format!("{}: {n} of {} files cannot be read", data.midi, totals.files),
         )
         .into()),
@@ -237,10 +236,16 @@ impl<'a> Described<'a> {
             Ok(content) => Described {
                 error: None,
                 instruments: content.kept.as_deref().filter(|_| notes).map(|kept| {
-                    let described = |Instrument { program, is_drum, name, notes }: &'a Instrument| {
-                        DescribedInstrument { is_drum: *is_drum, name, notes, program: *program }
-                    };
-                    kept.iter().map(described).collect()
+                    let mut described = Vec::new();
+                    for Instrument { program, is_drum, name, notes } in kept {
+                        described.push(DescribedInstrument {
+                            is_drum: *is_drum,
+                            name,
+                            notes,
+                            program: *program,
+                        });
+                    }
+                    described
                 }),
                 notes: content.notes,
                 path,

@@ -1,15 +1,12 @@
-//! The commands, one file each.
+//! The commands, one file each: the subcommands of `data` and `checkpoint` are with them.
 
 pub mod bench;
 pub mod checkpoint;
 pub mod cross_validate;
 pub mod data;
-pub mod diff;
 pub mod eval;
 pub mod inspect;
-mod losses;
 pub mod replay;
-pub mod synthesize;
 pub mod train;
 
 use anyhow::Result;

@@ -1,24 +1,33 @@
-//! `bachdist replay`: make steps of a run again, and compare with what it saved.
+//! `bachdist replay`: make steps of a run again from one of its checkpoints, and compare with what it saved. Nothing is
+//! written or claimed.
+//!
+//! All that the steps depend on is in the checkpoint: its music, and the part of the configuration that decides the
+//! weights. So what comes out has the bits that the run had, on any number of ranks.
 
-use anyhow::Result;
-use bachdist_portable::checkpoint::catalog::list;
+use anyhow::{Context, Result};
+use bachdist_portable::backend::TrainingState;
 use bachdist_portable::checkpoint::diff::CheckpointDiff;
-use bachdist_portable::checkpoint::read::CheckpointProblem;
-use bachdist_portable::checkpoint::read::{LoadedCheckpoint, open, store_and_name};
+use bachdist_portable::checkpoint::list;
+use bachdist_portable::checkpoint::read::{CheckpointProblem, LoadedCheckpoint, open, store_and_name};
 use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
-use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::config::BackendChoice;
+use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::print::{eprint_line, print_line};
 use bachdist_portable::store::Store;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::diff::{as_json, table, verdict};
+use super::checkpoint::{diff_json, diff_table, diff_verdict};
+use crate::backend;
 use crate::cli::ReplayArguments;
 use crate::comm::Communicator;
-use crate::comm::collectives::collective_result;
-use crate::comm::collectives::run_on_root_with_heartbeat;
-use crate::report::terminal::{self, Progress};
-use crate::train::replay::replay;
+use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
+use crate::phase::Phase;
+use crate::report::{Progress, bar};
+use crate::stop::StopRequest;
+use crate::train::plan;
+use crate::train::step::{Outcome, Totals, Trainer};
 
 /// Replays on all ranks; rank 0 alone reads storage and prints.
 pub fn run(arguments: &ReplayArguments, comm: &dyn Communicator) -> Result<u8> {
@@ -64,12 +73,12 @@ impl Task {
                  nothing; begin at an earlier checkpoint (bachdist checkpoint verify says which are right)",
                 from.location, from.checkpoint.step
             );
-            return Err(Failure::new(Code::Storage, message).into());
+            return Err(Failure::new(ExitCode::Storage, message).into());
         }
         let (beside, _) = store_and_name(&from.location)?;
         let last = match arguments.steps {
             Some(steps) => from.checkpoint.step.checked_add(steps).ok_or_else(|| {
-                Failure::new(Code::Usage, format!("--steps {steps} is more than can be counted"))
+                Failure::new(ExitCode::Usage, format!("--steps {steps} is more than can be counted"))
             })?,
             None => next(&beside, &from)?,
         };
@@ -79,7 +88,7 @@ impl Task {
     /// A bar over the steps, if a person is watching.
     fn bar(&self) -> Option<ProgressBar> {
         let steps = self.last - self.from.checkpoint.step;
-        terminal::bar(Progress::Auto, steps, "replay [{wide_bar}] {pos}/{len} {eta} left")
+        bar(Progress::Auto, steps, "replay [{wide_bar}] {pos}/{len} {eta} left")
     }
 
     /// Compares what came out with what the run saved, prints, and fails if there is a difference.
@@ -93,7 +102,7 @@ impl Task {
         let diff = CheckpointDiff::between_stored(&stored, &replayed);
         let names = [stored.location.as_str(), &replayed.location];
         if as_json_object {
-            let mut object = as_json(&diff);
+            let mut object = diff_json(&diff);
             object["replayed"] = json!({ "first": first, "last": last, "name": name.to_string() });
             print_line(object)?;
         } else if diff.is_equal() {
@@ -101,9 +110,9 @@ impl Task {
                 if first == last { format!("step {last}") } else { format!("steps {first} to {last}") };
             print_line(format_args!("replayed {steps}: {name}, the same bits"))?;
         } else {
-            print_line(table(&diff, names))?;
+            print_line(diff_table(&diff, names))?;
         }
-        verdict(&diff, names)
+        diff_verdict(&diff, names)
     }
 
     /// The checkpoint of the last step that the run saved; of several, one with other bits than the replay has.
@@ -119,7 +128,7 @@ impl Task {
                 self.beside.url(),
                 self.last
             );
-            Failure::new(Code::Storage, message)
+            Failure::new(ExitCode::Storage, message)
         })?)
     }
 }
@@ -134,6 +143,56 @@ fn next(beside: &Store, from: &LoadedCheckpoint) -> Result<u64> {
              --steps to learn the name of a later state",
             from.location
         );
-        Failure::new(Code::Storage, message)
+        Failure::new(ExitCode::Storage, message)
     })?)
+}
+
+/// The state after step `last`, from a checkpoint of an earlier one that has a window to train on. All ranks call
+/// this with the same checkpoint; `made` is told of every step.
+fn replay(
+    comm: &dyn Communicator,
+    checkpoint: Checkpoint,
+    last: u64,
+    device: &str,
+    mut made: impl FnMut(u64),
+) -> Result<Checkpoint> {
+    let mut config = checkpoint.config()?;
+    device.clone_into(&mut config.train.device);
+    if device.starts_with("cuda") {
+        // Asked for by name, so that a run can be compared with itself on a GPU.
+        config.train.backend = BackendChoice::Torch;
+    }
+    comm.set_collective_timeout(config.train.collective_timeout(None));
+    let (assignment, target) =
+        collective_result(comm, plan::assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
+    let mut backend = target.backend(checkpoint.architecture, backend::threads(comm))?;
+    let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());
+    let Checkpoint { parameters, mean_square, .. } = checkpoint;
+    backend.set_state(TrainingState { parameters, mean_square })?;
+    let mut trainer = Trainer::new(comm, &config, windows, assignment, backend);
+    let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };
+    for step in checkpoint.step..last {
+        Phase::Step(step + 1).enter();
+        let (sums, loaded) = match trainer
+            .step(step, StopRequest::empty(), &mut ())
+            .with_context(|| Phase::now().to_string())?
+        {
+            Outcome::Updated { sums, seen, .. } => (sums, seen),
+            Outcome::NonFinite { .. } => return collective_result(comm, Err(non_finite(step).into())),
+        };
+        totals.add(&trainer.batches().batch(step), sums, loaded);
+        made(step + 1);
+    }
+    let TrainingState { parameters, mean_square } = trainer.state()?;
+    let Totals { epoch, seen } = totals;
+    Ok(Checkpoint { step: last, parameters, mean_square, epoch, seen, ..checkpoint })
+}
+
+/// What all ranks found.
+fn non_finite(step: u64) -> Failure {
+    let message = format!(
+        "step {}: the loss or gradient is not finite in the replay; a run would have stopped there",
+        step + 1
+    );
+    Failure::new(ExitCode::NonFinite, message)
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use reqwest::Url;
 
-use crate::failure::{Code, ExitCode};
+use crate::failure::{ExitCode, HasExitCode};
 
 /// A variable whose value cannot be used. Its `Display` is one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +29,9 @@ impl BadVariable {
     }
 }
 
-impl ExitCode for BadVariable {
-    fn exit_code(&self) -> Code {
-        Code::Usage
+impl HasExitCode for BadVariable {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
     }
 }
 

@@ -1,6 +1,6 @@
 //! How errors end a program: the exit codes that schedulers and scripts act on, and the one line that is printed.
 //!
-//! An error type says its code itself, by [`ExitCode`]. This module knows none of them.
+//! An error type says its code itself, by [`HasExitCode`]. This module knows none of them.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use std::fmt::Display;
 /// Why a program ended. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Code {
+pub enum ExitCode {
     /// A bug.
     Internal = 1,
     /// Command line or configuration.
@@ -26,9 +26,9 @@ pub enum Code {
 }
 
 /// An error type that decides the exit code of a program that it ends.
-pub trait ExitCode: Error + 'static {
+pub trait HasExitCode: Error + 'static {
     /// The exit code of this error.
-    fn exit_code(&self) -> Code;
+    fn exit_code(&self) -> ExitCode;
 }
 
 /// An error that nobody handles: its exit code, and a line that says what happened, why, and what to do.
@@ -36,20 +36,20 @@ pub trait ExitCode: Error + 'static {
 #[error("{message}")]
 pub struct Failure {
     /// The exit code.
-    pub code: Code,
+    pub code: ExitCode,
     /// The line.
     pub message: String,
 }
 
 impl Failure {
     /// A failure with this code and line.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub fn new(code: ExitCode, message: impl Into<String>) -> Self {
         Failure { code, message: message.into() }
     }
 }
 
-impl ExitCode for Failure {
-    fn exit_code(&self) -> Code {
+impl HasExitCode for Failure {
+    fn exit_code(&self) -> ExitCode {
         self.code
     }
 }
@@ -60,7 +60,7 @@ pub fn out_of_threads(error: &dyn Display) -> Failure {
         "cannot start another thread: {error}; a limit (ulimit -v or -u, a control group) or the memory is exhausted (use \
          fewer ranks, or a smaller OMP_NUM_THREADS)"
     );
-    Failure::new(Code::Usage, message)
+    Failure::new(ExitCode::Usage, message)
 }
 
 /// The failure behind a panic that is not a bug: the standard library and others panic if they cannot start a thread.
@@ -74,16 +74,16 @@ pub fn failure_of_panic(text: &str) -> Option<Failure> {
 }
 
 /// Asks a cause for its exit code, if it has the type that this function was made for.
-pub type AskExitCode = fn(&(dyn Error + 'static)) -> Option<Code>;
+pub type AskExitCode = fn(&(dyn Error + 'static)) -> Option<ExitCode>;
 
 /// The exit code of a cause if it is an `E`. As a function pointer it is an [`AskExitCode`].
-pub fn exit_code_if<E: ExitCode>(cause: &(dyn Error + 'static)) -> Option<Code> {
+pub fn exit_code_if<E: HasExitCode>(cause: &(dyn Error + 'static)) -> Option<ExitCode> {
     cause.downcast_ref().map(E::exit_code)
 }
 
 /// The exit code of the first cause in an error's chain that has one of the asked types.
-pub fn code_of(error: &anyhow::Error, types: &[AskExitCode]) -> Code {
-    error.chain().find_map(|cause| types.iter().find_map(|ask| ask(cause))).unwrap_or(Code::Internal)
+pub fn code_of(error: &anyhow::Error, types: &[AskExitCode]) -> ExitCode {
+    error.chain().find_map(|cause| types.iter().find_map(|ask| ask(cause))).unwrap_or(ExitCode::Internal)
 }
 
 /// An error and its causes on one line. A cause that the line quotes already is left out.
@@ -112,7 +112,7 @@ mod tests {
         let error = std::io::Error::from_raw_os_error(11);
         let text = format!("failed to spawn thread: {error:?}");
         let failure = failure_of_panic(&text).unwrap();
-        assert_eq!(failure.code, Code::Usage);
+        assert_eq!(failure.code, ExitCode::Usage);
         let line = "cannot start another thread: Resource temporarily unavailable; a limit (ulimit";
         assert!(failure.message.starts_with(line), "{failure}");
         assert_eq!(failure_of_panic("index out of bounds"), None);
@@ -120,12 +120,12 @@ mod tests {
 
     #[test]
     fn the_code_survives_context_and_causes_are_not_repeated() {
-        let failure = Failure::new(Code::Data, "x.mid: not MIDI");
+        let failure = Failure::new(ExitCode::Data, "x.mid: not MIDI");
         let error = anyhow::Error::new(failure).context("cannot read x.mid: not MIDI");
         let types: [AskExitCode; 1] = [exit_code_if::<Failure>];
-        assert_eq!(code_of(&error, &types), Code::Data);
+        assert_eq!(code_of(&error, &types), ExitCode::Data);
         assert_eq!(line_of(&error), "cannot read x.mid: not MIDI");
         let other = Err::<(), _>(std::io::Error::other("why")).context("what").unwrap_err();
-        assert_eq!((code_of(&other, &types), line_of(&other).as_str()), (Code::Internal, "what: why"));
+        assert_eq!((code_of(&other, &types), line_of(&other).as_str()), (ExitCode::Internal, "what: why"));
     }
 }

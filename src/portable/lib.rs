@@ -7,6 +7,10 @@
 
 #![warn(missing_docs)]
 
+// Test helpers that the application includes too name this crate as it does.
+#[cfg(test)]
+extern crate self as bachdist_portable;
+
 pub mod backend;
 pub mod certificate;
 pub mod checkpoint;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
-use crate::failure::{Code, ExitCode};
+use crate::failure::{ExitCode, HasExitCode};
 
 /// A parsed location.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +35,9 @@ pub struct InvalidLocation {
     pub advice: String,
 }
 
-impl ExitCode for InvalidLocation {
-    fn exit_code(&self) -> Code {
-        Code::Usage
+impl HasExitCode for InvalidLocation {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
     }
 }
 

@@ -6,17 +6,17 @@
 use crate::config::OptimizerConfig;
 use crate::parallel::vectorized;
 
-/// One update of all parameters by the gradient of a step, from 0. The network's members, each with so many parameters,
-/// are clipped each for itself. `state` is parameters and running mean of squared gradients.
+/// One update of all parameters, with their running mean of squared gradients, by the gradient of a step, from 0. Each
+/// ensemble member, `member_len` parameters in a row, is clipped by itself.
 pub fn update(
     settings: &OptimizerConfig,
     step: u64,
-    member: usize,
+    member_len: usize,
     (parameters, mean_square): (&mut [f32], &mut [f32]),
     gradient: &mut [f32],
 ) {
     if let Some(longest) = settings.clip_norm {
-        gradient.chunks_exact_mut(member).for_each(|gradient| clip(gradient, longest));
+        gradient.chunks_exact_mut(member_len).for_each(|gradient| clip(gradient, longest));
     }
     rmsprop(settings, learning_rate(settings, step), parameters, mean_square, gradient);
 }

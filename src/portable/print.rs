@@ -7,7 +7,7 @@ use clap::ColorChoice;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use crate::failure::{Code, Failure};
+use crate::failure::{ExitCode, Failure};
 
 /// Prints a line to stdout. It is not an error if the reader, like `head`, has closed the pipe.
 pub fn print_line(text: impl Display) -> Result<(), Failure> {
@@ -17,7 +17,7 @@ pub fn print_line(text: impl Display) -> Result<(), Failure> {
 fn printed(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(Code::Storage, format!("cannot print: {error}")))
+            Err(Failure::new(ExitCode::Storage, format!("cannot print: {error}")))
         }
         _ => Ok(()),
     }

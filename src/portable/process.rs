@@ -1,11 +1,9 @@
 //! What the operating system knows of this process: its host, its cores and threads, its signals.
 
-use std::fs;
-use std::io;
 use std::num::NonZero;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
+use std::{fs, io};
 
 use crate::environment::{self, BadVariable, THREADS};
 

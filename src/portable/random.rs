@@ -30,7 +30,7 @@ pub enum Purpose {
 
 /// A stream of random numbers, addressed by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream(u64);
+pub struct RandomStream(u64);
 
 /// SplitMix64's increment of the state.
 pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -45,17 +45,16 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> SHIFTS[2])
 }
 
-impl Stream {
+impl RandomStream {
     /// The stream of `seed` for a purpose; the coordinates distinguish its uses, like step and layer.
     pub fn new(seed: u64, purpose: Purpose, coordinates: &[u64]) -> Self {
         let start = mix(seed.wrapping_add(GOLDEN)) ^ purpose as u64;
-        let fold = |key: u64, &coordinate: &u64| mix(mix(key.wrapping_add(GOLDEN)) ^ coordinate);
-        Stream(coordinates.iter().fold(mix(start), fold))
+        coordinates.iter().fold(RandomStream(mix(start)), |stream, &coordinate| stream.of(coordinate))
     }
 
     /// The substream of this one for one more coordinate.
     pub fn of(self, coordinate: u64) -> Self {
-        Stream(mix(mix(self.0.wrapping_add(GOLDEN)) ^ coordinate))
+        RandomStream(mix(mix(self.0.wrapping_add(GOLDEN)) ^ coordinate))
     }
 
     /// The key for code that mixes by itself: number `index` is `mix(key + (index + 1) * GOLDEN)`.
@@ -89,21 +88,24 @@ mod tests {
     #[test]
     fn golden() {
         // A change here changes every run: checkpoints of before could not be continued to the same bits.
-        let stream = Stream::new(1, Purpose::Order, &[0]);
+        let stream = RandomStream::new(1, Purpose::Order, &[0]);
         assert_eq!([stream.bits(0), stream.bits(1)], GOLDEN_BITS);
-        assert_eq!(Stream::new(1, Purpose::Dropout, &[2, 3]), Stream::new(1, Purpose::Dropout, &[2]).of(3));
+        assert_eq!(
+            RandomStream::new(1, Purpose::Dropout, &[2, 3]),
+            RandomStream::new(1, Purpose::Dropout, &[2]).of(3)
+        );
     }
 
     const GOLDEN_BITS: [u64; 2] = [5_094_479_856_869_434_872, 12_088_675_425_696_200_153];
 
     #[test]
     fn purposes_and_coordinates_part() {
-        let base = Stream::new(7, Purpose::Order, &[3, 4]);
+        let base = RandomStream::new(7, Purpose::Order, &[3, 4]);
         for other in [
-            Stream::new(8, Purpose::Order, &[3, 4]),
-            Stream::new(7, Purpose::Dropout, &[3, 4]),
-            Stream::new(7, Purpose::Order, &[4, 3]),
-            Stream::new(7, Purpose::Order, &[3]),
+            RandomStream::new(8, Purpose::Order, &[3, 4]),
+            RandomStream::new(7, Purpose::Dropout, &[3, 4]),
+            RandomStream::new(7, Purpose::Order, &[4, 3]),
+            RandomStream::new(7, Purpose::Order, &[3]),
         ] {
             assert_ne!(base.bits(0), other.bits(0));
         }
@@ -111,7 +113,7 @@ mod tests {
 
     #[test]
     fn moments() {
-        let stream = Stream::new(5, Purpose::Sampling, &[]);
+        let stream = RandomStream::new(5, Purpose::Sampling, &[]);
         let n = 100_000;
         let mean = |f: &dyn Fn(u64) -> f64| (0..n).map(f).sum::<f64>() / n as f64;
         // Six standard errors of each mean.

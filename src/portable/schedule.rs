@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::TrainConfig;
 use crate::corpus::windows::{Window, Windows};
-use crate::random::{Purpose, Stream};
+use crate::random::{Purpose, RandomStream};
 
 /// How the windows of an epoch are divided into batches, and batches into lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Batch {
 pub struct EpochOrder {
     windows: u64,
     half_bits: u32,
-    stream: Stream,
+    stream: RandomStream,
 }
 
 /// An order-independent digest that proves that every window was read exactly once.
@@ -108,7 +108,7 @@ impl EpochOrder {
     /// The order of this many windows for this seed and epoch.
     pub fn new(seed: u64, epoch: u64, windows: u64) -> Self {
         let bits = u64::BITS - windows.saturating_sub(1).leading_zeros();
-        let stream = Stream::new(seed, Purpose::Order, &[epoch]);
+        let stream = RandomStream::new(seed, Purpose::Order, &[epoch]);
         EpochOrder { windows, half_bits: bits.div_ceil(2).max(1), stream }
     }
 
@@ -141,7 +141,7 @@ impl EpochOrder {
 impl WindowAudit {
     /// Adds a window that was read in an epoch.
     pub fn record(&mut self, epoch: u64, window: &Window<'_>) {
-        let hash = Stream::new(0, Purpose::Audit, &[epoch, window.piece as u64]).bits(window.at as u64);
+        let hash = RandomStream::new(0, Purpose::Audit, &[epoch, window.piece as u64]).bits(window.at as u64);
         self.add(WindowAudit { windows: 1, digest: hash });
     }
 

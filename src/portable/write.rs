@@ -13,7 +13,7 @@ use std::sync::Arc;
 use signal_hook::consts::SIGXFSZ;
 use tempfile::NamedTempFile;
 
-use crate::failure::{Code, Failure};
+use crate::failure::{ExitCode, Failure};
 
 /// Makes a write beyond the file size limit (`ulimit -f`) an error, like a full disk. Without this the system ends the
 /// process without a message.
@@ -58,7 +58,7 @@ pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
         ErrorKind::AlreadyExists | ErrorKind::NotADirectory => ": a file is where the folder should be",
         _ => "",
     };
-    Failure::new(Code::Storage, format!("cannot write {}: {error}{hint}", path.display()))
+    Failure::new(ExitCode::Storage, format!("cannot write {}: {error}{hint}", path.display()))
 }
 
 /// A complete file without a name. It is deleted unless it gets one.
@@ -183,7 +183,7 @@ mod tests {
             Err(io::Error::other("no more"))
         };
         let error = write_whole(&path, half).unwrap_err();
-        assert_eq!(error.code, Code::Storage);
+        assert_eq!(error.code, ExitCode::Storage);
         assert_eq!(error.message, format!("cannot write {}: no more", path.display()));
         assert_eq!(names(folder.path()), [""; 0]);
 

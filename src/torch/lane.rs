@@ -7,14 +7,13 @@
 
 use anyhow::Result;
 use bachdist_portable::network::batch::LaneBatch;
-use bachdist_portable::network::dropout::Dropout;
-use bachdist_portable::network::dropout::WeightDrop;
+use bachdist_portable::network::dropout::{Dropout, WeightDrop};
 use bachdist_portable::network::{Architecture, Parameter};
-use bachdist_portable::random::{GOLDEN, MULTIPLIERS, SHIFTS, Stream};
+use bachdist_portable::random::{GOLDEN, MULTIPLIERS, RandomStream, SHIFTS};
 use bachdist_portable::representation::{FeatureShape, NO_FEATURE};
 use tch::{Device, Kind, Tensor};
 
-use super::transfer::upload;
+use super::cuda::upload;
 
 /// A lane on the device.
 pub struct DeviceLane {
@@ -161,7 +160,7 @@ fn counters(count: i64, device: Device) -> Result<Tensor> {
 }
 
 /// One stream for a whole table.
-fn stream(stream: Stream, device: Device) -> Result<Tensor> {
+fn stream(stream: RandomStream, device: Device) -> Result<Tensor> {
     Ok(Tensor::f_full([1], stream.key().cast_signed(), (Kind::Int64, device))?)
 }
 
@@ -273,7 +272,7 @@ mod tests {
             seed: u64, coordinates in prop::collection::vec(any::<u64>(), 1..4), sizes in prop::collection::vec(1i64..200, 1..4),
             rate in prop_oneof![Just(0.0), Just(0.5), 0.0f64..0.999],
         ) {
-            let stream_of = Stream::new(seed, Purpose::Dropout, &coordinates);
+            let stream_of = RandomStream::new(seed, Purpose::Dropout, &coordinates);
             let table = |(number, &size): (usize, &i64)| Table {
                 streams: stream(stream_of.of(number as u64), Device::Cpu).unwrap(),
                 counters: counters(size, Device::Cpu).unwrap(),

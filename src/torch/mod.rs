@@ -1,6 +1,6 @@
 //! The backend by libtorch, on a CUDA GPU or on CPUs (feature `torch`).
 //!
-//! On a GPU weights, optimizer state and gradients stay there, and a step waits for it once, in [`transfer::fetch`]. What
+//! On a GPU weights, optimizer state and gradients stay there, and a step waits for it once, in [`cuda::fetch`]. What
 //! crosses: a few numbers per row of the batch, brought while the step before is computed; two numbers per lane back, and
 //! whether the gradient is finite. Between ranks the gradient takes the way over the host, through pinned memory.
 //!
@@ -10,10 +10,8 @@
 pub mod cuda;
 mod lane;
 mod network;
-mod rmsprop;
 #[cfg(test)]
 mod tests;
-mod transfer;
 
 use std::sync::Mutex;
 
@@ -23,20 +21,19 @@ use bachdist_portable::backend::{
 };
 use bachdist_portable::config::OptimizerConfig;
 use bachdist_portable::lanes::sum_along_tree;
-use bachdist_portable::network::batch::LaneBatch;
-use bachdist_portable::network::dropout::Dropout;
-use bachdist_portable::network::dropout::WeightDrop;
-use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::network::batch::{EpochSums, LaneBatch};
+use bachdist_portable::network::dropout::{Dropout, WeightDrop};
 use bachdist_portable::network::{Architecture, Parameter};
+use bachdist_portable::optimizer::learning_rate;
 use bachdist_portable::parallel::in_parallel;
 use bachdist_portable::schedule::WindowAudit;
 use tch::{Device, Kind, Tensor};
 
+use cuda::{HostBuffer, fetch, upload_floats};
 pub use lane::DeviceLane;
 use lane::weight_masks;
 use network::LaneResult;
 pub use network::TorchNetwork;
-use transfer::{HostBuffer, fetch, upload_floats};
 
 /// See the module.
 pub struct TorchBackend {
@@ -102,13 +99,14 @@ impl TorchBackend {
     pub fn new(architecture: Architecture, device: Device, threads: usize) -> Result<Self> {
         use_one_thread();
         let threads = if device == Device::Cpu { threads.max(1) } else { 1 };
-        let member = |_| NetworkPool::new(architecture.member(), device, threads);
+        let members =
+            (0..architecture.members).map(|_| NetworkPool::new(architecture.member(), device, threads));
         let zeros = || Tensor::f_zeros([architecture.len() as i64], (Kind::Float, device));
         Ok(TorchBackend {
             architecture,
             device,
             threads,
-            members: (0..architecture.members).map(member).collect::<Result<_>>()?,
+            members: members.collect::<Result<_>>()?,
             parameters: zeros()?,
             mean_square: zeros()?,
             weight_masks: Vec::new(),
@@ -242,7 +240,7 @@ impl Backend for TorchBackend {
             self.mask_weights(&gradient)?;
             let member = self.architecture.member().len();
             let state = (&mut self.parameters, &mut self.mean_square);
-            rmsprop::update(settings, step, member, state, &mut gradient)?;
+            update(settings, step, member, state, &mut gradient)?;
         }
         Ok(finite)
     }
@@ -260,4 +258,52 @@ impl Backend for TorchBackend {
     fn synchronize(&self) -> Result<()> {
         cuda::wait(self.device)
     }
+}
+
+/// The update of [`bachdist_portable::optimizer::update`] on flat tensors: all parameters, by the gradient of a step, from 0.
+/// Only elementwise operations, and for clipping a sum in one order, so that equal gradients make equal weights; nothing is
+/// waited for. The gradient is used up.
+fn update(
+    settings: &OptimizerConfig,
+    step: u64,
+    member_len: usize,
+    (parameters, mean_square): (&mut Tensor, &mut Tensor),
+    gradient: &mut Tensor,
+) -> Result<()> {
+    tch::no_grad(|| {
+        if let Some(longest) = settings.clip_norm {
+            for mut gradient in gradient.f_split(member_len as i64, 0)? {
+                clip(&mut gradient, longest)?;
+            }
+        }
+        rmsprop(settings, learning_rate(settings, step), parameters, mean_square, gradient)
+    })
+}
+
+/// Scales a gradient down to this length, if it is longer. What it is multiplied by is found on the device.
+fn clip(gradient: &mut Tensor, longest: f64) -> Result<()> {
+    let length = gradient.f_to_kind(Kind::Double)?.f_square()?.f_sum(Kind::Double)?.f_sqrt()?;
+    let scale = length.f_reciprocal()?.f_mul_scalar(longest)?.f_clamp_max(1.0)?.f_to_kind(Kind::Float)?;
+    let _ = gradient.f_mul_(&scale)?;
+    Ok(())
+}
+
+/// v ← ρ·v + (1 − ρ)·g², w ← w − η·g / (√v + ε), all in f32.
+fn rmsprop(
+    settings: &OptimizerConfig,
+    learning_rate: f64,
+    parameters: &mut Tensor,
+    mean_square: &mut Tensor,
+    gradient: &mut Tensor,
+) -> Result<()> {
+    // What multiplies f32 is f32, as on the host.
+    let [rate, epsilon, old, new] =
+        [learning_rate, settings.epsilon, settings.rho, 1.0 - settings.rho].map(|x| f64::from(x as f32));
+    let _ = mean_square.f_mul_scalar_(old)?;
+    let _ = mean_square.f_addcmul_(&gradient.f_mul_scalar(new)?, gradient)?;
+    let mut divisor = mean_square.f_sqrt()?;
+    let _ = divisor.f_add_scalar_(epsilon)?;
+    let _ = gradient.f_mul_scalar_(-rate)?;
+    let _ = parameters.f_addcdiv_(gradient, &divisor)?;
+    Ok(())
 }

@@ -1,18 +1,21 @@
 //! The backend by libtorch on a CPU: against the native one, and against itself on other ranks and threads.
 
-use bachdist_portable::representation::pitch::Pitch;
+#[path = "../portable/backend/tests/lanes.rs"]
+mod lanes;
+
 use std::path::Path;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use bachdist_portable::backend::{BackendName, TrainingState};
-use bachdist_portable::config::{Config, LossPositions};
+use bachdist_portable::config::Config;
+use bachdist_portable::lanes::LaneAssignment;
 use bachdist_portable::network::training::TrainingNetwork;
-use bachdist_portable::network::{Role, init};
-use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::network::{Role, initial_parameters};
+use bachdist_portable::random::{Purpose, RandomStream};
+use bachdist_portable::representation::RepresentationConfig;
 use bachdist_portable::representation::pitch::PitchOptions;
-use bachdist_portable::representation::{RepresentationConfig, Token};
 use proptest::prelude::*;
 
 use super::*;
@@ -21,7 +24,7 @@ use crate::comm::{Communicator, SingleProcess};
 use crate::stop::StopRequest;
 use crate::train::plan::Plan;
 use crate::train::step::{Outcome, Trainer};
-use bachdist_portable::lanes::LaneAssignment;
+use lanes::{architectures, lanes, loss_positions};
 
 /// Ranks that are threads of this process.
 struct Threads<'a> {
@@ -132,7 +135,7 @@ fn train(
     let plan = Plan::prepare(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
     let assignment = LaneAssignment::new(config.train.lanes, comm.size()).unwrap();
     let mut backend = target.backend(plan.architecture, threads).unwrap();
-    let parameters = init::parameters(plan.architecture, config.train.seed);
+    let parameters = initial_parameters(plan.architecture, config.train.seed);
     let mean_square = vec![0.0; parameters.len()];
     backend.set_state(TrainingState { parameters: parameters.clone(), mean_square }).unwrap();
     let mut trainer = Trainer::new(comm, config, plan.windows(), assignment, backend);
@@ -205,7 +208,7 @@ fn what_is_not_finite_never_reaches_the_weights() {
     let config = config(2);
     let plan = Plan::prepare(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
     let architecture = plan.architecture;
-    let mut parameters = init::parameters(architecture, 1);
+    let mut parameters = initial_parameters(architecture, 1);
     // The last layer sees numbers so large that its gradient overflows, and makes nothing of them.
     for parameter in architecture.parameters() {
         match (parameter.member, parameter.role) {
@@ -228,43 +231,27 @@ fn what_is_not_finite_never_reaches_the_weights() {
     }
 }
 
-/// Lanes of random windows; the last windows are missing, as in a ragged batch.
-fn lanes(
-    architecture: Architecture,
-    count: usize,
-    rows: usize,
-    notes: usize,
-    objective: LossPositions,
-    missing: usize,
-    seed: u64,
-) -> Vec<LaneBatch> {
-    let stream = Stream::new(seed, Purpose::Sampling, &[]);
-    let class = |index: usize| (stream.uniform(index as u64) * 79.0) as Token;
-    let notes_of: Vec<Vec<Token>> = (0..count * rows)
-        .map(|row| (0..=notes).map(|note| class(row * (notes + 1) + note)).collect())
-        .collect();
-    let windows: Vec<&[Token]> = notes_of.iter().map(Vec::as_slice).collect();
-    let features = Pitch::with_tokens(79, architecture.shape.relations > 0);
-    let present = windows.len() - missing.min(windows.len() - 1);
-    (0..count)
-        .map(|lane| {
-            let range = (lane * rows).min(present)..((lane + 1) * rows).min(present);
-            LaneBatch::new(&features, lane * rows, rows + missing % 3, notes, objective, &windows[range])
-        })
-        .collect()
-}
-
-prop_compose! {
-    /// Any width that the configuration allows, small enough to be quick.
-    fn architectures()(
-        intervals: bool, layers in 1usize..4, units in 1usize..70, dense in 1usize..50,
-    ) -> Architecture {
-        Architecture { shape: Pitch::shape_of(79, intervals), layers, units, dense, members: 1 }
+#[test]
+fn an_update_is_that_of_the_host() {
+    let stream = RandomStream::new(3, Purpose::Sampling, &[]);
+    for clip_norm in [None, Some(2.0), Some(1e6)] {
+        let settings = OptimizerConfig { clip_norm, warmup_steps: 2, ..OptimizerConfig::default() };
+        let mut host = (vec![0.5f32; 60], vec![0.0f32; 60]);
+        let mut device = (Tensor::from_slice(&host.0), Tensor::from_slice(&host.1));
+        for step in 0..4 {
+            let gradient: Vec<f32> = (0..60).map(|i| stream.normal(60 * step + i) as f32).collect();
+            let mut on_device = Tensor::from_slice(&gradient);
+            let state = (&mut host.0[..], &mut host.1[..]);
+            bachdist_portable::optimizer::update(&settings, step, 20, state, &mut gradient.clone());
+            update(&settings, step, 20, (&mut device.0, &mut device.1), &mut on_device).unwrap();
+        }
+        for (host, device) in [(&host.0, &device.0), (&host.1, &device.1)] {
+            let device = Vec::<f32>::try_from(device).unwrap();
+            for (a, b) in host.iter().zip(device) {
+                assert!((a - b).abs() <= 1e-6 * a.abs().max(1e-3), "{clip_norm:?}: {a} {b}");
+            }
+        }
     }
-}
-
-fn objectives() -> impl Strategy<Value = LossPositions> {
-    prop::sample::select(vec![LossPositions::Last, LossPositions::All])
 }
 
 /// Units from which on each parameter's gradient is compared with its own largest number.
@@ -303,11 +290,11 @@ proptest! {
     #[test]
     fn gradients_agree_on_any_architecture(
         architecture in architectures(), notes in 1usize..12, rows in 1usize..10, missing in 0usize..20,
-        objective in objectives(), rate in prop_oneof![Just(0.0), 0.1f64..0.9], seed in 0u64..1000,
+        positions in loss_positions(), rate in prop_oneof![Just(0.0), 0.1f64..0.9], seed in 0u64..1000,
     ) {
         let Architecture { units, dense, .. } = architecture;
-        let parameters = init::parameters(architecture, seed);
-        let lanes = lanes(architecture, 4, rows, notes, objective, missing, seed);
+        let parameters = initial_parameters(architecture, seed);
+        let lanes = lanes(architecture, 4, rows, notes, positions, missing, seed);
         let dropout = Dropout { rate, input_rate: rate / 2.0, seed, step: 3, member: 0 };
         let mut native = TrainingNetwork::new(architecture, 2);
         native.load(&parameters);

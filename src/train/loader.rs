@@ -10,11 +10,9 @@ use bachdist_portable::corpus::windows::{Window, Windows};
 use bachdist_portable::fault::{self, FaultPoint};
 use bachdist_portable::network::batch::LaneBatch;
 use bachdist_portable::network::dropout::Dropout;
-use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::random::{Purpose, RandomStream};
 use bachdist_portable::representation::{Representation, Token};
-use bachdist_portable::schedule::EpochOrder;
-use bachdist_portable::schedule::WindowAudit;
-use bachdist_portable::schedule::{Batch, Batches};
+use bachdist_portable::schedule::{Batch, Batches, EpochOrder, WindowAudit};
 
 /// Loads a rank's lanes.
 pub struct BatchLoader<'a> {
@@ -107,7 +105,7 @@ impl<'a> BatchLoader<'a> {
     /// The rank's lanes for one ensemble member: each member transposes the windows for itself.
     fn lanes_of_member(&self, batch: &Batch, lanes: &[Vec<Window<'_>>], member: u64) -> Vec<LaneBatch> {
         let train = &self.config.train;
-        let random = Stream::new(train.seed, Purpose::Transposition, &[batch.epoch, member]);
+        let random = RandomStream::new(train.seed, Purpose::Transposition, &[batch.epoch, member]);
         let mut loaded = Vec::new();
         for (lane, windows) in self.lanes.clone().zip(lanes) {
             let mut transposed = vec![Vec::new(); windows.len()];

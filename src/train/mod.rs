@@ -8,28 +8,25 @@ mod music;
 pub mod plan;
 pub mod prepare;
 mod recorder;
-pub mod replay;
 mod saver;
 pub mod start;
 pub mod step;
-mod summary;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bachdist_portable::backend::TrainingState;
 use bachdist_portable::checkpoint::Checkpoint;
-use bachdist_portable::failure::{Code, Failure, line_of};
+use bachdist_portable::failure::{ExitCode, Failure, line_of};
 use bachdist_portable::fault::{self, FaultPoint};
 use bachdist_portable::metrics::{BestValidation, Validations};
-use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::network::batch::EpochSums;
 use bachdist_portable::schedule::Batches;
 
 use crate::comm::Communicator;
 use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
 use crate::phase::Phase;
-use crate::report::StepSummary;
-use crate::report::terminal::Progress;
+use crate::report::{Progress, StepSummary};
 use crate::stop::{RunOutcome, StopFlag, StopRequest};
 use plan::Plan;
 use recorder::Recorder;
@@ -263,7 +260,7 @@ impl TrainingLoop<'_> {
         if let Some(error) = run_on_root_with_heartbeat(self.comm, work).flatten() {
             message = format!("{message}; {}", line_of(&error));
         }
-        match collective_result(self.comm, Err::<(), _>(Failure::new(Code::NonFinite, message).into())) {
+        match collective_result(self.comm, Err::<(), _>(Failure::new(ExitCode::NonFinite, message).into())) {
             Ok(()) => unreachable!("this rank's part is an error"),
             Err(error) => error,
         }

@@ -8,13 +8,12 @@ use bachdist_portable::corpus::Corpus;
 use bachdist_portable::corpus::files::CorpusFile;
 use bachdist_portable::corpus::listing::list;
 use bachdist_portable::corpus::load::encode_file;
-use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::parallel::in_parallel;
 use bachdist_portable::representation::{Encoded, Representation, Token};
 
 use crate::comm::Communicator;
-use crate::comm::collectives::collective_result;
-use crate::comm::collectives::{gather_round_robin, round_robin};
+use crate::comm::collectives::{collective_result, gather_round_robin, round_robin};
 
 /// The corpus, for training on windows of this length. Each rank reads with this many threads.
 ///
@@ -48,8 +47,7 @@ fn same_files(comm: &dyn Communicator, own: &[CorpusFile]) -> Result<()> {
     if comm.size() == 1 {
         return Ok(());
     }
-    let described = |source: &CorpusFile| (source.name.clone(), source.bytes);
-    let own: Vec<(String, u64)> = own.iter().map(described).collect();
+    let own: Vec<(String, u64)> = own.iter().map(|source| (source.name.clone(), source.bytes)).collect();
     let mut bytes = if comm.is_root() { serde_json::to_vec(&own)? } else { Vec::new() };
     comm.broadcast(&mut bytes);
     match difference(&own, &serde_json::from_slice::<Vec<(String, u64)>>(&bytes)?) {
@@ -58,7 +56,7 @@ fn same_files(comm: &dyn Communicator, own: &[CorpusFile]) -> Result<()> {
             let message = format!(
                 "has other music than rank 0: {difference}; every host needs the same files under data.midi"
             );
-            Err(Failure::new(Code::Data, message).into())
+            Err(Failure::new(ExitCode::Data, message).into())
         }
     }
 }

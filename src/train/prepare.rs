@@ -13,7 +13,7 @@ use bachdist_portable::config::{
 use bachdist_portable::corpus::Piece;
 use bachdist_portable::corpus::load::list_some;
 use bachdist_portable::corpus::windows::windows_of;
-use bachdist_portable::failure::{Code, Failure, out_of_threads};
+use bachdist_portable::failure::{ExitCode, Failure, out_of_threads};
 use bachdist_portable::network::Architecture;
 use bachdist_portable::print::count;
 use bachdist_portable::process::{cores, try_threads};
@@ -166,7 +166,7 @@ fn check_validation(plan: &Plan, train: &TrainConfig, notes: &mut Vec<String>) -
         };
         if early_stop.is_some() {
             let message = format!("train.early_stop needs validations, and there are none: {why}");
-            return Err(Failure::new(Code::Usage, message));
+            return Err(Failure::new(ExitCode::Usage, message));
         }
         if (validate_every_epochs, validate_every_steps) != (&defaults.validate_every_epochs, &None) {
             let key =
@@ -279,7 +279,7 @@ pub fn check_memory(
             limit.what,
             human_bytes(limit.bytes)
         );
-        return Err(Failure::new(Code::Usage, message));
+        return Err(Failure::new(ExitCode::Usage, message));
     }
     let free = meminfo(&["MemAvailable", "SwapFree"]).filter(|&free| free < needed.on_host);
     let [needed, free] = [Some(needed.on_host), free].map(|bytes| bytes.map(human_bytes));

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
 use bachdist_portable::checkpoint::Checkpoint;
-use bachdist_portable::checkpoint::claim::Retention;
-use bachdist_portable::checkpoint::claim::RunClaim;
-use bachdist_portable::failure::{Code, Failure, line_of};
+use bachdist_portable::checkpoint::claim::{Retention, RunClaim};
+use bachdist_portable::failure::{ExitCode, Failure, line_of};
 use bachdist_portable::fault::{self, FaultPoint};
 use bachdist_portable::metrics::{AttemptRecord, METRICS, METRICS_VERSION, Record, Validations};
-use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::network::batch::EpochSums;
 use bachdist_portable::print::count;
 use bachdist_portable::store::StoreError;
 
@@ -21,8 +20,7 @@ use super::plan::Plan;
 use super::saver::{FallbackStore, SaveEvent, SaveJob, SavedCheckpoint, Saver};
 use super::start::InitialState;
 use crate::comm::Communicator;
-use crate::report::terminal::Progress;
-use crate::report::{MetricsWriteError, MetricsWriter, RunReporter, StepSummary};
+use crate::report::{MetricsWriteError, MetricsWriter, Progress, RunReporter, StepSummary};
 use crate::stop::{RunOutcome, StopRequest};
 
 /// Rank 0's reporter and saver.
@@ -232,7 +230,7 @@ impl Recorder {
         }
         let error = self.failed.take().unwrap_or_else(|| {
             let message = format!("no checkpoint since step {} could be saved", self.saved);
-            Failure::new(Code::Storage, message).into()
+            Failure::new(ExitCode::Storage, message).into()
         });
         if !may_fall_back(&error) {
             return Err(error);

@@ -12,12 +12,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
-use bachdist_portable::checkpoint::catalog::{CheckpointEntry, list};
-use bachdist_portable::checkpoint::claim::Retention;
-use bachdist_portable::checkpoint::claim::{RunClaim, StoredCheckpoint};
+use bachdist_portable::checkpoint::claim::{Retention, RunClaim, StoredCheckpoint};
 use bachdist_portable::checkpoint::identity::{CheckpointFilter, RunIdentity};
 use bachdist_portable::checkpoint::read::{Recovery, read_matching, recover};
-use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointEntry, CheckpointName, list};
 use bachdist_portable::metrics::METRICS;
 use bachdist_portable::store::{Retries, Store, StoreError, StoreErrorKind};
 

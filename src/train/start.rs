@@ -3,22 +3,19 @@
 use anyhow::Result;
 use bachdist_portable::checkpoint::claim::RunClaim;
 use bachdist_portable::checkpoint::identity::{CheckpointFilter, RunIdentity};
-use bachdist_portable::checkpoint::read::open;
-use bachdist_portable::checkpoint::read::{Recovery, recover};
+use bachdist_portable::checkpoint::read::{Recovery, open, recover};
 use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
-use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::fault::{self, FaultPoint};
-use bachdist_portable::network::Architecture;
-use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::network::batch::EpochSums;
+use bachdist_portable::network::{Architecture, initial_parameters};
 use bachdist_portable::schedule::WindowAudit;
 use bachdist_portable::store::Store;
 
 use super::plan::Plan;
 use super::saver::FallbackStore;
 use crate::comm::Communicator;
-use crate::comm::collectives::collective_result;
-use crate::comm::collectives::run_on_root_with_heartbeat;
-use bachdist_portable::network::init;
+use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
 
 /// `--resume`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +78,7 @@ pub fn find_initial_state(
     let (StoredState { mut bytes, from, notes }, run) = collective_result(comm, read)?;
     comm.broadcast(&mut bytes);
     if bytes.is_empty() {
-        let parameters = initial_parameters(comm, plan.architecture, plan.config.train.seed);
+        let parameters = broadcast_initial_parameters(comm, plan.architecture, plan.config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
         let (epoch, seen) = (EpochSums::default(), WindowAudit::default());
         return Ok((InitialState { step: 0, parameters, mean_square, epoch, seen, from, notes }, run));
@@ -96,9 +93,9 @@ pub fn find_initial_state(
 /// # Collective
 ///
 /// All ranks call this together.
-fn initial_parameters(comm: &dyn Communicator, architecture: Architecture, seed: u64) -> Vec<f32> {
+fn broadcast_initial_parameters(comm: &dyn Communicator, architecture: Architecture, seed: u64) -> Vec<f32> {
     let mut bytes = match comm.rank() {
-        0 => init::parameters(architecture, seed).iter().flat_map(|weight| weight.to_le_bytes()).collect(),
+        0 => initial_parameters(architecture, seed).iter().flat_map(|weight| weight.to_le_bytes()).collect(),
         _ => Vec::new(),
     };
     comm.broadcast(&mut bytes);
@@ -143,7 +140,7 @@ fn read_and_claim(plan: &Plan, options: &StartOptions) -> Result<(StoredState, O
                     "{}; no valid checkpoint is left to resume from (use `--resume never` to begin at step 0)",
                     found.notes.join("; ")
                 );
-                return Err(Failure::new(Code::Storage, message).into());
+                return Err(Failure::new(ExitCode::Storage, message).into());
             }
         }
     }

@@ -8,10 +8,9 @@ use bachdist_portable::config::{Config, LossPositions};
 use bachdist_portable::corpus::windows::Windows;
 use bachdist_portable::fault::{self, FaultPoint};
 use bachdist_portable::lanes::LaneAssignment;
+use bachdist_portable::network::batch::EpochSums;
 use bachdist_portable::network::dropout::WeightDrop;
-use bachdist_portable::network::score::EpochSums;
-use bachdist_portable::schedule::WindowAudit;
-use bachdist_portable::schedule::{Batch, Batches};
+use bachdist_portable::schedule::{Batch, Batches, WindowAudit};
 
 use super::loader::BatchLoader;
 use crate::comm::Communicator;

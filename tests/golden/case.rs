@@ -7,10 +7,8 @@ use bachdist::torch::{DeviceLane, TorchBackend, TorchNetwork};
 use bachdist_portable::backend::native::NativeBackend;
 use bachdist_portable::backend::{Backend, BatchSource, RankSum, StepBatch, TrainingState};
 use bachdist_portable::network::Architecture;
-use bachdist_portable::network::batch::LaneBatch;
-use bachdist_portable::network::dropout::Dropout;
-use bachdist_portable::network::dropout::WeightDrop;
-use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::network::batch::{EpochSums, LaneBatch};
+use bachdist_portable::network::dropout::{Dropout, WeightDrop};
 use bachdist_portable::representation::pitch::Pitch;
 use tch::{Device, Tensor};
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use bachdist_portable::checkpoint::{Checkpoint, Training};
+use bachdist_portable::checkpoint::{Checkpoint, TrainingCorpus};
 use bachdist_portable::config::Config;
 use bachdist_portable::corpus::Piece;
-use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::network::batch::EpochSums;
 use bachdist_portable::schedule::WindowAudit;
 
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ fn save(case: &Case, path: &Path) {
         mean_square: vec![0.5; architecture.len()],
         epoch: EpochSums::default(),
         seen: WindowAudit::default(),
-        corpus: Training::new([Piece { name: "piece.mid".into(), tokens: vec![1, 2, 3] }].into()),
+        corpus: TrainingCorpus::new([Piece { name: "piece.mid".into(), tokens: vec![1, 2, 3] }].into()),
     };
     std::fs::write(path, checkpoint.encode()).unwrap();
 }

@@ -4,8 +4,7 @@
 //! large ones an LSTM is chaotic, and any two orders of summing part ways within a window (f64 parts from both).
 
 use bachdist_portable::network::inference::InferenceNetwork;
-use bachdist_portable::network::init;
-use bachdist_portable::network::{Architecture, Role};
+use bachdist_portable::network::{Architecture, Role, initial_parameters};
 use bachdist_portable::representation::pitch::Pitch;
 use proptest::prelude::*;
 
@@ -104,7 +103,7 @@ fn agrees_on_the_articles_network() {
     let architecture =
         Architecture { shape: Pitch::shape_of(79, false), layers: 3, units: 256, dense: 256, members: 1 };
     let windows = random_windows(architecture, 20, 8, 2);
-    let fresh = init::parameters(architecture, 1);
+    let fresh = initial_parameters(architecture, 1);
     let scales = Scales { classes: 1.0, units: 2.0, bias: 1.0, dense: 3.0 };
     for parameters in [fresh, random_parameters(architecture, scales, 1)] {
         let difference = difference(architecture, &parameters, &windows);

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use bachdist_portable::config::LossPositions;
 use bachdist_portable::network::Architecture;
 use bachdist_portable::network::batch::LaneBatch;
-use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::random::{Purpose, RandomStream};
 use bachdist_portable::representation::Token;
 use bachdist_portable::representation::pitch::Pitch;
 use tch::Tensor;
 
 /// Numbers that are a function of a seed.
-fn stream(seed: u64) -> Stream {
-    Stream::new(seed, Purpose::Initialization, &[])
+fn stream(seed: u64) -> RandomStream {
+    RandomStream::new(seed, Purpose::Initialization, &[])
 }
 
 /// The tokens of a window and the one after it.

@@ -4,7 +4,7 @@
 
 use bachdist_portable::network::Architecture;
 use bachdist_portable::network::dropout::Dropout;
-use bachdist_portable::network::init;
+use bachdist_portable::network::initial_parameters;
 use bachdist_portable::network::training::TrainingNetwork;
 use bachdist_portable::representation::pitch::Pitch;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ struct Scene {
 impl Scene {
     fn network(&self, threads: usize) -> TrainingNetwork {
         let mut network = TrainingNetwork::new(self.architecture, threads);
-        network.load(&init::parameters(self.architecture, 1));
+        network.load(&initial_parameters(self.architecture, 1));
         network
     }
 

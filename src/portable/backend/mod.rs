@@ -16,10 +16,8 @@ use anyhow::Result;
 
 use crate::compute::functions::{exp, ln};
 use crate::config::{BackendChoice, OptimizerConfig};
-use crate::network::batch::LaneBatch;
-use crate::network::dropout::Dropout;
-use crate::network::dropout::WeightDrop;
-use crate::network::score::{EpochSums, score_windows};
+use crate::network::batch::{EpochSums, LaneBatch, score_windows};
+use crate::network::dropout::{Dropout, WeightDrop};
 use crate::parallel::vectorized;
 use crate::schedule::WindowAudit;
 
@@ -164,8 +162,9 @@ pub trait Backend {
 pub fn average_log_probs(members: Vec<Vec<f32>>) -> Vec<f32> {
     let count = members.len() as f32;
     let [only] = &members[..] else {
-        let mean = |index: usize| members.iter().map(|log_probs| exp(log_probs[index])).sum::<f32>() / count;
-        return (0..members[0].len()).map(|index| ln(mean(index))).collect();
+        let sums =
+            (0..members[0].len()).map(|index| members.iter().map(|log_probs| exp(log_probs[index])).sum());
+        return sums.map(|sum: f32| ln(sum / count)).collect();
     };
     only.clone()
 }

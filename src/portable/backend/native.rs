@@ -5,10 +5,8 @@ use anyhow::Result;
 use super::{Backend, BatchSource, RankSum, StepBatch, TrainingState, average_log_probs, is_finite};
 use crate::config::OptimizerConfig;
 use crate::network::Architecture;
-use crate::network::batch::LaneBatch;
-use crate::network::dropout::Dropout;
-use crate::network::dropout::WeightDrop;
-use crate::network::score::EpochSums;
+use crate::network::batch::{EpochSums, LaneBatch};
+use crate::network::dropout::{Dropout, WeightDrop};
 use crate::network::training::TrainingNetwork;
 use crate::optimizer;
 use crate::parallel::vectorized;
@@ -30,10 +28,11 @@ pub struct NativeBackend {
 impl NativeBackend {
     /// A network of zeros, which `threads` threads compute. [`Backend::set_state`] fills it in.
     pub fn new(architecture: Architecture, threads: usize) -> Self {
-        let member = |_| TrainingNetwork::new(architecture.member(), threads);
         NativeBackend {
             architecture,
-            members: (0..architecture.members).map(member).collect(),
+            members: (0..architecture.members)
+                .map(|_| TrainingNetwork::new(architecture.member(), threads))
+                .collect(),
             state: TrainingState::default(),
             batch: None,
             gradient: vec![0.0; architecture.len()],

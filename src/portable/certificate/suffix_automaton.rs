@@ -104,10 +104,9 @@ struct Found {
 impl Found {
     fn add(&mut self, shared: Shared) {
         self.any = Some(self.any.map_or(shared.end, |end| end.min(shared.end)));
-        let better = |longest: &Shared| {
-            longest.length > shared.length || longest.length == shared.length && longest.end <= shared.end
-        };
-        if !self.longest.as_ref().is_some_and(better) {
+        if self.longest.as_ref().is_none_or(|longest| {
+            shared.length > longest.length || shared.length == longest.length && shared.end < longest.end
+        }) {
             self.longest = Some(shared);
         }
     }

@@ -3,7 +3,7 @@ use bachdist_test_support::tools::shared;
 use super::*;
 use crate::config::{Config, DataConfig};
 use crate::corpus::{Corpus, Piece};
-use crate::random::{Purpose, Stream};
+use crate::random::{Purpose, RandomStream};
 use crate::representation::RepresentationConfig;
 
 fn certify(pieces: &[Piece], melody: &[Token]) -> Certificate {
@@ -122,7 +122,7 @@ fn an_excerpt_of_200_notes_of_a_movement_is_found_there() {
 fn a_thousand_pieces_against_the_corpus() {
     let Some(pieces) = movements() else { return };
     // Stretches of the corpus with a wrong note here and there: runs of all lengths.
-    let stream = Stream::new(1, Purpose::Sampling, &[]);
+    let stream = RandomStream::new(1, Purpose::Sampling, &[]);
     let melody = |number: u64| {
         let piece = &pieces[number as usize % pieces.len()].tokens;
         let at = (stream.of(number).uniform(0) * piece.len().saturating_sub(200) as f64) as usize;

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::Checkpoint;
-use super::catalog::{CheckpointEntry, CheckpointName, list};
 use super::identity::{CheckpointFilter, RunIdentity};
 use super::read::{Recovery, read_matching};
-use crate::failure::{Code, Failure};
+use super::{Checkpoint, CheckpointEntry, CheckpointName, list};
+use crate::failure::{ExitCode, Failure};
 use crate::fault::{self, FaultPoint};
 use crate::process::host_name;
 use crate::store::{Creation, Store, StoreError, StoreErrorKind};
@@ -158,7 +157,7 @@ impl RunClaim {
             self.store.url(),
             self.attempt
         );
-        Err(Failure::new(Code::Storage, message).into())
+        Err(Failure::new(ExitCode::Storage, message).into())
     }
 }
 
@@ -278,12 +277,12 @@ pub(super) fn to_prune(
     mut is_own: impl FnMut(&CheckpointName) -> Result<bool, StoreError>,
 ) -> Result<Vec<CheckpointName>, StoreError> {
     let so_far = &listed[..listed.partition_point(|listed| listed.name.step <= saved.step)];
-    let is_multiple = |step: u64| retention.keep_every_steps.is_some_and(|every| step.is_multiple_of(every));
-    let is_kept = |step: u64| is_multiple(step) || retention.best == Some(step);
     let (mut newer, mut names) = (0, Vec::new());
     for CheckpointEntry { name, .. } in so_far.iter().rev() {
         let among_the_newest = newer < retention.keep;
-        if !among_the_newest && (name == saved || is_kept(name.step)) || !is_own(name)? {
+        let is_multiple = retention.keep_every_steps.is_some_and(|every| name.step.is_multiple_of(every));
+        let is_kept = name == saved || is_multiple || retention.best == Some(name.step);
+        if !among_the_newest && is_kept || !is_own(name)? {
             continue;
         }
         newer += 1;

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::catalog::CheckpointName;
+use super::CheckpointName;
 use super::format::mean_square_name;
 use super::read::LoadedCheckpoint;
-use super::{Checkpoint, Training};
+use super::{Checkpoint, TrainingCorpus};
 use crate::config::identity::{ValueDifference, differences as value_differences};
 use crate::corpus::Piece;
 use crate::network::Parameter;
@@ -63,11 +63,11 @@ fn sums(checkpoint: &Checkpoint) -> Value {
 }
 
 /// The fingerprints, and the first piece that differs.
-fn corpora(a: &Training, b: &Training) -> Vec<ValueDifference> {
+fn corpora(a: &TrainingCorpus, b: &TrainingCorpus) -> Vec<ValueDifference> {
     let mut differences = Vec::new();
     if a.fingerprint != b.fingerprint {
         // As short as messages have it.
-        let short = |training: &Training| json!(format!("{:.12}", training.fingerprint));
+        let short = |training: &TrainingCorpus| json!(format!("{:.12}", training.fingerprint));
         differences.push(ValueDifference { key: "corpus.fingerprint".into(), values: [short(a), short(b)] });
         differences.extend(first_piece([&a.pieces, &b.pieces]));
     }
@@ -210,11 +210,8 @@ fn unravel_index(index: usize, shape: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::checkpoint;
     use super::*;
-    use crate::config::Config;
-    use crate::network::Architecture;
-    use crate::network::score::EpochSums;
-    use crate::schedule::WindowAudit;
     use proptest::prelude::*;
 
     fn between(a: &[f32], b: &[f32]) -> Option<TensorDifference> {
@@ -264,26 +261,6 @@ mod tests {
         assert_eq!(unravel_index(5, &[6]), [5]);
     }
 
-    fn checkpoint(layers: usize, pieces: &[(&str, &[u16])]) -> Checkpoint {
-        let mut config = Config::default();
-        (config.model.layers, config.model.units, config.model.dense) = (layers, 16, 17);
-        let architecture = Architecture::new(&config.model, config.representation.build().shape());
-        let numbers = |scale: f32| (0..architecture.len()).map(|i| i as f32 * scale).collect();
-        let piece = |&(name, tokens): &(&str, &[u16])| Piece { name: name.into(), tokens: tokens.into() };
-        Checkpoint {
-            step: 12,
-            identity: config.identity(),
-            representation: config.representation,
-            run_of_format_1: None,
-            architecture,
-            parameters: numbers(0.1),
-            mean_square: numbers(0.3),
-            epoch: EpochSums { loss: 0.5, correct: 3, predictions: 7 },
-            seen: WindowAudit { windows: 7, digest: u64::MAX },
-            corpus: Training::new(pieces.iter().map(piece).collect()),
-        }
-    }
-
     fn small() -> Checkpoint {
         checkpoint(1, &[("a", &[1, 2, 3]), ("b", &[4])])
     }
@@ -306,7 +283,7 @@ mod tests {
         let expected = [
             "step is 12 in a and 13 in b",
             "train.seed is 1 in a and 9 in b",
-            "epoch.loss is 0.5 in a and 0.75 in b",
+            "epoch.loss is 0.30000000000000004 in a and 0.75 in b",
             "seen.digest is 18446744073709551615 in a and 18446744073709551614 in b",
         ];
         assert_eq!(told(&small(), &other), expected);

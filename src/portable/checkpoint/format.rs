@@ -7,10 +7,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::identity::run_digest;
-use super::{Checkpoint, Training};
+use super::{Checkpoint, TrainingCorpus};
 use crate::config::Config;
 use crate::corpus::{Piece, hash_of_names_and_contents};
-use crate::network::score::EpochSums;
+use crate::network::batch::EpochSums;
 use crate::network::{Architecture, Parameter};
 use crate::representation::{Representation, RepresentationConfig, Token, vocabulary_hash};
 use crate::schedule::WindowAudit;
@@ -264,7 +264,7 @@ fn read_corpus(
     tensors: &SafeTensors<'_>,
     description: &Description,
     representation: &dyn Representation,
-) -> Result<(Training, Option<String>), FormatError> {
+) -> Result<(TrainingCorpus, Option<String>), FormatError> {
     let tensor = |name: &str, dtype: Dtype| match tensors.tensor(name) {
         Ok(view) if view.dtype() == dtype => Ok(view),
         _ => Err(FormatError::Tensor(name.into())),
@@ -288,7 +288,7 @@ fn read_corpus(
         rest = after;
         pieces.push(Piece { name: name.clone(), tokens: tokens.to_vec() });
     }
-    let training = Training::new(pieces.into());
+    let training = TrainingCorpus::new(pieces.into());
     let expected = match description.format {
         1 => fingerprint_of_format_1(&training.pieces),
         _ => training.fingerprint.clone(),
@@ -307,34 +307,19 @@ fn fingerprint_of_format_1(pieces: &[Piece]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::checkpoint;
     use super::*;
     use proptest::prelude::*;
 
-    fn checkpoint() -> Checkpoint {
-        let mut config = Config::default();
-        (config.model.layers, config.model.units, config.model.dense) = (2, 16, 17);
-        let architecture = Architecture::new(&config.model, config.representation.build().shape());
-        let numbers = |scale: f32| (0..architecture.len()).map(|i| i as f32 * scale).collect();
-        let piece = |name: &str, tokens: &[Token]| Piece { name: name.into(), tokens: tokens.to_vec() };
-        Checkpoint {
-            step: 12,
-            identity: config.identity(),
-            representation: config.representation,
-            run_of_format_1: None,
-            architecture,
-            parameters: numbers(0.1),
-            mean_square: numbers(-0.3),
-            epoch: EpochSums { loss: 0.1 + 0.2, correct: 3, predictions: 7 },
-            seen: WindowAudit { windows: 7, digest: u64::MAX },
-            corpus: Training::new([piece("a", &[1, 2, 3]), piece("b", &[])].into()),
-        }
+    fn small() -> Checkpoint {
+        checkpoint(2, &[("a", &[1, 2, 3]), ("b", &[])])
     }
 
     #[test]
     fn what_is_written_is_read_back_and_written_again_the_same() {
-        let bytes = checkpoint().encode();
+        let bytes = small().encode();
         let back = Checkpoint::decode(&bytes).unwrap();
-        assert_eq!(back, checkpoint());
+        assert_eq!(back, small());
         assert_eq!(back.encode(), bytes);
     }
 
@@ -357,7 +342,7 @@ mod tests {
 
         #[test]
         fn every_sum_is_read_back_bit_for_bit(loss in proptest::num::f64::NORMAL) {
-            let mut checkpoint = checkpoint();
+            let mut checkpoint = small();
             checkpoint.epoch.loss = loss;
             let back = Checkpoint::decode(&checkpoint.encode()).unwrap();
             prop_assert_eq!(back.epoch.loss.to_bits(), loss.to_bits());
@@ -365,7 +350,7 @@ mod tests {
 
         #[test]
         fn damage_never_panics(at: usize, bit in 0u8..8, cut: usize) {
-            let mut bytes = checkpoint().encode();
+            let mut bytes = small().encode();
             let length = bytes.len();
             bytes[at % length] ^= 1 << bit;
             let _ = Checkpoint::decode(&bytes);

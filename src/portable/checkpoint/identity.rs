@@ -5,17 +5,17 @@ use std::fmt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Checkpoint, Training};
+use super::{Checkpoint, TrainingCorpus};
 use crate::config::identity::differences as value_differences;
 use crate::config::{BackendChoice, Config};
-use crate::failure::{Code, Failure};
+use crate::failure::{ExitCode, Failure};
 
 /// What distinguishes a run from others: its configuration's identity and its corpus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunIdentity {
     /// [`Config::identity`].
     identity: Value,
-    /// [`Training::fingerprint`].
+    /// [`TrainingCorpus::fingerprint`].
     fingerprint: String,
     pieces: usize,
 }
@@ -65,7 +65,7 @@ pub struct CorpusSummary {
 
 impl RunIdentity {
     /// The identity of a run with this configuration and corpus.
-    pub fn new(config: &Config, training: &Training) -> Self {
+    pub fn new(config: &Config, training: &TrainingCorpus) -> Self {
         Self::from_parts(config.identity(), training)
     }
 
@@ -74,7 +74,7 @@ impl RunIdentity {
         Self::from_parts(checkpoint.identity.clone(), &checkpoint.corpus)
     }
 
-    fn from_parts(identity: Value, training: &Training) -> Self {
+    fn from_parts(identity: Value, training: &TrainingCorpus) -> Self {
         RunIdentity { identity, fingerprint: training.fingerprint.clone(), pieces: training.pieces.len() }
     }
 
@@ -156,11 +156,11 @@ impl IdentityMismatch {
     /// The error of a run that was asked to resume from the checkpoint at this location, or to share its folder.
     pub fn refusal(&self, location: &str) -> Failure {
         let (code, otherwise) = match self {
-            IdentityMismatch::Music { .. } => (Code::Data, "or set that music back"),
+            IdentityMismatch::Music { .. } => (ExitCode::Data, "or set that music back"),
             IdentityMismatch::Backend(_) => {
-                (Code::Usage, "set that value back, or resume with --change-backend")
+                (ExitCode::Usage, "set that value back, or resume with --change-backend")
             }
-            _ => (Code::Usage, "or set those values back"),
+            _ => (ExitCode::Usage, "or set those values back"),
         };
         Failure::new(code, format!("{location} {self}; give this run its own checkpoint.url, {otherwise}"))
     }
@@ -191,7 +191,7 @@ mod tests {
 
     fn origin(config: &Config, tokens: &[u16]) -> RunIdentity {
         let piece = Piece { name: "a".into(), tokens: tokens.to_vec() };
-        RunIdentity::new(config, &Training::new([piece].into()))
+        RunIdentity::new(config, &TrainingCorpus::new([piece].into()))
     }
 
     #[test]
@@ -227,6 +227,6 @@ mod tests {
         assert_eq!(origin(&a, &[1]).difference(&origin(&longer, &[1])), None);
         assert_ne!(origin(&a, &[1]).digest(), origin(&a, &[2]).digest());
         let refusal = origin(&a, &[1]).difference(&origin(&a, &[2])).unwrap().refusal("x");
-        assert_eq!(refusal.code, Code::Data);
+        assert_eq!(refusal.code, ExitCode::Data);
     }
 }

@@ -1,18 +1,18 @@
-//! Reading checkpoints: one by its name, the newest valid one of a run, or one from wherever a user says.
+//! Reading checkpoints: one by its name, the newest valid one of a run, one from wherever a user says; and the verdict on
+//! every object under a run's URL.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::tensor::Metadata;
 
-use super::Checkpoint;
-use super::catalog::{CheckpointEntry, CheckpointName, list};
 use super::identity::{CheckpointFilter, IdentityMismatch};
-use crate::failure::{Code, Failure};
+use super::{Checkpoint, CheckpointEntry, CheckpointName, STEP_PREFIX, list};
+use crate::failure::{ExitCode, Failure};
 use crate::location::{self, Location};
 use crate::metrics::{METRICS, Validations};
 use crate::schedule::WindowAudit;
-use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::store::{Store, StoreError, StoreErrorKind, StoredObject};
 
 /// A checkpoint and where it came from.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub fn open_one(location: &str, best: bool) -> anyhow::Result<LoadedCheckpoint> 
 
 fn open_best(location: &str) -> anyhow::Result<LoadedCheckpoint> {
     let store = open_folder(location)?;
-    let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
+    let fail = |problem: String| Failure::new(ExitCode::Storage, format!("{location}: {problem}"));
     let Some(best) = Validations::of(&store)?.best else {
         let problem =
             format!("{METRICS} has no validations, so there is no best checkpoint (set data.holdout)");
@@ -82,7 +82,7 @@ pub fn store_and_name(location: &str) -> Result<(Store, String), StoreError> {
 
 fn open_object(location: &str) -> anyhow::Result<LoadedCheckpoint> {
     let (store, name) = store_and_name(location)?;
-    let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
+    let fail = |problem: String| Failure::new(ExitCode::Storage, format!("{location}: {problem}"));
     let (ValidCheckpoint { bytes, checkpoint }, notes) = match name.parse::<CheckpointName>() {
         Ok(name) => (read(&store, &name)?.map_err(|problem| fail(problem.to_string()))?, Vec::new()),
         Err(_) => {
@@ -100,7 +100,7 @@ fn open_object(location: &str) -> anyhow::Result<LoadedCheckpoint> {
 fn open_folder(location: &str) -> anyhow::Result<Store> {
     let store = Store::open(location)?;
     if store.local_path("").is_some_and(|folder| !folder.exists()) {
-        return Err(Failure::new(Code::Storage, format!("{location}: no such file or folder")).into());
+        return Err(Failure::new(ExitCode::Storage, format!("{location}: no such file or folder")).into());
     }
     Ok(store)
 }
@@ -110,9 +110,9 @@ fn open_newest(location: &str) -> anyhow::Result<LoadedCheckpoint> {
     let recovery = recover(&store, &CheckpointFilter::last_attempted(&store)?)?;
     let notes = recovery.notes(&store);
     let Some((name, bytes)) = recovery.newest else {
-        let fail = |problem: String| Failure::new(Code::Storage, format!("{location}: {problem}"));
         let notes: String = notes.iter().map(|note| format!("; {note}")).collect();
-        return Err(fail(format!("holds no valid checkpoint{notes}")).into());
+        let message = format!("{location}: holds no valid checkpoint{notes}");
+        return Err(Failure::new(ExitCode::Storage, message).into());
     };
     let checkpoint = Checkpoint::decode(&bytes)?;
     Ok(LoadedCheckpoint { bytes, checkpoint, location: store.url_of(&name.to_string()), notes })
@@ -139,21 +139,23 @@ pub struct Recovery {
 impl Recovery {
     /// A line for each skipped checkpoint.
     pub fn notes(&self, store: &Store) -> Vec<String> {
-        let note = |(name, problem): &(CheckpointName, CheckpointProblem)| {
-            format!("skipped {}, which {problem}", store.url_of(&name.to_string()))
-        };
-        self.skipped.iter().map(note).collect()
+        let skipped = self.skipped.iter();
+        skipped
+            .map(|(name, problem)| format!("skipped {}, which {problem}", store.url_of(&name.to_string())))
+            .collect()
     }
 
-    /// The error of a run that finds only other runs' checkpoints; it names the newest of them.
+    /// The error of a run that finds only other runs' checkpoints; it names the newest of them. Newer checkpoints of the
+    /// other backend are an error in any case: the run went on as theirs, and would fork here.
     pub fn refusal(&self, store: &Store) -> Option<Failure> {
-        let foreign = |(name, problem): &(CheckpointName, CheckpointProblem)| match problem {
-            CheckpointProblem::Foreign(difference) => {
-                Some(difference.refusal(&store.url_of(&name.to_string())))
+        for (name, problem) in &self.skipped {
+            if let CheckpointProblem::Foreign(mismatch) = problem
+                && (self.newest.is_none() || matches!(mismatch, IdentityMismatch::Backend(_)))
+            {
+                return Some(mismatch.refusal(&store.url_of(&name.to_string())));
             }
-            _ => None,
-        };
-        if self.newest.is_some() { None } else { self.skipped.iter().find_map(foreign) }
+        }
+        None
     }
 }
 
@@ -341,6 +343,92 @@ fn data_length(metadata: &Metadata) -> Option<u64> {
         total += bits / 8;
     }
     (metadata.data_len() == total).then_some(total as u64)
+}
+
+/// An object and the verdict on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedObject {
+    /// Its name.
+    pub name: String,
+    /// The step in its name, if that is the name of a checkpoint.
+    pub step: Option<u64>,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The verdict.
+    pub verdict: ObjectVerdict,
+}
+
+/// The verdict on an object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ObjectVerdict {
+    /// A valid checkpoint.
+    Valid,
+    /// What is wrong with it.
+    Invalid(String),
+    /// Something that is not a checkpoint and does no harm.
+    Note(String),
+}
+
+/// Verifies everything under a URL: checkpoints, oldest first, then objects with similar names.
+pub fn verify<E: From<StoreError>>(
+    store: &Store,
+    mut found: impl FnMut(VerifiedObject) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut checkpoints, mut others) = (Vec::new(), Vec::new());
+    for entry in store.list(STEP_PREFIX)? {
+        match entry.name.parse::<CheckpointName>() {
+            Ok(name) => checkpoints.push(CheckpointEntry { name, bytes: entry.size }),
+            Err(_) => others.push(misnamed(entry)),
+        }
+    }
+    checkpoints.sort_by(|a, b| a.name.cmp(&b.name));
+    let filter = CheckpointFilter::last_attempted(store)?;
+    for CheckpointEntry { name, bytes } in checkpoints {
+        if let Some(verdict) = judge(store, &name, &filter)? {
+            found(VerifiedObject { name: name.to_string(), step: Some(name.step), bytes, verdict })?;
+        }
+    }
+    let unfinished = store.partial_writes()?.into_iter().map(half_written);
+    others.into_iter().chain(unfinished).try_for_each(found)
+}
+
+/// `None` for a checkpoint that a running launch has pruned since it was listed.
+fn judge(
+    store: &Store,
+    name: &CheckpointName,
+    filter: &CheckpointFilter,
+) -> Result<Option<ObjectVerdict>, StoreError> {
+    let problem = match read_matching(store, name, filter) {
+        Ok(Ok(valid)) => CheckpointProblem::of_windows(&valid.checkpoint),
+        Ok(Err(problem)) => Some(problem),
+        Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(match problem {
+        None => ObjectVerdict::Valid,
+        // The run went on by another backend (`train --change-backend`).
+        Some(CheckpointProblem::Foreign(IdentityMismatch::Backend(values))) => {
+            ObjectVerdict::Note(format!("is from before a change of backend: {values}"))
+        }
+        Some(problem) => ObjectVerdict::Invalid(problem.to_string()),
+    }))
+}
+
+fn misnamed(StoredObject { name, size }: StoredObject) -> VerifiedObject {
+    let reason = "is not named like a checkpoint, so nothing reads it";
+    let verdict = if name.ends_with(".safetensors") {
+        // Someone may rely on it.
+        ObjectVerdict::Invalid(format!("{reason} (step-<8 digits>-<16 hexadecimal digits>.safetensors)"))
+    } else {
+        ObjectVerdict::Note(reason.into())
+    };
+    VerifiedObject { name, step: None, bytes: size, verdict }
+}
+
+fn half_written(StoredObject { name, size }: StoredObject) -> VerifiedObject {
+    let says = "is half-written, by a running launch or one that crashed; nothing reads it, and a launch an hour later \
+                removes it";
+    VerifiedObject { name, step: None, bytes: size, verdict: ObjectVerdict::Note(says.into()) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Arithmetic of the network on a CPU: matrices, products, sums over lanes, functions, the LSTM cell.
+//! Arithmetic of the network on a CPU: matrices, GEMM, sums over lanes, functions, the LSTM cell.
 //!
 //! Every number is made by one fixed order of fused multiply-adds, additions, products, quotients and roots, which
 //! every processor rounds alike, and by nothing else: no library's exponential, no sum whose order depends on the
@@ -8,7 +8,6 @@
 
 pub mod functions;
 pub mod gemm;
-pub mod lstm_cell;
 pub mod matrix;
 pub mod one_hot;
 #[cfg(test)]

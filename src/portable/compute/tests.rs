@@ -3,19 +3,18 @@
 use proptest::prelude::*;
 use pulp::{Scalar, Simd, WithSimd};
 
-use super::functions::{exp, log_softmax, sigmoid, softmax, tanh};
+use super::functions::{Backward, Forward, exp, log_softmax, sigmoid, softmax, tanh};
 use super::gemm::{Packed, Product};
-use super::lstm_cell::{Backward, Forward};
 use super::matrix::Matrix;
 use super::one_hot::lookup_gradient;
 use super::weight_gradient::{LaneRows, Weight, bias_gradient, weight_gradients};
 use crate::lanes::TreeSum;
 use crate::parallel::vectorized;
-use crate::random::{Purpose, Stream};
+use crate::random::{Purpose, RandomStream};
 use crate::representation::NO_FEATURE;
 
 fn random(length: usize, seed: u64) -> Vec<f32> {
-    let stream = Stream::new(seed, Purpose::Initialization, &[]);
+    let stream = RandomStream::new(seed, Purpose::Initialization, &[]);
     (0..length as u64).map(|index| stream.normal(index) as f32).collect()
 }
 

@@ -14,7 +14,7 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::identity::RenamedKey;
-use crate::failure::{Code, ExitCode};
+use crate::failure::{ExitCode, HasExitCode};
 use crate::text::{self, Encoding};
 
 /// A guard against reading a music file or a device to its end; real configurations have about 1 kB.
@@ -80,9 +80,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-impl ExitCode for ConfigError {
-    fn exit_code(&self) -> Code {
-        Code::Usage
+impl HasExitCode for ConfigError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
     }
 }
 

@@ -15,7 +15,7 @@ use reqwest::{Client, Response, StatusCode, header};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::failure::{Code, ExitCode};
+use crate::failure::{ExitCode, HasExitCode};
 use crate::store::{http, root_cause};
 
 /// Requests for one file, if connections break or the partial file of an earlier run is wrong. More would hardly help:
@@ -122,11 +122,11 @@ pub enum FetchError {
     },
 }
 
-impl ExitCode for FetchError {
-    fn exit_code(&self) -> Code {
+impl HasExitCode for FetchError {
+    fn exit_code(&self) -> ExitCode {
         match self {
-            FetchError::Folder { .. } => Code::Storage,
-            _ => Code::Data,
+            FetchError::Folder { .. } => ExitCode::Storage,
+            _ => ExitCode::Data,
         }
     }
 }

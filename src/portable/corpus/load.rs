@@ -9,7 +9,7 @@ use super::files::{CorpusFile, Music, printable_name};
 use super::listing::{self, Listing, PassedOver};
 use super::windows::windows_of;
 use crate::config::DataConfig;
-use crate::failure::{Code, ExitCode};
+use crate::failure::{ExitCode, HasExitCode};
 use crate::location::InvalidLocation;
 use crate::midi::Instrument;
 use crate::parallel::in_parallel;
@@ -71,11 +71,11 @@ pub enum CorpusError {
     Holdout(String),
 }
 
-impl ExitCode for CorpusError {
-    fn exit_code(&self) -> Code {
+impl HasExitCode for CorpusError {
+    fn exit_code(&self) -> ExitCode {
         match self {
-            CorpusError::Place(_) => Code::Usage,
-            _ => Code::Data,
+            CorpusError::Place(_) => ExitCode::Usage,
+            _ => ExitCode::Data,
         }
     }
 }
@@ -368,7 +368,7 @@ mod tests {
         let data = DataConfig { midi: folder.path().display().to_string(), ..DataConfig::default() };
         let representation = RepresentationConfig::default().build();
         let Survey { files, passed_over, .. } = survey(&data, &*representation, |content| content).unwrap();
-        assert_eq!(passed_over.to_string(), "passed over 1 file: 1 text without a score (README.txt)");
+        assert_eq!(passed_over.to_string(), "skipped 1 file: 1 text without a score (README.txt)");
         let found: Vec<_> = files.iter().map(|f| (f.name.as_str(), f.content.is_ok())).collect();
         assert_eq!(found, [("a.txt", true), ("b/x.mid", false)]);
         assert!(load(data.midi).unwrap_err().to_string().starts_with("b/x.mid: "));

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use super::files::PRELUDE;
 use super::notation;
 use crate::midi::{CELLO, Instrument, Note, write};
-use crate::random::{Purpose, Stream};
+use crate::random::{Purpose, RandomStream};
 
 /// Notes in a phrase: a bar of the Prelude's sixteenths.
 const PHRASE_NOTES: usize = 16;
@@ -22,7 +22,7 @@ static PRELUDE_NOTES: LazyLock<Vec<Note>> = LazyLock::new(|| {
 
 /// A MIDI file with a monophonic piece of `notes` notes.
 pub fn midi_file(notes: usize, seed: u64, number: u64) -> Vec<u8> {
-    let random = Stream::new(seed, Purpose::Synthesis, &[number]);
+    let random = RandomStream::new(seed, Purpose::Synthesis, &[number]);
     let below = |n: u64, index: u64| random.bits(index) % n;
     // From half to twice the Prelude's note lengths.
     let time_factor = 0.5 + 1.5 * random.uniform(0);

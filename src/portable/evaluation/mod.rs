@@ -1,13 +1,10 @@
 //! Evaluation: how well the tokens of pieces are predicted.
 //!
 //! [`score`](mod@score) adds up what a predictor says of each window, [`report`] prints the result. [`baselines`] are models
-//! without a network, made of `ngrams`; [`cache_model`] adds the piece so far to what any model says.
+//! without a network, made of counts of n-grams; [`cache_model`] adds the piece so far to what any model says.
 
 pub mod baselines;
 pub mod cache_model;
-mod newton;
-mod ngrams;
-pub mod read_through;
 pub mod report;
 pub mod score;
 #[cfg(test)]

@@ -38,13 +38,15 @@ impl EvaluationReport {
     /// The report on a network's scores, those with the cache model, and those of the baselines.
     pub fn new(scores: &Scores, with_cache: &Scores, baselines: &[(String, Scores)]) -> Self {
         let SplitMetrics { overall, novel, repeated } = scores.all();
-        let named = |(name, metrics): (&str, SplitMetrics)| PieceMetrics { name: name.to_owned(), metrics };
         EvaluationReport {
             overall,
             novel,
             repeated,
             memory: with_cache.all(),
-            pieces: scores.pieces().map(named).collect(),
+            pieces: scores
+                .pieces()
+                .map(|(name, metrics)| PieceMetrics { name: name.to_owned(), metrics })
+                .collect(),
             baselines: baselines.iter().map(|(name, scores)| (name.clone(), scores.all())).collect(),
         }
     }

@@ -6,17 +6,15 @@
 
 use std::ops::Range;
 
-use crate::compute::functions::{exp, log_softmax};
+use crate::compute::functions::{Backward, exp, log_softmax};
 use crate::compute::gemm::Packed;
-use crate::compute::lstm_cell::Backward;
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
 use crate::compute::weight_gradient::LaneRows;
 use crate::parallel::vectorized;
 
 use super::Architecture;
-use super::batch::LaneBatch;
+use super::batch::{EpochSums, LaneBatch, score_lane};
 use super::layers::{LayerInput, Layers, Lstm, LstmRows, LstmState, add_scores, present};
-use super::score::{EpochSums, score_lane};
 
 /// The shape of some lanes of a batch. Rows are laid out (T, L, P).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

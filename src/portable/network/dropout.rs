@@ -2,7 +2,7 @@
 //! that they do not depend on which rank or lane computes the row.
 
 use crate::parallel::vectorized;
-use crate::random::{Purpose, Stream};
+use crate::random::{Purpose, RandomStream};
 
 use super::{Architecture, Parameter, Role};
 
@@ -33,14 +33,14 @@ impl Dropout {
         if threshold == 0 {
             return false;
         }
-        let stream = Stream::new(self.seed, Purpose::InputDropout, &[self.step, row as u64]);
+        let stream = RandomStream::new(self.seed, Purpose::InputDropout, &[self.step, row as u64]);
         stream.of(self.member).bits((slots.max(MIN_SLOTS) * time + slot) as u64) < threshold
     }
 
     /// The random words of a layer's output for a row of the global batch: that of a unit after a note has the index
     /// `time * units + unit`.
-    pub fn stream(&self, row: usize, layer: usize) -> Stream {
-        let step = Stream::new(self.seed, Purpose::Dropout, &[self.step]);
+    pub fn stream(&self, row: usize, layer: usize) -> RandomStream {
+        let step = RandomStream::new(self.seed, Purpose::Dropout, &[self.step]);
         step.of(row as u64).of(self.member << 32 | layer as u64)
     }
 
@@ -94,8 +94,11 @@ impl WeightDrop {
     }
 
     /// The recurrent kernels, each with the stream of its weights' random words.
-    pub fn kernels(&self, architecture: Architecture) -> impl Iterator<Item = (Parameter, Stream)> + use<> {
-        let step = Stream::new(self.seed, Purpose::WeightDrop, &[self.step]);
+    pub fn kernels(
+        &self,
+        architecture: Architecture,
+    ) -> impl Iterator<Item = (Parameter, RandomStream)> + use<> {
+        let step = RandomStream::new(self.seed, Purpose::WeightDrop, &[self.step]);
         let parameters = architecture.parameters().into_iter();
         let kernels = parameters.filter(|kernel| matches!(kernel.role, Role::RecurrentKernel { .. }));
         kernels.enumerate().map(move |(layer, kernel)| (kernel, step.of(layer as u64)))

@@ -207,7 +207,7 @@ fn one_row(values: &[f32]) -> Matrix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Purpose, Stream};
+    use crate::random::{Purpose, RandomStream};
     use crate::representation::pitch::Pitch;
 
     fn representation(architecture: Architecture) -> Arc<Pitch> {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn network(architecture: Architecture) -> InferenceNetwork {
-        let stream = Stream::new(1, Purpose::Initialization, &[]);
+        let stream = RandomStream::new(1, Purpose::Initialization, &[]);
         let parameters: Vec<f32> =
             (0..architecture.len() as u64).map(|i| 0.3 * stream.normal(i) as f32).collect();
         InferenceNetwork::new(representation(architecture), architecture, &parameters)
@@ -283,7 +283,7 @@ mod tests {
     fn members_are_averaged() {
         let one = Architecture { shape: Pitch::shape_of(9, true), layers: 1, units: 5, dense: 4, members: 1 };
         let three = network(Architecture { members: 3, ..one });
-        let stream = Stream::new(1, Purpose::Initialization, &[]);
+        let stream = RandomStream::new(1, Purpose::Initialization, &[]);
         let alone = |member: usize| {
             let first = member * one.len();
             let parameters: Vec<f32> =

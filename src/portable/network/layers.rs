@@ -3,8 +3,8 @@
 //!
 //! R rows, H units, D dense units, C tokens of the vocabulary, S scores, V relations.
 
+use crate::compute::functions::Forward;
 use crate::compute::gemm::Packed;
-use crate::compute::lstm_cell::Forward;
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
 use crate::compute::one_hot::Lookup;
 use crate::parallel::vectorized;

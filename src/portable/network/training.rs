@@ -21,10 +21,9 @@ use crate::parallel::in_parallel;
 use crate::representation::FeatureShape;
 
 use super::activations::{BackwardKernel, Head, LstmActivations, Shape, multiply};
-use super::batch::LaneBatch;
+use super::batch::{EpochSums, LaneBatch};
 use super::dropout::Dropout;
 use super::layers::{LayerInput, Layers};
-use super::score::EpochSums;
 use super::{Architecture, Parameter, Role};
 
 /// The network's parameters and workspace.

@@ -13,10 +13,10 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::certificate::NGramIndex;
-use crate::failure::{Code, Failure};
+use crate::failure::{ExitCode, Failure};
 use crate::network::inference::{InferenceNetwork, RowStates};
 use crate::print::count;
-use crate::random::Stream;
+use crate::random::RandomStream;
 use crate::representation::{Representation, State, Token, View};
 
 /// How a token is picked.
@@ -86,7 +86,7 @@ pub fn compose(
     prompt: &[Token],
     notes: usize,
     decoding: &Decoding,
-    stream: Stream,
+    stream: RandomStream,
     mut copy_limit: Option<CopyLimit<'_>>,
 ) -> Result<Composition, Failure> {
     let mut windows = OpenWindows::after(representation, network, prompt, &[]);
@@ -233,7 +233,7 @@ impl<'a> CopyLimit<'a> {
         &mut self,
         decoding: &Decoding,
         probabilities: &[f32],
-        stream: Stream,
+        stream: RandomStream,
         number: u64,
     ) -> Option<Token> {
         let mut token = decoding.pick(probabilities, stream.uniform(number));
@@ -257,7 +257,7 @@ impl<'a> CopyLimit<'a> {
     fn step_back(&mut self) -> Result<Token, Failure> {
         let CopyLimitReport { notes, steps_back, .. } = self.report;
         let failure = |reason: String| {
-            Failure::new(Code::Usage, format!("--max-copy {notes}: {reason}; choose a larger number"))
+            Failure::new(ExitCode::Usage, format!("--max-copy {notes}: {reason}; choose a larger number"))
         };
         let Some(last) = self.tokens.pop() else {
             return Err(failure(
@@ -288,8 +288,9 @@ impl<'a> CopyLimit<'a> {
         if self.representation.pitch(token).is_none() {
             return false;
         }
-        let is_note = |index: &usize| self.representation.pitch(self.tokens[*index]).is_some();
-        let Some(first) = (0..self.tokens.len()).rev().filter(is_note).nth(self.report.notes - 1) else {
+        let tokens = (0..self.tokens.len()).rev();
+        let mut notes = tokens.filter(|&index| self.representation.pitch(self.tokens[index]).is_some());
+        let Some(first) = notes.nth(self.report.notes - 1) else {
             return false;
         };
         let run = [&self.tokens[first..], &[token]].concat();

@@ -22,7 +22,7 @@ use crate::network::inference::InferenceNetwork;
 use crate::parallel::in_parallel;
 use crate::print::{Listing, eprint_line, print_line};
 use crate::process::cores;
-use crate::random::{Purpose, Stream};
+use crate::random::{Purpose, RandomStream};
 use crate::representation::{Representation, Token, pitches};
 use decode::{Composition, CopyLimit, CopyLimitReport};
 pub use decode::{Decoding, compose};
@@ -128,7 +128,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let pieces = &checkpoint.corpus.pieces;
     let index = arguments.max_copy.map(|notes| NGramIndex::new(&*representation, pieces, notes as usize + 1));
     let compose_piece = |number: u64| -> Result<ComposedPiece> {
-        let stream = Stream::new(seed, Purpose::Sampling, &[number]);
+        let stream = RandomStream::new(seed, Purpose::Sampling, &[number]);
         let prompt = prompts.prompt(stream);
         let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
         let notes = arguments.notes as usize;

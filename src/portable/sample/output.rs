@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use super::decode::Composition;
 use crate::certificate::{Certificate, Run};
-use crate::failure::{Code, Failure};
+use crate::failure::{ExitCode, Failure};
 use crate::midi::{self, Instrument, first_voice};
 use crate::print::eprint_line;
 use crate::render::{self, Novelty, Picture, SharedRun, Sound, SoundFont, WavError};
@@ -186,7 +186,7 @@ impl<'a> Output<'a> {
         let aside = self.aside(|out| match render::wav(&sound, peak, out) {
             Err(WavError::Io(error)) => Err(error),
             Err(error) => {
-                too_long = Some(Failure::new(Code::Usage, error.to_string()));
+                too_long = Some(Failure::new(ExitCode::Usage, error.to_string()));
                 Ok(())
             }
             Ok(()) => Ok(()),
@@ -224,7 +224,7 @@ fn read_soundfont(path: &Path, representation: &dyn Representation) -> Result<So
 }
 
 fn unusable(path: &Path, error: &dyn std::error::Error) -> Failure {
-    Failure::new(Code::Data, format!("{}: {error}", path.display()))
+    Failure::new(ExitCode::Data, format!("{}: {error}", path.display()))
 }
 
 /// The MIDI file: the notes, the certificate at the beginning, and each run longer than chance where it begins.

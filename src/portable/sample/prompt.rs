@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use anyhow::Result;
 
-use crate::checkpoint::{Checkpoint, Training};
+use crate::checkpoint::{Checkpoint, TrainingCorpus};
 use crate::corpus::files;
 use crate::corpus::windows::Windows;
-use crate::failure::{Code, Failure};
-use crate::random::Stream;
+use crate::failure::{ExitCode, Failure};
+use crate::random::RandomStream;
 use crate::representation::{EncodeProblem, Representation, Token};
 
 /// `--start`: which window of the training music is the prompt.
@@ -33,7 +33,7 @@ pub fn parse_start(text: &str) -> Result<StartWindow, String> {
 
 /// Where the prompts of pieces come from.
 pub struct PromptSource {
-    training: Training,
+    training: TrainingCorpus,
     sequence_length: usize,
     from: From,
 }
@@ -77,7 +77,7 @@ impl PromptSource {
     }
 
     /// The prompt of a piece. A random one is picked by the first number of the piece's stream.
-    pub fn prompt(&self, stream: Stream) -> Prompt {
+    pub fn prompt(&self, stream: RandomStream) -> Prompt {
         let start = match &self.from {
             From::Primer(prompt) => return prompt.clone(),
             From::Training(start) => *start,
@@ -108,13 +108,13 @@ impl PromptSource {
             }
             _ => return Ok(()),
         };
-        Err(Failure::new(Code::Usage, message))
+        Err(Failure::new(ExitCode::Usage, message))
     }
 }
 
 /// The last notes of the file's first instrument that is not a drum track: the keys of drums are no melody.
 fn read_primer(path: &Path, sequence_length: usize, strict: &dyn Representation) -> Result<Prompt, Failure> {
-    let failure = |reason: String| Failure::new(Code::Data, format!("{}: {reason}", path.display()));
+    let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
     let instruments = files::read(path).map_err(failure)?.instruments;
     let Some(number) = instruments.iter().position(|instrument| !instrument.is_drum) else {
         let reason = if instruments.is_empty() { "it has no note" } else { "all its notes are drums" };

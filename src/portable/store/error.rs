@@ -3,13 +3,12 @@
 //! `object_store` wraps a file error, or a server's answer with its XML, in several layers of its own text. This module
 //! searches the layers for what a user can act on.
 
-use crate::failure::{Code, ExitCode};
+use crate::failure::{ExitCode, HasExitCode};
 
 use super::http::{ForeignAnswer, between, chain, first_line};
 use rustls::{AlertDescription, CertificateError};
 use std::error::Error;
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 /// The kinds of failure that callers treat differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +55,12 @@ pub struct StoreError {
     advice: String,
 }
 
-impl ExitCode for StoreError {
-    fn exit_code(&self) -> Code {
+impl HasExitCode for StoreError {
+    fn exit_code(&self) -> ExitCode {
         match self.kind {
             // The configuration is wrong; the storage was not asked yet.
-            StoreErrorKind::BadUrl => Code::Usage,
-            _ => Code::Storage,
+            StoreErrorKind::BadUrl => ExitCode::Usage,
+            _ => ExitCode::Storage,
         }
     }
 }

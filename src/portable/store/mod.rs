@@ -25,7 +25,7 @@ use bytes::Bytes;
 use error::Action;
 use folder::Folder;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 use open::OpenStore;
 use retry::{CallAttempts, failure};
 use std::ffi::OsString;
@@ -244,10 +244,12 @@ impl Store {
                 let found = self.call(Action::List, "", |objects, path| async move {
                     policy.limited(0, objects.list_with_delimiter(Some(&path))).await
                 })?;
-                let entry = |object: ObjectMeta| {
-                    Some(StoredObject { name: object.location.filename()?.to_owned(), size: object.size })
-                };
-                found.objects.into_iter().filter_map(entry).collect()
+                let objects = found.objects.into_iter();
+                objects
+                    .filter_map(|object| {
+                        Some(StoredObject { name: object.location.filename()?.to_owned(), size: object.size })
+                    })
+                    .collect()
             }
         };
         entries.retain(|entry| entry.name.starts_with(prefix));

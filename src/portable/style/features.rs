@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::random::{Purpose, Stream};
+use crate::random::{Purpose, RandomStream};
 
 /// Of a larger corpus, every k-th excerpt is used: distances grow with the square of their number.
 const MAX_EXCERPTS: usize = 300;
@@ -35,11 +35,10 @@ pub fn excerpt_length(samples: &[Vec<u8>], corpus: &[Vec<u8>]) -> usize {
 
 /// The pieces cut into excerpts that do not overlap; incomplete ones at their ends are dropped.
 pub fn cut_excerpts(corpus: &[Vec<u8>], length: usize) -> Vec<Excerpt> {
-    let of_piece = |(piece, pitches): (usize, &Vec<u8>)| {
-        let excerpts = pitches.chunks_exact(length).map(<[u8]>::to_vec);
-        excerpts.map(move |pitches| Excerpt { piece, pitches }).collect::<Vec<_>>()
-    };
-    let all: Vec<Excerpt> = corpus.iter().enumerate().flat_map(of_piece).collect();
+    let mut all = Vec::new();
+    for (piece, pitches) in corpus.iter().enumerate() {
+        all.extend(pitches.chunks_exact(length).map(|pitches| Excerpt { piece, pitches: pitches.to_vec() }));
+    }
     let every = all.len().div_ceil(MAX_EXCERPTS).max(1);
     all.into_iter().step_by(every).collect()
 }
@@ -51,7 +50,7 @@ pub fn draw_sets(excerpts: &[Excerpt], samples: usize) -> Vec<Vec<usize>> {
 
 fn draw_one(excerpts: &[Excerpt], samples: usize, number: u64) -> Vec<usize> {
     // The first excerpt of each piece, in a random order.
-    let stream = Stream::new(0, Purpose::Sampling, &[number]);
+    let stream = RandomStream::new(0, Purpose::Sampling, &[number]);
     let mut order: Vec<usize> = (0..excerpts.len()).collect();
     order.sort_by_key(|&index| stream.bits(index as u64));
     let mut pieces = std::collections::HashSet::new();
@@ -75,11 +74,12 @@ pub fn distances_within(excerpts: &[Excerpt], features: &[Features], feature: us
 
 /// Distances in one feature from a set of excerpts to those of other pieces.
 pub fn distances_of(set: &[usize], excerpts: &[Excerpt], features: &[Features], feature: usize) -> Vec<f64> {
-    let others = |&one: &usize| {
-        let other = move |&other: &usize| excerpts[other].piece != excerpts[one].piece;
-        (0..excerpts.len()).filter(other).map(move |other| features[one].distance(&features[other], feature))
-    };
-    set.iter().flat_map(others).collect()
+    let mut distances = Vec::new();
+    for &one in set {
+        let others = (0..excerpts.len()).filter(|&other| excerpts[other].piece != excerpts[one].piece);
+        distances.extend(others.map(|other| features[one].distance(&features[other], feature)));
+    }
+    distances
 }
 
 /// The return of as many notes in a row counts as repetition: half a bar of sixteenths, rarely a coincidence.

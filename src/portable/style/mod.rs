@@ -189,8 +189,10 @@ fn distance(
     sets: &[Vec<usize>],
 ) -> FeatureDistance {
     let reference = ReferenceDensity::new(&distances_within(excerpts, corpus, feature));
-    let from_corpus = |sample: &Features| corpus.iter().map(|own| sample.distance(own, feature)).collect();
-    let distances: Vec<f64> = samples.iter().flat_map::<Vec<f64>, _>(from_corpus).collect();
+    let mut distances = Vec::new();
+    for sample in samples {
+        distances.extend(corpus.iter().map(|own| sample.distance(own, feature)));
+    }
     let Divergence { kl, overlap } = reference.divergence(&distances);
     let spread: Vec<Divergence> =
         sets.iter().map(|set| reference.divergence(&distances_of(set, excerpts, corpus, feature))).collect();

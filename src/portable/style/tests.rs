@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::random::{Purpose, Stream};
+use crate::random::{Purpose, RandomStream};
 use crate::representation::{RepresentationConfig, pitches};
 use bachdist_test_support::tools::{peer_python, shared};
 
 /// A random walk on a scale of pitches.
 fn walk(number: u64, notes: usize, scale: &[u8]) -> Vec<u8> {
-    let stream = Stream::new(1, Purpose::Sampling, &[number]);
+    let stream = RandomStream::new(1, Purpose::Sampling, &[number]);
     let mut at = scale.len() as i64 / 2;
     let step = |i: usize| {
         at = (at + (stream.bits(i as u64) % 5) as i64 - 2).clamp(0, scale.len() as i64 - 1);

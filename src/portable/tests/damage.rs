@@ -1,12 +1,13 @@
 //! Whatever happens to stored checkpoints: it is detected and named, recovery takes the newest good one of the
 //! run, and verify says which are bad and why.
 
-use crate::scene::{Scene, config, stored};
-use bachdist_portable::checkpoint::CheckpointName;
+use crate::scene::{Scene, checkpoint, config, origin, stored};
 use bachdist_portable::checkpoint::identity::CheckpointFilter;
-use bachdist_portable::checkpoint::read::recover;
-use bachdist_portable::checkpoint::verify::ObjectVerdict;
-use bachdist_portable::random::{Purpose, Stream};
+use bachdist_portable::checkpoint::read::{ObjectVerdict, recover};
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
+use bachdist_portable::config::BackendChoice;
+use bachdist_portable::failure::ExitCode;
+use bachdist_portable::random::{Purpose, RandomStream};
 use bachdist_portable::store::{RetryPolicy, Store};
 use bachdist_test_support::s3::server;
 use std::fs;
@@ -26,7 +27,7 @@ fn folder() -> (tempfile::TempDir, Store) {
 
 /// So many places below a limit.
 fn places(count: u64, below: usize) -> impl Iterator<Item = usize> {
-    let stream = Stream::new(SEED, Purpose::Order, &[count]);
+    let stream = RandomStream::new(SEED, Purpose::Order, &[count]);
     (0..count).map(move |index| (stream.bits(index) % below as u64) as usize)
 }
 
@@ -174,6 +175,30 @@ fn in_a_bucket() {
 }
 
 #[test]
+fn newer_checkpoints_of_the_other_backend_are_refused() {
+    let store = memory();
+    let (name, bytes) = stored(1, 4);
+    store.put(&name.to_string(), bytes).unwrap();
+    let run = CheckpointFilter::Run(origin(1));
+    let torch = |step| {
+        let mut config = config(1);
+        config.train.backend = BackendChoice::Torch;
+        let bytes = Checkpoint { identity: config.identity(), ..checkpoint(1, step) }.encode();
+        (CheckpointName::of(step, &bytes), bytes)
+    };
+    // An older one is what the run was before it changed to this backend.
+    for (step, is_refused) in [(2, false), (6, true)] {
+        let (name, bytes) = torch(step);
+        store.put(&name.to_string(), bytes).unwrap();
+        let refusal = recover(&store, &run).unwrap().refusal(&store);
+        assert_eq!(refusal.as_ref().is_some_and(|it| it.message.contains(&name.to_string())), is_refused);
+        assert!(
+            refusal.is_none_or(|it| it.code == ExitCode::Usage && it.message.contains("--change-backend"))
+        );
+    }
+}
+
+#[test]
 fn other_runs_alone_are_refused_by_their_keys() {
     let store = memory();
     for (seed, step) in [(2, 4), (3, 6)] {
@@ -182,7 +207,7 @@ fn other_runs_alone_are_refused_by_their_keys() {
     }
     let (damaged, bytes) = stored(1, 8);
     store.put(&damaged.to_string(), bytes[..1000].to_vec()).unwrap();
-    let recovery = recover(&store, &CheckpointFilter::Run(crate::scene::origin(1))).unwrap();
+    let recovery = recover(&store, &CheckpointFilter::Run(origin(1))).unwrap();
     let refusal = recovery.refusal(&store).unwrap();
     // The newest of them.
     assert!(refusal.message.contains("step-00000006-"), "{refusal}");

@@ -2,12 +2,11 @@
 
 use crate::scene::{KEEP_ALL, Scene, checkpoint, origin, stored};
 use bachdist_portable::checkpoint::CheckpointName;
-use bachdist_portable::checkpoint::catalog::list;
-use bachdist_portable::checkpoint::claim::Retention;
-use bachdist_portable::checkpoint::claim::RunClaim;
+use bachdist_portable::checkpoint::claim::{Retention, RunClaim};
+use bachdist_portable::checkpoint::list;
 use bachdist_portable::checkpoint::read::Recovery;
 use bachdist_portable::exit::code_of;
-use bachdist_portable::failure::Code;
+use bachdist_portable::failure::ExitCode;
 use bachdist_portable::store::{RetryPolicy, Store};
 use bachdist_test_support::proxy::Proxy;
 use bachdist_test_support::s3::server;
@@ -98,7 +97,7 @@ fn a_launch_that_was_replaced_writes_nothing() {
         stale.put(&name, bytes).unwrap_err(),
         stale.publish("metrics.jsonl", b"stale again".into()).unwrap_err(),
     ] {
-        assert_eq!(code_of(&error), Code::Storage);
+        assert_eq!(code_of(&error), ExitCode::Storage);
         let line = error.to_string();
         let holder = format!("process {})", std::process::id());
         assert!(line.starts_with("attempt 3 of this run (host ") && line.contains(&holder), "{line}");

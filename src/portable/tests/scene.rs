@@ -1,19 +1,16 @@
 //! A small run in a store, made without training: three good checkpoints, and what recovery and verify say of
 //! them once a test has damaged some.
 
-use bachdist_portable::checkpoint::claim::Retention;
-use bachdist_portable::checkpoint::claim::RunClaim;
+use bachdist_portable::checkpoint::claim::{Retention, RunClaim};
 use bachdist_portable::checkpoint::identity::{CheckpointFilter, RunIdentity};
-use bachdist_portable::checkpoint::read::{Recovery, recover};
-use bachdist_portable::checkpoint::verify::{ObjectVerdict, VerifiedObject, verify};
-use bachdist_portable::checkpoint::{Checkpoint, CheckpointName, Training};
+use bachdist_portable::checkpoint::read::{ObjectVerdict, Recovery, VerifiedObject, recover, verify};
+use bachdist_portable::checkpoint::{Checkpoint, CheckpointName, TrainingCorpus};
 use bachdist_portable::config::Config;
 use bachdist_portable::corpus::Piece;
 use bachdist_portable::corpus::windows::Windows;
 use bachdist_portable::network::Architecture;
-use bachdist_portable::network::score::EpochSums;
-use bachdist_portable::schedule::Batches;
-use bachdist_portable::schedule::WindowAudit;
+use bachdist_portable::network::batch::EpochSums;
+use bachdist_portable::schedule::{Batches, WindowAudit};
 use bachdist_portable::store::{Store, StoreError};
 
 /// Keeps everything that a test saves.
@@ -29,9 +26,9 @@ pub fn config(seed: u64) -> Config {
 }
 
 /// Its music.
-pub fn training() -> Training {
+pub fn training() -> TrainingCorpus {
     let piece = |name: &str, notes: u16| Piece { name: name.into(), tokens: (10..10 + notes).collect() };
-    Training::new([piece("a", 30), piece("b", 20)].into())
+    TrainingCorpus::new([piece("a", 30), piece("b", 20)].into())
 }
 
 pub fn origin(seed: u64) -> RunIdentity {

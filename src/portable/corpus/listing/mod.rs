@@ -87,7 +87,7 @@ impl fmt::Display for PassedOver {
         let (files, folders) =
             self.groups.values().fold((0, 0), |all, group| (all.0 + group.files, all.1 + group.folders));
         let all: Vec<_> = [count(files, "file"), count(folders, "folder")].into_iter().flatten().collect();
-        write!(f, "passed over {}: ", all.join(" and "))?;
+        write!(f, "skipped {}: ", all.join(" and "))?;
         for (index, (reason, group)) in self.groups.iter().enumerate() {
             let reason = match reason {
                 PassedOverReason::NotMusic => "not music",

@@ -83,7 +83,7 @@ fn two_links_to_one_file_are_one_piece_and_hard_links_are_told() {
     assert_eq!(names(&listing), ["a.mid", "b.mid", "l1.mid"]);
     assert_eq!(
         listing.passed_over.to_string(),
-        "passed over 1 file: 1 reached under another name (l2.mid is l1.mid)"
+        "skipped 1 file: 1 reached under another name (l2.mid is l1.mid)"
     );
     assert_eq!(listing.remarks, ["b.mid and a.mid are one file (a hard link), read twice"]);
 }
@@ -100,7 +100,7 @@ fn what_is_no_plain_file_is_never_opened() {
     assert_eq!(names(&listing), ["a.mid"]);
     assert_eq!(
         listing.passed_over.to_string(),
-        "passed over 5 files: 5 pipe, socket or device (p.mid, p.txt, q.txt, ...)"
+        "skipped 5 files: 5 pipe, socket or device (p.mid, p.txt, q.txt, ...)"
     );
     // Nor where it is named itself.
     for (name, what) in [("p.mid", "a pipe"), ("s.mid", "a socket"), ("zero.mid", "a device")] {
@@ -188,7 +188,7 @@ fn endings_depths_and_names() {
     assert_eq!(names(&listing), ["A.MID", "b.Kar", "c.smf", "caf\u{fffd}.mid", "d.rmi", &deep]);
     assert_eq!(
         listing.passed_over.to_string(),
-        "passed over 5 files and 1 folder: 4 not music (.pdf, .png, no ending), 2 hidden (.git, .h.mid)"
+        "skipped 5 files and 1 folder: 4 not music (.pdf, .png, no ending), 2 hidden (.git, .h.mid)"
     );
     assert_eq!(listing.remarks, ["names that are not UTF-8, shown with \u{fffd}: 1, like caf\u{fffd}.mid"]);
     assert!(
@@ -214,7 +214,7 @@ fn a_folder_that_cannot_be_listed_is_told() {
     let listing = listed(&folder);
     assert_eq!(names(&listing), ["a.mid"]);
     let told = listing.passed_over.to_string();
-    assert!(told.starts_with("passed over 1 folder: 1 unreadable (outer/nnn"), "{told}");
+    assert!(told.starts_with("skipped 1 folder: 1 unreadable (outer/nnn"), "{told}");
     assert!(told.ends_with("nnn: File name too long (os error 36))") && told.len() < 200, "{told}");
     // Links that lead nowhere: music that cannot be read is for its reader to say.
     symlink("nowhere", folder.path().join("b.mid")).unwrap();
@@ -230,7 +230,7 @@ fn a_folder_that_cannot_be_listed_is_told() {
 fn a_folder_without_music_says_what_it_has() {
     let folder = folder(&[("a.pdf", b""), ("b.txt", b"words")]);
     let error = list(folder.path().to_str().unwrap()).unwrap_err().to_string();
-    let said = "holds no .mid, .midi, .kar, .smf or .rmi file and no score (.txt); passed over 2 files: 1 not music \
+    let said = "holds no .mid, .midi, .kar, .smf or .rmi file and no score (.txt); skipped 2 files: 1 not music \
                 (.pdf), 1 text without a score (b.txt)";
     assert!(error.ends_with(said), "{error}");
 }

@@ -6,9 +6,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use super::canvas::{Area, Canvas};
-use super::palette::{Color, INK, MUTED, PAPER, RULE};
-use super::text::{Align, CAPITAL, TextStyle, Weight};
+use super::canvas::{Align, Area, CAPITAL, Canvas, Color, INK, MUTED, PAPER, RULE, TextStyle, Weight};
 use crate::midi::PITCH_CLASSES;
 
 /// The plot's width, in pixels, at which the nominal lengths below are pixels: fits a web page.

@@ -1,9 +1,9 @@
 //! Losses of runs by step: one panel per run, side by side, with a common axis of nats and separate axes of steps.
 
-use super::canvas::{Area, Canvas, Picture};
+use super::canvas::{
+    Align, Area, Canvas, Color, EXACT, GRID, MUTED, PAPER, Picture, TextStyle, Weight, ramp,
+};
 use super::chart::{Chart, LABEL, NAME, TITLE, tick_step};
-use super::palette::{Color, EXACT, GRID, MUTED, PAPER, ramp};
-use super::text::{Align, TextStyle, Weight};
 
 /// One run's losses.
 #[derive(Debug, Clone, PartialEq)]

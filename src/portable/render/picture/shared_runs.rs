@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 
-use super::canvas::{Area, Layers, Picture};
+use super::canvas::{
+    Align, Area, Color, EXACT, GRID, INK, Layers, MUTED, NEUTRAL, PAPER, Picture, TRANSPOSED, TextStyle,
+    Words,
+};
 use super::chart::{BOTTOM, Chart, Columns, LABEL, Pitches, RIGHT, Room, USUAL_WIDTH, scale};
-use super::palette::{Color, EXACT, GRID, INK, MUTED, NEUTRAL, PAPER, TRANSPOSED};
 use super::piano_roll::draw_keys;
-use super::text::{Align, TextStyle, Words};
 
 /// Lines of names; runs without a place on them are colored and counted, but not named.
 const MAX_LINES: usize = 5;
@@ -134,15 +135,17 @@ impl RunNames {
         let mut words = Words::default();
         let names: Vec<String> = runs.iter().map(|run| words.fit(&run.name, style, width as f32)).collect();
         let mut ends = [i32::MIN; MAX_LINES];
-        let mut place = |(run, name): (&SharedRun, &String)| {
+        let mut places = Vec::new();
+        for (run, name) in runs.iter().zip(&names) {
             let (left, right) = extent(run, columns);
             let length = style.width(name).ceil() as i32;
             let from = left.min(width - length).max(0);
-            let line = ends.iter().position(|&end| end <= from)?;
-            ends[line] = (right + px(RUNS_APART)).max(from + length + px(NAMES_APART));
-            Some((line, from))
-        };
-        let places: Vec<_> = runs.iter().zip(&names).map(&mut place).collect();
+            let line = ends.iter().position(|&end| end <= from);
+            if let Some(line) = line {
+                ends[line] = (right + px(RUNS_APART)).max(from + length + px(NAMES_APART));
+            }
+            places.push(line.map(|line| (line, from)));
+        }
         let lines = places.iter().flatten().map(|(line, _)| line + 1).max().unwrap_or(0);
         RunNames { names, words, places, lines: lines.max(1) }
     }

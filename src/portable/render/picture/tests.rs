@@ -1,5 +1,5 @@
 use super::canvas::tests::decode;
-use super::palette::{CHOSEN, Color, ramp};
+use super::canvas::{CHOSEN, Color, ramp};
 use super::*;
 use crate::midi::Note;
 

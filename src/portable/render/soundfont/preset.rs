@@ -439,8 +439,11 @@ fn bags(first_generators: &[usize], all: usize) -> Result<Vec<u8>, SoundFontErro
 }
 
 fn generators_of(generators: &[(u16, i16)]) -> Vec<u8> {
-    let bytes = |&(generator, value): &(u16, i16)| [generator.to_le_bytes(), value.to_le_bytes()].concat();
-    generators.iter().chain([&(0, 0)]).flat_map(bytes).collect()
+    let mut bytes = Vec::new();
+    for (generator, value) in generators.iter().chain([&(0, 0)]) {
+        bytes.extend([generator.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    bytes
 }
 
 fn shorts(values: &[usize]) -> Result<Vec<u8>, SoundFontError> {

@@ -18,7 +18,7 @@ fn representation(tokens: usize) -> Arc<Pitch> {
 
 fn frequencies(temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> [f64; 4] {
     let decoding = Decoding::Sampling { temperature, top_k, top_p };
-    let stream = Stream::new(1, Purpose::Sampling, &[]);
+    let stream = RandomStream::new(1, Purpose::Sampling, &[]);
     let mut counts = [0.0; 4];
     let n = 20_000;
     for i in 0..n {
@@ -62,7 +62,7 @@ fn greedy_takes_the_lowest_of_equals() {
 fn network(tokens: usize, size: f64) -> InferenceNetwork {
     let architecture =
         Architecture { shape: Pitch::shape_of(tokens, true), layers: 1, units: 4, dense: 3, members: 1 };
-    let stream = Stream::new(9, Purpose::Initialization, &[]);
+    let stream = RandomStream::new(9, Purpose::Initialization, &[]);
     let parameters: Vec<f32> =
         (0..architecture.len() as u64).map(|i| (size * stream.normal(i)) as f32).collect();
     InferenceNetwork::new(representation(tokens), architecture, &parameters)
@@ -80,7 +80,7 @@ fn composed(
     seed: u64,
     limit: Option<(&[Piece], usize)>,
 ) -> Result<Composition, Failure> {
-    let stream = Stream::new(seed, Purpose::Sampling, &[]);
+    let stream = RandomStream::new(seed, Purpose::Sampling, &[]);
     let representation = representation(network.architecture().shape.tokens);
     let index = limit.map(|(pieces, notes)| NGramIndex::new(&*representation, pieces, notes + 1));
     let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
@@ -123,7 +123,7 @@ proptest! {
                 prop_assert_eq!(kept, again);
             }
             Err(failure) => {
-                prop_assert_eq!(failure.code, Code::Usage);
+                prop_assert_eq!(failure.code, ExitCode::Usage);
                 prop_assert!(shares(&pieces, &free.tokens, notes + 1));
             }
         }
@@ -166,7 +166,7 @@ fn after_a_step_back_the_network_reads_the_tokens_that_are_left() {
 fn an_impossible_limit_is_an_error_of_one_line() {
     let line = |pieces: &[Piece], notes| {
         let failure = composed(&network(2, 0.0), &FREE, 1, Some((pieces, notes))).unwrap_err();
-        assert_eq!(failure.code, Code::Usage);
+        assert_eq!(failure.code, ExitCode::Usage);
         failure.message
     };
     let all = pieces([vec![0, 0, 1, 0]]);
@@ -192,11 +192,11 @@ fn the_report_in_words() {
 fn every_prediction_reads_its_own_window_from_the_zero_state() {
     let architecture =
         Architecture { shape: Pitch::shape_of(13, true), layers: 2, units: 7, dense: 5, members: 2 };
-    let stream = Stream::new(3, Purpose::Initialization, &[]);
+    let stream = RandomStream::new(3, Purpose::Initialization, &[]);
     let parameters: Vec<f32> = (0..architecture.len() as u64).map(|i| stream.normal(i) as f32).collect();
     let network = InferenceNetwork::new(representation(13), architecture, &parameters);
     let prompt = [1, 5, 12, 0, 7];
-    let stream = Stream::new(1, Purpose::Sampling, &[]);
+    let stream = RandomStream::new(1, Purpose::Sampling, &[]);
     let composed = compose(&*representation(13), &network, &prompt, 17, &FREE, stream, None).unwrap();
     let all: Vec<Token> = prompt.iter().chain(&composed.tokens).copied().collect();
     assert_eq!(composed.tokens.len(), 17);

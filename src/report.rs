@@ -1,22 +1,22 @@
 //! What rank 0 reports of a run: a bar on a terminal or plain lines elsewhere, and `metrics.jsonl` beside the checkpoints.
-
-pub mod terminal;
+//!
+//! Under mpirun the stderr of a rank is a pipe, and its stdout always claims to be a terminal. So the launcher's stderr is
+//! examined instead, and drawn on directly.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bachdist_portable::checkpoint::catalog::CheckpointEntry;
+use bachdist_portable::checkpoint::CheckpointEntry;
 use bachdist_portable::checkpoint::claim::RunClaim;
-use bachdist_portable::failure::{Code, Failure};
+use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::metrics::{METRICS, Record, StopReason, Validations, lines_until};
-use bachdist_portable::network::score::EpochSums;
+use bachdist_portable::network::batch::EpochSums;
 use bachdist_portable::schedule::Batches;
 use bachdist_portable::store::StoreErrorKind;
-use indicatif::{HumanDuration, ProgressBar};
-
-use terminal::Progress;
+use console::{Term, is_dumb};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Time between plain lines within an epoch: often enough to see that it lives, rare enough for a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ impl RunReporter {
     ) -> Self {
         let steps_per_epoch = batches.steps_per_epoch();
         let now = Instant::now();
-        let bar = terminal::bar(progress, steps_per_epoch, "{prefix} [{wide_bar}] {pos}/{len} {msg}");
+        let bar = bar(progress, steps_per_epoch, "{prefix} [{wide_bar}] {pos}/{len} {msg}");
         RunReporter {
             metrics,
             bar,
@@ -264,5 +264,58 @@ pub struct MetricsWriteError(String);
 
 fn unwritten(error: std::io::Error) -> anyhow::Error {
     let error = MetricsWriteError(error.to_string());
-    anyhow::Error::new(Failure::new(Code::Storage, error.to_string())).context(error)
+    anyhow::Error::new(Failure::new(ExitCode::Storage, error.to_string())).context(error)
+}
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Progress {
+    /// A bar if standard error is a terminal, otherwise lines
+    Auto,
+    /// A bar
+    Bar,
+    /// Lines
+    Plain,
+    /// Nothing, where the output is for a program.
+    #[value(skip)]
+    Silent,
+}
+
+/// A bar over `steps`; `None` where plain lines are to be printed.
+pub fn bar(progress: Progress, steps: u64, template: &str) -> Option<ProgressBar> {
+    // Unlike `ProgressDrawTarget::term`, this draws without a terminal too, as `--progress bar` demands.
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(find(progress)?), 10);
+    let style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ");
+    Some(ProgressBar::with_draw_target(Some(steps), target).with_style(style))
+}
+
+/// The terminal to draw on; `None` where plain lines are to be printed.
+fn find(progress: Progress) -> Option<Term> {
+    match progress {
+        Progress::Plain | Progress::Silent => None,
+        // Without TERM, what the terminal understands is unknown.
+        Progress::Auto
+            if is_dumb() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) =>
+        {
+            None
+        }
+        Progress::Auto => launcher_terminal().or_else(own_terminal),
+        // Where there is no terminal, the reader of stderr wants the control codes.
+        Progress::Bar => launcher_terminal().or_else(own_terminal).or_else(|| Some(Term::stderr())),
+    }
+}
+
+fn own_terminal() -> Option<Term> {
+    let term = Term::stderr();
+    term.is_term().then_some(term)
+}
+
+/// The stderr of the parent process, if that is Open MPI's launcher on this host and its stderr is a terminal.
+fn launcher_terminal() -> Option<Term> {
+    std::env::var_os("OMPI_COMM_WORLD_RANK")?;
+    let path = format!("/proc/{}/fd/2", std::os::unix::process::parent_id());
+    let read = File::open(&path).ok()?;
+    let write = OpenOptions::new().write(true).open(&path).ok()?;
+    let term = Term::read_write_pair(read, write);
+    term.is_term().then_some(term)
 }

@@ -1,6 +1,7 @@
 //! Gradients of one member: the same bits however lanes are shared out, and an ensemble's against its members'.
 
-use crate::representation::pitch::Pitch;
+mod lanes;
+
 use proptest::prelude::*;
 
 use super::native::NativeBackend;
@@ -8,51 +9,12 @@ use super::*;
 use crate::config::LossPositions;
 use crate::lanes::TreeSum;
 use crate::network::training::TrainingNetwork;
-use crate::network::{Architecture, init};
-use crate::random::{Purpose, Stream};
-use crate::representation::Token;
-
-/// Lanes of random windows; the last windows are missing, as in a ragged batch.
-fn lanes(
-    architecture: Architecture,
-    count: usize,
-    rows: usize,
-    notes: usize,
-    objective: LossPositions,
-    missing: usize,
-    seed: u64,
-) -> Vec<LaneBatch> {
-    let stream = Stream::new(seed, Purpose::Sampling, &[]);
-    let class = |index: usize| (stream.uniform(index as u64) * 79.0) as Token;
-    let notes_of: Vec<Vec<Token>> = (0..count * rows)
-        .map(|row| (0..=notes).map(|note| class(row * (notes + 1) + note)).collect())
-        .collect();
-    let windows: Vec<&[Token]> = notes_of.iter().map(Vec::as_slice).collect();
-    let features = Pitch::with_tokens(79, architecture.shape.relations > 0);
-    let present = windows.len() - missing.min(windows.len() - 1);
-    (0..count)
-        .map(|lane| {
-            let range = (lane * rows).min(present)..((lane + 1) * rows).min(present);
-            LaneBatch::new(&features, lane * rows, rows + missing % 3, notes, objective, &windows[range])
-        })
-        .collect()
-}
+use crate::network::{Architecture, initial_parameters};
+use crate::representation::pitch::Pitch;
+use lanes::{architectures, lanes, loss_positions};
 
 fn bits(gradient: &[f32]) -> Vec<u32> {
     gradient.iter().map(|x| x.to_bits()).collect()
-}
-
-prop_compose! {
-    /// Any width that the configuration allows, small enough to be quick.
-    fn architectures()(
-        intervals: bool, layers in 1usize..4, units in 1usize..70, dense in 1usize..50,
-    ) -> Architecture {
-        Architecture { shape: Pitch::shape_of(79, intervals), layers, units, dense, members: 1 }
-    }
-}
-
-fn objectives() -> impl Strategy<Value = LossPositions> {
-    prop::sample::select(vec![LossPositions::Last, LossPositions::All])
 }
 
 proptest! {
@@ -61,10 +23,10 @@ proptest! {
     #[test]
     fn a_gradient_has_the_same_bits_however_lanes_are_shared(
         architecture in architectures(), notes in 1usize..12, rows in 1usize..10, missing in 0usize..70,
-        objective in objectives(), seed in 0u64..1000,
+        positions in loss_positions(), seed in 0u64..1000,
     ) {
-        let parameters = init::parameters(architecture, seed);
-        let lanes = lanes(architecture, 8, rows, notes, objective, missing, seed);
+        let parameters = initial_parameters(architecture, seed);
+        let lanes = lanes(architecture, 8, rows, notes, positions, missing, seed);
         let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed, step: 3, member: 1 };
         let mut network = TrainingNetwork::new(architecture, 1);
         network.load(&parameters);
@@ -90,7 +52,7 @@ proptest! {
 fn members_learn_by_themselves_and_are_averaged() {
     let two = Architecture { shape: Pitch::shape_of(79, true), layers: 1, units: 16, dense: 16, members: 2 };
     let one = two.member();
-    let parameters = init::parameters(two, 5);
+    let parameters = initial_parameters(two, 5);
     let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 5, step: 3, member: 0 };
     let lanes = [1, 2].map(|seed| lanes(two, 2, 8, 6, LossPositions::Last, 3, seed)).to_vec();
     struct Given(StepBatch);
