@@ -62,10 +62,17 @@ fn whole(ended: &Ended) -> String {
 fn help() {
     let place = Place::new();
     for command in COMMANDS {
+        let help = place.bachdist(&format!("{command} --help")).ok().stdout;
+        let (_, examples) = help.split_once("Example").unwrap_or_else(|| panic!("no example in\n{help}"));
+        let last = command.split(' ').next_back().expect("one word at least");
+        assert!(examples.contains(last), "no {last} in the example of\n{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
         let name = format!("help-{}", command.replace(' ', "-"));
-        check(name.trim_end_matches('-'), &place.bachdist(&format!("{command} --help")).ok().stdout);
+        check(name.trim_end_matches('-'), &help);
     }
-    check("help-of-sample", &place.sample("--help").ok().stdout);
+    let help = place.sample("--help").ok().stdout;
+    assert!(help.contains("Examples:\n  sample "), "{help}");
+    check("help-of-sample", &help);
 }
 
 #[test]
