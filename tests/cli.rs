@@ -61,14 +61,11 @@ fn a_file_that_is_not_toml_has_a_line() {
     assert!(ended.errors()[0].starts_with("bad.toml:2: "), "{}", ended.stderr);
 }
 
+/// What is said of the more usual of it: tests/snapshots/mistakes.snap.
 #[test]
 fn what_is_not_there() {
     let place = Place::with_tiny();
     let error = |arguments: &str, code: i32| place.bachdist(arguments).with_code(code).error().to_owned();
-    assert!(error("train nowhere.toml", 2).starts_with("nowhere.toml: no such file"));
-    assert!(
-        error("train tiny.toml --set data.midi=nowhere", 3).starts_with("nowhere: no such file or folder")
-    );
     assert!(error("train tiny.toml --set data.holdout=['x']", 3).contains("\"x\" matches no piece"));
     // By what this machine has.
     let why = [
@@ -80,11 +77,7 @@ fn what_is_not_there() {
     let no_device = error("train tiny.toml --set train.device=cuda:7777", 2);
     assert!(no_device.starts_with("train.device: cuda:7777: "), "{no_device}");
     assert!(why.iter().any(|words| no_device.contains(words)), "{no_device}");
-    assert!(error("train tiny.toml --resume nowhere", 4).starts_with("nowhere: "));
-    assert!(error("sample nowhere", 4).starts_with("nowhere: "));
     assert!(error("sample nowhere/step.safetensors", 4).contains("nowhere/step.safetensors"));
-    assert!(error("checkpoint verify nowhere", 4).contains("nowhere: no checkpoints"));
-    assert!(place.bachdist("checkpoint list nowhere").ok().stdout.contains("nowhere: no checkpoints"));
     assert_eq!(place.bachdist("checkpoint list nowhere --json").ok().json(), serde_json::json!([]));
     assert!(place.bachdist("").with_code(2).stderr.contains("Usage: bachdist"));
 }
@@ -202,6 +195,7 @@ fn damaged_checkpoints_are_found() {
 
 /// A reader that has gone away, like `head`, is no error and no panic.
 #[test]
+#[ignore = "slow"]
 fn a_reader_that_has_gone_away() {
     let place = trained_copy();
     for arguments in [

@@ -78,6 +78,7 @@ proptest! {
 
 /// Networks as wide as those that are trained.
 #[test]
+#[ignore = "slow"]
 fn a_lane_is_its_rows_on_wide_networks_too() {
     for (layers, units, dense, sequence_length) in [(2, 100, 50, 9), (1, 128, 64, 4), (3, 256, 256, 20)] {
         let architecture =
