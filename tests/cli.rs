@@ -3,16 +3,18 @@
 use std::path::Path;
 
 use bachdist_test_support::harness::{
-    Ended, Place, Running, TINY, ended, link_cello, sample, trained, trained_copy, wait_until,
+    Ended, Place, Running, TINY, assert_begin, ended, link_cello, sample, trained, trained_copy, wait_until,
 };
+use bachdist_test_support::snapshot::{Transcript, check};
 
-pub const COMMANDS: [&str; 13] = [
+pub const COMMANDS: [&str; 14] = [
     "",
     "train",
     "sample",
     "data",
     "data fetch",
     "data inspect",
+    "data synthesize",
     "checkpoint",
     "checkpoint list",
     "checkpoint verify",
@@ -41,20 +43,21 @@ fn everything_wrong_with_a_configuration_is_said_at_once() {
     let ended = place.bachdist("train bad.toml --set model.dropout=2 --set train").with_code(2);
     let mut errors = ended.errors();
     errors.sort_unstable();
-    let expected = [
-        "--set model.dropout: must be at least 0 and less than 1",
-        "--set train: is not of the form table.key=value",
-        "bad.toml:2: train.batchsize: unknown key; did you mean train.batch_size?",
-        "bad.toml:3: train.lanes: 6 is not a power of two up to 1024",
-        "bad.toml:4: train.epochs: invalid type: string \"many\", expected u64",
-        "bad.toml:6: modle: unknown table; did you mean model?",
+    let keys = [
+        "--set model.dropout: ",
+        "--set train: ",
+        "bad.toml:2: train.batchsize: ",
+        "bad.toml:3: train.lanes: ",
+        "bad.toml:4: train.epochs: ",
+        "bad.toml:6: modle: ",
     ];
-    assert_eq!(errors, expected);
+    assert_begin(&errors, &keys);
+    check("mistakes-in-a-configuration", &errors.join("\n"));
     assert!(!place.path("runs").exists());
 }
 
 #[test]
-fn a_file_that_is_not_toml_has_a_line() {
+fn a_syntax_error_in_a_configuration_has_its_line() {
     let place = Place::new();
     place.write("bad.toml", "[train]\nepochs = = 3\n");
     let ended = place.bachdist("train bad.toml").with_code(2);
@@ -63,23 +66,29 @@ fn a_file_that_is_not_toml_has_a_line() {
 
 /// What is said of the more usual of it: tests/snapshots/mistakes.snap.
 #[test]
-fn what_is_not_there() {
+fn what_does_not_exist_is_named() {
     let place = Place::with_tiny();
-    let error = |arguments: &str, code: i32| place.bachdist(arguments).with_code(code).error().to_owned();
-    assert!(error("train tiny.toml --set data.holdout=['x']", 3).contains("\"x\" matches no piece"));
-    // By what this machine has.
+    let mut said = Transcript::default();
+    said.fails(&place, "bachdist train tiny.toml --set data.holdout=['x']", 3, "\"x\"");
+    said.fails(&place, "bachdist sample nowhere/step.safetensors", 4, "nowhere/step.safetensors");
+    said.whole("bachdist", &place.bachdist("").with_code(2));
+    said.check("what-does-not-exist");
+    assert_eq!(place.bachdist("checkpoint list nowhere --json").ok().json(), serde_json::json!([]));
+}
+
+#[test]
+fn a_gpu_that_this_machine_lacks_is_refused() {
+    let no_device = Place::with_tiny().bachdist("train tiny.toml --set train.device=cuda:7777").with_code(2);
+    let error = no_device.error();
+    assert!(error.starts_with("train.device: cuda:7777: "), "{error}");
+    // No snapshot: why depends on what this machine has.
     let why = [
         "has no CUDA half: there is no ",
         "does not load: ",
         "finds no GPU: ",
         "no such device; this host shows",
     ];
-    let no_device = error("train tiny.toml --set train.device=cuda:7777", 2);
-    assert!(no_device.starts_with("train.device: cuda:7777: "), "{no_device}");
-    assert!(why.iter().any(|words| no_device.contains(words)), "{no_device}");
-    assert!(error("sample nowhere/step.safetensors", 4).contains("nowhere/step.safetensors"));
-    assert_eq!(place.bachdist("checkpoint list nowhere --json").ok().json(), serde_json::json!([]));
-    assert!(place.bachdist("").with_code(2).stderr.contains("Usage: bachdist"));
+    assert!(why.iter().any(|words| error.contains(words)), "{error}");
 }
 
 #[test]
@@ -88,8 +97,8 @@ fn a_dry_run_prints_a_configuration_and_starts_nothing() {
     let printed =
         place.bachdist("train tiny.toml --dry-run --set train.epochs=2 --set train.seed=9").ok().stdout;
     assert!(!place.path("run").exists());
-    for part in ["epochs = 2", "seed = 9", "8 (2 epochs)", "8 of 8 lanes", "142 of 8 notes", " MB each"] {
-        assert!(printed.contains(part), "no {part:?} in\n{printed}");
+    for setting in ["epochs = 2", "seed = 9"] {
+        assert!(printed.lines().any(|line| line == setting), "no {setting:?} in\n{printed}");
     }
     place.write("again.toml", &printed);
     assert_eq!(place.bachdist("train again.toml --dry-run").ok().stdout, printed);
@@ -109,7 +118,8 @@ fn a_dry_run_on_ranks_shows_who_has_which_lanes() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(3, "train tiny.toml --dry-run") else { return };
     let ended = ended.ok();
-    assert_eq!(ended.stdout.matches("3, with 4 + 2 + 2 of 8 lanes").count(), 1, "{}", ended.stdout);
+    assert_eq!(ended.stdout.matches("4 + 2 + 2").count(), 1, "{}", ended.stdout);
+    check("dry-run-on-ranks", &ended.stdout);
 }
 
 fn article(place: &Place, options: &str) -> String {
@@ -120,10 +130,14 @@ fn article(place: &Place, options: &str) -> String {
 #[test]
 fn the_articles_network_has_1480783_parameters() {
     let place = Place::new();
-    let printed = place.bachdist(&article(&place, "--dry-run --set data.midi=embedded")).ok().stdout;
-    for figure in ["344,064", "525,312", "65,792", "20,303", "1,480,783", "checkpoints  runs/cello, "] {
+    let printed = place
+        .bachdist(&article(&place, "--dry-run --set data.midi=embedded --set train.device=cpu"))
+        .ok()
+        .stdout;
+    for figure in ["344,064", "525,312", "65,792", "20,303", "1,480,783"] {
         assert!(printed.contains(figure), "no {figure} in\n{printed}");
     }
+    check("dry-run-of-the-article", &printed);
 }
 
 #[test]
@@ -135,12 +149,10 @@ fn the_articles_run_on_8_ranks() {
     }
     let Some(ended) = place.on_ranks(8, &article(&place, "--set train.max_steps=2")) else { return };
     let ended = ended.ok();
-    assert!(
-        ended.stdout.contains("23,781 of 20 notes; 372 steps per epoch, of up to 64"),
-        "{}",
-        ended.stdout
-    );
-    assert!(ended.stdout.contains("done: 2 steps; checkpoints in runs/cello"), "{}", ended.stdout);
+    for figure in ["23,781", "372"] {
+        assert!(ended.stdout.contains(figure), "no {figure} in\n{}", ended.stdout);
+    }
+    assert_eq!(place.stopped_at("runs/cello"), (2, "done".into()));
     let steps: Vec<_> =
         place.metrics("runs/cello").into_iter().filter(|line| line["kind"] == "step").collect();
     assert_eq!(steps.len(), 2);
@@ -183,20 +195,20 @@ fn damaged_checkpoints_are_found() {
     };
     flip(&names[0]);
     place.write(&format!("run/{}", names[1]), "");
-    let ended = place.bachdist("checkpoint verify run --json").with_code(4);
-    assert_eq!(ended.error(), "run: 2 bad checkpoints");
-    let verified = ended.json();
+    let verified = place.bachdist("checkpoint verify run --json").with_code(4).json();
     let ok: Vec<_> = (0..3).map(|i| verified[i]["ok"].as_bool()).collect();
     assert_eq!(ok, [false, false, true].map(Some));
-    assert!(verified[0]["problem"].as_str().is_some_and(|problem| problem.contains("hash")));
-    let text = place.bachdist("checkpoint verify run").with_code(4).stdout;
-    assert!(text.lines().nth(2).is_some_and(|line| line.ends_with(" ok")), "{text}");
+    let has_problem: Vec<_> = (0..3).map(|i| verified[i]["problem"].is_string()).collect();
+    assert_eq!(has_problem, [true, true, false]);
+    let mut said = Transcript::default();
+    said.fails(&place, "bachdist checkpoint verify run", 4, "2");
+    said.check("checkpoint-verify-two-damaged");
 }
 
 /// A reader that has gone away, like `head`, is no error and no panic.
 #[test]
 #[ignore = "slow"]
-fn a_reader_that_has_gone_away() {
+fn a_reader_that_has_gone_away_is_no_error() {
     let place = trained_copy();
     for arguments in [
         "train tiny.toml --dry-run",
@@ -228,7 +240,7 @@ fn without_reader(place: &Place, arguments: &str) -> Ended {
 /// of its own. The same under a real Slurm: tests/launch/slurm.
 #[test]
 #[ignore = "slow"]
-fn a_slurm_step_without_pmix() {
+fn a_slurm_step_of_several_ranks_needs_pmix() {
     let place = Place::with_tiny();
     let step = |tasks: &str, rank: &str, arguments: &str| {
         let mut task = place.alone(arguments);
@@ -241,41 +253,41 @@ fn a_slurm_step_without_pmix() {
         assert!(!step("4", "0", arguments).ok().stdout.is_empty(), "{arguments}");
         assert_eq!(step("4", "3", arguments).ok().stdout, "", "{arguments}");
     }
+    let mut said = Transcript::default();
     for arguments in
         ["train tiny.toml", "bench --rounds 1", "replay run/x", "eval --cross-validate tiny.toml"]
     {
         let refused = step("4", "0", arguments).with_code(2);
-        assert!(
-            refused.error().contains("srun --mpi=pmix") && refused.error().contains("mpirun"),
-            "{arguments}"
-        );
+        assert_eq!(refused.errors().len(), 1, "{arguments}");
+        said.messages(arguments, &refused);
         assert_eq!(step("4", "3", arguments).with_code(2).stderr, "", "{arguments}");
     }
     // A mistake comes before the launcher's.
-    assert!(step("4", "0", "train").with_code(2).stderr.contains("Usage"));
+    said.whole("train", &step("4", "0", "train").with_code(2));
     assert_eq!(step("4", "3", "train").with_code(2).stderr, "");
+    said.check("slurm-step-without-pmix");
 }
 
-/// Near misses of a place, each of which would make a folder of a strange name, or find none.
+/// Each of which would make a folder of a strange name, or find none.
 #[test]
 #[ignore = "slow"]
-fn places_that_are_not_where_one_thinks() {
+fn mistyped_locations_are_refused() {
     let place = Place::with_tiny();
-    for (key, text, says) in [
-        ("checkpoint.url", "s3:/bucket/run", "s3://bucket/prefix"),
-        ("checkpoint.url", "s3:bucket", "s3://bucket/prefix"),
-        ("checkpoint.url", "s3//bucket", "s3://bucket/prefix"),
-        ("checkpoint.url", "file:relative", "file:///absolute/folder"),
-        ("checkpoint.url", "$NO_SUCH_VARIABLE/x", "the variable NO_SUCH_VARIABLE is not set"),
-        ("checkpoint.url", "~nobody/x", "another user's folder"),
-        ("checkpoint.fallback", "s3://bucket/run", "a folder on this machine"),
-        ("checkpoint.fallback", "gs:bucket", "not supported"),
-        ("data.midi", "s3://bucket/music", "aws s3 cp --recursive s3://bucket/music music"),
-        ("data.midi", "http://host/music", "AWS_ENDPOINT_URL"),
+    let mut said = Transcript::default();
+    for (key, text) in [
+        ("checkpoint.url", "s3:/bucket/run"),
+        ("checkpoint.url", "s3:bucket"),
+        ("checkpoint.url", "s3//bucket"),
+        ("checkpoint.url", "file:relative"),
+        ("checkpoint.url", "$NO_SUCH_VARIABLE/x"),
+        ("checkpoint.url", "~nobody/x"),
+        ("checkpoint.fallback", "s3://bucket/run"),
+        ("checkpoint.fallback", "gs:bucket"),
+        ("data.midi", "s3://bucket/music"),
+        ("data.midi", "http://host/music"),
     ] {
-        let ended = place.bachdist(&format!("train tiny.toml --set {key}={text}")).with_code(2);
-        let error = ended.error();
-        assert!(error.starts_with(&format!("--set {key}: {text}: ")) && error.contains(says), "{error}");
+        let command = format!("bachdist train tiny.toml --set {key}={text}");
+        said.fails(&place, &command, 2, &format!("--set {key}: {text}: "));
     }
     for command in [
         "sample s3:/bucket/run",
@@ -289,9 +301,9 @@ fn places_that_are_not_where_one_thinks() {
     ] {
         let text = command.rsplit(' ').next().expect("a word");
         let other = if command.starts_with("checkpoint diff") { " run" } else { "" };
-        let ended = place.bachdist(&format!("{command}{other}")).with_code(2);
-        assert!(ended.error().contains(&format!("{text}: ")), "{command}: {}", ended.stderr);
+        said.fails(&place, &format!("bachdist {command}{other}"), 2, &format!("{text}: "));
     }
+    said.check("mistyped-locations");
     let left: Vec<_> =
         std::fs::read_dir(place.path("")).expect("a folder").flatten().map(|e| e.file_name()).collect();
     assert_eq!(left, ["tiny.toml"], "nothing was made");
@@ -321,40 +333,37 @@ fn home_and_variables_are_put_in_as_a_shell_does() {
 
 #[test]
 #[ignore = "slow"]
-fn threads_as_openmp_writes_them_and_no_more_than_cores() {
+fn threads_are_read_as_openmp_writes_them_and_are_no_more_than_cores() {
     let place = Place::with_tiny();
     let train = |threads: &str| {
         let mut command = place.alone("train tiny.toml --set train.max_steps=5 --resume never");
         ended(command.env("OMP_NUM_THREADS", threads))
     };
+    let mut said = Transcript::default();
     for threads in ["0", "abc", "-1", "2,x", "1.5"] {
-        let ended = train(threads).with_code(2);
         // libgomp has lines of its own about some of them.
+        let refused = train(threads).with_code(2);
         assert!(
-            ended.error().starts_with(&format!("OMP_NUM_THREADS is {threads:?}, where ")),
+            refused.error().starts_with(&format!("OMP_NUM_THREADS is {threads:?}")),
             "{}",
-            ended.stderr
+            refused.stderr
         );
-        let ended =
-            bachdist_test_support::harness::ended(place.command(sample()).env("OMP_NUM_THREADS", threads))
-                .with_code(2);
-        assert!(ended.stderr.contains("sample: OMP_NUM_THREADS is "), "{}", ended.stderr);
+        said.messages(&format!("OMP_NUM_THREADS={threads} bachdist train tiny.toml"), &refused);
+        let refused = ended(place.command(sample()).env("OMP_NUM_THREADS", threads)).with_code(2);
+        assert!(refused.error().starts_with("OMP_NUM_THREADS is "), "{}", refused.stderr);
     }
+    said.check("threads-refused");
+    let is_noted = |ended: &Ended| ended.notes().iter().any(|note| note.starts_with("OMP_NUM_THREADS "));
     for threads in ["1", "1,2", " 1 ,1"] {
         let ended = train(threads).ok();
-        assert!(ended.stdout.contains("cpu, with 1 thread per rank"), "{threads}: {}", ended.stdout);
-        assert!(!ended.stderr.contains("note: "), "{}", ended.stderr);
+        assert!(ended.stdout.contains("with 1 thread "), "{threads}: {}", ended.stdout);
+        assert!(!is_noted(&ended), "{}", ended.stderr);
     }
     for threads in ["", "99999", "99999999999999999999999", "4000,2"] {
         let ended = train(threads).ok();
         let cores = std::thread::available_parallelism().expect("Linux").get().min(8);
-        assert!(ended.stdout.contains(&format!("cpu, with {cores} thread")), "{threads}: {}", ended.stdout);
-        assert_eq!(
-            ended.stderr.contains("note: OMP_NUM_THREADS asks for "),
-            !threads.is_empty(),
-            "{}",
-            ended.stderr
-        );
+        assert!(ended.stdout.contains(&format!("with {cores} thread")), "{threads}: {}", ended.stdout);
+        assert_eq!(is_noted(&ended), !threads.is_empty(), "{}", ended.stderr);
     }
     assert_eq!(place.checkpoints("run").len(), 1, "the same bits on any number of threads");
 }

@@ -1,10 +1,11 @@
-//! Music read together: the same corpus and the same words about bad files on any number of ranks.
+//! Music read together: the same corpus and the same messages about bad files on any number of ranks.
 
 use std::fs;
 
 use bachdist_portable::midi::{Instrument, Note, write};
 
-use bachdist_test_support::harness::{Ended, Place, bachdist, ended, melody};
+use bachdist_test_support::harness::{Ended, Place, assert_begin, bachdist, ended, melody};
+use bachdist_test_support::snapshot::Transcript;
 
 /// The tiny run on a folder of music.
 const TRAIN: &str = "train tiny.toml --set data.midi=music --set train.max_steps=2";
@@ -36,7 +37,10 @@ fn equal_corpora_on_any_number_of_ranks() {
         let data =
             |ended: &Ended| ended.stdout.lines().find(|line| line.starts_with("data ")).map(str::to_owned);
         let expected = data(&all[0]);
-        assert!(expected.as_ref().is_some_and(|line| line.ends_with("; 1 more held out")), "{expected:?}");
+        assert!(
+            expected.as_ref().is_some_and(|line| line.contains(&format!(" {} piece", pieces - 1))),
+            "{expected:?}"
+        );
         let names = place.checkpoints("on-0");
         assert!(!names.is_empty());
         for (ranks, ended) in all.into_iter().enumerate() {
@@ -59,7 +63,7 @@ fn equal_corpora_on_any_number_of_threads() {
 
 #[test]
 #[ignore = "needs mpi"]
-fn one_bad_file_among_many_is_one_line_on_any_number_of_ranks() {
+fn a_bad_file_is_one_line_on_any_number_of_ranks() {
     let place = Place::with_tiny();
     music(&place, 12);
     place.write("music/deeper/07.mid", &melody(30, 1)[..50]);
@@ -81,8 +85,12 @@ fn many_bad_files_are_the_same_lines_on_any_number_of_ranks() {
     let all = on_all(&place, |_| TRAIN.into());
     let alone: Vec<String> = all[0].errors().iter().map(|line| (*line).to_owned()).collect();
     assert_eq!(alone.len(), 11, "{alone:?}");
-    assert!(alone[0].starts_with("20.mid: ") && alone[1].starts_with("21.mid: "), "{alone:?}");
-    assert!(alone[10].starts_with("and more; files that cannot be used: 20 "), "{alone:?}");
+    let named: Vec<String> = (20..30).map(|piece| format!("{piece}.mid: ")).collect();
+    assert_begin(&alone[..10], &named.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(alone[10].contains(" 20 "), "{alone:?}");
+    let mut said = Transcript::default();
+    said.messages("bachdist train tiny.toml", &all[0]);
+    said.check("many-bad-files");
     for ended in all {
         assert_eq!(ended.with_code(3).errors(), alone);
     }
@@ -110,23 +118,26 @@ fn a_host_without_a_file_or_with_another_one_is_named() {
     ended.ok();
     fs::remove_dir_all(place.path("a/run")).expect("a run");
 
-    let said = |expected: &str| {
+    let mut said = Transcript::default();
+    let mut fails = |what: &str, names: &str| {
         let ended = on_two_hosts(&place, ["a", "b"]).expect("mpirun was there").with_code(3);
         let error = ended.error();
-        assert!(error.starts_with("rank 1 on ") && error.contains(expected), "{error}");
+        assert!(error.starts_with("rank 1 on ") && error.contains(names), "{error}");
+        said.messages(what, &ended);
         assert!(place.checkpoints("a/run").is_empty());
     };
     place.write("b/music/3.mid", melody(41, 9));
-    said("has other music than rank 0: 3.mid has ");
+    fails("other contents", "3.mid");
     fs::remove_file(place.path("b/music/3.mid")).expect("a file");
-    said("has other music than rank 0: 3.mid is missing here; every host needs the same files");
+    fails("no such file", "3.mid");
     fs::remove_dir_all(place.path("b/music")).expect("a folder");
-    said("music: no such file or folder");
+    fails("no such folder", "music");
+    said.check("hosts-with-other-music");
 }
 
 #[test]
 #[ignore = "slow"]
-fn made_up_music_is_as_much_as_asked_for_and_comes_among_no_other() {
+fn synthetic_music_is_as_much_as_asked_for_and_comes_into_empty_folders_only() {
     let place = Place::new();
     place.bachdist("data synthesize many --files 12 --notes 30").ok();
     let found = place.bachdist("data inspect many --json").ok().json();
@@ -146,13 +157,15 @@ fn made_up_music_is_as_much_as_asked_for_and_comes_among_no_other() {
     assert_eq!(file("many"), file("same"));
     assert_ne!(file("many"), file("other"));
 
-    let again = place.bachdist("data synthesize many --files 3").with_code(2);
-    assert!(again.error().starts_with("many is not empty"), "{}", again.stderr);
+    let mut said = Transcript::default();
+    said.fails(&place, "bachdist data synthesize many --files 3", 2, "many");
+    said.ok(&place, "bachdist data synthesize new --files 3 --notes 30");
+    said.check("data-synthesize");
 }
 
 #[test]
 #[ignore = "needs mpi"]
-fn what_is_not_as_it_seems_is_told_once_on_any_number_of_ranks() {
+fn unusual_files_are_noted_once_on_any_number_of_ranks() {
     let place = Place::with_tiny();
     music(&place, 4);
     place.write("music/scan.pdf", "");
@@ -162,14 +175,17 @@ fn what_is_not_as_it_seems_is_told_once_on_any_number_of_ranks() {
     let drums = Instrument { program: 0, is_drum: true, name: String::new(), notes: notes.collect() };
     place.write("music/drums.mid", write(&[drums], &[]));
     let run = |ranks| format!("{TRAIN} --set checkpoint.url=on-{ranks}");
-    for ended in on_all(&place, run) {
-        let notes: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("note: ")).collect();
-        let expected = [
-            "note: skipped 1 file: 1 not music (.pdf)",
-            "note: drums are taken for a melody in drums.mid: they are the first track with notes",
-            "note: short.mid not trained on: too short for a window of 8 notes",
-        ];
-        assert_eq!(notes, expected, "{}", ended.stdout);
+    let all = on_all(&place, run);
+    let alone = all[0].notes();
+    let mut said = Transcript::default();
+    said.notes("bachdist train tiny.toml", &alone);
+    said.check("unusual-files");
+    for (note, names) in alone.iter().zip([".pdf", "drums.mid", "short.mid"]) {
+        assert!(note.contains(names), "{note}");
+    }
+    for ended in &all {
+        assert_eq!(ended.notes(), alone, "{}", ended.stdout);
+        assert_eq!((ended.code, alone.len()), (0, 3));
     }
 }
 
@@ -181,12 +197,13 @@ fn notes_left_out_or_moved_are_counted() {
         (0..30).map(|i| Note { pitch: 70 + i, velocity: 90, start: i.into(), end: f64::from(i) + 0.5 });
     let high = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() };
     place.write("music/high.mid", write(&[high], &[]));
-    let said = |how: &str| {
-        place.bachdist(&format!("{TRAIN} --set representation.out_of_range={how} --set checkpoint.url={how}"))
-    };
-    let moved = "note: representation.out_of_range = \"transpose\" moves notes outside 1..=79 by octaves: 20, of high.mid";
-    assert!(said("transpose").ok().stdout.contains(moved));
-    let left_out =
-        "note: representation.out_of_range = \"drop\" leaves out notes outside 1..=79: 20, of high.mid";
-    assert!(said("drop").ok().stdout.contains(left_out));
+    let mut said = Transcript::default();
+    for how in ["transpose", "drop"] {
+        let run =
+            format!("bachdist {TRAIN} --set representation.out_of_range={how} --set checkpoint.url={how}");
+        let ended = said.ok(&place, &run);
+        let notes = ended.notes();
+        assert!(notes.iter().any(|note| note.contains(" 20, ") && note.contains("high.mid")), "{notes:?}");
+    }
+    said.check("train-out-of-range-notes");
 }

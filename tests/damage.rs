@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use bachdist_test_support::harness::{Place, trained, trained_copy};
+use bachdist_test_support::harness::{Place, assert_begin, trained, trained_copy};
+use bachdist_test_support::snapshot::Transcript;
 
 /// A copy of the trained run whose newest checkpoint is another run's of the same step; its name.
 fn with_a_foreign_newest() -> (Place, String) {
@@ -18,11 +19,13 @@ fn with_a_foreign_newest() -> (Place, String) {
 #[test]
 fn another_runs_newer_checkpoint_is_passed_over_and_kept() {
     let (place, foreign) = with_a_foreign_newest();
-    let ended = place.bachdist("train tiny.toml --set checkpoint.every_steps=1 --set checkpoint.keep=1").ok();
-    let note = ended.stdout.lines().find(|line| line.starts_with("note: ")).expect("a note");
-    assert!(note.contains(&foreign), "{note}");
-    assert!(note.contains("which belongs to another run: train.seed is 4 there and 1 here"), "{note}");
-    assert!(ended.stdout.contains("resuming after 10 steps"), "{}", ended.stdout);
+    let mut said = Transcript::default();
+    let run = "bachdist train tiny.toml --set checkpoint.every_steps=1 --set checkpoint.keep=1";
+    let ended = said.ok(&place, run);
+    let notes = ended.notes();
+    assert!(notes[0].contains(&foreign) && notes[0].contains("train.seed "), "{notes:?}");
+    said.check("another-runs-newer-checkpoint");
+    assert_eq!(place.resumed_after("run"), [10]);
     let right = trained().checkpoints("run").pop().expect("a checkpoint");
     let mut left = vec![right, foreign.clone()];
     left.sort();
@@ -48,17 +51,18 @@ fn where_only_another_runs_checkpoints_are_good_nothing_is_claimed_or_written() 
         all
     };
     let before = all();
+    let mut said = Transcript::default();
     for resume in ["auto", "never"] {
-        let ended = place.bachdist(&format!("train tiny.toml --resume {resume}")).with_code(2);
-        let error = ended.error();
-        assert!(error.contains(&foreign) && error.contains("train.seed is 4 there and 1 here"), "{error}");
-        assert!(error.contains("give this run its own checkpoint.url"), "{error}");
+        let run = format!("bachdist train tiny.toml --resume {resume}");
+        let ended = said.fails(&place, &run, 2, &foreign);
+        assert!(ended.error().contains("train.seed "), "{}", ended.stderr);
     }
+    said.check("another-runs-checkpoints-alone");
     assert!(all() == before, "something was written");
 }
 
 #[test]
-fn verify_says_which_are_bad_and_why() {
+fn verify_lists_which_are_bad_and_why() {
     let (place, foreign) = with_a_foreign_newest();
     let names = place.checkpoints("run");
     let bytes = place.read(&format!("run/{}", names[0]));
@@ -66,19 +70,12 @@ fn verify_says_which_are_bad_and_why() {
     let aside = format!("{}#1", names[1]);
     place.write(&format!("run/{aside}"), "half");
 
-    let verified = place.bachdist("checkpoint verify run").with_code(4);
-    assert_eq!(verified.error(), "run: 2 bad checkpoints");
-    let expected = [
-        format!("{}  is cut short: {} of {} bytes", names[0], bytes.len() - 1, bytes.len()),
-        format!("{}  ok", names[1]),
-        format!("{foreign}  belongs to a different run from attempt 1"),
-        format!("note: {aside}  is half-written"),
-    ];
+    let mut said = Transcript::default();
+    let verified = said.fails(&place, "bachdist checkpoint verify run", 4, "2");
     let lines: Vec<_> = verified.stdout.lines().collect();
-    assert_eq!(lines.len(), expected.len(), "{lines:?}");
-    for (line, expected) in lines.iter().zip(expected) {
-        assert!(line.starts_with(&expected), "{line:?} is not {expected:?}");
-    }
+    let note = format!("note: {aside} ");
+    assert_begin(&lines, &[&names[0], &names[1], &foreign, &note]);
+    said.check("checkpoint-verify-damaged-foreign-half-written");
 
     let json = place.bachdist("checkpoint verify run --json").with_code(4).json();
     let field =
@@ -103,10 +100,13 @@ fn another_runs_checkpoint_beside_the_storage_is_left_there() {
     let beside = |name: &str| format!("runs/tiny.unsaved/{name}");
     place.write(&beside(&own), trained().read(&format!("run/{own}")));
     place.write(&beside(&foreign), place.read(&format!("other/{foreign}")));
-    let ended = place.bachdist("train tiny.toml --set checkpoint.url=new").ok();
-    let said = |text: String| assert!(ended.stdout.contains(&text), "{text:?} is not in {}", ended.stdout);
-    said(format!("note: skipped {}, which belongs to another run", beside(&foreign)));
-    said(format!("note: step 10 was moved from {} to the storage", beside(&own)));
+    let mut said = Transcript::default();
+    let ended = said.ok(&place, "bachdist train tiny.toml --set checkpoint.url=new");
+    let notes = ended.notes();
+    for name in [&foreign, &own] {
+        assert!(notes.iter().any(|note| note.contains(&beside(name))), "{notes:?}");
+    }
+    said.check("another-runs-checkpoint-beside-the-storage");
     assert_eq!(place.checkpoints("runs/tiny.unsaved"), [foreign]);
     assert_eq!(place.checkpoints("new").last(), trained().checkpoints("run").last());
 }

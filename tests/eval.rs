@@ -5,6 +5,7 @@ use bachdist_portable::midi::{Instrument, Note, write};
 use serde_json::Value;
 
 use bachdist_test_support::harness::{Place, TINY, ended, melody};
+use bachdist_test_support::snapshot::Transcript;
 
 /// Three pieces, each its own group.
 fn with_groups() -> Place {
@@ -22,7 +23,7 @@ fn number(value: &Value) -> f64 {
 }
 
 #[test]
-fn it_agrees_with_the_last_validation_and_leaves_out_what_was_trained_on() {
+fn eval_agrees_with_the_last_validation_and_leaves_out_what_was_trained_on() {
     let place = Place::with_holdout();
     place.bachdist("train tiny.toml").ok();
     let lines = place.metrics("run");
@@ -43,22 +44,25 @@ fn it_agrees_with_the_last_validation_and_leaves_out_what_was_trained_on() {
 
     // A renamed piece is no new music.
     place.write("renamed/z.mid", place.read("music/a.mid"));
-    let renamed = place.bachdist("eval run --data renamed").ok();
-    assert!(
-        renamed.stdout.contains("renamed: 1 piece, all of which it was trained on"),
-        "{}",
-        renamed.stdout
-    );
+    let renamed = place.bachdist("eval run --data renamed --json").ok().json();
+    assert_eq!(renamed["trained_on"], true);
+    let mut said = Transcript::default();
+    said.ok(&place, "bachdist eval run --data renamed");
+    said.ok(&place, "bachdist eval run --data music");
+    said.check("eval-of-other-music");
     let own = place.bachdist("eval run --json").ok().json();
     assert_eq!((&own["trained_on"], &own["pieces"][0]["name"]), (&true.into(), &"a.mid".into()));
 }
 
 #[test]
 #[ignore = "needs mpi"]
-fn folds_come_out_the_same_on_any_number_of_ranks_and_whatever_stops_them() {
+fn cross_validation_is_the_same_on_any_number_of_ranks_and_after_interruptions() {
     let place = with_groups();
-    let alone = place.bachdist("eval --cross-validate tiny.toml --set checkpoint.url=alone --json").ok();
-    let expected = alone.json();
+    let alone = "eval --cross-validate tiny.toml --set checkpoint.url=alone";
+    let expected = place.bachdist(&format!("{alone} --json")).ok().json();
+    let mut said = Transcript::default();
+    said.whole("bachdist eval --cross-validate tiny.toml", &place.bachdist(alone).ok());
+    said.check("eval-cross-validate");
     let folds = expected[0]["folds"].as_array().unwrap();
     let groups: Vec<_> = folds.iter().map(|fold| fold["group"].as_str().unwrap()).collect();
     assert_eq!(groups, ["a*", "b*", "c*"]);
@@ -90,8 +94,10 @@ fn composed_pieces_are_compared_with_their_music() {
     let found = place.bachdist("eval run --samples composed --json").ok().json();
     assert_eq!(found["files"], serde_json::json!(["5-1.mid", "5-2.mid", "5-3.mid"]));
     assert_eq!((&found["samples"], &found["notes"]), (&3.into(), &40.into()));
-    let table = place.bachdist("eval --samples composed --data music").ok().stdout;
-    assert!(table.contains("sample 2    5-2.mid\n"), "{table}");
+    let mut said = Transcript::default();
+    let table = said.ok(&place, "bachdist eval --samples composed --data music").stdout;
+    assert!(table.lines().any(|line| line.ends_with(" 5-2.mid")), "{table}");
+    said.check("eval-samples");
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
 }
 
@@ -99,32 +105,31 @@ fn composed_pieces_are_compared_with_their_music() {
 #[ignore = "slow"]
 fn what_cannot_be_evaluated_is_one_line() {
     let place = Place::with_tiny();
-    let usage = |arguments: &str| place.bachdist(arguments).with_code(2).error().to_owned();
-    assert!(usage("eval").starts_with("which checkpoint? "));
-    assert!(usage("eval --samples composed").starts_with("compare them with which music? "));
-    let groups = usage("eval --cross-validate tiny.toml");
-    assert!(groups.starts_with("tiny.toml: data.folds needs at least two groups"), "{groups}");
-    place.bachdist("eval nowhere").with_code(4);
     place.bachdist("train tiny.toml").ok();
-    place.bachdist("eval run --data nowhere").with_code(3);
     place.write("few/a.mid", melody(10, 1));
-    let few = place.bachdist("eval run --samples few").with_code(3);
-    let said = "few: no sample can be compared; the first, a.mid: has 10 notes; statistics need 16";
-    assert_eq!(few.error(), said);
-    let short = place.bachdist("eval run --data short").with_code(3);
-    assert!(short.error().starts_with("short: no such file"), "{}", short.stderr);
     place.write("short/a.mid", melody(8, 1));
-    let short = place.bachdist("eval run --data short").with_code(3);
-    assert!(short.error().ends_with("so there is no window to evaluate on"), "{}", short.stderr);
-    // Options that would have no effect.
-    assert!(usage("eval run --plot x.png").starts_with("--plot is only used with --cross-validate"));
-    assert!(usage("eval run --set train.seed=2").starts_with("--set is only used with --cross-validate"));
-    assert!(usage("eval run --data few --set train.seed=2").starts_with("--set train.seed: has no effect"));
-    assert!(usage("eval run --data few --set data.seed=2").contains("data.seed: unknown key"));
+    let mut said = Transcript::default();
+    for (arguments, code, names) in [
+        ("", 2, ""),
+        ("--samples composed", 2, ""),
+        ("--cross-validate tiny.toml", 2, "tiny.toml: data.folds "),
+        ("nowhere", 4, "nowhere: "),
+        ("run --data nowhere", 3, "nowhere: "),
+        ("run --samples few", 3, "few: "),
+        ("run --data short", 3, "short: "),
+        // Options that would have no effect.
+        ("run --plot x.png", 2, "--plot "),
+        ("run --set train.seed=2", 2, "--set "),
+        ("run --data few --set train.seed=2", 2, "--set train.seed: "),
+        ("run --data few --set data.seed=2", 2, "data.seed: "),
+    ] {
+        said.fails(&place, &format!("bachdist eval {arguments}"), code, names);
+    }
+    said.check("eval-refused");
 }
 
 #[test]
-fn music_out_of_range_is_evaluated_as_the_message_says() {
+fn music_out_of_range_is_evaluated_as_asked() {
     let place = Place::with_tiny();
     place.bachdist("train tiny.toml").ok();
     let notes =
@@ -132,19 +137,19 @@ fn music_out_of_range_is_evaluated_as_the_message_says() {
     let high = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() };
     place.write("high/a.mid", write(&[high], &[]));
     place.write("high/b.mid", melody(5, 1));
+    let mut said = Transcript::default();
     let refused = place.bachdist("eval run --data high").with_code(3);
-    assert!(
-        refused.errors()[0].contains("(representation.out_of_range = \"drop\" or \"transpose\" accepts it)")
-    );
-    let windows = |how: &str| {
-        let ended = place
-            .bachdist(&format!("eval run --data high --json --set representation.out_of_range={how}"))
-            .ok();
-        assert!(ended.stderr.contains("note: high: representation.out_of_range "), "{}", ended.stderr);
-        assert!(ended.stderr.contains("note: high: no window of 8 notes is in b.mid"), "{}", ended.stderr);
+    assert!(refused.errors()[0].contains("representation.out_of_range"), "{}", refused.stderr);
+    said.messages("bachdist eval run --data high", &refused);
+    let mut windows = |how: &str| {
+        let eval = format!("eval run --data high --json --set representation.out_of_range={how}");
+        let ended = place.bachdist(&eval).ok();
+        assert_eq!(ended.notes().len(), 2, "{}", ended.stderr);
+        said.notes(how, &ended.notes());
         ended.json()["overall"]["windows"].as_u64()
     };
     assert_eq!((windows("drop"), windows("transpose")), (Some(22), Some(32)));
+    said.check("eval-out-of-range");
 }
 
 #[test]
@@ -155,11 +160,9 @@ fn a_sample_that_cannot_be_compared_is_named_and_left_out() {
     }
     place.write("samples/d.mid", "no MIDI");
     let ended = place.bachdist("eval --samples samples --data music --json").ok();
-    assert!(
-        ended.stderr.contains("note: c.mid is left out: has 5 notes; statistics need 16"),
-        "{}",
-        ended.stderr
-    );
+    let mut said = Transcript::default();
+    said.notes("bachdist eval --samples samples --data music", &ended.notes());
+    said.check("eval-samples-left-out");
     let found = ended.json();
     assert_eq!(found["files"], serde_json::json!(["a.mid", "b.mid"]));
     let left_out: Vec<_> = found["left_out"].as_array().unwrap().iter().map(|file| &file["path"]).collect();
@@ -172,14 +175,10 @@ fn groups_that_cannot_be_evaluated_are_refused_before_anything_is_trained() {
     place.write("music/d.mid", melody(6, 1));
     let config = String::from_utf8(place.read("tiny.toml")).unwrap();
     place.write("short.toml", config.replace("'c*'", "'d*'"));
-    let short = place.bachdist("eval --cross-validate short.toml").with_code(3);
-    assert!(
-        short.error().starts_with("data.folds: no piece of \"d*\" has more than 8 notes"),
-        "{}",
-        short.stderr
-    );
     place.write("twice.toml", config.replace("'c*'", "'b?'"));
-    let twice = place.bachdist("eval --cross-validate twice.toml").with_code(2);
-    assert!(twice.error().contains("would both be kept in without-b"), "{}", twice.stderr);
+    let mut said = Transcript::default();
+    said.fails(&place, "bachdist eval --cross-validate short.toml", 3, "data.folds: ");
+    said.fails(&place, "bachdist eval --cross-validate twice.toml", 2, "without-b");
+    said.check("eval-folds-refused");
     assert!(!place.path("run").exists());
 }

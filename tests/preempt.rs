@@ -32,9 +32,11 @@ fn validations(place: &Place) -> Vec<serde_json::Value> {
     place.metrics("run").into_iter().filter(|line| line["kind"] == "validation").collect()
 }
 
-/// Stops a run on three ranks by each of these faults, and goes on on two.
-fn stop_and_go_on(open_mpi: &OpenMpi, faults: &[&str], code: i32) {
-    faults.iter().for_each(|fault| stop_at(open_mpi, fault, code));
+/// Stops a run on three ranks by each of these faults, and resumes it on two.
+fn stop_and_resume(open_mpi: &OpenMpi, faults: &[&str], code: i32) {
+    for fault in faults {
+        stop_at(open_mpi, fault, code);
+    }
 }
 
 fn stop_at(open_mpi: &OpenMpi, fault: &str, code: i32) {
@@ -52,8 +54,8 @@ fn stop_at(open_mpi: &OpenMpi, fault: &str, code: i32) {
     assert_eq!(stopped.code, code, "{open_mpi:?}: {fault}: {}{}", stopped.stdout, stopped.stderr);
     let saved = place.checkpoints("run");
     if stopped.code == 75 {
-        assert!(stopped.stdout.contains("stopped by a signal after step "), "{fault}: {}", stopped.stdout);
-        let step = place.metrics("run").pop().expect("metrics")["step"].as_u64().expect("a step");
+        let (step, reason) = place.stopped_at("run");
+        assert_eq!(reason, "signal", "{fault}");
         let newest = saved.last().expect("a checkpoint");
         assert!(
             newest.starts_with(&format!("step-{step:08}-")) && step < 100,
@@ -72,49 +74,49 @@ fn stop_at(open_mpi: &OpenMpi, fault: &str, code: i32) {
 
 #[test]
 #[ignore = "needs mpi"]
-fn one_rank_is_told_in_training() {
+fn a_signal_in_training_stops_all_ranks() {
     let Some(open_mpi) = open_mpi() else { return };
     let faults = ["step@1#30=usr1", "exchange@0#44=usr2", "exchanged@2#51=int", "loss@1#3=term"];
-    stop_and_go_on(&open_mpi, &faults, 75);
+    stop_and_resume(&open_mpi, &faults, 75);
 }
 
 #[test]
 #[ignore = "needs mpi"]
-fn one_rank_is_told_in_validation() {
+fn a_signal_in_validation_stops_all_ranks() {
     let Some(open_mpi) = open_mpi() else { return };
-    stop_and_go_on(&open_mpi, &["validate@2#7=usr2", "validate@0#12=term"], 75);
+    stop_and_resume(&open_mpi, &["validate@2#7=usr2", "validate@0#12=term"], 75);
 }
 
 #[test]
 #[ignore = "needs mpi"]
-fn one_rank_is_told_while_it_saves() {
+fn a_signal_during_a_save_stops_all_ranks() {
     let Some(open_mpi) = open_mpi() else { return };
-    stop_and_go_on(&open_mpi, &["upload@0#2=int", "uploaded@0#1=usr1", "copy@0#3=term"], 75);
+    stop_and_resume(&open_mpi, &["upload@0#2=int", "uploaded@0#1=usr1", "copy@0#3=term"], 75);
 }
 
 #[test]
 #[ignore = "needs mpi"]
-fn one_rank_is_told_before_the_first_step() {
+fn a_signal_before_the_first_step_stops_all_ranks() {
     let Some(open_mpi) = open_mpi() else { return };
-    stop_and_go_on(&open_mpi, &["start@0=int", "start@2=usr1", "claim@0=usr2"], 75);
+    stop_and_resume(&open_mpi, &["start@0=int", "start@2=usr1", "claim@0=usr2"], 75);
 }
 
 #[test]
 #[ignore = "needs mpi"]
-fn one_rank_is_told_twice() {
+fn repeated_signals_within_two_seconds_are_one_request() {
     let Some(open_mpi) = open_mpi() else { return };
     // The save that the first signal asks for comes after those of the steps before it.
     let saved = whole().0.iter().filter(|name| name.as_str() < "step-00000034").count();
     let last = format!("upload@0#{}", saved + 1);
     // However often and whatever, within two seconds it is one request.
-    stop_and_go_on(&open_mpi, &[&format!("step@0#34=term,{last}=usr1")], 75);
-    stop_and_go_on(&open_mpi, &["step@1#34=usr1,exchange@1#34=int,exchanged@1#34=term"], 75);
-    stop_and_go_on(&open_mpi, &[&format!("step@0#34=term,{last}=term")], 75);
+    stop_and_resume(&open_mpi, &[&format!("step@0#34=term,{last}=usr1")], 75);
+    stop_and_resume(&open_mpi, &["step@1#34=usr1,exchange@1#34=int,exchanged@1#34=term"], 75);
+    stop_and_resume(&open_mpi, &[&format!("step@0#34=term,{last}=term")], 75);
 }
 
 #[test]
 #[ignore = "needs mpi"]
-fn who_insists_after_two_seconds_ends_a_rank_that_cannot_stop() {
+fn a_signal_after_two_seconds_ends_a_rank_that_cannot_stop() {
     let Some(open_mpi) = open_mpi() else { return };
     let place = Place::with_holdout();
     // Rank 0 waits for rank 1, which has halted, and for nothing else.
@@ -138,7 +140,7 @@ fn is_bachdist(pid: &str) -> bool {
 /// A signal that arrives before the program does is taken when it listens, where the launcher holds it back.
 #[test]
 #[ignore = "needs mpi"]
-fn a_signal_that_is_held_back_while_the_program_starts() {
+fn a_signal_that_arrives_before_the_program_listens_is_taken() {
     const EARLY: &str = "kill -TERM $$; exec \"$@\"";
     let place = Place::with_holdout();
     let mut early = place.command("env");
@@ -155,9 +157,9 @@ fn a_signal_that_is_held_back_while_the_program_starts() {
 
 #[test]
 #[ignore = "needs mpi"]
-fn one_rank_is_told_when_nothing_is_left_to_do() {
+fn a_signal_after_the_last_step_changes_nothing() {
     let Some(open_mpi) = open_mpi() else { return };
-    stop_and_go_on(&open_mpi, &["close@1=usr1", "closed@0=int"], 0);
+    stop_and_resume(&open_mpi, &["close@1=usr1", "closed@0=int"], 0);
 }
 
 /// Through mpirun.
@@ -178,18 +180,18 @@ const CUT_SHORT: [&str; 4] = [
 
 #[test]
 #[ignore = "needs mpi"]
-fn mpirun_4_is_told() {
+fn signals_to_mpirun_4_stop_all_ranks() {
     let Some(open_mpi) = open_mpi() else { return };
-    stop_and_go_on(&open_mpi, &TOLD, 75);
-    stop_and_go_on(&open_mpi, &["step@1#60=usr1-all"], 75);
-    stop_and_go_on(&open_mpi, &CUT_SHORT, 1);
+    stop_and_resume(&open_mpi, &TOLD, 75);
+    stop_and_resume(&open_mpi, &["step@1#60=usr1-all"], 75);
+    stop_and_resume(&open_mpi, &CUT_SHORT, 1);
 }
 
 #[test]
 #[ignore = "needs mpi5"]
-fn mpirun_5_is_told() {
+fn signals_to_mpirun_5_stop_all_ranks() {
     let Some(open_mpi) = open_mpi_5() else { return };
-    stop_and_go_on(&open_mpi, &TOLD, 75);
-    stop_and_go_on(&open_mpi, &["step@1#30=usr2", "step@1#60=usr1-all"], 75);
-    stop_and_go_on(&open_mpi, &CUT_SHORT, 1);
+    stop_and_resume(&open_mpi, &TOLD, 75);
+    stop_and_resume(&open_mpi, &["step@1#30=usr2", "step@1#60=usr1-all"], 75);
+    stop_and_resume(&open_mpi, &CUT_SHORT, 1);
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 #[cfg(feature = "torch")]
 use bachdist_portable::checkpoint::Checkpoint;
 use bachdist_test_support::harness::{Place, bachdist, ended, melody, open_mpi_5};
+use bachdist_test_support::snapshot::Transcript;
 
 /// A checkpoint after each of six steps, the fourth of which is ragged and ends an epoch.
 const EVERY_STEP: &str = "train tiny.toml --set checkpoint.every_steps=1 --set train.max_steps=6";
@@ -65,12 +66,12 @@ fn a_checkpoint_of_the_other_backend_is_refused() {
     let place = Place::with_tiny();
     place.bachdist(&format!("{EVERY_STEP} --set checkpoint.url=native")).ok();
     let other = format!("{EVERY_STEP} --set checkpoint.url=native --set train.backend=torch");
-    let refused = place.bachdist(&other).with_code(2);
-    let error = refused.error();
-    assert!(error.contains("train.backend is \"native\" there and \"torch\" here"), "{error}");
-    assert!(error.contains("--change-backend"), "{error}");
-    let other_seed = format!("{other} --set train.seed=4 --change-backend");
-    assert!(place.bachdist(&other_seed).with_code(2).error().contains("train.seed"));
+    let mut said = Transcript::default();
+    let refused = said.fails(&place, &format!("bachdist {other}"), 2, "train.backend ");
+    assert!(refused.error().contains("--change-backend"), "{}", refused.stderr);
+    let other_seed = format!("bachdist {other} --set train.seed=4 --change-backend");
+    said.fails(&place, &other_seed, 2, "train.seed");
+    said.check("backend-of-another-run");
 }
 
 /// From the step of the change on it is a run of the new backend, which leaves the checkpoints of the old one alone.
@@ -86,9 +87,10 @@ fn a_run_changes_its_backend_when_asked() {
     let native = place.checkpoints("run");
 
     // Nothing is left to train, so the change is all that happens.
-    let changed = place.bachdist(&format!("{torch} --set train.max_steps=3 --change-backend")).ok();
-    let said = format!("{}{}", changed.stdout, changed.stderr);
-    assert!(said.contains("backend changed to torch after step 3"), "{said}");
+    let mut said = Transcript::default();
+    let changed = said.ok(&place, &format!("bachdist {torch} --set train.max_steps=3 --change-backend"));
+    assert!(changed.notes().iter().any(|note| note.contains("torch")), "{changed:?}");
+    said.check("backend-changed");
     let names = place.checkpoints("run");
     let new: Vec<&String> = names.iter().filter(|name| !native.contains(name)).collect();
     let [new] = new[..] else { panic!("{names:?}") };
@@ -98,8 +100,8 @@ fn a_run_changes_its_backend_when_asked() {
     assert!(before.parameters == after.parameters && before.mean_square == after.mean_square);
 
     // Unasked from now on. Only checkpoints of the new backend are counted and deleted.
-    let resumed = place.bachdist(&torch).ok();
-    assert!(resumed.stdout.contains("resuming after 3 steps from\n  run/"), "{}", resumed.stdout);
+    place.bachdist(&torch).ok();
+    assert_eq!(place.resumed_after("run").last(), Some(&3));
     let names = place.checkpoints("run");
     assert_eq!(names.len(), 4, "{names:?}");
     assert!(native.iter().all(|name| names.contains(name)), "{names:?}");
@@ -173,7 +175,7 @@ fn equal_names_with_everything_that_a_step_can_have() {
 
 #[test]
 #[ignore = "needs mpi"]
-fn each_of_them_changes_the_weights() {
+fn each_option_of_a_step_changes_the_weights() {
     let place = Place::with_tiny();
     let plain = alone(&place, "");
     for option in EVERYTHING {
@@ -219,7 +221,7 @@ fn another_seed_gives_other_names() {
 }
 
 #[test]
-fn where_and_how_long_are_not_in_the_names() {
+fn place_and_length_of_a_run_are_not_in_the_names() {
     let place = Place::with_tiny();
     place.write("moved/other.toml", bachdist_test_support::harness::TINY.replace("epochs = 3", "epochs = 2"));
     place.bachdist("train tiny.toml --set checkpoint.url=a --set train.max_steps=3").ok();
@@ -233,7 +235,10 @@ fn more_ranks_than_lanes_is_one_line() {
     let place = Place::with_tiny();
     let Some(ended) = place.on_ranks(3, "train tiny.toml --set train.lanes=2") else { return };
     let ended = ended.with_code(2);
-    assert!(ended.error().starts_with("3 ranks for 2 lanes: "), "{}", ended.stderr);
+    assert!(ended.error().starts_with("3 ranks "), "{}", ended.stderr);
+    let mut said = Transcript::default();
+    said.messages("mpirun -n 3 bachdist train tiny.toml --set train.lanes=2", &ended);
+    said.check("more-ranks-than-lanes");
     assert!(place.checkpoints("run").is_empty());
 }
 
@@ -243,15 +248,16 @@ fn ranks_with_other_music_are_found_before_the_first_step() {
     let place = Place::with_tiny();
     place.write("other.mid", melody(60, 7));
     let Some(mut launch) = place.launch(1, "train tiny.toml") else { return };
-    launch.args([":", "-n", "1"]).arg(bachdist()).args([
-        "train",
-        "tiny.toml",
-        "--set",
-        "data.midi=other.mid",
-    ]);
+    let other = ["train", "tiny.toml", "--set", "data.midi=other.mid"];
+    launch.args([":", "-n", "1"]).arg(bachdist()).args(other);
     let ended = ended(&mut launch).with_code(3);
     assert!(ended.error().starts_with("rank 1 on "), "{}", ended.stderr);
-    assert!(ended.error().contains("other music than rank 0"), "{}", ended.stderr);
+    let mut said = Transcript::default();
+    said.messages(
+        "mpirun -n 1 bachdist train tiny.toml : -n 1 bachdist train ... data.midi=other.mid",
+        &ended,
+    );
+    said.check("ranks-with-other-music");
     assert!(place.checkpoints("run").is_empty());
 }
 
@@ -259,13 +265,17 @@ fn ranks_with_other_music_are_found_before_the_first_step() {
 #[ignore = "needs mpi"]
 fn what_is_wrong_everywhere_is_said_once() {
     let place = Place::with_tiny();
-    let Some(ended) = place.on_ranks(3, "train tiny.toml --set train.epoch=2") else { return };
-    assert_eq!(ended.with_code(2).error(), "--set train.epoch: unknown key; did you mean train.epochs?");
-    let Some(ended) = place.on_ranks(2, "train tiny.toml --set data.midi=nowhere") else { return };
-    assert!(ended.with_code(3).error().starts_with("nowhere: no such file or folder"));
+    for (command, code) in
+        [("train tiny.toml --set train.epoch=2", 2), ("train tiny.toml --set data.midi=nowhere", 3)]
+    {
+        let alone = place.bachdist(command).with_code(code);
+        let Some(ended) = place.on_ranks(3, command) else { return };
+        assert_eq!(ended.with_code(code).error(), alone.error());
+    }
+    let alone = place.bachdist("trian tiny.toml").with_code(2).stderr;
     let Some(ended) = place.on_ranks(2, "trian tiny.toml") else { return };
     let ended = ended.with_code(2);
-    assert_eq!(ended.stderr.matches("unrecognized subcommand").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches(alone.trim_end()).count(), 1, "{}", ended.stderr);
 }
 
 #[test]
@@ -274,8 +284,9 @@ fn a_loss_that_is_not_finite_ends_all_ranks() {
     let place = Place::with_tiny();
     let run = "train tiny.toml --set optimizer.learning_rate=1e30 --set checkpoint.every_steps=1";
     let alone = place.bachdist(run).with_code(6);
-    assert!(alone.error().contains("NaN or infinite"), "{}", alone.stderr);
-    assert!(alone.error().contains("step "), "{}", alone.stderr);
+    let mut said = Transcript::default();
+    said.line(run, alone.error());
+    said.check("training-diverges");
     let Some(ended) = place.on_ranks(3, &format!("{run} --set checkpoint.url=3-ranks")) else { return };
     assert_eq!(ended.with_code(6).error(), alone.error());
     assert_eq!(place.checkpoints("3-ranks"), place.checkpoints("run"));

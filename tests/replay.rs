@@ -8,6 +8,7 @@ use serde_json::json;
 
 use bachdist_test_support::harness::{Ended, Place, ended, trained, trained_copy};
 use bachdist_test_support::s3::server;
+use bachdist_test_support::snapshot::Transcript;
 
 /// The checkpoint of a step in a folder.
 fn of_step(place: &Place, folder: &str, step: u64) -> String {
@@ -31,20 +32,23 @@ fn steps_come_out_again_with_the_same_bits() {
     let place = trained_copy();
     let before = contents(&place, "run");
     let begin = of_step(&place, "run", 5);
-    let said = |steps: &str, step: u64| {
-        let file = of_step(&place, "run", step);
-        format!("replayed steps {steps}: {}, the same bits\n", file.trim_start_matches("run/"))
-    };
+    let mut said = Transcript::default();
     // Inside an epoch, and over the end of one.
-    assert_eq!(place.bachdist(&format!("replay {begin}")).ok().stdout, said("6 to 10", 10));
-    let further = format!("replay {begin} --steps 7 --device cpu");
-    assert_eq!(place.bachdist(&further).ok().stdout, said("6 to 12", 12));
-    for ranks in [3, 8] {
-        let Some(ended) = place.on_ranks(ranks, &further) else { return };
-        assert_eq!(ended.ok().stdout, said("6 to 12", 12), "{ranks} ranks");
+    for (options, first, last) in [("", 6, 10), ("--steps 7 --device cpu", 6, 12)] {
+        let replay = format!("replay {begin} {options}");
+        let alone = said.ok(&place, &format!("bachdist {replay}")).stdout;
+        let name = of_step(&place, "run", last);
+        assert!(alone.contains(name.trim_start_matches("run/")), "{alone}");
+        let json = place.bachdist(&format!("{replay} --json")).ok().json();
+        let replayed = &json["replayed"];
+        let found = (&json["equal"], &replayed["first"], &replayed["last"]);
+        assert_eq!(found, (&json!(true), &json!(first), &json!(last)), "{json}");
+        for ranks in [3, 8] {
+            let Some(ended) = place.on_ranks(ranks, &replay) else { return };
+            assert_eq!(ended.ok().stdout, alone, "{ranks} ranks");
+        }
     }
-    let json = place.bachdist(&format!("replay {begin} --json")).ok().json();
-    assert_eq!((&json["equal"], &json["replayed"]["last"]), (&json!(true), &json!(10)));
+    said.check("replay");
     assert!(contents(&place, "run") == before, "something was written");
 }
 
@@ -54,22 +58,17 @@ fn a_state_that_was_not_saved_is_named() {
     place.bachdist("train tiny.toml --set train.max_steps=8").ok();
     let whole = "train tiny.toml --set checkpoint.every_steps=1 --set checkpoint.url=whole";
     place.bachdist(whole).ok();
-    let ended = place.bachdist(&format!("replay {} --steps 2", of_step(&place, "run", 5))).with_code(4);
+    let mut said = Transcript::default();
     let name = of_step(&place, "whole", 7);
-    let expected = format!(
-        "run holds no checkpoint of step 7; the replayed state has the name {}",
-        name.trim_start_matches("whole/")
-    );
-    assert!(ended.error().starts_with(&expected), "{}", ended.stderr);
-
-    let ended = place.bachdist("replay run").with_code(4);
-    let expected = format!("{} is the last checkpoint there", of_step(&place, "run", 8));
-    assert!(ended.error().starts_with(&expected), "{}", ended.stderr);
+    let replay = format!("bachdist replay {} --steps 2", of_step(&place, "run", 5));
+    said.fails(&place, &replay, 4, name.trim_start_matches("whole/"));
+    said.fails(&place, "bachdist replay run", 4, &of_step(&place, "run", 8));
+    said.check("replay-without-a-checkpoint-to-compare");
 }
 
 #[test]
 #[ignore = "needs s3"]
-fn from_a_bucket() {
+fn a_run_in_a_bucket_is_replayed_and_compared() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();
     let url = "s3://bachdist/replay";
@@ -80,8 +79,13 @@ fn from_a_bucket() {
     run(&format!("train tiny.toml --set checkpoint.url={url} --set train.max_steps=7"));
     place.bachdist("train tiny.toml --set train.max_steps=7").ok();
     let begin = of_step(&place, "run", 5).replace("run/", &format!("{url}/"));
-    assert!(run(&format!("replay {begin}")).stdout.starts_with("replayed steps 6 to 7: step-00000007-"));
-    assert_eq!(run(&format!("checkpoint diff run {url}")).stdout, "equal bit by bit, after 7 steps\n");
+    let replayed = run(&format!("replay {begin}"));
+    let equal = run(&format!("checkpoint diff run {url}"));
+    assert_eq!(run(&format!("checkpoint diff run {url} --json")).json()["equal"], true);
+    let mut said = Transcript::default();
+    said.messages("bachdist replay", &replayed);
+    said.messages("bachdist checkpoint diff", &equal);
+    said.check("replay-in-a-bucket");
 }
 
 /// Alters the checkpoint of a step, under the name that it then has.
@@ -96,9 +100,11 @@ fn alter(place: &Place, step: u64, change: impl FnOnce(&mut Checkpoint)) -> Stri
     file
 }
 
+/// The weight, its place, and by how much it differs.
 fn assert_names_the_weight(ended: &Ended) {
-    let line = "dense1.weight: 1 of 288 elements differ, by up to 5.0e-1 at [3, 7]";
-    assert!(ended.error().ends_with(&format!(" differ: first in {line}")), "{}", ended.stderr);
+    let error = ended.error();
+    let parts = ["dense1.weight", " 288 ", "5.0e-1", "[3, 7]"];
+    assert!(parts.iter().all(|part| error.contains(part)), "{}", ended.stderr);
 }
 
 #[test]
@@ -117,8 +123,8 @@ fn a_planted_weight_is_named_with_its_place_and_amount() {
 
     let diff = place.bachdist(&format!("checkpoint diff {right} {altered}")).with_code(4);
     assert_names_the_weight(&diff);
-    let rows: Vec<_> = diff.stdout.lines().filter(|line| line.contains("dense1.weight")).collect();
-    assert!(rows.len() == 1 && rows[0].starts_with("dense1.weight         [16, 18] "), "{}", diff.stdout);
+    let mut said = Transcript::default();
+    said.messages("bachdist checkpoint diff", &diff);
 
     let json = place.bachdist(&format!("checkpoint diff {right} {altered} --json")).with_code(4).json();
     assert_eq!(
@@ -136,28 +142,28 @@ fn a_planted_weight_is_named_with_its_place_and_amount() {
     assert!((largest - 0.5).abs() < 1e-7, "{largest}");
 
     let begin = of_step(&place, "run", 5);
-    assert_names_the_weight(&place.bachdist(&format!("replay {begin}")).with_code(4));
+    let replayed = place.bachdist(&format!("replay {begin}")).with_code(4);
+    assert_names_the_weight(&replayed);
+    said.messages("bachdist replay", &replayed);
+    said.check("one-weight-differs");
     let Some(on_ranks) = place.on_ranks(3, &format!("replay {begin}")) else { return };
     assert_names_the_weight(&on_ranks.with_code(4));
 }
 
 #[test]
-fn checkpoints_of_other_runs_differ_in_what_they_say() {
+fn checkpoints_of_other_runs_differ_in_their_configurations_and_shapes() {
     let place = Place::with_tiny();
     let once = "train tiny.toml --set train.max_steps=1";
     place.bachdist(once).ok();
     place
         .bachdist(&format!("{once} --set train.seed=2 --set model.layers=1 --set checkpoint.url=other"))
         .ok();
-    let diff = place.bachdist("checkpoint diff run other").with_code(4);
-    for line in [
-        "model.layers is 2 in a and 1 in b",
-        "train.seed is 1 in a and 2 in b",
-        "the shape of lstm.weight_hh_l1 is [72,18] in a and absent in b",
-    ] {
-        assert!(diff.stdout.lines().any(|found| found == line), "no {line:?} in\n{}", diff.stdout);
+    let mut said = Transcript::default();
+    let diff = said.fails(&place, "bachdist checkpoint diff run other", 4, "lstm.weight_ih_l0");
+    for named in ["model.layers ", "train.seed ", "lstm.weight_hh_l1 "] {
+        assert!(diff.stdout.contains(named), "no {named:?} in\n{}", diff.stdout);
     }
-    assert!(diff.error().contains(" differ: first in lstm.weight_ih_l0: "), "{}", diff.stderr);
+    said.check("checkpoint-diff-of-other-runs");
 }
 
 #[test]
@@ -165,26 +171,24 @@ fn a_run_that_read_a_window_twice_is_found_out() {
     let place = Place::with_tiny();
     // The second lane of step 6: eight lanes a step, all on one rank.
     ended(place.alone("train tiny.toml").env("BACHDIST_FAULT", "load@0#42=fail")).ok();
-    let verified = place.bachdist("checkpoint verify run").with_code(4);
-    let lines: Vec<_> = verified.stdout.lines().collect();
-    assert!(lines[0].ends_with("  ok"), "{}", verified.stdout);
-    assert!(lines[1..].iter().all(|line| line.contains("windows that are not")), "{}", verified.stdout);
-    assert_eq!(lines.len(), 3);
-
-    let replayed = place.bachdist(&format!("replay {}", of_step(&place, "run", 5))).with_code(4);
-    assert!(replayed.error().contains(" differ: first in lstm.weight_ih_l0: "), "{}", replayed.stderr);
-    assert!(replayed.stdout.contains("seen.digest is "), "{}", replayed.stdout);
-    assert!(!replayed.stdout.contains("seen.windows"), "as many were read: {}", replayed.stdout);
+    let ok = |place: &Place| -> Vec<bool> {
+        let verified = place.bachdist("checkpoint verify run --json").with_code(4).json();
+        verified.as_array().unwrap().iter().map(|object| object["ok"] == true).collect()
+    };
+    assert_eq!(ok(&place), [true, false, false]);
+    let mut said = Transcript::default();
+    said.fails(&place, "bachdist checkpoint verify run", 4, "2");
+    let replay = format!("bachdist replay {}", of_step(&place, "run", 5));
+    let replayed = said.fails(&place, &replay, 4, "lstm.weight_ih_l0");
+    // As many were read, but not the same.
+    assert!(replayed.stdout.contains("seen.digest "), "{}", replayed.stdout);
+    assert!(!replayed.stdout.contains("seen.windows"), "{}", replayed.stdout);
 
     // Where every checkpoint came after it, there is none to replay from.
     let place = Place::with_tiny();
     ended(place.alone("train tiny.toml").env("BACHDIST_FAULT", "load@0#2=fail")).ok();
-    let verified = place.bachdist("checkpoint verify run").with_code(4);
-    assert!(verified.stdout.lines().all(|line| line.contains("windows that are not")), "{}", verified.stdout);
-    let replayed = place.bachdist(&format!("replay {}", of_step(&place, "run", 5))).with_code(4);
-    assert!(
-        replayed.error().contains("was trained on other windows than its 5 steps"),
-        "{}",
-        replayed.stderr
-    );
+    assert_eq!(ok(&place), [false; 3]);
+    let first = of_step(&place, "run", 5);
+    said.fails(&place, &format!("bachdist replay {first}"), 4, &first);
+    said.check("a-window-read-twice");
 }

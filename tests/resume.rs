@@ -7,6 +7,7 @@ use bachdist_portable::corpus::windows::Windows;
 use bachdist_portable::schedule::WindowAudit;
 
 use bachdist_test_support::harness::{Place, Running, TINY, bachdist, melody, trained, trained_copy};
+use bachdist_test_support::snapshot::Transcript;
 use bachdist_test_support::tools::project;
 
 /// The whole of [`TINY`] is 12 steps, four an epoch.
@@ -33,7 +34,7 @@ fn assert_every_step_once(place: &Place, folder: &str) {
 
 #[test]
 #[ignore = "needs mpi"]
-fn stopped_inside_an_epoch_and_gone_on_with() {
+fn a_run_stopped_inside_an_epoch_ends_as_if_it_had_not() {
     let place = Place::with_tiny();
     let whole = uninterrupted(&place);
     // Other options of the attempt must not matter: when it saves, and on how many ranks it runs.
@@ -42,12 +43,13 @@ fn stopped_inside_an_epoch_and_gone_on_with() {
         let Some(ended) = place.on_ranks(first, &format!("{run} --set train.max_steps={steps}")) else {
             return;
         };
-        assert!(ended.ok().stdout.contains(&format!("done: {steps} steps")));
+        ended.ok();
+        assert_eq!(place.stopped_at(folder), (steps, "done".into()));
+        let name = place.checkpoints("whole")[steps as usize - 1].clone();
         let Some(ended) = place.on_ranks(second, &run) else { return };
-        let name = place.checkpoints("whole")[steps - 1].clone();
-        let said = format!("resuming after {steps} steps from\n  {folder}/{name}\n");
-        let ended = ended.ok();
-        assert!(ended.stdout.contains(&said), "{}", ended.stdout);
+        let printed = ended.ok().stdout;
+        assert!(printed.lines().any(|line| line == format!("  {folder}/{name}")), "{printed}");
+        assert_eq!(place.resumed_after(folder), [steps]);
         assert_same_end(&place, folder, &whole);
         assert_every_step_once(&place, folder);
     }
@@ -71,7 +73,7 @@ fn on_four_ranks_then_on_one_then_on_eight() {
 }
 
 #[test]
-fn the_epoch_gone_on_with_has_the_figures_of_the_whole_epoch() {
+fn a_resumed_epoch_has_the_figures_of_the_whole_epoch() {
     let place = Place::with_tiny();
     uninterrupted(&place);
     place.bachdist("train tiny.toml --set train.max_steps=6").ok();
@@ -85,20 +87,20 @@ fn the_epoch_gone_on_with_has_the_figures_of_the_whole_epoch() {
 }
 
 #[test]
-fn a_larger_epochs_goes_on_and_an_ended_run_stays_as_it_is() {
+fn more_epochs_continue_a_run_and_an_ended_run_stays_as_it_is() {
     let place = Place::with_tiny();
     let whole = uninterrupted(&place);
     place.bachdist("train tiny.toml --set train.epochs=1").ok();
     let before = place.checkpoints("run");
-    let again = place.bachdist("train tiny.toml --set train.epochs=1").ok();
-    assert!(again.stdout.contains("done: 4 steps"), "{}", again.stdout);
+    place.bachdist("train tiny.toml --set train.epochs=1").ok();
+    assert_eq!(place.stopped_at("run"), (4, "done".into()));
     assert_eq!(place.checkpoints("run"), before);
     place.bachdist("train tiny.toml --set train.epochs=3").ok();
     assert_same_end(&place, "run", &whole);
 }
 
 #[test]
-fn going_on_from_a_checkpoint_elsewhere() {
+fn a_run_resumes_from_a_checkpoint_elsewhere() {
     let place = trained_copy();
     let name = trained().checkpoints("run").remove(0);
     let there = format!("run/{name}");
@@ -108,10 +110,10 @@ fn going_on_from_a_checkpoint_elsewhere() {
 }
 
 #[test]
-fn resume_never_begins_anew() {
+fn resume_never_starts_at_step_0() {
     let place = trained_copy();
-    let ended = place.bachdist("train tiny.toml --resume never").ok();
-    assert!(!ended.stdout.contains("going on"), "{}", ended.stdout);
+    place.bachdist("train tiny.toml --resume never").ok();
+    assert_eq!(place.resumed_after("run"), [0; 0]);
     assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
     assert_every_step_once(&place, "run");
     let kinds: Vec<_> = place.metrics("run").iter().map(|line| line["kind"].clone()).collect();
@@ -120,7 +122,7 @@ fn resume_never_begins_anew() {
 }
 
 #[test]
-fn metrics_are_cut_back_to_the_step_gone_on_from() {
+fn metrics_are_cut_back_to_the_step_of_the_checkpoint() {
     let place = trained_copy();
     // As if the run had been killed while it wrote a line, and only its first checkpoint had been safe.
     for name in &place.checkpoints("run")[1..] {
@@ -131,27 +133,25 @@ fn metrics_are_cut_back_to_the_step_gone_on_from() {
     place.bachdist("train tiny.toml").ok();
     assert_every_step_once(&place, "run");
     assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
-    let of_kind = |kind: &str| {
-        let lines = place.metrics("run").into_iter().filter(|line| line["kind"] == kind);
-        lines.map(|line| line["step"].as_u64().expect("a step")).collect::<Vec<_>>()
-    };
-    assert_eq!(of_kind("resume"), [5]);
-    assert_eq!(of_kind("checkpoint"), [5, 10, 12]);
-    assert_eq!(of_kind("stop"), [12]);
+    assert_eq!(place.resumed_after("run"), [5]);
+    let lines = place.metrics("run").into_iter().filter(|line| line["kind"] == "checkpoint");
+    assert_eq!(lines.map(|line| line["step"].as_u64().expect("a step")).collect::<Vec<_>>(), [5, 10, 12]);
+    assert_eq!(place.stopped_at("run"), (12, "done".into()));
 }
 
 #[test]
 fn another_identity_is_refused_by_its_keys() {
     let place = trained_copy();
+    let mut said = Transcript::default();
     for resume in ["auto", "never"] {
-        let run = "train tiny.toml --set model.units=19 --set train.seed=4 --resume";
-        let ended = place.bachdist(&format!("{run} {resume}")).with_code(2);
-        let error = ended.error();
-        assert!(error.contains("belongs to another run"), "{error}");
-        assert!(error.contains("model.units is 18 there and 19 here"), "{error}");
-        assert!(error.contains("train.seed is 1 there and 4 here"), "{error}");
-        assert!(!error.contains("train.epochs"), "{error}");
+        let run = "bachdist train tiny.toml --set model.units=19 --set train.seed=4 --resume";
+        let ended = said.fails(&place, &format!("{run} {resume}"), 2, "model.units ");
+        assert!(
+            ended.error().contains("train.seed ") && !ended.error().contains("train.epochs"),
+            "{ended:?}"
+        );
     }
+    said.check("resume-another-identity");
     assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
 }
 
@@ -160,10 +160,11 @@ fn another_identity_is_refused_by_its_keys() {
 fn other_music_is_refused() {
     let place = trained_copy();
     place.write("music/other.mid", melody(60, 7));
-    let ended = place.bachdist("train tiny.toml --set data.midi=music").with_code(3);
-    assert!(ended.error().contains("was trained on different music"), "{}", ended.stderr);
+    let mut said = Transcript::default();
+    let alone = said.fails(&place, "bachdist train tiny.toml --set data.midi=music", 3, "run");
+    said.check("resume-other-music");
     if let Some(ended) = place.on_ranks(2, "train tiny.toml --set data.midi=music") {
-        assert!(ended.with_code(3).error().contains("was trained on different music"));
+        assert_eq!(ended.with_code(3).error(), alone.error());
     }
 }
 
@@ -172,10 +173,12 @@ fn a_damaged_newest_checkpoint_is_passed_over() {
     let place = trained_copy();
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
     damage(&place, &newest);
-    let ended = place.bachdist("train tiny.toml").ok();
-    assert!(ended.stdout.contains("resuming after 10 steps"), "{}", ended.stdout);
-    let notes: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("note: ")).collect();
-    assert!(notes.len() == 1 && notes[0].contains(&newest) && notes[0].contains("damaged"), "{notes:?}");
+    let mut said = Transcript::default();
+    let ended = said.ok(&place, "bachdist train tiny.toml");
+    let notes = ended.notes();
+    assert!(notes.len() == 1 && notes[0].contains(&newest), "{notes:?}");
+    said.check("resume-damaged-newest");
+    assert_eq!(place.resumed_after("run"), [10]);
     // The same step has the same bytes, so it heals.
     assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
     assert_eq!(place.read(&format!("run/{newest}")), trained().read(&format!("run/{newest}")));
@@ -200,8 +203,12 @@ fn a_window_read_twice_and_another_skipped_are_noticed() {
     let bytes = checkpoint.encode();
     fs::remove_file(place.path(&format!("run/{newest}"))).unwrap();
     place.write(&format!("run/{}", CheckpointName::of(checkpoint.step, &bytes)), bytes);
-    let verified = place.bachdist("checkpoint verify run").with_code(4).stdout;
-    assert!(verified.lines().last().unwrap().contains("windows that are not"), "{verified}");
+    let verified = place.bachdist("checkpoint verify run --json").with_code(4).json();
+    let ok: Vec<bool> = (0..3).map(|i| verified[i]["ok"] == true).collect();
+    assert_eq!(ok, [true, true, false], "{verified}");
+    let mut said = Transcript::default();
+    said.fails(&place, "bachdist checkpoint verify run", 4, "1");
+    said.check("checkpoint-verify-other-windows");
 }
 
 /// Flips a bit in the middle of a checkpoint.
@@ -213,7 +220,7 @@ fn damage(place: &Place, name: &str) {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_no_reason_to_retire_good_ones() {
+fn a_damaged_checkpoint_does_not_count_among_those_kept() {
     let place = trained_copy();
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
     damage(&place, &newest);
@@ -224,7 +231,7 @@ fn a_damaged_checkpoint_is_no_reason_to_retire_good_ones() {
 }
 
 #[test]
-fn what_was_just_saved_is_kept_whatever_lies_ahead() {
+fn what_was_just_saved_is_kept_although_later_steps_are_there() {
     let place = trained_copy();
     let ahead = place.checkpoints("run").pop().expect("a checkpoint");
     let anew = "--resume never --set train.max_steps=3 --set checkpoint.keep=1";
@@ -234,19 +241,22 @@ fn what_was_just_saved_is_kept_whatever_lies_ahead() {
 }
 
 #[test]
-fn a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew_unasked() {
+fn a_run_whose_checkpoints_are_all_damaged_restarts_only_when_asked() {
     let place = trained_copy();
     let names = place.checkpoints("run");
-    names.iter().for_each(|name| damage(&place, name));
-    let ended = place.bachdist("train tiny.toml").with_code(4);
+    for name in &names {
+        damage(&place, name);
+    }
+    let mut said = Transcript::default();
+    let ended = said.fails(&place, "bachdist train tiny.toml", 4, "--resume never");
     assert!(names.iter().all(|name| ended.error().contains(name)), "{}", ended.stderr);
-    assert!(ended.error().contains("use `--resume never` to begin at step 0"), "{}", ended.stderr);
+    said.check("resume-all-damaged");
     place.bachdist("train tiny.toml --resume never").ok();
     assert_eq!(place.checkpoints("run"), trained().checkpoints("run"));
 }
 
 #[test]
-fn so_many_checkpoints_are_kept() {
+fn as_many_checkpoints_are_kept_as_asked_for() {
     let place = Place::with_tiny();
     let steps = |folder: &str| -> Vec<String> {
         place.checkpoints(folder).iter().map(|name| name[11..13].to_owned()).collect()
@@ -270,11 +280,13 @@ fn stop_and_go_on(place: &Place, mut command: std::process::Command, signal: &st
     place.wait_for_a_step("run", &mut running);
     running.signal(signal);
     let ended = running.end().with_code(75);
-    let stop = place.metrics("run").pop().expect("metrics");
-    assert_eq!((&stop["kind"], &stop["reason"]), (&"stop".into(), &"signal".into()));
-    let step = stop["step"].as_u64().expect("a step");
-    let said = format!("stopped by a signal after step {step}; rerun the same command to resume");
-    assert!(ended.stdout.contains(&said), "{}\n{}", ended.stdout, ended.stderr);
+    let (step, reason) = place.stopped_at("run");
+    assert_eq!(reason, "signal");
+    let line = ended.stdout.lines().last().expect("a line");
+    assert!(line.contains(&format!(" {step};")), "{line}");
+    let mut said = Transcript::default();
+    said.line_without_numbers("signal", line);
+    said.check("stopped-by-a-signal");
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
     assert!(newest.starts_with(&format!("step-{step:08}-")), "{newest} is not of step {step}");
 
@@ -317,7 +329,10 @@ fn the_later_launch_wins() {
     // What another launch would do first.
     place.write("run/attempt-000002", "");
     let ended = running.end().with_code(4);
-    assert!(ended.error().contains("attempt 2 of this run has taken over run"), "{}", ended.stderr);
+    assert!(ended.error().contains("attempt 2 "), "{}", ended.stderr);
+    let mut said = Transcript::default();
+    said.line("a later launch", ended.error());
+    said.check("replaced-by-a-launch-without-a-name");
 }
 
 #[test]
@@ -336,7 +351,9 @@ fn the_configuration_is_in_the_metrics() {
             "checkpoint" => &["step", "bytes", "pause_seconds", "upload_seconds"],
             other => panic!("{other}"),
         };
-        fields.iter().for_each(|key| assert!(number(line, key) >= 0.0));
+        for key in fields {
+            assert!(number(line, key) >= 0.0);
+        }
     }
     let names: Vec<_> =
         lines.iter().filter(|line| line["kind"] == "checkpoint").map(|line| line["name"].clone()).collect();

@@ -8,7 +8,8 @@ use bachdist_portable::midi::{Instrument, Note, write};
 use serde_json::{Value, json};
 
 use crate::inspect::{melody, pitches};
-use bachdist_test_support::harness::{Ended, Place, Running, link_cello, sample, trained_copy};
+use bachdist_test_support::harness::{Place, Running, link_cello, sample, trained_copy};
+use bachdist_test_support::snapshot::Transcript;
 
 /// The first windows that the trained run has learnt from, as the program itself tells them.
 fn window(place: &Place, number: usize) -> Vec<u64> {
@@ -47,8 +48,7 @@ fn one_seed_gives_one_set_of_bytes_from_a_folder_or_a_file() {
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
     let options = "--seed 11 -n 2 --notes 12";
     let folder = place.sample(&format!("run {options} -o a")).ok();
-    assert!(folder.stdout.contains(&format!("run/{newest} (step 12)")), "{}", folder.stdout);
-    assert!(folder.stdout.contains("seed        11"), "{}", folder.stdout);
+    assert!(folder.stdout.contains(&format!("run/{newest}")), "{}", folder.stdout);
     assert_eq!(folder.stderr, "");
     place.sample(&format!("run/{newest} {options} -o b")).ok();
     place.bachdist(&format!("sample run {options} -o c")).ok();
@@ -60,7 +60,7 @@ fn one_seed_gives_one_set_of_bytes_from_a_folder_or_a_file() {
 
 /// More pieces than threads, and more than are reported at once; pieces that are limited take longer than others.
 #[test]
-fn threads_share_the_pieces_out_and_nothing_shows_it() {
+fn any_number_of_threads_composes_the_same_bytes() {
     let place = trained_copy();
     let composed = |threads: &str, count: usize, folder: &str| {
         let mut command = place.command(sample());
@@ -170,6 +170,7 @@ fn top_k_and_top_p_leave_out_the_improbable() {
 #[test]
 fn impossible_options_are_refused() {
     let place = trained_copy();
+    let mut said = Transcript::default();
     for options in [
         "--temperature 0",
         "--temperature nan",
@@ -183,24 +184,26 @@ fn impossible_options_are_refused() {
         let ended = place.sample(&format!("run {options}")).with_code(2);
         let option = options.split(' ').next().expect("an option");
         assert!(ended.stderr.contains(option), "{}", ended.stderr);
+        said.whole(&format!("sample run {options}"), &ended);
     }
-    let file = place.sample("run --notes 1 -o tiny.toml").with_code(4);
-    assert!(file.stderr.contains("tiny.toml") && file.stderr.contains("-o"), "{}", file.stderr);
+    said.fails(&place, "sample run --seed 1 --notes 1 -o tiny.toml", 4, "tiny.toml");
+    said.check("sample-impossible-options");
 }
 
 #[test]
-fn a_chosen_window_and_one_that_is_not_there() {
+fn a_start_window_is_used_and_refused_outside_the_music() {
     let place = trained_copy();
     let piece = compose(&place, "--start 141 --notes 3")["pieces"][0].clone();
     assert_eq!(piece["start"], 141);
     assert_eq!(numbers(&piece["start_classes"]).len(), 8);
-    let ended = place.sample("run --start 142").with_code(2);
-    assert_eq!(ended.stderr, "sample: --start 142: the training music has windows 0 to 141\n");
-    place.sample("run --start first").with_code(2);
+    let mut said = Transcript::default();
+    said.fails(&place, "sample run --start 142", 2, "--start 142: ");
+    said.whole("sample run --start first", &place.sample("run --start first").with_code(2));
+    said.check("sample-start");
 }
 
 #[test]
-fn the_end_of_a_primer_is_begun_from() {
+fn a_piece_begins_from_the_end_of_its_primer() {
     let place = trained_copy();
     let begin = window(&place, 50);
     let end = begin.iter().map(|&class| class as u8 + 1);
@@ -215,7 +218,7 @@ fn the_end_of_a_primer_is_begun_from() {
 }
 
 #[test]
-fn drums_are_no_primer() {
+fn drums_of_a_primer_are_left_out() {
     let place = trained_copy();
     let pitches = |pitches: std::ops::Range<u8>, is_drum| {
         let note = |pitch| Note { pitch, velocity: 90, start: f64::from(pitch), end: f64::from(pitch) + 0.5 };
@@ -224,37 +227,29 @@ fn drums_are_no_primer() {
     place.write("band.mid", write(&[pitches(35..50, true), pitches(52..62, false)], &[]));
     let piece = compose(&place, "--primer band.mid --notes 1")["pieces"][0].clone();
     assert_eq!(numbers(&piece["start_classes"]), [53, 54, 55, 56, 57, 58, 59, 60]);
-    assert_eq!(piece["start_description"], "the last 8 notes of band.mid, drums left out");
+    let mut said = Transcript::default();
+    said.line("start_description", piece["start_description"].as_str().expect("text"));
+    said.check("sample-primer-with-drums");
 }
 
 #[test]
-fn primers_that_cannot_be_begun_from() {
+fn useless_primers_are_refused() {
     let place = trained_copy();
-    let refused = |file: &str| {
-        let ended = place.sample(&format!("run --primer {file}")).with_code(3);
-        assert!(ended.stderr.starts_with(&format!("sample: {file}: ")), "{}", ended.stderr);
-        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-        ended.stderr
-    };
     place.write("short.mid", melody(50..57));
-    assert!(refused("short.mid").contains("has 7 notes, and a primer needs at least 8"));
     place.write("high.mid", melody(73..83));
-    let high = "sample: high.mid: note 7: pitch 80 is outside 1..=79, and 2 more of its last notes; ";
-    assert!(refused("high.mid").starts_with(high));
     let notes = vec![Note { pitch: 40, velocity: 90, start: 0.0, end: 0.5 }];
     let drums = Instrument { program: 0, is_drum: true, name: String::new(), notes };
     place.write("drums.mid", write(&[drums], &[]));
-    assert!(
-        refused("drums.mid").contains("all its notes are drums, and a primer needs at least 8 of a melody")
-    );
     // Nobody writes to this pipe: whoever opens it waits for ever.
     let made = Command::new("mkfifo").arg(place.path("pipe.mid")).status();
     assert!(made.expect("mkfifo is everywhere").success());
-    assert!(refused("pipe.mid").ends_with("is a pipe, not a file of music\n"));
     place.write("words.mid", "no music");
-    refused("words.mid");
-    refused("nowhere.mid");
+    let mut said = Transcript::default();
+    for file in ["short.mid", "high.mid", "drums.mid", "pipe.mid", "words.mid", "nowhere.mid"] {
+        said.fails(&place, &format!("sample run --primer {file}"), 3, &format!("{file}: "));
+    }
     place.sample("run --primer short.mid --start 3").with_code(2);
+    said.check("sample-useless-primers");
 }
 
 #[test]
@@ -271,8 +266,10 @@ fn a_renamed_checkpoint_is_used_with_a_note() {
     let place = trained_copy();
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
     fs::copy(place.path("run").join(&newest), place.path("mine.safetensors")).expect("a copy");
-    let ended = place.sample("mine.safetensors --seed 1 --notes 2 --only midi").ok();
-    assert!(ended.stderr.starts_with("note: mine.safetensors has no hash in its name"), "{}", ended.stderr);
+    let mut said = Transcript::default();
+    let ended = said.ok(&place, "sample mine.safetensors --seed 1 --notes 2 --only midi");
+    assert!(ended.notes()[0].starts_with("mine.safetensors "), "{}", ended.stderr);
+    said.check("sample-renamed-checkpoint");
 }
 
 #[test]
@@ -282,14 +279,16 @@ fn damaged_checkpoints_are_refused_or_passed_over() {
     let newest = format!("run/{}", names[2]);
     let bytes = place.read(&newest);
     place.write(&newest, &bytes[..bytes.len() - 1]);
-    let ended = place.sample(&newest).with_code(4);
-    assert!(ended.stderr.contains(&names[2]) && ended.stderr.contains("cut short"), "{}", ended.stderr);
-    let ended = place.sample("run --notes 1 --only midi").ok();
-    assert!(ended.stderr.starts_with("note: skipped"), "{}", ended.stderr);
-    assert!(ended.stdout.contains("(step 10)"), "{}", ended.stdout);
     place.write("other.safetensors", "not a checkpoint");
-    let ended: Ended = place.sample("other.safetensors").with_code(4);
-    assert!(ended.stderr.contains("sample: other.safetensors: "), "{}", ended.stderr);
+    let mut said = Transcript::default();
+    said.fails(&place, &format!("sample {newest}"), 4, &names[2]);
+    said.fails(&place, "sample other.safetensors", 4, "other.safetensors: ");
+    let ended = said.ok(&place, "sample run --seed 1 --notes 1 --only midi");
+    assert!(ended.notes()[0].contains(&names[2]), "{}", ended.stderr);
+    said.check("sample-damaged-checkpoints");
+    assert!(
+        compose(&place, "--notes 1 --only midi")["checkpoint"].as_str().expect("text").ends_with(&names[1])
+    );
 }
 
 #[test]
@@ -297,11 +296,10 @@ fn a_piece_of_another_checkpoint_stays() {
     let place = trained_copy();
     place.sample("--seed 7 --notes 9 -o out").ok();
     let built_in = files(&place, "out");
-    let ended = place.sample("run --seed 7 --notes 9 -o out").ok();
-    assert!(
-        ended.stderr.starts_with("note: out/7-1.") && ended.stdout.contains("out/7-1-2.mid"),
-        "{ended:?}"
-    );
+    let mut said = Transcript::default();
+    let ended = said.ok(&place, "sample run --seed 7 --notes 9 -o out");
+    assert!(ended.notes()[0].starts_with("out/7-1.") && ended.stdout.contains("out/7-1-2.mid"), "{ended:?}");
+    said.check("sample-beside-another-piece");
     let both = files(&place, "out");
     assert!(both.len() == 6 && built_in.iter().all(|file| both.contains(file)), "a file was overwritten");
 }
@@ -310,7 +308,7 @@ fn a_piece_of_another_checkpoint_stays() {
 fn the_built_in_checkpoint_composes() {
     let place = Place::new();
     let ended = place.sample("--notes 5").ok();
-    assert!(ended.stdout.starts_with("checkpoint  built-in (step "), "{}", ended.stdout);
+    assert!(ended.stdout.lines().next().is_some_and(|line| line.contains(" built-in ")), "{}", ended.stdout);
     assert_eq!(files(&place, "composed").len(), 3);
 }
 
@@ -324,8 +322,9 @@ fn a_soundfont_sounds_different() {
     compose(&place, "--seed 1 --notes 4 --only wav -o sine");
     assert!(files(&place, "font") != files(&place, "sine"));
     place.write("bad.sf2", "no soundfont");
-    let ended = place.sample("run --notes 4 --soundfont bad.sf2").with_code(3);
-    assert!(ended.stderr.starts_with("sample: bad.sf2: "), "{}", ended.stderr);
+    let mut said = Transcript::default();
+    said.fails(&place, "sample run --notes 4 --soundfont bad.sf2", 3, "bad.sf2: ");
+    said.check("sample-bad-soundfont");
 }
 
 #[test]

@@ -1,57 +1,12 @@
 //! What people read, as it stands in `tests/snapshots`: help, plans, tables, mistakes. Other tests hold codes and values.
-//!
-//! A change of words is a change of these files: `INSTA_UPDATE=always cargo test --test main snapshots`, then read
-//! `git diff tests/snapshots`.
+//! The messages of what needs a set-up of its own are held where the set-up is.
 
 use std::fs;
 
 use bachdist_test_support::harness::{Ended, Place, trained, trained_copy};
+use bachdist_test_support::snapshot::{Transcript, check};
 
 use crate::cli::COMMANDS;
-
-/// What differs from run to run is left out: hashes, speeds, times, and lines about an epoch that is under way.
-fn tidy(text: &str) -> String {
-    let lines = text.lines().filter(|line| !is_in_mid_epoch(line)).map(|line| {
-        let line = mask_hashes(line);
-        let is_measured = [" windows/s", "s left", " MB a second"].iter().any(|unit| line.contains(unit));
-        if is_measured { mask_measured(&line) } else { line }
-    });
-    lines.map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-/// `epoch 1/3  2/4  loss …`, which a slow machine says and a fast one does not.
-fn is_in_mid_epoch(line: &str) -> bool {
-    let steps = line.strip_prefix("epoch ").and_then(|rest| rest.split_whitespace().nth(1)?.split_once('/'));
-    steps.is_some_and(|(step, of)| step != of)
-}
-
-/// `step-00000012-8488f7bb92bcc2c8` becomes `step-00000012-<hash>`.
-fn mask_hashes(line: &str) -> String {
-    let words = line.split_inclusive('-').map(|part| match part.split_at_checked(16) {
-        Some((hash, rest)) if hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => format!("<hash>{rest}"),
-        _ => part.to_owned(),
-    });
-    words.collect()
-}
-
-/// Numbers with a unit of time or speed become `#`.
-fn mask_measured(line: &str) -> String {
-    const UNITS: [&str; 5] = ["windows/s", "s", "left", "files", "MB"];
-    let words: Vec<_> = line.split(' ').collect();
-    let masked = words.iter().enumerate().map(|(index, word)| {
-        let number = word.strip_suffix('s').unwrap_or(word);
-        let measured = words.get(index + 1).is_some_and(|next| UNITS.contains(next));
-        if measured && number.parse::<f64>().is_ok() { "#" } else { word }
-    });
-    masked.collect::<Vec<_>>().join(" ")
-}
-
-fn check(name: &str, text: &str) {
-    let text = tidy(text);
-    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
-        insta::assert_snapshot!(name, text);
-    });
-}
 
 /// Both outputs and the exit code.
 fn whole(ended: &Ended) -> String {
@@ -136,11 +91,9 @@ fn mistakes() {
         "data inspect nothing",
         "bench tiny.toml --rounds 0",
     ];
-    let mut text = String::new();
+    let mut transcript = Transcript::default();
     for command in commands {
-        let ended = place.bachdist(command);
-        text +=
-            &format!("$ bachdist {command}\n{}[exit code {}]\n\n", ended.stdout + &ended.stderr, ended.code);
+        transcript.whole(&format!("bachdist {command}"), &place.bachdist(command));
     }
-    check("mistakes", &text);
+    transcript.check("mistakes");
 }

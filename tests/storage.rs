@@ -3,10 +3,12 @@
 use std::process::Command;
 
 use bachdist_portable::store::{RetryPolicy, Store};
+use serde_json::Value;
 
 use bachdist_test_support::harness::{Place, Running, bachdist, ended, json, wait_until};
 use bachdist_test_support::proxy::{Fault, Proxy};
 use bachdist_test_support::s3::{Server, server};
+use bachdist_test_support::snapshot::Transcript;
 
 /// Seconds in place of minutes, but longer than the server needs on a busy machine.
 const SCALED: &str = "--set checkpoint.timeout_seconds=2 --set checkpoint.retry_seconds=30";
@@ -21,6 +23,13 @@ fn checkpoints(server: &Server, url: &str) -> Vec<String> {
     let variables = server.variables(server.endpoint());
     let store = Store::open_with(url, RetryPolicy::default(), variables).unwrap();
     store.list("step-").unwrap().into_iter().map(|entry| entry.name).collect()
+}
+
+/// The records in the server's `metrics.jsonl`.
+fn records(server: &Server, url: &str) -> Vec<Value> {
+    let store = Store::open_with(url, RetryPolicy::default(), server.variables(server.endpoint())).unwrap();
+    let metrics = String::from_utf8(store.get("metrics.jsonl").unwrap()).unwrap();
+    metrics.lines().map(json).collect()
 }
 
 #[test]
@@ -40,17 +49,14 @@ fn a_fifth_of_all_requests_fail_and_the_run_ends_with_the_same_name() {
     assert!(Fault::ALL.iter().all(|&fault| proxy.met(fault) > 0), "of every kind");
     assert_eq!(checkpoints(server, url), place.checkpoints("run"));
 
-    // The log says so, line by line.
-    let store = Store::open_with(url, RetryPolicy::default(), server.variables(server.endpoint())).unwrap();
-    let metrics = String::from_utf8(store.get("metrics.jsonl").unwrap()).unwrap();
-    let retries = metrics.lines().filter_map(|line| json(line)["retries"].as_u64()).sum::<u64>();
-    let notes = ended.stdout.lines().filter(|line| line.contains(" was retried ")).count();
-    assert!(retries > 0 && retries <= proxy.met_any() && notes > 0, "{retries} retries, {notes} notes");
+    // The log says so.
+    let retries = records(server, url).iter().filter_map(|record| record["retries"].as_u64()).sum::<u64>();
+    assert!(retries > 0 && retries <= proxy.met_any() && !ended.notes().is_empty(), "{retries} retries");
 }
 
 #[test]
 #[ignore = "needs s3"]
-fn an_outage_shorter_than_the_window_is_nobodys_loss() {
+fn an_outage_shorter_than_the_retry_window_loses_no_checkpoint() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();
     place.bachdist("train tiny.toml").ok();
@@ -105,9 +111,14 @@ fn an_outage_that_ends_is_bridged() {
     wait_until("a newer checkpoint", || checkpoints(server, url).pop().unwrap() > before);
     running.signal("USR1");
     let ended = running.end().with_code(75);
-    assert!(ended.stdout.contains("training continues for up to 1,000,000,000 steps"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("note: the storage is back; step "), "{}", ended.stdout);
-
+    let mut said = Transcript::default();
+    for (when, part) in [("the storage goes away", "1,000,000,000"), ("it is back", "is back")] {
+        let notes = ended.notes();
+        let note = notes.iter().find(|note| note.contains(part)).unwrap_or_else(|| panic!("{notes:?}"));
+        said.line_without_numbers(when, note);
+    }
+    said.check("storage-outage-bridged");
+    assert!(records(server, url).iter().any(|record| record["kind"] == "outage"));
     let newest = checkpoints(server, url).pop().unwrap();
     assert_eq!(newest, straight(&place, &newest));
 }
@@ -123,20 +134,20 @@ fn storage_that_is_gone_for_good_loses_nothing() {
     let run = format!("{LONG} --set checkpoint.url={url} --set checkpoint.max_unsaved_steps=40");
     let Some(mut launch) = place.launch(2, &run) else { return };
     let ended = ended(through(&proxy, server, &mut launch)).with_code(4);
-    let error = ended.error();
-    assert!(error.contains(&format!("could not save to {url}; step ")), "{error}");
     let kept = place.checkpoints("runs/tiny.unsaved");
-    assert!(
-        kept.len() == 1 && error.contains(&format!("is safe in runs/tiny.unsaved/{}", kept[0])),
-        "{error}"
-    );
+    assert!(kept.len() == 1, "{kept:?}");
+    let named = [url, &format!("runs/tiny.unsaved/{}", kept[0])];
+    assert!(named.iter().all(|named| ended.error().contains(named)), "{}", ended.stderr);
+    let mut said = Transcript::default();
+    said.line_without_numbers("the storage goes away", ended.error());
     let safe = checkpoints(server, url).pop().unwrap();
     assert!(safe < kept[0], "{safe} was safe already");
 
     // While it is away, a launch takes nothing and loses nothing.
     let mut again = place.command(bachdist());
     let again = through(&proxy, server, again.args(run.split_whitespace()));
-    bachdist_test_support::harness::ended(again).with_code(4);
+    let still = bachdist_test_support::harness::ended(again).with_code(4);
+    said.line_without_numbers("it is still away", still.error());
     assert_eq!(place.checkpoints("runs/tiny.unsaved"), kept);
 
     proxy.outage(false);
@@ -144,9 +155,12 @@ fn storage_that_is_gone_for_good_loses_nothing() {
     let two_more = format!("{run} --set train.max_steps={}", step + 2);
     let mut again = place.launch(3, &two_more).unwrap();
     let ended = bachdist_test_support::harness::ended(through(&proxy, server, &mut again)).ok();
-    let says = format!("note: step {step} was moved from runs/tiny.unsaved/{} to the storage", kept[0]);
-    assert!(ended.stdout.contains(&says), "{}", ended.stdout);
-    assert!(ended.stdout.contains(&format!("resuming after {step} steps")), "{}", ended.stdout);
+    let notes = ended.notes();
+    let moved = notes.iter().find(|note| note.contains(&kept[0])).unwrap_or_else(|| panic!("{notes:?}"));
+    said.line_without_numbers("it is back", moved);
+    said.check("storage-gone");
+    let of_kind = |kind: &str| records(server, url).iter().rfind(|record| record["kind"] == kind).cloned();
+    assert_eq!(of_kind("resume").unwrap()["step"], step);
     assert!(!place.path("runs/tiny.unsaved").exists());
     let newest = checkpoints(server, url).pop().unwrap();
     assert_eq!(newest, straight(&place, &newest));
@@ -166,13 +180,16 @@ fn straight(place: &Place, name: &str) -> String {
 
 #[test]
 #[ignore = "needs s3"]
-fn what_others_put_beside_a_run_is_passed_over_in_mid_run_too() {
+fn foreign_objects_beside_a_running_run_are_passed_over() {
     let Some(server) = server() else { return };
     let place = Place::with_tiny();
     let proxy = Proxy::before(server.endpoint());
     let url = "s3://bachdist/storage/foreign";
-    let put_foreign =
-        |names: &[&str]| names.iter().for_each(|name| server.put_foreign(&format!("storage/foreign/{name}")));
+    let put_foreign = |names: &[&str]| {
+        for name in names {
+            server.put_foreign(&format!("storage/foreign/{name}"));
+        }
+    };
     put_foreign(&["step-%0A", "a//b"]);
     // Halted between two checkpoints, while somebody else is busy there.
     let mut command = place.command(bachdist());
@@ -187,7 +204,7 @@ fn what_others_put_beside_a_run_is_passed_over_in_mid_run_too() {
     put_foreign(&["/c", "new%0Aline", "attempt-%01", "step-00000001-0123456789abcdef.safetensors/x"]);
     running.signal("CONT");
     let ended = running.end().ok();
-    assert!(!ended.stdout.contains("note: "), "{}", ended.stdout);
+    assert_eq!(ended.notes(), [""; 0]);
 
     let on_server = |arguments: &str| {
         let mut command = place.command(bachdist());
@@ -206,19 +223,21 @@ fn what_others_put_beside_a_run_is_passed_over_in_mid_run_too() {
 }
 
 #[test]
-fn wrong_settings_are_told_before_anything_is_asked() {
+fn wrong_settings_are_refused_before_any_request() {
     let place = Place::with_tiny();
-    for (name, value, says) in [
-        ("AWS_SECRET_ACCESS_KEY", "hidden\nhidden", "AWS_SECRET_ACCESS_KEY has a line break inside"),
-        ("AWS_ENDPOINT_URL", "http://127.0.0.1:99999", "AWS_ENDPOINT_URL is \"http://127.0.0.1:99999\""),
-        ("AWS_CA_BUNDLE", "nowhere.pem", "AWS_CA_BUNDLE is nowhere.pem, and there is no such file"),
+    let mut said = Transcript::default();
+    for (name, value) in [
+        ("AWS_SECRET_ACCESS_KEY", "hidden\nhidden"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:99999"),
+        ("AWS_CA_BUNDLE", "nowhere.pem"),
     ] {
         let mut command = place.alone("train tiny.toml --set checkpoint.url=s3://bucket/run");
         command.envs([("AWS_ACCESS_KEY_ID", "me"), ("AWS_SECRET_ACCESS_KEY", "secret"), (name, value)]);
         let ended = ended(&mut command).with_code(2);
-        let error = ended.error();
-        assert!(error.contains(says) && !error.contains("hidden"), "{error}");
+        assert!(ended.error().contains(name) && !ended.stderr.contains("hidden"), "{}", ended.stderr);
+        said.messages(name, &ended);
     }
+    said.check("storage-settings");
 }
 
 #[test]
@@ -233,12 +252,16 @@ fn files_of_any_kind_beside_a_run_are_passed_over() {
     assert!(Command::new("mkfifo").arg(path(&checkpoint(97))).status().unwrap().success());
     std::fs::create_dir(path("attempt-000002")).unwrap();
     let no_text = [b"step-\xFF".as_slice(), b"step-\n"].map(std::ffi::OsStr::from_bytes);
-    no_text.iter().for_each(|name| std::fs::write(place.path("run").join(name), "x").unwrap());
+    for name in no_text {
+        std::fs::write(place.path("run").join(name), "x").unwrap();
+    }
     let ended = place.bachdist("train tiny.toml").ok();
-    assert!(ended.stdout.contains("resuming after 8 steps"), "{}", ended.stdout);
-    assert!(!ended.stdout.contains("note: "), "{}", ended.stdout);
+    assert_eq!(place.resumed_after("run"), [8]);
+    assert_eq!(ended.notes(), [""; 0]);
     place.bachdist("checkpoint verify run").ok();
     place.sample("run --only midi").ok();
-    let of_pipe = place.sample(&format!("run/{}", checkpoint(97))).with_code(4);
-    assert!(of_pipe.stderr.contains("it is not a file"), "{}", of_pipe.stderr);
+    let mut said = Transcript::default();
+    let pipe = checkpoint(97);
+    said.fails(&place, &format!("sample run/{pipe}"), 4, &pipe);
+    said.check("a-pipe-in-place-of-a-checkpoint");
 }

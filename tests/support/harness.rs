@@ -149,6 +149,15 @@ impl Place {
         command
     }
 
+    /// Runs a command line that begins with the name of one of the programs.
+    pub fn run(&self, command: &str) -> Ended {
+        match command.split_once(' ').unwrap_or((command, "")) {
+            ("bachdist", arguments) => self.bachdist(arguments),
+            ("sample", arguments) => self.sample(arguments),
+            (other, _) => panic!("{other} is none of the programs"),
+        }
+    }
+
     /// Runs `sample`.
     pub fn sample(&self, arguments: &str) -> Ended {
         ended(self.command(sample()).args(arguments.split_whitespace()))
@@ -192,6 +201,20 @@ impl Place {
     pub fn recorded_steps(&self, folder: &str) -> Vec<u64> {
         let of_kind = |line: &Value| line["kind"] == "step";
         self.metrics(folder).iter().filter(|line| of_kind(line)).filter_map(|l| l["step"].as_u64()).collect()
+    }
+
+    /// The steps that a run's attempts resumed after.
+    pub fn resumed_after(&self, folder: &str) -> Vec<u64> {
+        let resumed = self.metrics(folder).into_iter().filter(|line| line["kind"] == "resume");
+        resumed.filter_map(|line| line["step"].as_u64()).collect()
+    }
+
+    /// The step at which a run's last attempt ended, and why.
+    pub fn stopped_at(&self, folder: &str) -> (u64, String) {
+        let stop = self.metrics(folder).pop().expect("metrics");
+        assert_eq!(stop["kind"], "stop", "{stop}");
+        let reason = stop["reason"].as_str().expect("a reason");
+        (stop["step"].as_u64().expect("a step"), reason.to_owned())
     }
 
     /// Waits until a run under way has made a step.
@@ -270,18 +293,37 @@ impl Ended {
         self
     }
 
-    /// The lines of `bachdist` on stderr, without its name; mpirun adds lines of its own, and faults announce
+    /// The lines of the program on stderr, without its name; mpirun adds lines of its own, and faults announce
     /// themselves.
     pub fn errors(&self) -> Vec<&str> {
-        let lines = self.stderr.lines().filter_map(|line| line.strip_prefix("bachdist: "));
-        lines.filter(|line| !line.starts_with("fault: ")).collect()
+        let ours = |line| str::strip_prefix(line, "bachdist: ").or_else(|| line.strip_prefix("sample: "));
+        self.stderr.lines().filter_map(ours).filter(|line| !line.starts_with("fault: ")).collect()
     }
 
-    /// The one line of `bachdist` on stderr.
+    /// The one line of the program on stderr.
     pub fn error(&self) -> &str {
         let errors = self.errors();
         assert_eq!(errors.len(), 1, "not one line: {}", self.stderr);
         errors[0]
+    }
+
+    /// The notes and messages in what was printed: without the plan of a run, its epochs, and what mpirun adds.
+    pub fn messages(&self) -> String {
+        let plan =
+            self.stdout.lines().position(|line| line.starts_with("checkpoints  ")).map_or(0, |last| last + 1);
+        let printed = self.stdout.lines().enumerate().filter(|(number, line)| {
+            line.starts_with("note: ") || (*number >= plan && !line.starts_with("epoch "))
+        });
+        let ours = ["bachdist: ", "sample: ", "note: "];
+        let errors = self.stderr.lines().filter(|line| ours.iter().any(|name| line.starts_with(name)));
+        let errors = errors.filter(|line| !line.starts_with("bachdist: fault: "));
+        printed.map(|(_, line)| line).chain(errors).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// The notes in what was printed, without that word.
+    pub fn notes(&self) -> Vec<&str> {
+        let lines = self.stdout.lines().chain(self.stderr.lines());
+        lines.filter_map(|line| line.strip_prefix("note: ")).collect()
     }
 
     /// What was printed, as JSON.
@@ -321,6 +363,14 @@ pub fn ended(command: &mut Command) -> Ended {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     Ended { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// As many lines as expected, each of which begins as expected.
+#[track_caller]
+pub fn assert_begin(lines: &[impl AsRef<str>], begins: &[&str]) {
+    let lines: Vec<&str> = lines.iter().map(AsRef::as_ref).collect();
+    let as_expected = lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin));
+    assert!(as_expected && lines.len() == begins.len(), "{lines:#?} do not begin with {begins:#?}");
 }
 
 pub fn json(text: &str) -> Value {

@@ -3,6 +3,7 @@
 //! - [`tools`]: what a test needs and not every machine has. A test without it is skipped, or fails where
 //!   `BACHDIST_REQUIRE` names it.
 //! - [`harness`]: the built programs, run as a user runs them.
+//! - [`snapshot`]: what people read, held by snapshots.
 //! - [`s3`]: a real S3 server, and [`proxy`]: what fails between it and a client.
 
 // A panic is how a test fails, in its helpers too.
@@ -13,6 +14,7 @@
 pub mod harness;
 pub mod proxy;
 pub mod s3;
+pub mod snapshot;
 pub mod tools;
 
 use proptest::test_runner::{Config, FileFailurePersistence};

@@ -10,6 +10,7 @@ use bachdist_portable::failure::ExitCode;
 use bachdist_portable::store::{RetryPolicy, Store};
 use bachdist_test_support::proxy::Proxy;
 use bachdist_test_support::s3::server;
+use bachdist_test_support::snapshot::Transcript;
 use serde_json::Value;
 
 fn retention(keep: usize) -> Retention {
@@ -92,16 +93,17 @@ fn a_launch_that_was_replaced_writes_nothing() {
     later.publish("metrics.jsonl", b"later".into()).unwrap();
     let before = names(&scene.store);
     let (name, bytes) = stored(1, 8);
-    for error in [
-        stale.save(&checkpoint(1, 8), retention(1)).map(drop).unwrap_err(),
-        stale.put(&name, bytes).unwrap_err(),
-        stale.publish("metrics.jsonl", b"stale again".into()).unwrap_err(),
+    let mut said = Transcript::default();
+    for (call, error) in [
+        ("save", stale.save(&checkpoint(1, 8), retention(1)).map(drop).unwrap_err()),
+        ("put", stale.put(&name, bytes).unwrap_err()),
+        ("publish", stale.publish("metrics.jsonl", b"stale again".into()).unwrap_err()),
     ] {
         assert_eq!(code_of(&error), ExitCode::Storage);
         let line = error.to_string();
-        let holder = format!("process {})", std::process::id());
-        assert!(line.starts_with("attempt 3 of this run (host ") && line.contains(&holder), "{line}");
-        assert!(line.contains("has taken over memory: (this is attempt 2)"), "{line}");
+        let parts = ["attempt 3 ", &format!("process {}", std::process::id()), "memory:", "attempt 2"];
+        assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+        said.line(call, line);
     }
     assert_eq!(names(&scene.store), before);
     assert_eq!(scene.store.get("metrics.jsonl").unwrap(), b"later");
@@ -110,7 +112,9 @@ fn a_launch_that_was_replaced_writes_nothing() {
     // By a launch with another configuration, at an address that it should not have.
     let _other = RunClaim::claim(scene.store.clone(), origin(2), &Recovery::default()).unwrap();
     let line = later.save(&checkpoint(1, 8), KEEP_ALL).unwrap_err().to_string();
-    assert!(line.starts_with("attempt 4 of another run (host "), "{line}");
+    assert!(line.starts_with("attempt 4 "), "{line}");
+    said.line("save, after another run's launch", line);
+    said.check("replaced-launch");
 }
 
 #[test]
@@ -122,13 +126,16 @@ fn without_create_only_writes_the_last_to_write_has_the_attempt() {
     let variables = server.variables(&proxy.endpoint());
     let store = Store::open_with("s3://bachdist/run/unguarded", RetryPolicy::default(), variables).unwrap();
     let run = RunClaim::claim(store.clone(), origin(1), &Recovery::default()).unwrap();
-    assert!(run.note().unwrap().contains("does not support create-only writes"));
+    let mut said = Transcript::default();
+    said.line("claim", run.note().unwrap());
     run.save(&checkpoint(1, 2), KEEP_ALL).unwrap();
     // Another launch has seen no attempt either, a moment ago.
     let other = serde_json::json!({ "host": "elsewhere", "pid": 7, "run_digest": origin(1).digest() });
     store.put("attempt-000001", other.to_string()).unwrap();
     let line = run.save(&checkpoint(1, 4), KEEP_ALL).unwrap_err().to_string();
-    assert!(line.starts_with("attempt 1 of this run (host elsewhere, process 7) has taken over"), "{line}");
+    assert!(line.contains("elsewhere") && line.contains("process 7)"), "{line}");
+    said.line("save", line);
+    said.check("without-create-only-writes");
     assert_eq!(names(&store), own(&[2]));
     // On a server that knows them there is nothing to tell.
     let variables = server.variables(server.endpoint());

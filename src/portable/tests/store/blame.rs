@@ -4,6 +4,7 @@
 use super::{credentials, expect_line, hasty};
 use bachdist_portable::store::{RetryPolicy, Store, StoreErrorKind};
 use bachdist_test_support::s3::{Variables, server};
+use bachdist_test_support::snapshot::Transcript;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
@@ -121,87 +122,89 @@ const HTML: &str = "Content-Type: text/html; charset=utf-8\r\n";
 const LOGIN: &str = "<!doctype html>\n<html><head><title>Please log in</title></head><body>...</body></html>";
 const EMPTY_LISTING: &str = "<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>";
 
-/// All calls, each of which asked the server once.
-fn every_call(server: &Server, scheme: &str, more: &[(&str, &str)], kind: StoreErrorKind, words: &[&str]) {
-    for (action, error) in [
-        ("list", server.store(scheme, more).list("").map(drop)),
-        ("write", server.store(scheme, more).put("step-1", "x")),
-        ("write", server.store(scheme, more).create("step-1", "x").map(drop)),
-        ("read", server.store(scheme, more).get("step-1").map(drop)),
-        ("delete", server.store(scheme, more).delete("step-1")),
-    ]
-    .map(|(action, result)| (action, result.expect_err(action)))
-    {
-        let says = [&["cannot", action, "s3://music/run"], words].concat();
-        expect_line(error, kind, &says);
+/// All calls, each of which asks the server once.
+fn every_call(said: &mut Transcript, case: &str, server: &Server, scheme: &str, names: &[&str]) {
+    let store = || server.store(scheme, &[]);
+    for (call, result) in [
+        ("list", store().list("").map(drop)),
+        ("put", store().put("step-1", "x")),
+        ("create", store().create("step-1", "x").map(drop)),
+        ("get", store().get("step-1").map(drop)),
+        ("delete", store().delete("step-1")),
+    ] {
+        let names = [&["s3://music/run"], names].concat();
+        let error = result.expect_err(call);
+        expect_line(said, &format!("{case}: {call}"), error, StoreErrorKind::NotS3, &names);
     }
 }
 
 #[test]
-fn a_page_in_place_of_s3() {
-    for (page, says) in [
-        (answer("200 OK", HTML, LOGIN), "HTTP 200 and \"Please log in\""),
-        (answer("203 Non-Authoritative", HTML, LOGIN), "HTTP 203 and \"Please log in\""),
+fn a_page_in_place_of_s3_is_quoted() {
+    let mut said = Transcript::default();
+    for (case, page, names) in [
+        ("a login", answer("200 OK", HTML, LOGIN), ["HTTP 200", "Please log in"]),
+        ("a login", answer("203 Non-Authoritative", HTML, LOGIN), ["HTTP 203", "Please log in"]),
+        ("a refusal", answer("403 Forbidden", HTML, "<h1>Blocked</h1>"), ["HTTP 403", "Blocked"]),
+        ("no page", answer("404 Not Found", HTML, "<h1>No such page</h1>"), ["HTTP 404", "No such page"]),
+        ("a proxy", answer("407 Proxy Authentication Required", HTML, ""), ["proxy", ""]),
     ] {
         let server = Server::saying(page);
-        every_call(
-            &server,
-            "http",
-            &[],
-            StoreErrorKind::NotS3,
-            &["is not an S3 server", says, "check AWS_ENDPOINT_URL"],
-        );
+        every_call(&mut said, case, &server, "http", &names);
         assert_eq!(server.heads().len(), 5, "nothing was tried twice");
     }
-    for (page, says) in [
-        (answer("403 Forbidden", HTML, "<h1>Blocked</h1>"), "HTTP 403, not an S3 error: Blocked"),
-        (answer("404 Not Found", HTML, "<h1>No such page</h1>"), "HTTP 404, not an S3 error: No such page"),
-        (answer("407 Proxy Authentication Required", HTML, ""), "the proxy requires a user"),
-    ] {
-        let server = Server::saying(page);
-        every_call(&server, "http", &[], StoreErrorKind::NotS3, &[says]);
-        assert_eq!(server.heads().len(), 5);
-    }
+    said.check("store-page-in-place-of-s3");
 }
 
 #[test]
-fn another_program_in_place_of_s3() {
+fn another_program_in_place_of_s3_is_quoted() {
     let json = answer("200 OK", "Content-Type: application/json\r\n", "{\"status\": \"up\"}");
     let server = Server::saying(json);
-    let says = ["is not an S3 server", "{\\\"status\\\": \\\"up\\\"}", "AWS_ENDPOINT_URL"];
+    let names = ["{\\\"status\\\": \\\"up\\\"}", "AWS_ENDPOINT_URL"];
     let store = server.store("http", &[]);
-    expect_line(store.list("").unwrap_err(), StoreErrorKind::NotS3, &says);
-    expect_line(store.put("step-1", "x").unwrap_err(), StoreErrorKind::NotS3, &says);
-    expect_line(store.get("step-1").unwrap_err(), StoreErrorKind::NotS3, &says);
+    let mut said = Transcript::default();
+    for (call, error) in [
+        ("list", store.list("").unwrap_err()),
+        ("put", store.put("step-1", "x").unwrap_err()),
+        ("get", store.get("step-1").unwrap_err()),
+    ] {
+        expect_line(&mut said, call, error, StoreErrorKind::NotS3, &names);
+    }
+    said.check("store-program-in-place-of-s3");
     assert_eq!(server.heads().len(), 3);
 }
 
 #[test]
-fn another_address() {
-    let moved = |status: &str, headers: &str| Server::saying(answer(status, headers, ""));
-    let to_login = moved("302 Found", "Location: https://login.example.org/?next=x\r\n");
-    let says = [
-        "redirects to another address https://login.example.org/?next=x, HTTP 302",
-        "set AWS_ENDPOINT_URL to",
-    ];
-    every_call(&to_login, "http", &[], StoreErrorKind::NotS3, &says);
-    let of_writes = moved("307 Temporary Redirect", "Location: https://there:9000/music/run/step-1\r\n");
-    every_call(
-        &of_writes,
-        "http",
-        &[],
-        StoreErrorKind::NotS3,
-        &["another address https://there:9000/music/run/step-1"],
-    );
-    let elsewhere = moved("301 Moved Permanently", "x-amz-bucket-region: eu-west-3\r\n");
-    every_call(&elsewhere, "http", &[], StoreErrorKind::NotS3, &["wrong region", "set AWS_REGION=eu-west-3"]);
-    for server in [to_login, of_writes, elsewhere] {
+fn a_redirect_is_named_and_not_followed() {
+    let mut said = Transcript::default();
+    for (case, status, headers, names) in [
+        (
+            "to a login",
+            "302 Found",
+            "Location: https://login.example.org/?next=x\r\n",
+            ["https://login.example.org/?next=x", "HTTP 302"],
+        ),
+        (
+            "to another server",
+            "307 Temporary Redirect",
+            "Location: https://there:9000/music/run/step-1\r\n",
+            ["https://there:9000/music/run/step-1", "HTTP 307"],
+        ),
+        (
+            "to another region",
+            "301 Moved Permanently",
+            "x-amz-bucket-region: eu-west-3\r\n",
+            ["AWS_REGION=eu-west-3", "AWS_REGION"],
+        ),
+    ] {
+        let server = Server::saying(answer(status, headers, ""));
+        every_call(&mut said, case, &server, "http", &names);
         assert_eq!(server.heads().len(), 5, "nothing was followed, nothing tried twice");
     }
+    said.check("store-redirects");
 }
 
 #[test]
-fn a_server_that_was_right_before_will_be_again() {
+fn a_server_that_answered_before_is_tried_again() {
     // A listing first; then somebody between here and there wants a login; then S3 again.
     let asked = Mutex::new(0);
     let server = Server::new(move |_| {
@@ -223,14 +226,16 @@ fn a_server_that_was_right_before_will_be_again() {
 
 #[test]
 #[ignore = "needs s3"]
-fn tls_where_there_is_none() {
+fn tls_with_a_server_that_has_none_is_refused() {
     let plain = Server::saying(answer("200 OK", "", EMPTY_LISTING));
-    let says = ["does not use TLS", "AWS_ENDPOINT_URL", "http://", "AWS_ALLOW_HTTP=true"];
-    every_call(&plain, "https", &[], StoreErrorKind::NotS3, &says);
+    let names = ["AWS_ENDPOINT_URL", "http://", "AWS_ALLOW_HTTP=true"];
+    let mut said = Transcript::default();
+    every_call(&mut said, "a plain server", &plain, "https", &names);
     // Where the real server is, and its way to say so.
     let Some(real) = server() else { return };
-    let endpoint = real.endpoint().replace("http://", "https://");
-    expect_line(open(&endpoint, &[]).list("").unwrap_err(), StoreErrorKind::NotS3, &says);
+    let error = open(&real.endpoint().replace("http://", "https://"), &[]).list("").unwrap_err();
+    expect_line(&mut said, "the real server: list", error, StoreErrorKind::NotS3, &names);
+    said.check("store-no-tls-there");
 }
 
 /// A certificate for a host by an issuer of its own, and a file with the issuer's.
@@ -271,7 +276,7 @@ impl Issued {
 
 #[test]
 #[ignore = "needs s3"]
-fn certificates_that_do_not_fit() {
+fn certificates_that_do_not_fit_are_refused() {
     let (fits, other, old) =
         (issued("localhost", 2099), issued("other.example.org", 2099), issued("localhost", 2001));
     let line = |of: &Issued, bundle: Option<&Issued>| {
@@ -283,33 +288,30 @@ fn certificates_that_do_not_fit() {
     };
     let (listed, tried) = line(&fits, Some(&fits));
     assert_eq!((listed.unwrap(), tried), (vec![], 1), "trusted by AWS_CA_BUNDLE");
-    for (of, bundle, says) in [
-        (&fits, None, ["not issued by an authority that this machine trusts", "set AWS_CA_BUNDLE"]),
-        (&fits, Some(&other), ["not issued by an authority in AWS_CA_BUNDLE", other.bundle()]),
-        (&other, Some(&other), ["is for another host: ", "other.example.org"]),
-        (&old, Some(&old), ["has expired", "clock"]),
+    let mut said = Transcript::default();
+    for (case, of, bundle, names) in [
+        ("of an unknown issuer", &fits, None, ["AWS_CA_BUNDLE", ""]),
+        ("of another issuer", &fits, Some(&other), ["AWS_CA_BUNDLE", other.bundle()]),
+        ("of another host", &other, Some(&other), ["other.example.org", ""]),
+        ("expired", &old, Some(&old), ["clock", ""]),
     ] {
         let (listed, tried) = line(of, bundle);
-        expect_line(listed.unwrap_err(), StoreErrorKind::NotS3, &says);
+        expect_line(&mut said, case, listed.unwrap_err(), StoreErrorKind::NotS3, &names);
         assert_eq!(tried, 0);
     }
+    said.check("store-certificates");
 }
 
 #[test]
 #[ignore = "needs s3"]
-fn no_tls_where_it_is_spoken() {
-    let server = issued("localhost", 2099).server();
-    let says = ["does not answer in HTTP", "write https:// in AWS_ENDPOINT_URL"];
-    every_call(&server, "http", &[], StoreErrorKind::NotS3, &says);
+fn plain_http_with_a_server_that_needs_tls_is_refused() {
+    let mut said = Transcript::default();
+    let names = ["https://", "AWS_ENDPOINT_URL"];
+    every_call(&mut said, "a TLS server", &issued("localhost", 2099).server(), "http", &names);
     let of_go =
         Server::saying("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
-    every_call(
-        &of_go,
-        "http",
-        &[],
-        StoreErrorKind::NotS3,
-        &["expects TLS (write https:// in AWS_ENDPOINT_URL)"],
-    );
+    every_call(&mut said, "a TLS server in Go", &of_go, "http", &names);
+    said.check("store-tls-there");
 }
 
 /// A server that hangs up on whatever does not begin as it should, and answers otherwise through the one behind it.
@@ -337,49 +339,49 @@ fn curt(behind: &Server, first_byte: u8) -> String {
 
 #[test]
 #[ignore = "needs s3"]
-fn servers_that_hang_up_without_a_word() {
+fn servers_that_hang_up_are_asked_in_the_other_protocol() {
+    let mut said = Transcript::default();
     let plain = Server::saying(answer("200 OK", "", EMPTY_LISTING));
     let at = curt(&plain, b'G');
     // Asked by HEAD, it hangs up too.
-    let error =
-        Store::open_with("s3://music/run", hasty(), credentials(&format!("https://{at}"))).unwrap().list("");
-    expect_line(error.unwrap_err(), StoreErrorKind::Unreachable, &["cannot reach"]);
-    let at = curt(&plain, b'H');
-    let says = ["does not use TLS", "AWS_ALLOW_HTTP=true"];
-    expect_line(open(&format!("https://{at}"), &[]).list("").unwrap_err(), StoreErrorKind::NotS3, &says);
+    let store = Store::open_with("s3://music/run", hasty(), credentials(&format!("https://{at}"))).unwrap();
+    assert_eq!(store.list("").unwrap_err().kind, StoreErrorKind::Unreachable);
+    let store = open(&format!("https://{}", curt(&plain, b'H')), &[]);
+    let error = store.list("").unwrap_err();
+    expect_line(&mut said, "plain: list", error, StoreErrorKind::NotS3, &["AWS_ALLOW_HTTP=true"]);
 
     let tls = issued("localhost", 2099).server();
-    let at = curt(&tls, 0x16);
-    let says = ["expects TLS (write https:// in AWS_ENDPOINT_URL)"];
-    expect_line(open(&format!("http://{at}"), &[]).list("").unwrap_err(), StoreErrorKind::NotS3, &says);
-    expect_line(
-        open(&format!("http://{at}"), &[]).put("x", vec![0; 300_000]).unwrap_err(),
-        StoreErrorKind::NotS3,
-        &says,
-    );
+    let store = open(&format!("http://{}", curt(&tls, 0x16)), &[]);
+    for (call, error) in [
+        ("TLS: list", store.list("").unwrap_err()),
+        ("TLS: put", store.put("x", vec![0; 300_000]).unwrap_err()),
+    ] {
+        expect_line(&mut said, call, error, StoreErrorKind::NotS3, &["https://", "AWS_ENDPOINT_URL"]);
+    }
+    said.check("store-servers-that-hang-up");
 }
 
 #[test]
-fn bundles_that_are_none() {
-    let mut empty = tempfile::NamedTempFile::new().unwrap();
-    let text = |path: &str| {
+fn useless_certificate_bundles_are_refused() {
+    let mut broken = tempfile::NamedTempFile::new().unwrap();
+    broken.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let mut said = Transcript::default();
+    for (case, path) in [
+        ("empty", empty.path().to_str().unwrap()),
+        ("broken", broken.path().to_str().unwrap()),
+        ("absent", "/no/such.pem"),
+    ] {
         let mut variables: Variables = credentials("https://localhost:1");
         variables.insert("AWS_CA_BUNDLE".into(), path.into());
-        Store::open_with("s3://music", hasty(), variables).unwrap_err()
-    };
-    let path = empty.path().to_str().unwrap().to_owned();
-    expect_line(text(&path), StoreErrorKind::BadUrl, &["AWS_CA_BUNDLE is ", &path, "not a PEM file"]);
-    empty.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-    expect_line(text(&path), StoreErrorKind::BadUrl, &["AWS_CA_BUNDLE is ", &path, "not a PEM file"]);
-    expect_line(
-        text("/no/such.pem"),
-        StoreErrorKind::BadUrl,
-        &["AWS_CA_BUNDLE is /no/such.pem", "no such file"],
-    );
+        let error = Store::open_with("s3://music", hasty(), variables).unwrap_err();
+        expect_line(&mut said, case, error, StoreErrorKind::BadUrl, &["AWS_CA_BUNDLE ", path]);
+    }
+    said.check("store-certificate-bundles");
 }
 
 #[test]
-fn a_bucket_in_the_hosts_name() {
+fn the_bucket_may_stand_in_the_hosts_name() {
     // A proxy sees whom a request is for, without a name server that knows such hosts.
     let proxy = Server::saying(answer("200 OK", "", EMPTY_LISTING));
     let address = proxy.endpoint("http");
@@ -396,9 +398,8 @@ fn a_bucket_in_the_hosts_name() {
     let mut variables = credentials("http://127.0.0.1:9000");
     variables.insert("AWS_VIRTUAL_HOSTED_STYLE_REQUEST".into(), "1".into());
     let error = Store::open_with("s3://music", hasty(), variables).unwrap_err();
-    expect_line(
-        error,
-        StoreErrorKind::BadUrl,
-        &["AWS_ENDPOINT_URL is http://127.0.0.1:9000", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"],
-    );
+    let names = ["AWS_ENDPOINT_URL ", "http://127.0.0.1:9000", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"];
+    let mut said = Transcript::default();
+    expect_line(&mut said, "a host that is a number", error, StoreErrorKind::BadUrl, &names);
+    said.check("store-bucket-in-the-hosts-name");
 }

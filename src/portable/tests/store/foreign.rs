@@ -5,6 +5,7 @@ use super::{names, open};
 use bachdist_portable::store::{Creation, RetryPolicy, Store, StoreErrorKind};
 use bachdist_test_support::proxy::Proxy;
 use bachdist_test_support::s3::server;
+use bachdist_test_support::snapshot::Transcript;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +14,7 @@ use std::process::Command;
 
 #[test]
 #[ignore = "needs s3"]
-fn objects_of_any_name() {
+fn foreign_objects_of_any_name_are_passed_over() {
     let Some(server) = server() else { return };
     let store = open(server, "s3://bachdist/foreign/run", &[]);
     store.put("step-1", "ours").unwrap();
@@ -30,7 +31,7 @@ fn objects_of_any_name() {
 
 /// As Amazon lists them; the server of the tests puts some names straight.
 #[test]
-fn keys_that_have_no_name() {
+fn keys_that_are_no_names_are_passed_over() {
     let entry = |key: &&str| {
         format!(
             "<Contents><Key>run/{key}</Key><LastModified>2026-11-27T15:40:07Z</LastModified><Size>7</Size></Contents>"
@@ -57,7 +58,7 @@ fn keys_that_have_no_name() {
 }
 
 #[test]
-fn files_of_any_name_and_kind() {
+fn foreign_files_of_any_name_and_kind_are_passed_over() {
     let temporary = tempfile::tempdir().unwrap();
     let store = Store::open(temporary.path().to_str().unwrap()).unwrap();
     store.put("step-1", "ours").unwrap();
@@ -75,21 +76,20 @@ fn files_of_any_name_and_kind() {
     assert_eq!(names(&store, ""), ["step-1", "step-5#x", "step-7"]);
     assert_eq!(store.get("step-7").unwrap(), b"ours");
     assert_eq!(store.partial_writes().unwrap(), []);
-    for name in ["step-2", "step-4"] {
-        // A pipe would be waited for.
+    let mut said = Transcript::default();
+    for (what, name) in [("a folder", "step-2"), ("a pipe, which would be waited for", "step-4")] {
         let error = store.get(name).unwrap_err();
-        assert!(
-            error.kind == StoreErrorKind::Other && error.to_string().contains("it is not a file"),
-            "{error}"
-        );
+        assert_eq!(error.kind, StoreErrorKind::Other, "{error}");
+        said.line(what, error);
     }
+    said.check("store-no-file");
     assert_eq!(store.get("step-3").unwrap_err().kind, StoreErrorKind::NotFound);
     assert_eq!(store.create("attempt-000001", "x").unwrap(), Creation::Exists);
 }
 
 #[test]
 #[ignore = "needs s3"]
-fn a_server_without_conditions() {
+fn a_server_without_conditional_writes_is_used_unguarded() {
     let Some(server) = server() else { return };
     for status in ["501 Not Implemented", "400 Bad Request", "405 Method Not Allowed"] {
         let proxy = Proxy::before(server.endpoint());
@@ -117,5 +117,8 @@ fn a_server_without_conditions() {
         }
     });
     let error = read_only.store("http", &[]).create("attempt-1", "x").unwrap_err();
-    assert!(error.to_string().contains("answered HTTP 501: no writes here"), "{error}");
+    assert!(error.to_string().contains("HTTP 501"), "{error}");
+    let mut said = Transcript::default();
+    said.line("create, where nothing may be written", error);
+    said.check("store-without-writes");
 }
