@@ -33,6 +33,7 @@ fn imports_run_one_way() {
     let mut faults = Vec::new();
     for (crate_root, order) in [("src/portable", &LIBRARY[..]), ("src", &APPLICATION[..])] {
         let imports = Imports::of_crate(&root.join(crate_root));
+        assert!(imports.edges.values().any(|targets| !targets.is_empty()), "no import found in {crate_root}");
         for (from, targets) in &imports.edges {
             for to in targets.iter().filter(|to| !from.is_empty() && !to.is_empty() && from[0] != to[0]) {
                 let [below, above] =

@@ -8,7 +8,7 @@ use serde_json::Value;
 use bachdist_test_support::harness::{Place, Running, bachdist, ended, json, wait_until};
 use bachdist_test_support::proxy::{Fault, Proxy};
 use bachdist_test_support::s3::{Server, server};
-use bachdist_test_support::snapshot::Transcript;
+use bachdist_test_support::snapshot::{Transcript, without_reason};
 
 /// Seconds in place of minutes, but longer than the server needs on a busy machine.
 const SCALED: &str = "--set checkpoint.timeout_seconds=2 --set checkpoint.retry_seconds=30";
@@ -115,7 +115,7 @@ fn an_outage_that_ends_is_bridged() {
     for (when, part) in [("the storage goes away", "1,000,000,000"), ("it is back", "is back")] {
         let notes = ended.notes();
         let note = notes.iter().find(|note| note.contains(part)).unwrap_or_else(|| panic!("{notes:?}"));
-        said.line_without_numbers(when, note);
+        said.line_without_numbers(when, &without_reason(note, &proxy.endpoint()));
     }
     said.check("storage-outage-bridged");
     assert!(records(server, url).iter().any(|record| record["kind"] == "outage"));
@@ -139,7 +139,8 @@ fn storage_that_is_gone_for_good_loses_nothing() {
     let named = [url, &format!("runs/tiny.unsaved/{}", kept[0])];
     assert!(named.iter().all(|named| ended.error().contains(named)), "{}", ended.stderr);
     let mut said = Transcript::default();
-    said.line_without_numbers("the storage goes away", ended.error());
+    let lost = without_reason(ended.error(), &proxy.endpoint());
+    said.line_without_numbers("the storage goes away", &lost);
     let safe = checkpoints(server, url).pop().unwrap();
     assert!(safe < kept[0], "{safe} was safe already");
 
@@ -147,7 +148,8 @@ fn storage_that_is_gone_for_good_loses_nothing() {
     let mut again = place.command(bachdist());
     let again = through(&proxy, server, again.args(run.split_whitespace()));
     let still = bachdist_test_support::harness::ended(again).with_code(4);
-    said.line_without_numbers("it is still away", still.error());
+    let still = without_reason(still.error(), &proxy.endpoint());
+    said.line_without_numbers("it is still away", &still);
     assert_eq!(place.checkpoints("runs/tiny.unsaved"), kept);
 
     proxy.outage(false);

@@ -27,6 +27,13 @@ fn is_in_mid_epoch(line: &str) -> bool {
     steps.is_some_and(|(step, of)| step != of)
 }
 
+/// A line about a server out of reach, without the system's words for the reason: which of several come first is chance.
+pub fn without_reason(line: &str, endpoint: &str) -> String {
+    let Some((before, after)) = line.split_once(endpoint) else { return line.to_owned() };
+    let (_, advice) = after.rsplit_once(" (").unwrap_or(("", after));
+    format!("{before}{endpoint}: <reason> ({advice}")
+}
+
 /// Hashes, folders, hosts, processes, ports, times and speeds have words or `#` in their places.
 fn masked(line: &str) -> String {
     let mut line = mask_folders(&mask_hashes(line));
@@ -132,15 +139,17 @@ impl Transcript {
 
     /// The same, with `#` for every number: those that differ from run to run.
     pub fn line_without_numbers(&mut self, call: impl Display, said: &str) {
-        let mut masked = String::new();
-        for letter in said.chars() {
+        let mut text = String::new();
+        for letter in masked(said).chars() {
+            // Not that of `s3`.
+            let is_of_a_word = text.ends_with(char::is_alphabetic);
             match letter {
-                '0'..='9' if masked.ends_with('#') => {}
-                '0'..='9' => masked.push('#'),
-                other => masked.push(other),
+                '0'..='9' if text.ends_with('#') => {}
+                '0'..='9' if !is_of_a_word => text.push('#'),
+                other => text.push(other),
             }
         }
-        self.line(call, masked);
+        self.line(call, text);
     }
 
     /// Compares all of it with the snapshot of this name.

@@ -351,10 +351,10 @@ fn servers_that_hang_up_are_asked_in_the_other_protocol() {
     expect_line(&mut said, "plain: list", error, StoreErrorKind::NotS3, &["AWS_ALLOW_HTTP=true"]);
 
     let tls = issued("localhost", 2099).server();
-    let store = open(&format!("http://{}", curt(&tls, 0x16)), &[]);
+    let endpoint = format!("http://{}", curt(&tls, 0x16));
     for (call, error) in [
-        ("TLS: list", store.list("").unwrap_err()),
-        ("TLS: put", store.put("x", vec![0; 300_000]).unwrap_err()),
+        ("TLS: list", open(&endpoint, &[]).list("").unwrap_err()),
+        ("TLS: put", open(&endpoint, &[]).put("x", vec![0; 300_000]).unwrap_err()),
     ] {
         expect_line(&mut said, call, error, StoreErrorKind::NotS3, &["https://", "AWS_ENDPOINT_URL"]);
     }
