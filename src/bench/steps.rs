@@ -10,7 +10,6 @@ use anyhow::Result;
 use bachdist_portable::backend::{Backend, BatchSource, TrainingState};
 use bachdist_portable::config::Config;
 use bachdist_portable::corpus::Piece;
-use bachdist_portable::corpus::windows::Windows;
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::lanes::LaneAssignment;
 use bachdist_portable::network::initial_parameters;
@@ -53,7 +52,7 @@ pub struct Setup {
 impl Setup {
     /// The setup of this rank.
     pub fn new(comm: &dyn Communicator, plan: &Plan) -> Self {
-        let times = (plan.config.train.batch_size as u64).div_ceil(plan.windows().len());
+        let times = (plan.config.train.batch_size as u64).div_ceil(plan.batches().windows);
         let pieces = (0..times).flat_map(|_| plan.training.pieces.iter().cloned()).collect();
         let alone = (comm.size() > 1).then(|| {
             let (batches, lanes) = (plan.batches(), plan.assignment.lanes_of(comm.rank()));
@@ -88,8 +87,8 @@ impl<'a> Stepper<'a> {
             let mean_square = vec![0.0; parameters.len()];
             let mut backend = plan.target.backend(plan.architecture, plan.threads)?;
             backend.set_state(TrainingState { parameters, mean_square })?;
-            let windows = Windows::new(&setup.pieces, config.training_length());
-            Ok(Part { trainer: Trainer::new(comm, config, windows, assignment.clone(), backend), next: 0 })
+            let trainer = Trainer::new(comm, config, &setup.pieces, assignment.clone(), backend);
+            Ok(Part { trainer, next: 0 })
         };
         let alone = setup.alone.as_ref().map(|setup| part(&SingleProcess, setup)).transpose()?;
         Ok(Stepper { comm, together: part(comm, &setup.together)?, alone })

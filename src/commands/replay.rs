@@ -11,7 +11,6 @@ use bachdist_portable::checkpoint::list;
 use bachdist_portable::checkpoint::read::{CheckpointProblem, LoadedCheckpoint, open, store_and_name};
 use bachdist_portable::checkpoint::{Checkpoint, CheckpointName};
 use bachdist_portable::config::BackendChoice;
-use bachdist_portable::corpus::windows::Windows;
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::print::{eprint_line, print_line};
 use bachdist_portable::store::Store;
@@ -166,10 +165,10 @@ fn replay(
     let (assignment, target) =
         collective_result(comm, plan::assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
     let mut backend = target.backend(checkpoint.architecture, backend::threads(comm))?;
-    let windows = Windows::new(&checkpoint.corpus.pieces, config.training_length());
-    let Checkpoint { parameters, mean_square, .. } = checkpoint;
+    let Checkpoint { parameters, mean_square, carried, .. } = checkpoint;
     backend.set_state(TrainingState { parameters, mean_square })?;
-    let mut trainer = Trainer::new(comm, &config, windows, assignment, backend);
+    let mut trainer = Trainer::new(comm, &config, &checkpoint.corpus.pieces, assignment, backend);
+    trainer.set_carried(&carried);
     let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };
     for step in checkpoint.step..last {
         Phase::Step(step + 1).enter();
@@ -184,8 +183,9 @@ fn replay(
         made(step + 1);
     }
     let TrainingState { parameters, mean_square } = trainer.state()?;
+    let carried = trainer.gather_carried();
     let Totals { epoch, seen } = totals;
-    Ok(Checkpoint { step: last, parameters, mean_square, epoch, seen, ..checkpoint })
+    Ok(Checkpoint { step: last, parameters, mean_square, carried, epoch, seen, ..checkpoint })
 }
 
 /// What all ranks found.

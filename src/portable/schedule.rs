@@ -7,9 +7,114 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::TrainConfig;
+use crate::config::{Config, TrainConfig};
+use crate::corpus::Piece;
+use crate::corpus::streams::{Span, StreamRows, predictions_of, windows_per_row};
 use crate::corpus::windows::{Window, Windows};
 use crate::random::{Purpose, RandomStream};
+
+/// What the rows of batches are, as the configuration says.
+#[derive(Debug, Clone)]
+pub enum Sequences<'a> {
+    /// Windows of pieces, each read from a zero state.
+    Windows(Windows<'a>),
+    /// Whole pieces one after another (`train.carry_state`).
+    Streams(Streams<'a>),
+}
+
+/// Pieces that the rows of a batch read one after another. A window is a row's part of one step.
+#[derive(Debug, Clone)]
+pub struct Streams<'a> {
+    pieces: &'a [Piece],
+    /// Whether the representation has a token that ends pieces.
+    has_end: bool,
+    /// Rows of a batch.
+    rows: usize,
+    /// T.
+    length: usize,
+    /// Of validation: pieces are not shuffled, and none is cut. Otherwise each epoch has an order of its own.
+    whole: Option<StreamRows>,
+}
+
+impl<'a> Sequences<'a> {
+    /// What a run trains on.
+    pub fn of_training(config: &Config, pieces: &'a [Piece]) -> Self {
+        if config.train.carry_state {
+            Sequences::Streams(Streams::new(config, pieces))
+        } else {
+            Sequences::Windows(Windows::new(pieces, config.training_length()))
+        }
+    }
+
+    /// What a run validates on.
+    pub fn of_validation(config: &Config, pieces: &'a [Piece]) -> Self {
+        if config.train.carry_state {
+            let streams = Streams::new(config, pieces);
+            let whole = StreamRows::whole(pieces, streams.has_end, streams.rows, streams.length);
+            Sequences::Streams(Streams { whole: Some(whole), ..streams })
+        } else {
+            Sequences::Windows(Windows::new(pieces, config.data.sequence_length))
+        }
+    }
+
+    /// Windows of an epoch.
+    pub fn windows(&self) -> u64 {
+        match self {
+            Sequences::Windows(windows) => windows.len(),
+            Sequences::Streams(streams) => streams.rows as u64 * streams.windows_per_row(),
+        }
+    }
+
+    /// Whether a piece of this many tokens has a prediction, so that there is something to train or validate on.
+    pub fn has_predictions(config: &Config, tokens: usize, length: usize) -> bool {
+        if config.train.carry_state { tokens > 1 } else { tokens > length }
+    }
+}
+
+impl Streams<'_> {
+    /// What the rows read in an epoch.
+    pub fn rows_of_epoch(&self, seed: u64, epoch: u64) -> StreamRows {
+        let Streams { pieces, has_end, rows, length, .. } = *self;
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
+        let order = EpochOrder::new(seed, epoch, pieces.len() as u64);
+        let order = (0..pieces.len() as u64).map(|position| order.window(position) as usize);
+        StreamRows::cut(pieces, order, has_end, rows, length)
+    }
+
+    /// T.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// A piece by its index.
+    pub fn piece(&self, index: usize) -> &Piece {
+        &self.pieces[index]
+    }
+
+    fn windows_per_row(&self) -> u64 {
+        match &self.whole {
+            Some(whole) => whole.windows_per_row(),
+            None => {
+                let of_piece = |piece: &Piece| predictions_of(piece.tokens.len(), self.has_end) as u64;
+                windows_per_row(self.pieces.iter().map(of_piece).sum(), self.rows, self.length)
+            }
+        }
+    }
+}
+
+impl<'a> Streams<'a> {
+    fn new(config: &Config, pieces: &'a [Piece]) -> Self {
+        Streams {
+            pieces,
+            has_end: config.representation.build().end().is_some(),
+            rows: config.train.batch_size,
+            length: config.training_length(),
+            whole: None,
+        }
+    }
+}
 
 /// How the windows of an epoch are divided into batches, and batches into lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +142,13 @@ pub struct Batch {
     pub ends_epoch: bool,
 }
 
+impl Batch {
+    /// Which window of each row this is, where rows are streams.
+    pub fn window_of_row(&self) -> u64 {
+        self.first / self.windows as u64
+    }
+}
+
 /// The order of windows in one epoch: a permutation that is computed, not stored.
 ///
 /// A balanced Feistel network permutes the smallest power of four that is large enough; numbers outside of the epoch are
@@ -61,9 +173,9 @@ pub struct WindowAudit {
 }
 
 impl Batches {
-    /// The batches that a configuration makes of these windows.
-    pub fn new(windows: &Windows<'_>, train: &TrainConfig) -> Self {
-        Batches { windows: windows.len(), batch_size: train.batch_size, lanes: train.lanes }
+    /// The batches that a configuration makes of this many windows.
+    pub fn new(windows: u64, train: &TrainConfig) -> Self {
+        Batches { windows, batch_size: train.batch_size, lanes: train.lanes }
     }
 
     /// Steps of an epoch. A ragged last batch counts.
@@ -145,6 +257,14 @@ impl WindowAudit {
         self.add(WindowAudit { windows: 1, digest: hash });
     }
 
+    /// Adds a row's window that was read in an epoch.
+    pub fn record_stream(&mut self, epoch: u64, row: usize, spans: &[Span]) {
+        // A row that has come to its end reads nothing, which is recorded too.
+        let (piece, at) = spans.first().map_or((u64::MAX, row), |span| (span.piece as u64, span.from));
+        let hash = RandomStream::new(0, Purpose::Audit, &[epoch, piece]).bits(at as u64);
+        self.add(WindowAudit { windows: 1, digest: hash });
+    }
+
     /// Adds the windows of another audit.
     pub fn add(&mut self, other: WindowAudit) {
         self.windows += other.windows;
@@ -152,13 +272,28 @@ impl WindowAudit {
     }
 
     /// The audit that a run must have after this many steps.
-    pub fn expected(windows: &Windows<'_>, batches: &Batches, seed: u64, steps: u64) -> Self {
+    pub fn expected(sequences: &Sequences<'_>, batches: &Batches, seed: u64, steps: u64) -> Self {
         let mut audit = WindowAudit::default();
+        let mut rows_of_epoch = None;
         for step in 0..steps {
             let batch = batches.batch(step);
-            let order = EpochOrder::new(seed, batch.epoch, batches.windows);
-            for position in batch.first..batch.first + batch.windows as u64 {
-                audit.record(batch.epoch, &windows.get(order.window(position)));
+            match sequences {
+                Sequences::Windows(windows) => {
+                    let order = EpochOrder::new(seed, batch.epoch, batches.windows);
+                    for position in batch.first..batch.first + batch.windows as u64 {
+                        audit.record(batch.epoch, &windows.get(order.window(position)));
+                    }
+                }
+                Sequences::Streams(streams) => {
+                    let rows = match rows_of_epoch.take() {
+                        Some((epoch, rows)) if epoch == batch.epoch => rows,
+                        _ => streams.rows_of_epoch(seed, batch.epoch),
+                    };
+                    for row in 0..batch.windows {
+                        audit.record_stream(batch.epoch, row, &rows.window(row, batch.window_of_row()));
+                    }
+                    rows_of_epoch = Some((batch.epoch, rows));
+                }
             }
         }
         audit
@@ -216,7 +351,12 @@ mod tests {
         let pieces = [Piece { name: "p".into(), tokens: (0..30).collect() }];
         let windows = Windows::new(&pieces, 5);
         let batches = Batches { windows: windows.len(), batch_size: 4, lanes: 2 };
-        let expected = WindowAudit::expected(&windows, &batches, 1, batches.steps_per_epoch());
+        let expected = WindowAudit::expected(
+            &Sequences::Windows(windows.clone()),
+            &batches,
+            1,
+            batches.steps_per_epoch(),
+        );
         let audit = |numbers: &mut dyn Iterator<Item = u64>| {
             let mut audit = WindowAudit::default();
             for number in numbers {

@@ -6,7 +6,7 @@
 //! the sign, which are masked away, and a comparison is right once the highest bit of both sides is flipped.
 
 use anyhow::Result;
-use bachdist_portable::network::batch::LaneBatch;
+use bachdist_portable::network::batch::{LaneBatch, NO_TARGET};
 use bachdist_portable::network::dropout::{Dropout, WeightDrop};
 use bachdist_portable::network::{Architecture, Parameter};
 use bachdist_portable::random::{GOLDEN, MULTIPLIERS, RandomStream, SHIFTS};
@@ -53,7 +53,9 @@ impl DeviceLane {
         for slot in 0..slots {
             numbers.extend(features.iter().skip(slot).step_by(slots).map(|&feature| or(feature, -1)));
         }
-        numbers.extend(lane.targets.iter().map(|&target| i64::from(target)));
+        numbers.extend(
+            lane.targets.iter().map(|&target| i64::from(if target == NO_TARGET { 0 } else { target })),
+        );
         for relation in 0..relations {
             let of_rows = lane.first_scores.iter().skip(relation).step_by(relations);
             numbers.extend(of_rows.map(|&first| or(first, scores as i64)));

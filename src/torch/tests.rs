@@ -3,6 +3,7 @@
 #[path = "../portable/backend/tests/lanes.rs"]
 mod lanes;
 
+use bachdist_portable::schedule::Sequences;
 use std::path::Path;
 use std::sync::{Barrier, Mutex};
 use std::thread;
@@ -138,14 +139,16 @@ fn train(
     let parameters = initial_parameters(plan.architecture, config.train.seed);
     let mean_square = vec![0.0; parameters.len()];
     backend.set_state(TrainingState { parameters: parameters.clone(), mean_square }).unwrap();
-    let mut trainer = Trainer::new(comm, config, plan.windows(), assignment, backend);
+    let mut trainer = Trainer::new(comm, config, &plan.training.pieces, assignment, backend);
     let mut outcomes = Vec::new();
     for step in 0..5 {
         outcomes.push(trainer.step(step, StopRequest::empty(), &mut ()).unwrap());
         // A validation between two steps takes other weights and batches.
         trainer.load_all_weights().unwrap();
         let batch = trainer.batches().batch(step);
-        trainer.evaluate(&plan.windows(), &batch, StopRequest::empty()).unwrap();
+        trainer
+            .evaluate(&Sequences::of_validation(config, &plan.training.pieces), &batch, StopRequest::empty())
+            .unwrap();
     }
     let state = trainer.state().unwrap();
     assert_ne!(state.parameters, parameters);
@@ -222,7 +225,7 @@ fn what_is_not_finite_never_reaches_the_weights() {
         let mean_square = vec![0.0; parameters.len()];
         backend.set_state(TrainingState { parameters: parameters.clone(), mean_square }).unwrap();
         let assignment = LaneAssignment::new(2, 1).unwrap();
-        let mut trainer = Trainer::new(&SingleProcess, &config, plan.windows(), assignment, backend);
+        let mut trainer = Trainer::new(&SingleProcess, &config, &plan.training.pieces, assignment, backend);
         assert_eq!(
             trainer.step(0, StopRequest::empty(), &mut ()).unwrap(),
             Outcome::NonFinite { lane: None }

@@ -51,9 +51,11 @@ pub fn run(
     let recorder = run.map(|run| Recorder::open(run, plan, &initial, comm, progress)).transpose();
     let recorder = collective_result(comm, recorder)?;
     let validations = broadcast_validations(comm, recorder.as_ref());
-    let InitialState { step, parameters, mean_square, epoch, seen, .. } = initial;
+    let InitialState { step, parameters, mean_square, carried, epoch, seen, .. } = initial;
     backend.set_state(TrainingState { parameters, mean_square })?;
-    let trainer = Trainer::new(comm, &plan.config, plan.windows(), plan.assignment.clone(), backend);
+    let pieces = &plan.training.pieces;
+    let mut trainer = Trainer::new(comm, &plan.config, pieces, plan.assignment.clone(), backend);
+    trainer.set_carried(&carried);
     let state = RunState { plan, trainer, step, totals: Totals { epoch, seen } };
     let longest_step = Duration::ZERO;
     let mut training = TrainingLoop { comm, plan, stop, state, recorder, validations, longest_step };
@@ -86,8 +88,8 @@ struct RunState<'a> {
 }
 
 impl RunState<'_> {
-    /// A copy of everything that is needed to continue.
-    fn checkpoint(&self) -> Result<Checkpoint> {
+    /// A copy of everything that is needed to continue, with the states of all rows.
+    fn checkpoint(&self, carried: Vec<f32>) -> Result<Checkpoint> {
         let TrainingState { parameters, mean_square } = self.trainer.state()?;
         fault::at(FaultPoint::Copy);
         Ok(Checkpoint {
@@ -98,6 +100,7 @@ impl RunState<'_> {
             architecture: self.plan.architecture,
             parameters,
             mean_square,
+            carried,
             epoch: self.totals.epoch,
             seen: self.totals.seen,
             corpus: self.plan.training.clone(),
@@ -194,13 +197,13 @@ impl TrainingLoop<'_> {
         let step = self.state.step;
         Phase::Validation(step).enter();
         let trainer = &mut self.state.trainer;
-        let windows = self.plan.held_out_windows();
-        let batches = Batches { windows: windows.len(), ..trainer.batches() };
+        let held_out = self.plan.held_out_sequences();
+        let batches = Batches { windows: held_out.windows(), ..trainer.batches() };
         let mut sums = EpochSums::default();
         trainer.load_all_weights().with_context(|| Phase::now().to_string())?;
         for index in 0..batches.steps_per_epoch() {
             fault::at(FaultPoint::Validate);
-            let evaluated = trainer.evaluate(&windows, &batches.batch(index), self.stop.request());
+            let evaluated = trainer.evaluate(&held_out, &batches.batch(index), self.stop.request());
             let (of_batch, requested) = evaluated.with_context(|| Phase::now().to_string())?;
             if !requested.is_empty() {
                 self.save()?;
@@ -220,8 +223,9 @@ impl TrainingLoop<'_> {
 
     /// Hands this step's checkpoint to the saving thread.
     fn save(&mut self) -> Result<()> {
+        let carried = self.state.trainer.gather_carried();
         match &mut self.recorder {
-            Some(recorder) => recorder.save(self.state.step, || self.state.checkpoint()),
+            Some(recorder) => recorder.save(self.state.step, || self.state.checkpoint(carried)),
             None => Ok(()),
         }
     }
@@ -230,7 +234,8 @@ impl TrainingLoop<'_> {
     fn close(self, outcome: RunOutcome) -> Result<()> {
         Phase::End.enter();
         fault::at(FaultPoint::Close);
-        let last = self.recorder.is_some().then(|| self.state.checkpoint()).transpose()?;
+        let carried = self.state.trainer.gather_carried();
+        let last = self.recorder.is_some().then(|| self.state.checkpoint(carried)).transpose()?;
         let work = self.recorder.zip(last).map(|(recorder, last)| move || recorder.close(&last, outcome));
         let closed = run_on_root_with_heartbeat(self.comm, work);
         collective_result(self.comm, closed.unwrap_or(Ok(())))

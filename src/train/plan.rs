@@ -7,13 +7,13 @@ use std::path::Path;
 use anyhow::Result;
 use bachdist_portable::checkpoint::TrainingCorpus;
 use bachdist_portable::config::{Config, LossPositions, TrainConfig};
-use bachdist_portable::corpus::windows::{Windows, windows_of};
+use bachdist_portable::corpus::windows::Windows;
 use bachdist_portable::corpus::{Corpus, Piece, fingerprint};
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::lanes::LaneAssignment;
 use bachdist_portable::network::Architecture;
 use bachdist_portable::print::count;
-use bachdist_portable::schedule::Batches;
+use bachdist_portable::schedule::{Batches, Sequences};
 use indicatif::HumanCount;
 use sha2::{Digest, Sha256};
 
@@ -136,14 +136,14 @@ impl Plan {
         )
     }
 
-    /// The windows to train on.
+    /// The windows of the training pieces.
     pub fn windows(&self) -> Windows<'_> {
         Windows::new(&self.training.pieces, self.config.training_length())
     }
 
-    /// The windows to validate on.
-    pub fn held_out_windows(&self) -> Windows<'_> {
-        Windows::new(&self.held_out, self.config.data.sequence_length)
+    /// What is validated on.
+    pub fn held_out_sequences(&self) -> Sequences<'_> {
+        Sequences::of_validation(&self.config, &self.held_out)
     }
 
     /// Number of steps between validations.
@@ -157,7 +157,9 @@ impl Plan {
         let due = step.is_multiple_of(self.validates_every()) || step == self.last_step;
         // Called at every step, so it must not count all windows of a large corpus.
         let length = self.config.data.sequence_length;
-        step > 0 && due && self.held_out.iter().any(|piece| windows_of(piece.tokens.len(), length) > 0)
+        let has_predictions =
+            |piece: &Piece| Sequences::has_predictions(&self.config, piece.tokens.len(), length);
+        step > 0 && due && self.held_out.iter().any(has_predictions)
     }
 
     /// Number of steps that training continues for while the storage cannot be reached.
@@ -168,7 +170,8 @@ impl Plan {
 
     /// How training windows become batches.
     pub fn batches(&self) -> Batches {
-        Batches::new(&self.windows(), &self.config.train)
+        let sequences = Sequences::of_training(&self.config, &self.training.pieces);
+        Batches::new(sequences.windows(), &self.config.train)
     }
 
     /// Number of epochs, the last of which may be incomplete.

@@ -121,9 +121,8 @@ fn check_optimizer(plan: &Plan, optimizer: &OptimizerConfig, notes: &mut Vec<Str
 
 fn check_train(comm: &dyn Communicator, plan: &Plan, train: &TrainConfig, notes: &mut Vec<String>) {
     // The rest is checked by `Config::validate` and by `check_validation`.
-    let TrainConfig {
-        seed: _, loss_positions: _, window_length: _, transpose: _, backend: _, device: _, ..
-    } = train;
+    let TrainConfig { seed: _, loss_positions: _, window_length: _, carry_state: _, .. } = train;
+    let TrainConfig { transpose: _, backend: _, device: _, .. } = train;
     let TrainConfig { validate_every_epochs: _, validate_every_steps: _, early_stop: _, .. } = train;
     let TrainConfig { epochs, max_steps, batch_size, lanes, collective_timeout_seconds, .. } = train;
     if let Some(most) = max_steps.filter(|&most| most > plan.last_step) {
@@ -159,7 +158,7 @@ fn check_train(comm: &dyn Communicator, plan: &Plan, train: &TrainConfig, notes:
 fn check_validation(plan: &Plan, train: &TrainConfig, notes: &mut Vec<String>) -> Result<(), Failure> {
     let TrainConfig { validate_every_epochs, validate_every_steps, early_stop, .. } = train;
     let defaults = TrainConfig::default();
-    if plan.held_out_windows().is_empty() {
+    if plan.held_out_sequences().windows() == 0 {
         let why = match plan.held_out.len() {
             0 => "data.holdout holds out no piece".to_owned(),
             _ => format!("no held-out piece has a window of {} notes", plan.config.data.sequence_length),

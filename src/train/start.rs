@@ -35,6 +35,8 @@ pub struct InitialState {
     pub parameters: Vec<f32>,
     /// RMSprop's running mean of squared gradients.
     pub mean_square: Vec<f32>,
+    /// The states of all rows of a batch, where they are carried from step to step.
+    pub carried: Vec<f32>,
     /// Of the epoch so far.
     pub epoch: EpochSums,
     /// The windows loaded since step 0.
@@ -81,10 +83,14 @@ pub fn find_initial_state(
         let parameters = broadcast_initial_parameters(comm, plan.architecture, plan.config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
         let (epoch, seen) = (EpochSums::default(), WindowAudit::default());
-        return Ok((InitialState { step: 0, parameters, mean_square, epoch, seen, from, notes }, run));
+        let carried = Vec::new();
+        return Ok((
+            InitialState { step: 0, parameters, mean_square, carried, epoch, seen, from, notes },
+            run,
+        ));
     }
-    let Checkpoint { step, parameters, mean_square, epoch, seen, .. } = Checkpoint::decode(&bytes)?;
-    Ok((InitialState { step, parameters, mean_square, epoch, seen, from, notes }, run))
+    let Checkpoint { step, parameters, mean_square, carried, epoch, seen, .. } = Checkpoint::decode(&bytes)?;
+    Ok((InitialState { step, parameters, mean_square, carried, epoch, seen, from, notes }, run))
 }
 
 /// The weights of step 0. Rank 0 makes them and all ranks get them: making orthogonal matrices takes a while, and the

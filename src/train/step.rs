@@ -4,13 +4,13 @@
 
 use anyhow::Result;
 use bachdist_portable::backend::{Backend, RankSum, TrainingState};
-use bachdist_portable::config::{Config, LossPositions};
-use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::config::Config;
+use bachdist_portable::corpus::Piece;
 use bachdist_portable::fault::{self, FaultPoint};
 use bachdist_portable::lanes::LaneAssignment;
 use bachdist_portable::network::batch::EpochSums;
 use bachdist_portable::network::dropout::WeightDrop;
-use bachdist_portable::schedule::{Batch, Batches, WindowAudit};
+use bachdist_portable::schedule::{Batch, Batches, Sequences, WindowAudit};
 
 use super::loader::BatchLoader;
 use crate::comm::Communicator;
@@ -76,11 +76,11 @@ impl<'a> Trainer<'a> {
     pub fn new(
         comm: &'a dyn Communicator,
         config: &'a Config,
-        windows: Windows<'a>,
+        pieces: &'a [Piece],
         assignment: LaneAssignment,
         backend: Box<dyn Backend>,
     ) -> Self {
-        let loader = BatchLoader::new(config, windows, assignment.lanes_of(comm.rank()));
+        let loader = BatchLoader::new(config, pieces, assignment.lanes_of(comm.rank()));
         Trainer { comm, config, loader, assignment, backend, parts: Vec::new() }
     }
 
@@ -114,7 +114,8 @@ impl<'a> Trainer<'a> {
         }
         let LaneReport { sums, seen, requested } = fold(reports);
         fault::at(FaultPoint::Exchange);
-        let predictions = self.loader.batches.batch(step).windows * self.predictions_per_window();
+        // Each ensemble member has its own.
+        let predictions = sums.predictions as usize / model.ensemble_size;
         let Trainer { comm, assignment, parts, backend, .. } = self;
         backend.exchange(predictions, &mut AllRanks { comm: *comm, assignment, parts })?;
         fault::at(FaultPoint::Exchanged);
@@ -139,11 +140,11 @@ impl<'a> Trainer<'a> {
     /// All ranks call this together.
     pub fn evaluate(
         &mut self,
-        windows: &Windows<'_>,
+        held_out: &Sequences<'_>,
         batch: &Batch,
         requested: StopRequest,
     ) -> Result<(EpochSums, StopRequest)> {
-        let lanes = self.loader.load_in_order(windows, batch);
+        let lanes = self.loader.load_in_order(held_out, batch);
         let sums = self.backend.evaluate(&lanes)?;
         let own = sums.into_iter().map(|sums| LaneReport { sums, requested, ..LaneReport::default() });
         let LaneReport { sums, requested, .. } = fold(self.gather_reports(own));
@@ -170,11 +171,43 @@ impl<'a> Trainer<'a> {
         self.backend.state()
     }
 
-    fn predictions_per_window(&self) -> usize {
-        match self.config.train.loss_positions {
-            LossPositions::Last => 1,
-            LossPositions::All => self.config.training_length(),
+    /// The states of all rows of a batch, (lanes, members, layers, 2, rows, units), the same bits on every rank; empty
+    /// unless they are carried from step to step.
+    ///
+    /// # Collective
+    /// All ranks call this together.
+    pub fn gather_carried(&self) -> Vec<f32> {
+        if !self.config.train.carry_state {
+            return Vec::new();
         }
+        let own = self.backend.carried();
+        let lanes = self.assignment.lanes_of(self.comm.rank()).len();
+        // Ranks own different numbers of lanes, and a gather wants equal parts.
+        let of_lane = own.len() / lanes;
+        let mut send: Vec<u64> = own
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&[low, high]: &[f32; 2]| u64::from(high.to_bits()) << 32 | u64::from(low.to_bits()))
+            .collect();
+        send.resize(self.assignment.max_lanes() * of_lane / 2, 0);
+        let mut receive = vec![0; send.len() * self.comm.size()];
+        self.comm.all_gather_words(&send, &mut receive);
+        let mut all = Vec::new();
+        for (rank, part) in receive.chunks_exact(send.len().max(1)).enumerate() {
+            let words = &part[..self.assignment.lanes_of(rank).len() * of_lane / 2];
+            for word in words {
+                all.extend([*word as u32, (word >> 32) as u32].map(f32::from_bits));
+            }
+        }
+        all
+    }
+
+    /// Gives this rank's lanes their part of the states that [`Trainer::gather_carried`] returned.
+    pub fn set_carried(&mut self, all: &[f32]) {
+        let own = self.assignment.lanes_of(self.comm.rank());
+        let of_lane = all.len() / self.config.train.lanes;
+        self.backend.set_carried(own.len(), &all[own.start * of_lane..own.end * of_lane]);
     }
 
     /// The reports of all lanes, in lane order.

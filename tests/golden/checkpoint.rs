@@ -31,6 +31,7 @@ fn save(case: &Case, path: &Path) {
         architecture,
         parameters: case.flat(""),
         mean_square: vec![0.5; architecture.len()],
+        carried: Vec::new(),
         epoch: EpochSums::default(),
         seen: WindowAudit::default(),
         corpus: TrainingCorpus::new([Piece { name: "piece.mid".into(), tokens: vec![1, 2, 3] }].into()),

@@ -16,7 +16,7 @@ use anyhow::Result;
 
 use crate::compute::functions::{exp, ln};
 use crate::config::{BackendChoice, OptimizerConfig};
-use crate::network::batch::{EpochSums, LaneBatch, score_windows};
+use crate::network::batch::{EpochSums, LaneBatch, NO_TARGET, score_predictions};
 use crate::network::dropout::{Dropout, WeightDrop};
 use crate::parallel::vectorized;
 use crate::schedule::WindowAudit;
@@ -140,7 +140,17 @@ pub trait Backend {
     /// gradient is examined, so that all ranks decide alike.
     fn update(&mut self, settings: &OptimizerConfig, step: u64) -> Result<bool>;
 
-    /// Log-probs of what follows each window of each lane, without dropout: (windows, C).
+    /// The states of the rows of this rank's lanes, where they are streams that are trained on: (lanes, members, layers, 2,
+    /// rows, units), outputs and cells. Empty otherwise.
+    fn carried(&self) -> Vec<f32> {
+        Vec::new()
+    }
+
+    /// Replaces the states of the rows of this rank's lanes by those that [`Backend::carried`] returned.
+    fn set_carried(&mut self, _lanes: usize, _states: &[f32]) {}
+
+    /// Log-probs of each prediction of each lane, without dropout: (predictions, C). Of windows, lanes have one
+    /// prediction each.
     fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>>;
 
     /// Blocks until queued work is done; nothing to wait for on a CPU. For clocks: a step needs no such wait.
@@ -148,13 +158,14 @@ pub trait Backend {
         Ok(())
     }
 
-    /// Loss and correct predictions after the windows of each lane, without dropout.
+    /// Loss and correct predictions of each lane, without dropout.
     fn evaluate(&mut self, lanes: &[LaneBatch]) -> Result<Vec<EpochSums>> {
         let log_probs = self.predict(lanes)?;
-        let windows: usize = lanes.iter().map(|lane| lane.windows).sum();
-        let classes = log_probs.len() / windows.max(1);
+        let of_lane = |lane: &LaneBatch| lane.targets.iter().filter(|&&target| target != NO_TARGET).count();
+        let predictions: usize = lanes.iter().map(of_lane).sum();
+        let classes = log_probs.len() / predictions.max(1);
         let mut rows = log_probs.chunks_exact(classes.max(1));
-        Ok(lanes.iter().map(|lane| score_windows(&mut rows, lane)).collect())
+        Ok(lanes.iter().map(|lane| score_predictions(&mut rows, lane)).collect())
     }
 }
 

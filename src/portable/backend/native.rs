@@ -3,11 +3,12 @@
 use anyhow::Result;
 
 use super::{Backend, BatchSource, RankSum, StepBatch, TrainingState, average_log_probs, is_finite};
+use crate::compute::matrix::Matrix;
 use crate::config::OptimizerConfig;
 use crate::network::Architecture;
 use crate::network::batch::{EpochSums, LaneBatch};
 use crate::network::dropout::{Dropout, WeightDrop};
-use crate::network::training::TrainingNetwork;
+use crate::network::training::{CarriedStates, TrainingNetwork};
 use crate::optimizer;
 use crate::parallel::vectorized;
 use crate::schedule::WindowAudit;
@@ -139,6 +140,41 @@ impl Backend for NativeBackend {
             optimizer::update(settings, step, self.architecture.member().len(), state, gradient);
         }
         Ok(is_finite)
+    }
+
+    fn carried(&self) -> Vec<f32> {
+        let lanes = self.members[0].carried().len();
+        let mut states = Vec::new();
+        for lane in 0..lanes {
+            for member in &self.members {
+                for matrix in member.carried()[lane].0.iter().flatten() {
+                    states.extend(matrix.all().iter().flatten());
+                }
+            }
+        }
+        states
+    }
+
+    fn set_carried(&mut self, lanes: usize, states: &[f32]) {
+        let Architecture { layers, units, members, .. } = self.architecture;
+        let rows = states.len() / (lanes * members * layers * 2 * units).max(1);
+        let mut matrices = states.chunks_exact((rows * units).max(1)).map(|values| {
+            let mut matrix = Matrix::zeros(rows, units);
+            for (row, values) in values.chunks_exact(units).enumerate() {
+                matrix.row_mut(row).copy_from_slice(values);
+            }
+            matrix
+        });
+        let mut carried = vec![Vec::new(); members];
+        for _ in 0..if rows == 0 { 0 } else { lanes } {
+            for carried in &mut carried {
+                let layer = |_| [(); 2].map(|()| matrices.next().expect("as many as there are lanes"));
+                carried.push(CarriedStates((0..layers).map(layer).collect()));
+            }
+        }
+        for (member, carried) in self.members.iter_mut().zip(carried) {
+            member.set_carried(carried);
+        }
     }
 
     fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {

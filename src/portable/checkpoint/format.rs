@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::run_digest;
 use super::{Checkpoint, TrainingCorpus};
-use crate::config::Config;
+use crate::config::{Config, TrainConfig};
 use crate::corpus::{Piece, hash_of_names_and_contents};
 use crate::network::batch::EpochSums;
 use crate::network::{Architecture, Parameter};
@@ -87,6 +87,9 @@ struct CorpusDescription {
     names: Vec<String>,
 }
 
+/// (lanes, members, layers, 2, rows, units); only of runs that carry a state.
+const CARRIED: &str = "train.carried_state";
+
 const CORPUS_TOKENS: &str = "corpus.tokens";
 const CORPUS_TOKENS_OF_FORMAT_1: &str = "corpus.classes";
 const CORPUS_LENGTHS: &str = "corpus.lengths";
@@ -139,6 +142,13 @@ impl Checkpoint {
             tensors.push(Tensor::of_floats(mean_square_name(&parameter), shape, mean_square));
             tensors.push(Tensor::of_floats(parameter.name(), shape, &self.parameters[parameter.range()]));
         }
+        if !self.carried.is_empty() {
+            let Architecture { layers, units, members, .. } = self.architecture;
+            let lanes = self.identity["train"]["lanes"].as_u64().unwrap_or(1) as usize;
+            let rows = self.carried.len() / (lanes * members * layers * 2 * units);
+            let shape = [lanes, members, layers, 2, rows, units];
+            tensors.push(Tensor::of_floats(CARRIED.into(), &shape, &self.carried));
+        }
         let pieces = &self.corpus.pieces;
         let tokens: Vec<Token> = pieces.iter().flat_map(|piece| &piece.tokens).copied().collect();
         let lengths = pieces.iter().flat_map(|piece| (piece.tokens.len() as i64).to_le_bytes()).collect();
@@ -175,6 +185,7 @@ impl Checkpoint {
             step: description.step,
             parameters: read_flat(&tensors, architecture, Parameter::name)?,
             mean_square: read_flat(&tensors, architecture, mean_square_name)?,
+            carried: read_carried(&tensors, architecture, &config.train)?,
             architecture,
             epoch: description.epoch,
             seen: description.seen,
@@ -231,6 +242,24 @@ fn read_flat(
         }
     }
     Ok(flat)
+}
+
+/// The states of the rows of a run that carries them; at step 0 there are none yet.
+fn read_carried(
+    tensors: &SafeTensors<'_>,
+    architecture: Architecture,
+    train: &TrainConfig,
+) -> Result<Vec<f32>, FormatError> {
+    let Ok(view) = tensors.tensor(CARRIED) else { return Ok(Vec::new()) };
+    let Architecture { layers, units, members, .. } = architecture;
+    let &[lanes, of_members, of_layers, 2, _, of_units] = view.shape() else {
+        return Err(FormatError::Tensor(CARRIED.into()));
+    };
+    let fits = (lanes, of_members, of_layers, of_units) == (train.lanes, members, layers, units);
+    if !fits || !train.carry_state || view.dtype() != Dtype::F32 {
+        return Err(FormatError::Tensor(CARRIED.into()));
+    }
+    Ok(le_chunks(view.data()).map(f32::from_le_bytes).collect())
 }
 
 /// The bytes of numbers.

@@ -40,11 +40,10 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::corpus::Piece;
-use crate::corpus::windows::Windows;
 use crate::network::Architecture;
 use crate::network::batch::EpochSums;
 use crate::representation::RepresentationConfig;
-use crate::schedule::{Batches, WindowAudit};
+use crate::schedule::{Batches, Sequences, WindowAudit};
 use crate::store::{Store, StoreError};
 pub use format::FormatError;
 
@@ -63,6 +62,9 @@ pub struct Checkpoint {
     pub parameters: Vec<f32>,
     /// RMSprop's running mean of squared gradients, laid out likewise.
     pub mean_square: Vec<f32>,
+    /// With `train.carry_state`, the state of every row of a batch (lanes, members, layers, 2, rows, units): outputs and
+    /// cells; otherwise empty.
+    pub carried: Vec<f32>,
     /// Loss and accuracy of the epoch so far.
     pub epoch: EpochSums,
     /// The windows loaded since step 0.
@@ -100,11 +102,11 @@ impl Checkpoint {
     pub fn expected_windows(&self) -> Result<Option<WindowAudit>, FormatError> {
         let config = self.config()?;
         let Config { train, .. } = &config;
-        let windows = Windows::new(&self.corpus.pieces, config.training_length());
-        let batches = Batches::new(&windows, train);
+        let sequences = Sequences::of_training(&config, &self.corpus.pieces);
+        let batches = Batches::new(sequences.windows(), train);
         // The count first: it keeps an absurd step number from being counted up to.
-        let fits = !windows.is_empty() && batches.windows_before(self.step) == Some(self.seen.windows);
-        Ok(fits.then(|| WindowAudit::expected(&windows, &batches, train.seed, self.step)))
+        let fits = batches.windows > 0 && batches.windows_before(self.step) == Some(self.seen.windows);
+        Ok(fits.then(|| WindowAudit::expected(&sequences, &batches, train.seed, self.step)))
     }
 }
 
@@ -210,6 +212,7 @@ mod tests {
             parameters: (0..architecture.len()).map(|i| i as f32 * 0.1).collect(),
             mean_square: (0..architecture.len()).map(|i| i as f32 * 0.3).collect(),
             // A sum with all digits, and a number beyond those that an f64 holds.
+            carried: Vec::new(),
             epoch: EpochSums { loss: 0.1 + 0.2, correct: 3, predictions: 7 },
             seen: WindowAudit { windows: 7, digest: u64::MAX },
             corpus: TrainingCorpus::new(pieces.collect()),

@@ -77,6 +77,7 @@ impl KeysByEffect {
             seed,
             loss_positions,
             window_length,
+            carry_state,
             transpose,
             backend,
             device: _, // may differ from host to host
@@ -95,41 +96,46 @@ impl KeysByEffect {
             timeout_seconds: _,
             retry_seconds: _,
         } = checkpoint;
+        let mut identity = json!({
+            "data": {
+                "max_notes": max_notes,
+                "sequence_length": sequence_length,
+                "holdout": holdout,
+            },
+            "representation": representation,
+            "model": {
+                "layers": layers,
+                "units": units,
+                "dense": dense,
+                "ensemble_size": ensemble_size,
+                "dropout": dropout,
+                "input_dropout": input_dropout,
+                "weight_drop": weight_drop,
+            },
+            "optimizer": {
+                "learning_rate": learning_rate,
+                "rho": rho,
+                "epsilon": epsilon,
+                "clip_norm": clip_norm,
+                "warmup_steps": warmup_steps,
+                "decay_steps": decay_steps,
+            },
+            "train": {
+                "batch_size": batch_size,
+                "lanes": lanes,
+                "seed": seed,
+                "loss_positions": loss_positions,
+                "window_length": window_length,
+                "transpose": transpose,
+                "backend": backend,
+            },
+        });
+        if *carry_state {
+            // Absent otherwise: runs from before there was a choice keep their identity.
+            identity["train"]["carry_state"] = true.into();
+        }
         KeysByEffect {
-            identity: json!({
-                "data": {
-                    "max_notes": max_notes,
-                    "sequence_length": sequence_length,
-                    "holdout": holdout,
-                },
-                "representation": representation,
-                "model": {
-                    "layers": layers,
-                    "units": units,
-                    "dense": dense,
-                    "ensemble_size": ensemble_size,
-                    "dropout": dropout,
-                    "input_dropout": input_dropout,
-                    "weight_drop": weight_drop,
-                },
-                "optimizer": {
-                    "learning_rate": learning_rate,
-                    "rho": rho,
-                    "epsilon": epsilon,
-                    "clip_norm": clip_norm,
-                    "warmup_steps": warmup_steps,
-                    "decay_steps": decay_steps,
-                },
-                "train": {
-                    "batch_size": batch_size,
-                    "lanes": lanes,
-                    "seed": seed,
-                    "loss_positions": loss_positions,
-                    "window_length": window_length,
-                    "transpose": transpose,
-                    "backend": backend,
-                },
-            }),
+            identity,
             schedule: json!({
                 "train": {
                     "epochs": epochs,

@@ -112,6 +112,9 @@ pub struct TrainConfig {
     /// Notes in a window that is trained on, instead of `data.sequence_length`. Only used with
     /// `loss_positions = "all"`.
     pub window_length: Option<usize>,
+    /// Whether the rows of a batch read whole pieces one after another, and the network's state goes from one window of a row
+    /// to the next (truncated backpropagation through time). Only with `loss_positions = "all"`.
+    pub carry_state: bool,
     /// Augmentation: every window is transposed by a random number of semitones, at most this many up or down.
     pub transpose: u8,
     /// What computes the steps.
@@ -223,6 +226,7 @@ impl Default for TrainConfig {
             seed: 1,
             loss_positions: LossPositions::Last,
             window_length: None,
+            carry_state: false,
             transpose: 0,
             backend: BackendChoice::Auto,
             device: "auto".into(),

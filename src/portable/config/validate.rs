@@ -3,8 +3,8 @@
 use crate::location::{self, InvalidLocation};
 
 use super::{
-    CheckpointConfig, Config, ConfigProblem, DataConfig, LossPositions, ModelConfig, OptimizerConfig,
-    TrainConfig,
+    BackendChoice, CheckpointConfig, Config, ConfigProblem, DataConfig, LossPositions, ModelConfig,
+    OptimizerConfig, TrainConfig,
 };
 
 /// Limit of sizes and counts. The product of two of them is far from overflow, and a typing error cannot ask for
@@ -100,6 +100,14 @@ impl Checks {
             self.size("train.window_length", window_length);
             let message = "is only used when train.loss_positions = \"all\"";
             self.check(train.loss_positions == LossPositions::All, "train.window_length", message);
+        }
+        if train.carry_state {
+            let message = "needs train.loss_positions = \"all\"";
+            self.check(train.loss_positions == LossPositions::All, "train.carry_state", message);
+            let message = "needs train.backend = \"native\"";
+            self.check(train.backend != BackendChoice::Torch, "train.carry_state", message);
+            // Pieces need not fill a window.
+            return;
         }
         let longest = data.sequence_length.max(config.training_length());
         let message =

@@ -10,6 +10,7 @@ pub mod files;
 pub mod listing;
 pub mod load;
 pub mod notation;
+pub mod streams;
 pub mod synthesize;
 pub mod windows;
 

@@ -33,25 +33,24 @@ impl<'a> Window<'a> {
     pub fn target(&self) -> Token {
         self.tokens[self.tokens.len() - 1]
     }
+}
 
-    /// Writes its tokens to `out`, transposed by a random interval of at most `max_semitones` up or down, among those that
-    /// keep every token in the vocabulary.
-    pub fn read_transposed(
-        &self,
-        representation: &dyn Representation,
-        max_semitones: u8,
-        random: u64,
-        out: &mut Vec<Token>,
-    ) {
-        let max = max_semitones.cast_signed();
-        let fits = |&semitones: &i8| {
-            self.tokens.iter().all(|&token| representation.transpose(token, semitones).is_some())
-        };
-        let choices: Vec<i8> = (-max..=max).filter(fits).collect();
-        let semitones = choices[(random % choices.len() as u64) as usize];
-        out.clear();
-        out.extend(self.tokens.iter().filter_map(|&token| representation.transpose(token, semitones)));
-    }
+/// Writes `tokens` to `out`, transposed by a random interval of at most `max_semitones` up or down, among those that keep
+/// every token in the vocabulary.
+pub fn read_transposed(
+    representation: &dyn Representation,
+    tokens: &[Token],
+    max_semitones: u8,
+    random: u64,
+    out: &mut Vec<Token>,
+) {
+    let max = max_semitones.cast_signed();
+    let fits =
+        |&semitones: &i8| tokens.iter().all(|&token| representation.transpose(token, semitones).is_some());
+    let choices: Vec<i8> = (-max..=max).filter(fits).collect();
+    let semitones = choices[(random % choices.len() as u64) as usize];
+    out.clear();
+    out.extend(tokens.iter().filter_map(|&token| representation.transpose(token, semitones)));
 }
 
 impl<'a> Windows<'a> {
@@ -131,7 +130,7 @@ mod tests {
             let mut tokens = Vec::new();
             let mut all: Vec<Vec<Token>> = Vec::new();
             for random in (0..100).map(|i| i * 7 + 3) {
-                window.read_transposed(&representation, max_semitones, random, &mut tokens);
+                read_transposed(&representation, window.tokens, max_semitones, random, &mut tokens);
                 all.push(tokens.clone());
             }
             all.sort();

@@ -10,10 +10,10 @@ use crate::compute::functions::{Backward, exp, log_softmax};
 use crate::compute::gemm::Packed;
 use crate::compute::matrix::{Matrix, Rows, RowsMut};
 use crate::compute::weight_gradient::LaneRows;
-use crate::parallel::vectorized;
+use crate::parallel::{add, vectorized};
 
 use super::Architecture;
-use super::batch::{EpochSums, LaneBatch, score_lane};
+use super::batch::{EpochSums, LaneBatch, NO_TARGET, score_lane, words_of};
 use super::layers::{LayerInput, Layers, Lstm, LstmRows, LstmState, add_scores, present};
 
 /// The shape of some lanes of a batch. Rows are laid out (T, L, P).
@@ -27,13 +27,16 @@ pub struct Shape {
     pub predictions: usize,
     /// P.
     pub padded: usize,
+    /// Whether rows are streams, whose states are carried.
+    pub streams: bool,
 }
 
 impl Shape {
     /// That of lanes which are all alike.
     pub fn of(lanes: &[LaneBatch]) -> Self {
         let LaneBatch { sequence_length, predictions, rows, .. } = lanes[0];
-        Shape { lanes: lanes.len(), notes: sequence_length, predictions, padded: rows }
+        let streams = lanes[0].streams.is_some();
+        Shape { lanes: lanes.len(), notes: sequence_length, predictions, padded: rows, streams }
     }
 
     /// Rows of one timestep.
@@ -111,6 +114,18 @@ pub struct LstmActivations {
     pub outputs: Matrix,
     /// (L·P, H) of one timestep: ∂L/∂c.
     d_cell: Matrix,
+    /// Of streams.
+    pub before: Option<StatesBefore>,
+}
+
+/// The state that each row of a stream has before each timestep. Of windows it is that of the timestep before, or zero.
+pub struct StatesBefore {
+    /// (T·L·P, H).
+    pub outputs: Matrix,
+    /// (T·L·P, H).
+    pub cells: Matrix,
+    /// (L·P, H) of one timestep: ∂L/∂h as it flows back in time.
+    d_outputs: Matrix,
 }
 
 impl LstmActivations {
@@ -124,17 +139,50 @@ impl LstmActivations {
             tanh_cells: Matrix::zeros(all, units),
             outputs: Matrix::zeros(all, units),
             d_cell: Matrix::zeros(shape.timestep_rows(), units),
+            before: shape.streams.then(|| StatesBefore {
+                outputs: Matrix::zeros(all, units),
+                cells: Matrix::zeros(all, units),
+                d_outputs: Matrix::zeros(shape.timestep_rows(), units),
+            }),
         }
     }
 
-    /// Runs through the window from a zero state. `input` is given each timestep, and returns what flows in from below.
+    /// Runs through the window. `input` is given each timestep, and returns what flows in from below. Windows begin with a
+    /// state of zero; streams with the one before timestep 0, and with zero where `resets` (T·L·P) says so.
     pub fn forward<'i, S: Iterator<Item = &'i [u32]>>(
         &mut self,
         lstm: &Lstm,
+        resets: &[bool],
         mut input: impl FnMut(usize) -> LayerInput<'i, S>,
     ) {
         for time in 0..self.shape.notes {
             let rows = self.shape.timestep(time);
+            if let Some(before) = &mut self.before {
+                for row in rows.clone() {
+                    let earlier = row.checked_sub(self.shape.timestep_rows()).filter(|_| !resets[row]);
+                    match earlier {
+                        Some(earlier) => {
+                            before.outputs.row_mut(row).copy_from_slice(self.outputs.row(earlier));
+                            before.cells.row_mut(row).copy_from_slice(self.cells.row(earlier));
+                        }
+                        None if resets[row] => {
+                            before.outputs.row_mut(row).fill(0.0);
+                            before.cells.row_mut(row).fill(0.0);
+                        }
+                        // Carried from the window before.
+                        None => {}
+                    }
+                }
+                let state = LstmState {
+                    outputs: before.outputs.rows(rows.clone()),
+                    cells: before.cells.rows(rows.clone()),
+                };
+                let [gates, cells, tanh_cells, outputs] =
+                    [&mut self.gates, &mut self.cells, &mut self.tanh_cells, &mut self.outputs]
+                        .map(|matrix| matrix.rows_mut(rows.clone()));
+                lstm.forward(input(time), Some(state), LstmRows { gates, cells, tanh_cells, outputs });
+                continue;
+            }
             let (earlier_outputs, outputs) = self.outputs.rows_after(rows.clone());
             let (earlier_cells, cells) = self.cells.rows_after(rows.clone());
             let before = (time > 0).then(|| LstmState {
@@ -146,11 +194,32 @@ impl LstmActivations {
         }
     }
 
+    /// Takes the states of a lane's rows before timestep 0, [outputs, cells] of (P, H) each.
+    pub fn begin_with(&mut self, lane: usize, [outputs, cells]: &[Matrix; 2]) {
+        let first = lane * self.shape.padded;
+        let before = self.before.as_mut().expect("a stream");
+        for row in 0..self.shape.padded {
+            before.outputs.row_mut(first + row).copy_from_slice(outputs.row(row));
+            before.cells.row_mut(first + row).copy_from_slice(cells.row(row));
+        }
+    }
+
+    /// The states of a lane's rows after the last timestep.
+    pub fn end_with(&self, lane: usize) -> [Matrix; 2] {
+        let first = self.shape.timestep(self.shape.notes - 1).start + lane * self.shape.padded;
+        [&self.outputs, &self.cells].map(|states| {
+            let mut of_lane = Matrix::zeros(self.shape.padded, states.columns());
+            of_lane.all_mut().copy_from(states.rows(first..first + self.shape.padded));
+            of_lane
+        })
+    }
+
     /// Runs back through the window. `d_outputs` is ∂L/∂h as far as it comes from above, (T·L·P, H); afterwards
     /// `gates` holds the derivative by what flowed into them, and `below` was given each timestep's.
     pub fn backward(
         &mut self,
         recurrent: &BackwardKernel,
+        resets: &[bool],
         d_outputs: &mut Matrix,
         mut below: impl FnMut(usize, Rows<'_>),
     ) {
@@ -159,7 +228,10 @@ impl LstmActivations {
             let rows = self.shape.timestep(time);
             let (mut gates, mut d_cells) = (self.gates.rows_mut(rows.clone()), self.d_cell.all_mut());
             let (d_output, tanh_cells) = (d_outputs.rows(rows.clone()), self.tanh_cells.rows(rows.clone()));
-            let before = (time > 0).then(|| self.cells.rows(self.shape.timestep(time - 1)));
+            let before = match &self.before {
+                Some(before) => Some(before.cells.rows(rows.clone())),
+                None => (time > 0).then(|| self.cells.rows(self.shape.timestep(time - 1))),
+            };
             vectorized(
                 #[inline(always)]
                 || {
@@ -170,8 +242,19 @@ impl LstmActivations {
                     }
                 },
             );
-            let d_gates = self.gates.rows(rows);
-            if time > 0 {
+            let d_gates = self.gates.rows(rows.clone());
+            if let Some(before) = self.before.as_mut().filter(|_| time > 0) {
+                // Nothing flows back through a state that was set to zero.
+                recurrent.set(d_gates, before.d_outputs.all_mut());
+                for (index, row) in rows.enumerate() {
+                    if resets[row] {
+                        self.d_cell.row_mut(index).fill(0.0);
+                    } else {
+                        let earlier = d_outputs.row_mut(row - self.shape.timestep_rows());
+                        add(earlier, before.d_outputs.row(index));
+                    }
+                }
+            } else if time > 0 {
                 recurrent.add(d_gates, d_outputs.rows_mut(self.shape.timestep(time - 1)));
             }
             below(time, d_gates);
@@ -199,6 +282,8 @@ pub struct Head {
     first_scores: Vec<u32>,
     /// (Q·L·P, C): log-probs, then ∂L/∂logit.
     logits: Matrix,
+    /// Of streams (Q·L·P, W): a bit for each token that may follow.
+    allowed: Vec<u64>,
 }
 
 impl Head {
@@ -213,6 +298,7 @@ impl Head {
             scores: matrix(architecture.shape.scores),
             first_scores: Vec::new(),
             logits: matrix(architecture.shape.tokens),
+            allowed: Vec::new(),
         }
     }
 
@@ -224,6 +310,8 @@ impl Head {
         }
         layers.scores.forward(self.dense.all(), self.scores.all_mut());
         self.first_scores = self.gather_first_scores(lanes);
+        self.allowed = self.gather_allowed(lanes);
+        let words = words_of(self.logits.columns());
         let mut rows = self.logits.all_mut();
         vectorized(
             #[inline(always)]
@@ -231,6 +319,9 @@ impl Head {
                 for (row, (logits, scores)) in rows.iter_mut().zip(self.scores.all().iter()).enumerate() {
                     let first_scores = &self.first_scores[row * self.relations..][..self.relations];
                     add_scores(scores, first_scores, logits);
+                    if !self.allowed.is_empty() {
+                        forbid(logits, &self.allowed[row * words..][..words]);
+                    }
                     log_softmax(logits);
                 }
             },
@@ -244,6 +335,19 @@ impl Head {
             for lane in lanes {
                 let of_lane = lane.rows * self.relations;
                 gathered.extend(&lane.first_scores[prediction * of_lane..][..of_lane]);
+            }
+        }
+        gathered
+    }
+
+    /// The same of the tokens that may follow; empty where all may.
+    fn gather_allowed(&self, lanes: &[LaneBatch]) -> Vec<u64> {
+        let mut gathered = Vec::new();
+        for prediction in 0..self.shape.predictions {
+            for lane in lanes {
+                let Some(streams) = &lane.streams else { continue };
+                let of_lane = lane.rows * words_of(self.logits.columns());
+                gathered.extend(&streams.allowed[prediction * of_lane..][..of_lane]);
             }
         }
         gathered
@@ -267,9 +371,9 @@ impl Head {
     /// ∂L/∂logit = p − one-hot of the target, 0 for rows of no weight. Every score that is part of a logit has the same.
     fn differentiate(&mut self, lanes: &[LaneBatch]) {
         for (index, lane) in lanes.iter().enumerate() {
-            for (number, (row, &target)) in self.rows_of(index).zip(&lane.targets).enumerate() {
+            for (row, &target) in self.rows_of(index).zip(&lane.targets) {
                 let logits = self.logits.row_mut(row);
-                if number % self.shape.padded < lane.windows {
+                if target != NO_TARGET {
                     logits.iter_mut().for_each(|x| *x = exp(*x));
                     logits[usize::from(target)] -= 1.0;
                 } else {
@@ -304,6 +408,22 @@ impl Head {
         dense.set(self.d_dense.all(), d_top);
     }
 }
+
+/// Takes the probability from the tokens that may not follow; where none may, nothing is predicted.
+fn forbid(logits: &mut [f32], allowed: &[u64]) {
+    if allowed.iter().all(|&word| word == 0) {
+        return;
+    }
+    for (token, logit) in logits.iter_mut().enumerate() {
+        if allowed[token / 64] >> (token % 64) & 1 == 0 {
+            *logit = FORBIDDEN;
+        }
+    }
+}
+
+/// The logit of a token that may not follow: far enough below all others for a probability of 0, and finite, so that
+/// nothing made of it is NaN.
+pub const FORBIDDEN: f32 = -1e30;
 
 /// Every number by that of the mask.
 pub fn multiply(mut values: RowsMut<'_>, mask: Rows<'_>) {

@@ -21,7 +21,7 @@ use crate::parallel::in_parallel;
 use crate::representation::FeatureShape;
 
 use super::activations::{BackwardKernel, Head, LstmActivations, Shape, multiply};
-use super::batch::{EpochSums, LaneBatch};
+use super::batch::{EpochSums, LaneBatch, NO_TARGET, StreamPurpose};
 use super::dropout::Dropout;
 use super::layers::{LayerInput, Layers};
 use super::{Architecture, Parameter, Role};
@@ -36,7 +36,15 @@ pub struct TrainingNetwork {
     backward: BackwardKernels,
     /// For each thread, workspace for a group of the shape that came last.
     workspaces: Mutex<Vec<Workspace>>,
+    /// Where rows are streams, the states of each lane's rows after the window that was trained on last.
+    carried: Vec<CarriedStates>,
+    /// The same of the window that was evaluated last.
+    carried_in_evaluation: Vec<CarriedStates>,
 }
+
+/// The states of a lane's rows between two windows: for each LSTM layer outputs and cells, (P, H) each.
+#[derive(Debug, Clone)]
+pub struct CarriedStates(pub Vec<[Matrix; 2]>);
 
 /// Rows of a group, where it has several lanes: enough for every weight to be used often while it is in cache, and so few
 /// that what is kept of them for the backward pass stays there.
@@ -60,6 +68,8 @@ struct Workspace {
     layers: Vec<LstmActivations>,
     /// For each layer but the first (T·L·P, H): what it sees of the one below, after dropout.
     inputs: Vec<Matrix>,
+    /// Of streams (T·L·P): whether the state before is zero.
+    resets: Vec<bool>,
     /// (T·L·P, H): ∂L/∂h of the layer at hand, and of the one below it.
     d_outputs: [Matrix; 2],
     /// The dense layers and the softmax.
@@ -87,6 +97,8 @@ impl TrainingNetwork {
                 ],
             },
             workspaces: Mutex::default(),
+            carried: Vec::new(),
+            carried_in_evaluation: Vec::new(),
         }
     }
 
@@ -115,63 +127,108 @@ impl TrainingNetwork {
         dropout: &Dropout,
         gradient: &mut [f32],
     ) -> Vec<EpochSums> {
-        let of_group = |lanes: &[LaneBatch], gradient: &mut [f32]| {
+        let carried = self.carried_into(lanes, StreamPurpose::Training);
+        let of_group = |(lanes, carried): (&[LaneBatch], &[CarriedStates]), gradient: &mut [f32]| {
             // Padding alone leaves zeros, and takes no workspace for it.
             if lanes.iter().all(|lane| lane.windows == 0) {
                 gradient.fill(0.0);
-                return vec![EpochSums::default(); lanes.len()];
+                return (vec![EpochSums::default(); lanes.len()], carried.to_vec());
             }
             self.with_workspace(lanes, |workspace| {
-                workspace.begin(self.architecture, lanes, Some(dropout));
+                workspace.begin(self.architecture, lanes, carried, Some(dropout));
                 self.forward(lanes, workspace);
                 let sums = workspace.head.score(lanes);
+                let carried = workspace.end();
                 self.backward(lanes, workspace, gradient);
-                sums
+                (sums, carried)
             })
         };
-        if let [lanes] = self.groups(lanes)[..] {
-            return of_group(lanes, gradient);
+        let groups = self.groups(lanes, &carried);
+        if let [group] = groups[..] {
+            let (sums, carried) = of_group(group, gradient);
+            self.carried = carried;
+            return sums;
         }
-        let groups = in_parallel(self.threads, self.groups(lanes), |lanes| {
+        let groups = in_parallel(self.threads, groups, |group| {
             let mut gradient = vec![0.0; self.architecture.len()];
-            (of_group(lanes, &mut gradient), gradient)
+            (of_group(group, &mut gradient), gradient)
         });
         let mut tree = TreeSum::default();
-        let mut sums = Vec::new();
-        for (of_group, gradient) in groups {
+        let (mut sums, mut carried) = (Vec::new(), Vec::new());
+        for ((of_group, states), gradient) in groups {
             sums.extend(of_group);
+            carried.extend(states);
             tree.push(gradient);
         }
+        self.carried = carried;
         gradient.copy_from_slice(&tree.finish());
         sums
     }
 
-    /// Log-probs of what comes after each window of each lane, without dropout: (windows, C).
+    /// Log-probs of each prediction of each lane, without dropout: (predictions, C), those of a lane in the order (Q, R).
     pub fn predict(&mut self, lanes: &[LaneBatch]) -> Vec<f32> {
-        let predictions = in_parallel(self.threads, self.groups(lanes), |lanes| {
+        let carried = self.carried_into(lanes, StreamPurpose::Evaluation);
+        let groups = in_parallel(self.threads, self.groups(lanes, &carried), |(lanes, carried)| {
             if lanes.iter().all(|lane| lane.windows == 0) {
-                return Vec::new();
+                return (Vec::new(), carried.to_vec());
             }
             self.with_workspace(lanes, |workspace| {
-                workspace.begin(self.architecture, lanes, None);
+                workspace.begin(self.architecture, lanes, carried, None);
                 self.forward(lanes, workspace);
-                let last = |(index, lane): (usize, &LaneBatch)| {
-                    let skipped = (lane.predictions - 1) * lane.rows;
-                    let rows = workspace.head.rows(index).skip(skipped).take(lane.windows);
-                    rows.flatten().copied().collect::<Vec<_>>()
-                };
-                lanes.iter().enumerate().flat_map(last).collect::<Vec<_>>()
+                let mut predictions = Vec::new();
+                for (index, lane) in lanes.iter().enumerate() {
+                    for (row, &target) in workspace.head.rows(index).zip(&lane.targets) {
+                        if target != NO_TARGET {
+                            predictions.extend_from_slice(row);
+                        }
+                    }
+                }
+                (predictions, workspace.end())
             })
         });
+        let (predictions, carried): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
+        self.carried_in_evaluation = carried.concat();
         predictions.concat()
+    }
+
+    /// The states of each lane's rows, where they are streams that are trained on; otherwise empty.
+    pub fn carried(&self) -> &[CarriedStates] {
+        &self.carried
+    }
+
+    /// Replaces them.
+    pub fn set_carried(&mut self, carried: Vec<CarriedStates>) {
+        self.carried = carried;
+    }
+
+    /// The states that the next window of these lanes begins with: zero, if there was none before. None of windows.
+    fn carried_into(&self, lanes: &[LaneBatch], purpose: StreamPurpose) -> Vec<CarriedStates> {
+        let Some(LaneBatch { streams: Some(_), rows, .. }) = lanes.first() else { return Vec::new() };
+        let carried = match purpose {
+            StreamPurpose::Training => &self.carried,
+            StreamPurpose::Evaluation => &self.carried_in_evaluation,
+        };
+        let Architecture { layers, units, .. } = self.architecture;
+        let zero = || CarriedStates(vec![[(); 2].map(|()| Matrix::zeros(*rows, units)); layers]);
+        if carried.len() == lanes.len() { carried.clone() } else { lanes.iter().map(|_| zero()).collect() }
     }
 
     /// The lanes, a power of two of them, in groups of equal size: at least one for each thread where there are so many,
     /// and none of more than [`ROWS`] where that can be.
-    fn groups<'a>(&self, lanes: &'a [LaneBatch]) -> Vec<&'a [LaneBatch]> {
+    fn groups<'a>(
+        &self,
+        lanes: &'a [LaneBatch],
+        carried: &'a [CarriedStates],
+    ) -> Vec<(&'a [LaneBatch], &'a [CarriedStates])> {
         let fits = |&size: &usize| size * self.threads <= lanes.len() && size * lanes[0].rows <= ROWS;
         let sizes = (0..).map(|power| 1 << power).take_while(|size| lanes.len().is_multiple_of(*size));
-        lanes.chunks(sizes.take_while(fits).last().unwrap_or(1)).collect()
+        let size = sizes.take_while(fits).last().unwrap_or(1);
+        let mut groups = Vec::new();
+        for (index, lanes) in lanes.chunks(size).enumerate() {
+            // Of windows nothing is carried.
+            groups.push((lanes, carried.get(index * size..index * size + lanes.len()).unwrap_or_default()));
+        }
+        groups
     }
 
     /// Runs with workspace for a group, which the next of the same shape will have again.
@@ -187,7 +244,7 @@ impl TrainingNetwork {
 
     /// Leaves log-probs in the head.
     fn forward(&self, lanes: &[LaneBatch], workspace: &mut Workspace) {
-        let Workspace { shape, active, layers, inputs, head, masks, .. } = workspace;
+        let Workspace { shape, active, layers, inputs, resets, head, masks, .. } = workspace;
         let (shape, slots) = (*shape, self.architecture.shape.slots);
         for (index, lstm) in self.layers.lstm.iter().enumerate() {
             let (below, rest) = layers.split_at_mut(index);
@@ -195,7 +252,7 @@ impl TrainingNetwork {
                 // What the layer sees of the one below, of the whole window.
                 masked(below.outputs.all(), masks.get(index - 1), inputs[index - 1].all_mut());
             }
-            rest[0].forward(lstm, |time| match index.checked_sub(1) {
+            rest[0].forward(lstm, resets, |time| match index.checked_sub(1) {
                 None => {
                     let timestep = time * shape.padded * slots..(time + 1) * shape.padded * slots;
                     LayerInput::Active(
@@ -230,9 +287,9 @@ impl TrainingNetwork {
 
     /// From ∂L/∂h of a layer to that of the one below.
     fn backward_layer(&self, index: usize, workspace: &mut Workspace) {
-        let Workspace { shape, layers, d_outputs, masks, .. } = workspace;
+        let Workspace { shape, layers, resets, d_outputs, masks, .. } = workspace;
         let [of_layer, below] = d_outputs;
-        layers[index].backward(&self.backward.recurrent[index], of_layer, |time, d_gates| {
+        layers[index].backward(&self.backward.recurrent[index], resets, of_layer, |time, d_gates| {
             // Nothing flows back into the first layer's features.
             let Some(kernel) = index.checked_sub(1).map(|below| &self.backward.inputs[below]) else { return };
             let rows = shape.timestep(time);
@@ -255,7 +312,10 @@ impl TrainingNetwork {
             gradient,
         );
         // Each note's gates with the output of the note before.
-        let before = lanes(&layers[layer].outputs, shape.notes - 1).collect();
+        let before = match &layers[layer].before {
+            Some(before) => lanes(&before.outputs, shape.notes).collect(),
+            None => lanes(&layers[layer].outputs, shape.notes - 1).collect(),
+        };
         let recurrent = Weight { inputs: before, gradient: recurrent };
         if let Some(below) = layer.checked_sub(1) {
             let below = lanes(&inputs[below], shape.notes).collect();
@@ -322,15 +382,33 @@ impl Workspace {
             active: Vec::new(),
             layers: (0..layers).map(|_| LstmActivations::new(shape, units)).collect(),
             inputs: (1..layers).map(|_| matrix()).collect(),
+            resets: Vec::new(),
             d_outputs: [matrix(), matrix()],
             head: Head::new(shape, architecture),
             masks: Vec::new(),
         }
     }
 
-    /// Takes the active features of new lanes, and their masks.
-    fn begin(&mut self, architecture: Architecture, lanes: &[LaneBatch], dropout: Option<&Dropout>) {
+    /// Takes the active features of new lanes, the states that they begin with, and their masks.
+    fn begin(
+        &mut self,
+        architecture: Architecture,
+        lanes: &[LaneBatch],
+        carried: &[CarriedStates],
+        dropout: Option<&Dropout>,
+    ) {
         self.active = lanes.iter().map(|lane| lane.active(dropout)).collect();
+        self.resets.clear();
+        for time in 0..self.shape.notes {
+            for streams in lanes.iter().filter_map(|lane| lane.streams.as_ref()) {
+                self.resets.extend(&streams.resets[time * self.shape.padded..][..self.shape.padded]);
+            }
+        }
+        for (lane, CarriedStates(states)) in carried.iter().enumerate() {
+            for (layer, states) in self.layers.iter_mut().zip(states) {
+                layer.begin_with(lane, states);
+            }
+        }
         let Some(dropout) = dropout.filter(|dropout| dropout.rate > 0.0) else {
             self.masks.clear();
             return;
@@ -351,5 +429,13 @@ impl Workspace {
                 }
             }
         }
+    }
+
+    /// The states that the lanes end with, where their rows are streams.
+    fn end(&self) -> Vec<CarriedStates> {
+        let lanes = if self.shape.streams { self.shape.lanes } else { 0 };
+        (0..lanes)
+            .map(|lane| CarriedStates(self.layers.iter().map(|layer| layer.end_with(lane)).collect()))
+            .collect()
     }
 }

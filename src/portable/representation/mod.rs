@@ -83,6 +83,9 @@ pub trait Grammar: fmt::Debug + Send + Sync {
     /// The state after one more token.
     fn next(&self, state: State, token: Token) -> State;
 
+    /// The token that ends a piece, and stands before its first one; `None` where pieces are cut into windows.
+    fn end(&self) -> Option<Token>;
+
     /// Whether a token may follow.
     fn allows(&self, state: State, token: Token) -> bool;
 }

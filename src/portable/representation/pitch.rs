@@ -125,6 +125,10 @@ impl Grammar for Pitch {
         State([token])
     }
 
+    fn end(&self) -> Option<Token> {
+        None
+    }
+
     fn allows(&self, _: State, token: Token) -> bool {
         usize::from(token) < self.vocabulary.len()
     }

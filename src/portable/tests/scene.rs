@@ -9,10 +9,9 @@ use bachdist_portable::checkpoint::read::{
 use bachdist_portable::checkpoint::{Checkpoint, CheckpointName, TrainingCorpus};
 use bachdist_portable::config::Config;
 use bachdist_portable::corpus::Piece;
-use bachdist_portable::corpus::windows::Windows;
 use bachdist_portable::network::Architecture;
 use bachdist_portable::network::batch::EpochSums;
-use bachdist_portable::schedule::{Batches, WindowAudit};
+use bachdist_portable::schedule::{Batches, Sequences, WindowAudit};
 use bachdist_portable::store::{Store, StoreError};
 
 /// Keeps everything that a test saves.
@@ -40,11 +39,11 @@ pub fn origin(seed: u64) -> RunIdentity {
 /// The run with this seed after a step; its numbers stand for trained ones.
 pub fn checkpoint(seed: u64, step: u64) -> Checkpoint {
     let (config, corpus) = (config(seed), training());
-    let windows = Windows::new(&corpus.pieces, config.data.sequence_length);
-    let batches = Batches::new(&windows, &config.train);
+    let sequences = Sequences::of_training(&config, &corpus.pieces);
+    let batches = Batches::new(sequences.windows(), &config.train);
     let architecture = Architecture::new(&config.model, config.representation.build().shape());
     let numbers = |scale: f32| (0..architecture.len()).map(|i| (i as f32 + step as f32) * scale).collect();
-    let seen = WindowAudit::expected(&windows, &batches, seed, step);
+    let seen = WindowAudit::expected(&sequences, &batches, seed, step);
     Checkpoint {
         step,
         identity: config.identity(),
@@ -53,6 +52,7 @@ pub fn checkpoint(seed: u64, step: u64) -> Checkpoint {
         architecture,
         parameters: numbers(0.01),
         mean_square: numbers(0.001),
+        carried: Vec::new(),
         epoch: EpochSums::default(),
         seen,
         corpus: corpus.clone(),

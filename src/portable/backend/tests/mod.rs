@@ -1,6 +1,7 @@
 //! Gradients of one member: the same bits however lanes are shared out, and an ensemble's against its members'.
 
 mod lanes;
+mod streams;
 
 use proptest::prelude::*;
 
@@ -12,6 +13,15 @@ use crate::network::training::TrainingNetwork;
 use crate::network::{Architecture, initial_parameters};
 use crate::representation::pitch::Pitch;
 use lanes::{architectures, lanes, loss_positions};
+
+/// The same batch for every step.
+struct Given(StepBatch);
+
+impl BatchSource for Given {
+    fn batch(&self, _step: u64) -> StepBatch {
+        self.0.clone()
+    }
+}
 
 fn bits(gradient: &[f32]) -> Vec<u32> {
     gradient.iter().map(|x| x.to_bits()).collect()
@@ -55,12 +65,6 @@ fn members_learn_by_themselves_and_are_averaged() {
     let parameters = initial_parameters(two, 5);
     let dropout = Dropout { rate: 0.3, input_rate: 0.2, seed: 5, step: 3, member: 0 };
     let lanes = [1, 2].map(|seed| lanes(two, 2, 8, 6, LossPositions::Last, 3, seed)).to_vec();
-    struct Given(StepBatch);
-    impl BatchSource for Given {
-        fn batch(&self, _step: u64) -> StepBatch {
-            self.0.clone()
-        }
-    }
     let given = Given(StepBatch { step: 0, lanes: lanes.clone(), dropout, audits: Vec::new() });
     let mut backend = NativeBackend::new(two, 2);
     let mean_square = vec![0.0; parameters.len()];
