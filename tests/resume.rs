@@ -191,16 +191,16 @@ fn a_window_read_twice_and_another_skipped_are_noticed() {
     let place = trained_copy();
     let newest = place.checkpoints("run").pop().expect("a checkpoint");
     let mut checkpoint = Checkpoint::decode(&place.read(&format!("run/{newest}"))).unwrap();
-    assert_eq!(Some(checkpoint.seen), checkpoint.expected_windows().unwrap());
+    assert_eq!(Some(checkpoint.audit), checkpoint.expected_windows().unwrap());
     // As a run would have it that took the second window of the music for the first.
     let pieces = checkpoint.corpus.pieces.clone();
     let windows = Windows::new(&pieces, checkpoint.config().unwrap().data.sequence_length);
-    let seen = |number: u64| {
-        let mut seen = WindowAudit::default();
-        seen.record(0, &windows.get(number));
-        seen.digest
+    let digest = |number: u64| {
+        let mut audit = WindowAudit::default();
+        audit.record(0, &windows.get(number));
+        audit.digest
     };
-    checkpoint.seen.digest = checkpoint.seen.digest.wrapping_sub(seen(0)).wrapping_add(seen(1));
+    checkpoint.audit.digest = checkpoint.audit.digest.wrapping_sub(digest(0)).wrapping_add(digest(1));
     let bytes = checkpoint.encode();
     fs::remove_file(place.path(&format!("run/{newest}"))).unwrap();
     place.write(&format!("run/{}", CheckpointName::of(checkpoint.step, &bytes)), bytes);

@@ -221,7 +221,7 @@ impl Gemm {
     }
 }
 
-/// The products of a step on a rank whose lanes have these numbers of windows: the least that the network needs, without
+/// The GEMMs of a step on a rank whose lanes have these numbers of windows: the minimum that the network needs, without
 /// padding.
 pub fn step_gemms(
     architecture: Architecture,
@@ -231,8 +231,8 @@ pub fn step_gemms(
 ) -> Vec<Gemm> {
     let Architecture { layers, units, dense, members, .. } = architecture;
     let mut all: Vec<Gemm> = Vec::new();
-    // A weight (outputs, inputs) that `times` products forward each use on so many rows of every window. Its gradient
-    // is one product for all of them.
+    // A weight (outputs, inputs) that `times` forward GEMMs each use on `per_window` rows of every window. Its gradient
+    // is one GEMM for all of them.
     let mut weight = |weight, outputs, inputs, times: usize, per_window: usize, count: usize| {
         let rows = lanes.iter().sum::<usize>() * per_window;
         let mut add = |pass, rows, inner, columns, count: usize| {
@@ -259,7 +259,7 @@ pub fn step_gemms(
     all
 }
 
-/// Who multiplies.
+/// What computes the GEMMs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Library {
     /// What a step on a CPU is made of.
@@ -269,7 +269,7 @@ pub enum Library {
     Libtorch,
 }
 
-/// Operands of the products of a step, ready to be multiplied.
+/// Operands of the GEMMs of a step, ready to be multiplied.
 pub struct Operands {
     #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "only a GPU is waited for"))]
     device: Device,
@@ -291,7 +291,9 @@ impl Operand {
         let Gemm { pass, rows, inner, columns, .. } = *gemm;
         let matrix = |rows: usize, columns: usize| {
             let mut matrix = Matrix::zeros(rows, columns);
-            matrix.all_mut().iter_mut().for_each(|row| row.fill(0.5));
+            for row in matrix.all_mut().iter_mut() {
+                row.fill(0.5);
+            }
             matrix
         };
         if pass == Pass::Weights {
@@ -428,7 +430,7 @@ mod tests {
         let article =
             Architecture::new(&ModelConfig::default(), RepresentationConfig::default().build().shape());
         let products = step_gemms(article, &[8; 8], 20, 1);
-        // A window's multiply-adds forward: three layers of 19 recurrent products, two of 20 input ones, two dense.
+        // A window's multiply-adds forward: three layers of 19 recurrent GEMMs, two of 20 input GEMMs, two dense ones.
         let forward: u64 = 3 * 19 * 256 * 1024 + 2 * 20 * 256 * 1024 + 256 * 256 + 256 * 79;
         assert_eq!(forward, 25_513_728);
         // Backward takes the same for ∂L/∂inputs and again for the weights.

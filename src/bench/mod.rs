@@ -25,7 +25,7 @@ use steps::{Setup, Stepper, Times};
 pub use timing::BenchOptions;
 use timing::{barrier, median, slowest};
 
-/// What one turn came to, the slowest rank's seconds.
+/// One round, in seconds of the slowest rank.
 struct Round {
     /// The GEMMs, by the faster of ours and libtorch's.
     gemms: f64,
@@ -80,7 +80,7 @@ pub fn measure(comm: &dyn Communicator, plan: &Plan, options: BenchOptions) -> R
     })
 }
 
-/// Some steps with the other ranks and, where there are some, without, in turns. Own times of the steps with them too.
+/// Steps with the other ranks and, where there are some, without, alternately; and this rank's times of the steps with them.
 fn turn(
     comm: &dyn Communicator,
     stepper: &mut Stepper<'_>,

@@ -16,7 +16,7 @@ use bachdist_portable::network::initial_parameters;
 /// MIDI files in memory, read to notes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reading {
-    /// Files, each of them read once a turn.
+    /// Files, each read once per sample.
     pub files: usize,
     /// All together.
     pub bytes: usize,
@@ -39,15 +39,15 @@ pub struct Composing {
     pub notes_per_second: f64,
 }
 
-/// The most files that are read.
-const MOST_FILES: usize = 256;
+/// Enough files for a steady time, few enough for memory.
+const MAX_FILES: usize = 256;
 
 /// Reads the MIDI files that are trained on or, where there are none, their music written as MIDI.
 pub fn reading(plan: &Plan) -> Reading {
     let mut files: Vec<Vec<u8>> = midi_files(plan);
     if files.is_empty() {
         let representation = plan.config.representation.build();
-        let pieces = plan.training.pieces.iter().take(MOST_FILES);
+        let pieces = plan.training.pieces.iter().take(MAX_FILES);
         files = pieces.map(|piece| midi::write(&representation.decode(&piece.tokens), &[])).collect();
     }
     let read_all = || {
@@ -72,7 +72,7 @@ fn midi_files(plan: &Plan) -> Vec<Vec<u8>> {
     let names = plan.training.pieces.iter().map(|piece| &piece.name);
     let paths = names.map(|name| if root.is_dir() { root.join(name) } else { root.to_owned() });
     let midi = paths.filter(|path| path.extension().is_some_and(|extension| extension != "txt"));
-    midi.take(MOST_FILES).filter_map(|path| std::fs::read(path).ok()).collect()
+    midi.take(MAX_FILES).filter_map(|path| std::fs::read(path).ok()).collect()
 }
 
 /// Composes a piece of the configuration's network, with its initial weights.

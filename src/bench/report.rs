@@ -84,7 +84,7 @@ pub struct Run {
     pub device: String,
     /// Turns of ceilings and steps.
     pub rounds: u64,
-    /// Steps of a turn.
+    /// Steps of a round.
     pub steps: u64,
     /// Trainable ones.
     pub parameters: usize,
@@ -152,7 +152,7 @@ pub struct Phases {
     pub weights: f64,
     /// Loading the windows.
     pub data: f64,
-    /// A pass by itself, without dropout.
+    /// A pass of its own, without dropout.
     pub forward: f64,
     /// The gradient without that.
     pub backward: f64,

@@ -28,7 +28,7 @@ pub struct Times {
     pub weights: f64,
     /// Loading the windows.
     pub data: f64,
-    /// Forward, timed by itself; part of `gradient`.
+    /// Forward, timed alone; part of `gradient`.
     pub forward: f64,
     /// Forward and backward.
     pub gradient: f64,
@@ -40,9 +40,9 @@ pub struct Times {
     pub step: f64,
 }
 
-/// What steps are made of, together and on each rank alone.
+/// The configuration and lanes of steps with the other ranks, and of this rank's steps alone.
 pub struct Setup {
-    /// The training music, again and again until it fills a batch.
+    /// The training music, repeated until it fills a batch.
     pieces: Vec<Piece>,
     together: (Config, LaneAssignment),
     /// The same lanes and rows as a whole batch; where there are other ranks.

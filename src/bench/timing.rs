@@ -1,4 +1,4 @@
-//! How times are measured: many calls, all ranks at once, and one number of it.
+//! How times are measured: many calls, on all ranks at once, reduced to one number.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -8,24 +8,26 @@ use crate::comm::Communicator;
 /// How often everything is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchOptions {
-    /// Turns of ceilings and steps, beside a first that does not count.
+    /// Rounds of GEMMs and steps, after a warm-up round that does not count.
     pub rounds: u64,
-    /// Steps of a turn.
+    /// Steps of a round.
     pub steps: u64,
 }
 
-/// Seconds of one call: the median of some turns, each with calls enough to fill a hundredth of a second.
+/// Seconds of one call: the median of some samples, each with enough calls to fill a hundredth of a second.
 pub fn seconds_of<T>(mut work: impl FnMut() -> T) -> f64 {
-    const TURNS: usize = 9;
-    const LEAST: f64 = 0.01;
+    const SAMPLES: usize = 9;
+    const MIN_SECONDS: f64 = 0.01;
     let mut time = |calls: u32| {
         let begin = Instant::now();
-        (0..calls).for_each(|_| drop(black_box(work())));
+        for _ in 0..calls {
+            drop(black_box(work()));
+        }
         begin.elapsed().as_secs_f64() / f64::from(calls)
     };
     let first = time(1).max(1e-9);
-    let calls = (LEAST / first).ceil().clamp(1.0, 1e7) as u32;
-    median((0..TURNS).map(|_| time(calls)).collect())
+    let calls = (MIN_SECONDS / first).ceil().clamp(1.0, 1e7) as u32;
+    median((0..SAMPLES).map(|_| time(calls)).collect())
 }
 
 /// Returns when every rank has come.
@@ -33,7 +35,7 @@ pub fn barrier(comm: &dyn Communicator) {
     comm.all_gather_words(&[0], &mut vec![0; comm.size()]);
 }
 
-/// Of several times the slowest rank's, on every rank. All ranks call it with as many.
+/// The slowest rank's, of each of several times, on every rank. All ranks call it with the same number of times.
 pub fn slowest(comm: &dyn Communicator, own: &[f64]) -> Vec<f64> {
     let words: Vec<u64> = own.iter().map(|seconds| seconds.to_bits()).collect();
     let mut all = vec![0; words.len() * comm.size()];

@@ -58,7 +58,7 @@ pub fn with_rank_prefix(comm: &dyn Communicator, error: &Error) -> String {
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Runs rank 0's work, such as reading from storage, in a thread of its own, while all ranks meet every second, so that
-/// waiting ranks can tell a slow rank 0 from a dead one. Only rank 0 has `work`, and only it gets the result.
+/// waiting ranks can distinguish a slow rank 0 from a dead one. Only rank 0 has `work`, and only it gets the result.
 ///
 /// # Collective
 ///

@@ -86,7 +86,7 @@ impl Launch {
         self.rank == 0
     }
 
-    /// This rank, from 0, before MPI tells.
+    /// This rank, from 0, known before MPI starts.
     pub fn rank(&self) -> usize {
         self.rank
     }

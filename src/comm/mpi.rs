@@ -19,7 +19,7 @@ use super::Communicator;
 use crate::phase::Phase;
 
 /// A rank of `MPI_COMM_WORLD`. Dropping it finalizes MPI, which waits for the other ranks; dropping it while
-/// panicking aborts them instead, because they would wait for this one for ever.
+/// panicking aborts them instead, because they would wait for this one forever.
 pub struct MpiCommunicator {
     world: SimpleCommunicator,
     /// The host of every rank.

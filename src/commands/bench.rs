@@ -19,7 +19,7 @@ pub fn run(arguments: &BenchArguments, comm: &dyn Communicator) -> Result<u8> {
     let config = collective_result(comm, config(arguments).map_err(Into::into))?;
     let path = arguments.config.as_deref().unwrap_or(Path::new("bench"));
     let plan = Plan::prepare(comm, path, config)?;
-    // Here a batch is as large as was asked for, whatever the music: it comes again and again.
+    // The music is repeated until it fills the batch that was asked for.
     let batches = Batches { windows: u64::MAX, ..plan.batches() };
     collective_result(comm, check_memory(comm, &plan, batches).map_err(Into::into))?;
     let options = BenchOptions { rounds: arguments.rounds, steps: arguments.steps };

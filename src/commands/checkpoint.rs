@@ -148,7 +148,7 @@ pub fn diff_table(diff: &CheckpointDiff, names: [&str; 2]) -> String {
     lines.join("\n")
 }
 
-/// Prefix of the optimizer's tensors. It is left out of their rows, where it would fill half a line.
+/// Prefix of the optimizer's tensors. Rows omit it, because it would fill half a line.
 const OPTIMIZER_PREFIX: &str = "optimizer.mean_square.";
 
 fn row(tensor: &TensorDifference) -> String {

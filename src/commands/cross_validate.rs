@@ -27,7 +27,7 @@ use crate::train;
 use crate::train::plan::{Plan, name_of};
 use crate::train::start::{Resume, StartOptions};
 
-/// Trains what is not trained yet, evaluates, and prints on rank 0; gives back the exit code.
+/// Trains what is not trained yet, evaluates, and prints on rank 0. Returns the exit code.
 pub fn run(arguments: &EvalArguments, comm: &dyn Communicator, stop: &StopFlag) -> Result<u8> {
     let configs: Result<Vec<_>> = arguments
         .cross_validate
@@ -185,7 +185,9 @@ fn plot(results: &[Pooled], path: &Path) -> Result<()> {
     let marks: Vec<_> = best.map(|(name, nats)| (format!("{name} {nats:.2}"), nats)).into_iter().collect();
     let picture = losses("Loss of training and on held-out pieces", &curves, &marks);
     write_whole(path, |out| out.write_all(&picture.png))?;
-    picture.note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
+    if let Some(note) = &picture.note {
+        eprint_line(format_args!("note: {note}"));
+    }
     Ok(())
 }
 

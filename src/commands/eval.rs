@@ -47,7 +47,9 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
         return Err(Failure::new(ExitCode::Usage, message).into());
     };
     let LoadedCheckpoint { checkpoint, location, notes, .. } = open_one(location, arguments.best)?;
-    notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
+    for note in &notes {
+        eprint_line(format_args!("note: {note}"));
+    }
     let music = Music::choose(&checkpoint, arguments.data.as_deref(), &arguments.set)?;
     let report = evaluate(&checkpoint, &music.pieces)?.report();
     if arguments.json {
@@ -117,7 +119,7 @@ fn compare_samples(folder: &str, arguments: &EvalArguments) -> Result<()> {
         return Err(Failure::new(ExitCode::Data, message).into());
     }
     for (name, reason) in &left_out {
-        eprint_line(format_args!("note: {name} is left out: {reason}"));
+        eprint_line(format_args!("note: skipped {name}: {reason}"));
     }
     let style = style::compare(&samples, &corpus)
         .map_err(|error| Failure::new(ExitCode::Data, format!("{folder}: {error}")))?;

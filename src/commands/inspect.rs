@@ -292,6 +292,8 @@ fn plot(name: &str, found: &Found, path: &Path) -> Result<()> {
     let picture = render::piano_roll(notes, name);
     write_whole(path, |out| out.write_all(&picture.png))?;
     eprint_line(format_args!("wrote {}: {name}", path.display()));
-    picture.note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
+    if let Some(note) = &picture.note {
+        eprint_line(format_args!("note: {note}"));
+    }
     Ok(())
 }

@@ -52,20 +52,22 @@ pub fn run(arguments: &ReplayArguments, comm: &dyn Communicator) -> Result<u8> {
     Ok(0)
 }
 
-/// What is to be made again.
+/// The steps to replay.
 struct Task {
-    /// Where it begins.
+    /// The checkpoint to begin from.
     from: LoadedCheckpoint,
-    /// Where that lies, and what it is to be compared with.
+    /// The run's storage, which has what to compare with.
     beside: Store,
-    /// The step up to which.
+    /// The last step.
     last: u64,
 }
 
 impl Task {
     fn find(arguments: &ReplayArguments) -> Result<Task> {
         let from = open(&arguments.checkpoint)?;
-        from.notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
+        for note in &from.notes {
+            eprint_line(format_args!("note: {note}"));
+        }
         if CheckpointProblem::of_windows(&from.checkpoint).is_some() {
             let message = format!(
                 "{} was trained on other windows than its {} steps should have taken, so a replay from it proves \
@@ -147,7 +149,7 @@ fn next(beside: &Store, from: &LoadedCheckpoint) -> Result<u64> {
 }
 
 /// The state after step `last`, from a checkpoint of an earlier one that has a window to train on. All ranks call
-/// this with the same checkpoint; `made` is told of every step.
+/// this with the same checkpoint; `made` is called after every step.
 fn replay(
     comm: &dyn Communicator,
     checkpoint: Checkpoint,
@@ -169,14 +171,14 @@ fn replay(
     backend.set_state(TrainingState { parameters, mean_square })?;
     let mut trainer = Trainer::new(comm, &config, &checkpoint.corpus.pieces, assignment, backend);
     trainer.set_carried(&carried);
-    let mut totals = Totals { epoch: checkpoint.epoch, seen: checkpoint.seen };
+    let mut totals = Totals { epoch: checkpoint.epoch, audit: checkpoint.audit };
     for step in checkpoint.step..last {
         Phase::Step(step + 1).enter();
         let (sums, loaded) = match trainer
             .step(step, StopRequest::empty(), &mut ())
             .with_context(|| Phase::now().to_string())?
         {
-            Outcome::Updated { sums, seen, .. } => (sums, seen),
+            Outcome::Updated { sums, audit, .. } => (sums, audit),
             Outcome::NonFinite { .. } => return collective_result(comm, Err(non_finite(step).into())),
         };
         totals.add(&trainer.batches().batch(step), sums, loaded);
@@ -184,8 +186,8 @@ fn replay(
     }
     let TrainingState { parameters, mean_square } = trainer.state()?;
     let carried = trainer.gather_carried();
-    let Totals { epoch, seen } = totals;
-    Ok(Checkpoint { step: last, parameters, mean_square, carried, epoch, seen, ..checkpoint })
+    let Totals { epoch, audit } = totals;
+    Ok(Checkpoint { step: last, parameters, mean_square, carried, epoch, audit, ..checkpoint })
 }
 
 /// What all ranks found.

@@ -86,7 +86,7 @@ pub fn code_of(error: &anyhow::Error, types: &[AskExitCode]) -> ExitCode {
     error.chain().find_map(|cause| types.iter().find_map(|ask| ask(cause))).unwrap_or(ExitCode::Internal)
 }
 
-/// An error and its causes on one line. A cause that the line quotes already is left out.
+/// An error and its causes on one line. A cause that the line already quotes is skipped.
 pub fn line_of(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {

@@ -4,7 +4,7 @@
 //! fixed; fields and kinds may be added. A reader therefore passes over fields and kinds that it does not know, and
 //! over the last line where a crash cut it short.
 //!
-//! What the validations came to is found here and nowhere else: a checkpoint is a function of identity, music and
+//! The results of validations are found here and nowhere else: a checkpoint is a function of identity, music and
 //! step, and how often a run is validated is none of these.
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,7 +14,7 @@ use crate::store::{Store, StoreError, StoreErrorKind};
 /// The object that holds them.
 pub const METRICS: &str = "metrics.jsonl";
 
-/// Version of the records, told at the beginning of every attempt. It rises when a field changes its meaning or goes;
+/// Version of the records, written at the beginning of every attempt. It rises when a field changes its meaning or goes;
 /// files from before there was a number have none, and are of version 1.
 pub const METRICS_VERSION: u64 = 1;
 
@@ -152,7 +152,7 @@ pub fn lines_until(text: &str, step: u64) -> String {
     kept
 }
 
-/// What a run's validations came to so far.
+/// The results of a run's validations so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Validations {
     /// The best one.

@@ -16,7 +16,9 @@ pub fn update(
     gradient: &mut [f32],
 ) {
     if let Some(longest) = settings.clip_norm {
-        gradient.chunks_exact_mut(member_len).for_each(|gradient| clip(gradient, longest));
+        for gradient in gradient.chunks_exact_mut(member_len) {
+            clip(gradient, longest);
+        }
     }
     rmsprop(settings, learning_rate(settings, step), parameters, mean_square, gradient);
 }
@@ -37,7 +39,9 @@ fn clip(gradient: &mut [f32], longest: f64) {
     let length = gradient.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
     if length > longest {
         let scale = (longest / length) as f32;
-        gradient.iter_mut().for_each(|x| *x *= scale);
+        for x in gradient.iter_mut() {
+            *x *= scale;
+        }
     }
 }
 

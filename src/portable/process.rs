@@ -60,8 +60,8 @@ pub fn try_threads(threads: usize) -> io::Result<()> {
 /// The value of a field of `/proc/self/status`, like `Cpus_allowed_list`; `None` if there is no such field, or no `/proc`.
 pub fn status(field: &str) -> Option<String> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let value = |line: &str| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().to_owned());
-    status.lines().find_map(value)
+    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(value.trim().to_owned())
 }
 
 /// Whether a signal is in one of this process's sets: `SigIgn` has the ignored ones, `ShdPnd` those that are pending for the

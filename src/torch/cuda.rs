@@ -121,7 +121,7 @@ enum NoCuda {
 }
 
 impl NoCuda {
-    /// Whether somebody who did not ask for a GPU by name should be told, on a host where there is a driver or none.
+    /// Whether to print a note although no GPU was named, on a host where there is a driver or none.
     fn is_unexpected(&self, has_driver: bool) -> bool {
         match self {
             NoCuda::Missing(_) => has_driver,
@@ -148,7 +148,7 @@ fn no_device(visible: Option<&str>, driver: Option<&str>) -> String {
     }
 }
 
-/// Asks cuBLAS for the same bits in every run: cuDNN's layers multiply on several streams, and the memory that a product
+/// Asks cuBLAS for the same bits in every run: cuDNN's layers multiply on several streams, and the memory that a GEMM
 /// gets must not depend on which comes first (see PyTorch on `nn.LSTM`). A value in the environment is replaced, because
 /// each size of the workspace has bits of its own. Must be called before anything else, while the process has one thread.
 pub fn request_deterministic_cublas() {

@@ -117,7 +117,7 @@ impl DeviceLane {
         Ok(masks)
     }
 
-    /// (T, R, F) rows of which the active features are 1. A product with them is a lookup whose gradient is a product
+    /// (T, R, F) rows of which the active features are 1. A matmul with them is a lookup whose gradient is a matmul
     /// too: that of a lookup is summed in any order on a GPU, so that its bits would differ from run to run.
     pub(super) fn one_hot(&self, features: &Tensor) -> Result<Tensor> {
         let mut one_hot = self.active[0].f_eq_tensor(features)?;
@@ -170,7 +170,7 @@ fn stream(stream: RandomStream, device: Device) -> Result<Tensor> {
 fn masks(tables: &[Table], rate: f64, device: Device) -> Result<Vec<Tensor>> {
     let threshold = (rate * 2f64.powi(64)) as u64;
     let kept = (1.0 / (1.0 - rate)) as f32;
-    // All tables in one buffer: a GPU takes as long to be told of an operation as to do a small one.
+    // All tables in one buffer: launching an operation on a GPU takes as long as a small one.
     let sizes: Vec<i64> = tables.iter().map(|table| table.shape.iter().product()).collect();
     let mut words = Tensor::f_empty([sizes.iter().sum()], (Kind::Int64, device))?;
     let parts = words.f_split_with_sizes(&sizes[..], 0)?;

@@ -184,9 +184,11 @@ impl Backend for TorchBackend {
         let mut report = Vec::new();
         for (pool, lanes) in self.members.iter().zip(members) {
             let results = pool.run(lanes, |network, lane| network.gradient(lane))?;
-            let add = |mut left: Tensor, right: Tensor| left.f_add_(&right);
-            let leaf = &mut |result: &LaneResult| Ok(result.gradient.shallow_clone());
-            gradients.push(sum_along_tree(&results, leaf, &add)?);
+            gradients.push(sum_along_tree(
+                &results,
+                &mut |result| Ok(result.gradient.shallow_clone()),
+                &|mut left: Tensor, right| left.f_add_(&right),
+            )?);
             for LaneResult { loss, correct, .. } in results {
                 report.extend([loss, correct]);
             }

@@ -1,7 +1,7 @@
 //! One ensemble member in libtorch's graph, one lane at a time. On CUDA the layers are cuDNN's; on a CPU the same calls
 //! are a second implementation of [`bachdist_portable::network::training`], against which tests compare it.
 //!
-//! A lane is computed by itself, in calls whose shapes depend on the batch size and the number of lanes alone, so its
+//! A lane is computed on its own, in calls whose shapes depend on the batch size and the number of lanes alone, so its
 //! bits do not depend on which other lanes its rank owns. Calls only enqueue work: a GPU runs behind, and the caller
 //! fetches results.
 //!

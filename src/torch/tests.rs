@@ -165,12 +165,12 @@ fn both_backends_agree() {
         let (ours, outcomes) = train(&SingleProcess, &config(lanes), TORCH, 1);
         let (theirs, expected) = train(&SingleProcess, &config(lanes), NATIVE, 1);
         for (outcome, expected) in outcomes.iter().zip(&expected) {
-            let (Outcome::Updated { sums: a, seen, .. }, Outcome::Updated { sums: b, seen: of_native, .. }) =
+            let (Outcome::Updated { sums: a, audit, .. }, Outcome::Updated { sums: b, audit: of_native, .. }) =
                 (outcome, expected)
             else {
                 panic!("{outcome:?} {expected:?}");
             };
-            assert_eq!((a.predictions, a.correct, seen), (b.predictions, b.correct, of_native));
+            assert_eq!((a.predictions, a.correct, audit), (b.predictions, b.correct, of_native));
             assert!((a.loss - b.loss).abs() <= 1e-5 * b.loss, "{lanes} lanes: {} {}", a.loss, b.loss);
         }
         // RMSprop makes steps of one size of all gradients, so small ones show what little they differ by.

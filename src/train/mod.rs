@@ -51,12 +51,12 @@ pub fn run(
     let recorder = run.map(|run| Recorder::open(run, plan, &initial, comm, progress)).transpose();
     let recorder = collective_result(comm, recorder)?;
     let validations = broadcast_validations(comm, recorder.as_ref());
-    let InitialState { step, parameters, mean_square, carried, epoch, seen, .. } = initial;
+    let InitialState { step, parameters, mean_square, carried, epoch, audit, .. } = initial;
     backend.set_state(TrainingState { parameters, mean_square })?;
     let pieces = &plan.training.pieces;
     let mut trainer = Trainer::new(comm, &plan.config, pieces, plan.assignment.clone(), backend);
     trainer.set_carried(&carried);
-    let state = RunState { plan, trainer, step, totals: Totals { epoch, seen } };
+    let state = RunState { plan, trainer, step, totals: Totals { epoch, audit } };
     let longest_step = Duration::ZERO;
     let mut training = TrainingLoop { comm, plan, stop, state, recorder, validations, longest_step };
     let outcome = training.run_to_end()?;
@@ -102,7 +102,7 @@ impl RunState<'_> {
             mean_square,
             carried,
             epoch: self.totals.epoch,
-            seen: self.totals.seen,
+            audit: self.totals.audit,
             corpus: self.plan.training.clone(),
         })
     }
@@ -163,12 +163,12 @@ impl TrainingLoop<'_> {
             self.recorder.as_mut().map_or(StopRequest::empty(), |recorder| recorder.begin_step(made));
         let batch = self.state.trainer.batches().batch(made);
         let outcome = self.state.trainer.step(made, storage | self.stop.request(), &mut ());
-        let (sums, seen, requested) = match outcome.with_context(|| Phase::now().to_string())? {
-            Outcome::Updated { sums, seen, requested } => (sums, seen, requested),
+        let (sums, audit, requested) = match outcome.with_context(|| Phase::now().to_string())? {
+            Outcome::Updated { sums, audit, requested } => (sums, audit, requested),
             Outcome::NonFinite { lane } => return Err(self.non_finite(lane)),
         };
         self.state.step += 1;
-        self.state.totals.add(&batch, sums, seen);
+        self.state.totals.add(&batch, sums, audit);
         // The collective timeout must be much longer than the longest step.
         self.longest_step = self.longest_step.max(begin.elapsed());
         self.comm.set_collective_timeout(self.plan.config.train.collective_timeout(Some(self.longest_step)));

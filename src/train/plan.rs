@@ -83,7 +83,7 @@ impl Plan {
         path: &Path,
         mut config: Config,
     ) -> Plan {
-        // What `auto` came to is part of the run's identity.
+        // The backend that `auto` resolves to is part of the run's identity.
         config.train.backend = target.backend.into();
         let name = name_of(path);
         let url = config.checkpoint.url.clone().unwrap_or_else(|| format!("runs/{name}"));

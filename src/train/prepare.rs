@@ -1,5 +1,5 @@
-//! Makes the plan of a run and checks it before anything is allocated or claimed for it: whether it fits into memory, and which settings have no
-//! effect or contradict each other with the music that there is. What cannot work with any music was refused by
+//! Makes the plan of a run and checks it before anything is allocated or claimed: whether the run fits in memory, and which
+//! settings have no effect or contradict each other with this music. What cannot work with any music was refused by
 //! [`Config::validate`](bachdist_portable::config::Config::validate).
 
 use std::fs;
@@ -55,7 +55,7 @@ impl Plan {
     }
 }
 
-/// Notes on settings that have no effect; an error where a run would do what nobody wants.
+/// Notes on settings that have no effect; an error where settings contradict each other.
 ///
 /// Every key is named here, so that a new one does not compile until somebody decides when it has an effect.
 pub fn check_settings(comm: &dyn Communicator, plan: &Plan) -> Result<Vec<String>, Failure> {
@@ -236,7 +236,7 @@ const COPIES_BESIDE_GPU: f64 = 2.0;
 /// Copies that rank 0 has in addition while it saves: weights and mean squares, as numbers and as bytes.
 const COPIES_OF_CHECKPOINT: f64 = 4.0;
 
-/// An amount of memory, and words for what sets it.
+/// An amount of memory, and how messages name the limit that sets it.
 struct MemoryLimit {
     bytes: f64,
     what: &'static str,

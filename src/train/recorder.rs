@@ -107,7 +107,7 @@ impl Recorder {
         }
     }
 
-    /// What the validations so far came to.
+    /// The validations so far.
     pub fn validations(&self) -> Validations {
         self.validations
     }
@@ -165,7 +165,7 @@ impl Recorder {
                 self.keep_error(reported);
             }
             SaveEvent::StorageUnreachable(error) => {
-                // Told once per outage, however often it is tried.
+                // Reported once per outage, not for every retry.
                 if !self.in_outage {
                     let limit = count(self.max_unsaved_steps, "step");
                     let reason = line_of(&error);

@@ -37,7 +37,7 @@ pub struct SaveJob {
     pub best: Option<u64>,
 }
 
-/// What became of a checkpoint.
+/// The outcome of saving a checkpoint.
 #[derive(Debug)]
 pub enum SaveEvent {
     Saved(SavedCheckpoint),

@@ -40,7 +40,7 @@ pub struct InitialState {
     /// Of the epoch so far.
     pub epoch: EpochSums,
     /// The windows loaded since step 0.
-    pub seen: WindowAudit,
+    pub audit: WindowAudit,
     /// The location of the checkpoint that it comes from.
     pub from: Option<String>,
     /// What the user should know, such as damaged checkpoints that were skipped.
@@ -82,15 +82,15 @@ pub fn find_initial_state(
     if bytes.is_empty() {
         let parameters = broadcast_initial_parameters(comm, plan.architecture, plan.config.train.seed);
         let mean_square = vec![0.0; parameters.len()];
-        let (epoch, seen) = (EpochSums::default(), WindowAudit::default());
+        let (epoch, audit) = (EpochSums::default(), WindowAudit::default());
         let carried = Vec::new();
         return Ok((
-            InitialState { step: 0, parameters, mean_square, carried, epoch, seen, from, notes },
+            InitialState { step: 0, parameters, mean_square, carried, epoch, audit, from, notes },
             run,
         ));
     }
-    let Checkpoint { step, parameters, mean_square, carried, epoch, seen, .. } = Checkpoint::decode(&bytes)?;
-    Ok((InitialState { step, parameters, mean_square, carried, epoch, seen, from, notes }, run))
+    let Checkpoint { step, parameters, mean_square, carried, epoch, audit, .. } = Checkpoint::decode(&bytes)?;
+    Ok((InitialState { step, parameters, mean_square, carried, epoch, audit, from, notes }, run))
 }
 
 /// The weights of step 0. Rank 0 makes them and all ranks get them: making orthogonal matrices takes a while, and the

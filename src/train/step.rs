@@ -52,7 +52,7 @@ pub trait StepObserver {
 
 impl StepObserver for () {}
 
-/// What a step came to, the same on every rank.
+/// The outcome of a step, the same on every rank.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     /// The weights were updated.
@@ -60,7 +60,7 @@ pub enum Outcome {
         /// Loss and correct predictions of the batch.
         sums: EpochSums,
         /// The windows that were read for it.
-        seen: WindowAudit,
+        audit: WindowAudit,
         /// The union of all ranks' requests.
         requested: StopRequest,
     },
@@ -106,13 +106,13 @@ impl<'a> Trainer<'a> {
         inject_faults(&mut sums)?;
 
         observer.phase(StepPhase::Exchange, &*self.backend)?;
-        let own = sums.into_iter().zip(audits).map(|(sums, seen)| LaneReport { sums, seen, requested });
+        let own = sums.into_iter().zip(audits).map(|(sums, audit)| LaneReport { sums, audit, requested });
         let reports = self.gather_reports(own);
         // Before the update, so that all ranks take the same branch and a bad step never reaches the weights.
         if let Some(lane) = reports.iter().position(|report| !report.sums.loss.is_finite()) {
             return Ok(Outcome::NonFinite { lane: Some(lane) });
         }
-        let LaneReport { sums, seen, requested } = fold(reports);
+        let LaneReport { sums, audit, requested } = fold(reports);
         fault::at(FaultPoint::Exchange);
         // Each ensemble member has its own.
         let predictions = sums.predictions as usize / model.ensemble_size;
@@ -123,7 +123,7 @@ impl<'a> Trainer<'a> {
         observer.phase(StepPhase::Update, &*self.backend)?;
         let updated = self.backend.update(optimizer, step)?;
         Ok(if updated {
-            Outcome::Updated { sums, seen, requested }
+            Outcome::Updated { sums, audit, requested }
         } else {
             Outcome::NonFinite { lane: None }
         })
@@ -161,7 +161,7 @@ impl<'a> Trainer<'a> {
         &self.loader
     }
 
-    /// What computes.
+    /// The backend.
     pub fn backend(&mut self) -> &mut dyn Backend {
         &mut *self.backend
     }
@@ -235,7 +235,7 @@ impl<'a> Trainer<'a> {
 #[derive(Default)]
 struct LaneReport {
     sums: EpochSums,
-    seen: WindowAudit,
+    audit: WindowAudit,
     requested: StopRequest,
 }
 
@@ -243,8 +243,8 @@ impl LaneReport {
     const WORDS: usize = 6;
 
     fn into_words(self) -> [u64; LaneReport::WORDS] {
-        let LaneReport { sums, seen, requested } = self;
-        [sums.loss.to_bits(), sums.correct, sums.predictions, seen.windows, seen.digest, requested.bits()]
+        let LaneReport { sums, audit, requested } = self;
+        [sums.loss.to_bits(), sums.correct, sums.predictions, audit.windows, audit.digest, requested.bits()]
     }
 
     fn from_words(
@@ -253,7 +253,7 @@ impl LaneReport {
         let sums = EpochSums { loss: f64::from_bits(loss), correct, predictions };
         LaneReport {
             sums,
-            seen: WindowAudit { windows, digest },
+            audit: WindowAudit { windows, digest },
             requested: StopRequest::from_bits_retain(requested),
         }
     }
@@ -264,7 +264,7 @@ fn fold(reports: Vec<LaneReport>) -> LaneReport {
     let mut all = LaneReport::default();
     for report in reports {
         all.sums.add(report.sums);
-        all.seen.add(report.seen);
+        all.audit.add(report.audit);
         all.requested |= report.requested;
     }
     all
@@ -305,22 +305,22 @@ fn inject_faults(sums: &mut [EpochSums]) -> Result<()> {
     Ok(())
 }
 
-/// What the steps of a run have come to so far.
+/// Sums over the steps of a run so far.
 #[derive(Debug, Clone, Copy)]
 pub struct Totals {
     /// Loss and accuracy of the epoch.
     pub epoch: EpochSums,
     /// The windows read since step 0.
-    pub seen: WindowAudit,
+    pub audit: WindowAudit,
 }
 
 impl Totals {
     /// Adds a step that took this batch.
-    pub fn add(&mut self, batch: &Batch, sums: EpochSums, seen: WindowAudit) {
+    pub fn add(&mut self, batch: &Batch, sums: EpochSums, audit: WindowAudit) {
         if batch.first == 0 {
             self.epoch = EpochSums::default();
         }
         self.epoch.add(sums);
-        self.seen.add(seen);
+        self.audit.add(audit);
     }
 }

@@ -33,7 +33,7 @@ fn save(case: &Case, path: &Path) {
         mean_square: vec![0.5; architecture.len()],
         carried: Vec::new(),
         epoch: EpochSums::default(),
-        seen: WindowAudit::default(),
+        audit: WindowAudit::default(),
         corpus: TrainingCorpus::new([Piece { name: "piece.mid".into(), tokens: vec![1, 2, 3] }].into()),
     };
     std::fs::write(path, checkpoint.encode()).unwrap();

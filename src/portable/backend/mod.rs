@@ -72,7 +72,7 @@ impl fmt::Display for Device {
 pub struct TrainingState {
     /// Laid out as [`crate::network::Architecture::parameters`] says.
     pub parameters: Vec<f32>,
-    /// RMSprop's running mean of squared gradients, laid out alike.
+    /// RMSprop's running mean of squared gradients, in the same layout.
     pub mean_square: Vec<f32>,
 }
 

@@ -23,7 +23,9 @@ fn main() -> ExitCode {
     let _ = outlive_size_limits();
     let Cli { arguments } = Cli::parse();
     let done = check_threads().map_err(Into::into).and_then(|note| {
-        note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
+        if let Some(note) = &note {
+            eprint_line(format_args!("note: {note}"));
+        }
         run(&arguments)
     });
     match done {

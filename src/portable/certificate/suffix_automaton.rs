@@ -243,7 +243,9 @@ impl Table {
                 next => {
                     let begin = rows.len();
                     rows.resize(begin + width as usize + 1, NONE);
-                    next.iter().for_each(|(symbol, to)| rows[begin + column_of(*symbol) as usize] = *to);
+                    for (symbol, to) in next.iter() {
+                        rows[begin + column_of(*symbol) as usize] = *to;
+                    }
                     (MANY, begin as u32)
                 }
             };

@@ -59,7 +59,7 @@ impl CheckpointDiff {
 
 /// What a checkpoint adds up over windows.
 fn sums(checkpoint: &Checkpoint) -> Value {
-    json!({ "epoch": checkpoint.epoch, "seen": checkpoint.seen })
+    json!({ "epoch": checkpoint.epoch, "seen": checkpoint.audit })
 }
 
 /// The fingerprints, and the first piece that differs.
@@ -278,7 +278,7 @@ mod tests {
         let mut other = small();
         other.step = 13;
         other.epoch.loss = 0.75;
-        other.seen.digest -= 1;
+        other.audit.digest -= 1;
         other.identity["train"]["seed"] = 9.into();
         let expected = [
             "step is 12 in a and 13 in b",

@@ -114,7 +114,7 @@ impl Checkpoint {
             }),
             identity: self.identity.clone(),
             epoch: self.epoch,
-            seen: self.seen,
+            seen: self.audit,
             corpus: CorpusDescription {
                 fingerprint: self.corpus.fingerprint.clone(),
                 names: self.corpus.pieces.iter().map(|piece| piece.name.clone()).collect(),
@@ -124,7 +124,7 @@ impl Checkpoint {
         let tensors = self.tensors();
         let views = tensors.iter().map(|tensor| {
             let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.data);
-            (tensor.name.as_str(), view.expect("as many bytes as the shape says"))
+            (tensor.name.as_str(), view.expect("bytes for every element of the shape"))
         });
         // safetensors sorts tensors by type and name, so their order here does not matter.
         safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), json)])))
@@ -188,7 +188,7 @@ impl Checkpoint {
             carried: read_carried(&tensors, architecture, &config.train)?,
             architecture,
             epoch: description.epoch,
-            seen: description.seen,
+            audit: description.seen,
             corpus,
             run_of_format_1,
             // Under the names that keys have today.

@@ -68,7 +68,7 @@ pub struct Checkpoint {
     /// Loss and accuracy of the epoch so far.
     pub epoch: EpochSums,
     /// The windows loaded since step 0.
-    pub seen: WindowAudit,
+    pub audit: WindowAudit,
     /// What was trained on.
     pub corpus: TrainingCorpus,
     /// Of a checkpoint in format 1, the digest by which attempts of that time name its run.
@@ -105,7 +105,7 @@ impl Checkpoint {
         let sequences = Sequences::of_training(&config, &self.corpus.pieces);
         let batches = Batches::new(sequences.windows(), train);
         // The count first: it keeps an absurd step number from being counted up to.
-        let fits = batches.windows > 0 && batches.windows_before(self.step) == Some(self.seen.windows);
+        let fits = batches.windows > 0 && batches.windows_before(self.step) == Some(self.audit.windows);
         Ok(fits.then(|| WindowAudit::expected(&sequences, &batches, train.seed, self.step)))
     }
 }
@@ -214,7 +214,7 @@ mod tests {
             // A sum with all digits, and a number beyond those that an f64 holds.
             carried: Vec::new(),
             epoch: EpochSums { loss: 0.1 + 0.2, correct: 3, predictions: 7 },
-            seen: WindowAudit { windows: 7, digest: u64::MAX },
+            audit: WindowAudit { windows: 7, digest: u64::MAX },
             corpus: TrainingCorpus::new(pieces.collect()),
         }
     }

@@ -11,7 +11,6 @@ use super::{Checkpoint, CheckpointEntry, CheckpointName, STEP_PREFIX, list};
 use crate::failure::{ExitCode, Failure};
 use crate::location::{self, Location};
 use crate::metrics::{METRICS, Validations};
-use crate::schedule::WindowAudit;
 use crate::store::{Store, StoreError, StoreErrorKind, StoredObject};
 
 /// A checkpoint and where it came from.
@@ -267,10 +266,10 @@ pub enum CheckpointProblem {
     #[error("{0}")]
     Foreign(IdentityMismatch),
     /// Trained on other windows than those of its steps.
-    #[error("was trained on {seen} windows that are not the {expected} of its steps")]
+    #[error("was trained on {found} windows that are not the {expected} of its steps")]
     Windows {
         /// How many it was trained on.
-        seen: u64,
+        found: u64,
         /// How many it should have been; 0 if that is unknown.
         expected: u64,
     },
@@ -300,10 +299,10 @@ impl CheckpointProblem {
             Ok(expected) => expected,
             Err(error) => return Some(CheckpointProblem::Format(error.to_string())),
         };
-        let windows = |seen: Option<WindowAudit>| seen.map_or(0, |seen| seen.windows);
-        let seen = Some(checkpoint.seen);
-        (seen != expected)
-            .then(|| CheckpointProblem::Windows { seen: windows(seen), expected: windows(expected) })
+        (expected != Some(checkpoint.audit)).then(|| CheckpointProblem::Windows {
+            found: checkpoint.audit.windows,
+            expected: expected.map_or(0, |expected| expected.windows),
+        })
     }
 }
 

@@ -61,15 +61,21 @@ pub fn log_softmax(row: &mut [f32]) {
     // f32::max passes over NaN; the sum does not.
     let total: f32 = row.iter().map(|x| exp(x - largest)).sum();
     let log_total = largest + ln(total);
-    row.iter_mut().for_each(|x| *x -= log_total);
+    for x in row.iter_mut() {
+        *x -= log_total;
+    }
 }
 
 /// Scores to probabilities, in place.
 pub fn softmax(row: &mut [f32]) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|x| *x = exp(*x - largest));
+    for x in row.iter_mut() {
+        *x = exp(*x - largest);
+    }
     let total: f32 = row.iter().sum();
-    row.iter_mut().for_each(|x| *x /= total);
+    for x in row.iter_mut() {
+        *x /= total;
+    }
 }
 
 /// One row's forward pass.

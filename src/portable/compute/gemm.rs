@@ -1,4 +1,4 @@
-//! Products of rows with a weight matrix that is packed once and used often.
+//! GEMM of rows with a weight matrix that is packed once and used often.
 //!
 //! A tile of the result stays in registers while the inner dimension runs by (Goto and van de Geijn 2008): up to 12
 //! rows by two vectors. Every number is one chain of fused multiply-adds over ascending inputs, begun with what
@@ -9,7 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::PANEL;
 use super::matrix::{Rows, RowsMut};
 
-/// A matrix B (inputs, outputs) as the right side of products, in panels of [`PANEL`] neighbouring outputs.
+/// A matrix B (inputs, outputs) as the right operand of GEMMs, in panels of [`PANEL`] neighbouring outputs.
 #[derive(Debug, Clone)]
 pub struct Packed {
     inputs: usize,
@@ -46,7 +46,9 @@ impl Packed {
         assert_eq!(b.len(), inputs * outputs, "a matrix of {outputs} by {inputs}");
         for (rows, columns) in self.panels.chunks_exact_mut(inputs).zip(b.chunks(PANEL * inputs)) {
             for (column, from) in columns.chunks_exact(inputs).enumerate() {
-                rows.iter_mut().zip(from).for_each(|(row, &weight)| row[column] = weight);
+                for (row, &weight) in rows.iter_mut().zip(from) {
+                    row[column] = weight;
+                }
             }
         }
     }
@@ -69,7 +71,7 @@ impl Packed {
 
     fn multiply(&self, x: Rows<'_>, begin: Option<Rows<'_>>, out: RowsMut<'_>) {
         assert_eq!((x.columns(), out.columns()), (self.inputs, self.outputs), "the matrix's shape");
-        assert_eq!(x.len(), out.len(), "as many rows in as out");
+        assert_eq!(x.len(), out.len(), "rows in and out");
         assert!(
             begin.is_none_or(|row| (row.len(), row.columns()) == (1, self.outputs)),
             "what to begin with"
@@ -123,7 +125,7 @@ struct Columns {
     offset: usize,
 }
 
-/// Rows of a tile: with two vectors of sums for each, as many as fit into the registers beside the operands.
+/// Rows of a tile: with two vectors of sums for each, as many as fit in the registers beside the operands.
 pub(super) const fn max_rows<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
 }

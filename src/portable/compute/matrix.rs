@@ -1,4 +1,4 @@
-//! Matrices of f32 whose rows are padded with zeros, so that products need no special case for a last column.
+//! Matrices of f32 whose rows are padded with zeros, so that GEMM needs no special case for a last column.
 
 use std::ops::Range;
 
@@ -164,7 +164,7 @@ impl RowsMut<'_> {
         &mut self.values[row * self.stride..][..self.stride]
     }
 
-    /// Takes the numbers of as many other rows.
+    /// Copies other rows, the same number of them.
     pub fn copy_from(&mut self, other: Rows<'_>) {
         assert_eq!((self.columns, self.values.len()), (other.columns, other.values.len()), "equal shapes");
         self.values.copy_from_slice(other.values);
@@ -176,14 +176,16 @@ impl RowsMut<'_> {
     }
 }
 
-/// A matrix of so many columns, row by row, to column by column.
+/// Transposes a matrix with this number of columns.
 ///
 /// # Panics
 /// If there is not as much room as there are numbers.
 pub fn transpose(matrix: &[f32], columns: usize, out: &mut [f32]) {
-    assert_eq!(matrix.len(), out.len(), "as many numbers");
+    assert_eq!(matrix.len(), out.len(), "sizes of a matrix and its transpose");
     let rows = matrix.len() / columns;
     for (row, values) in matrix.chunks_exact(columns).enumerate() {
-        values.iter().enumerate().for_each(|(column, value)| out[column * rows + row] = *value);
+        for (column, value) in values.iter().enumerate() {
+            out[column * rows + row] = *value;
+        }
     }
 }

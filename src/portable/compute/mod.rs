@@ -4,7 +4,7 @@
 //! every processor rounds alike, and by nothing else: no library's exponential, no sum whose order depends on the
 //! width of a vector. So a row has the same bits whatever rows stand beside it, on any number of threads, and on any
 //! processor: AVX-512, AVX2, NEON or none of them. Which instructions are used is decided at run time, once for each
-//! call of [`vectorized`](crate::parallel::vectorized) or of a product.
+//! call of [`vectorized`](crate::parallel::vectorized) or of a GEMM.
 
 pub mod functions;
 pub mod gemm;
@@ -14,5 +14,5 @@ pub mod one_hot;
 mod tests;
 pub mod weight_gradient;
 
-/// Columns that a tile of a product has at most, and to a multiple of which rows and weights are padded with zeros.
+/// The most columns of a tile of a GEMM. Rows and weights are padded with zeros to a multiple of it.
 pub const PANEL: usize = 32;

@@ -1,5 +1,5 @@
-//! The input kernel of a first layer: its input is a few active features that are 1 where all others are 0, so its matrix
-//! products are looked up.
+//! The input kernel of a first layer: its input is a few active features that are 1 where all others are 0, so its GEMM
+//! is a lookup.
 
 use super::matrix::transpose;
 use super::weight_gradient::LaneRows;
@@ -7,7 +7,7 @@ use crate::lanes::TreeSum;
 use crate::parallel::{add, vectorized};
 use crate::representation::NO_FEATURE;
 
-/// A kernel as the right side of products.
+/// A kernel as the right operand.
 #[derive(Debug, Clone)]
 pub struct Lookup {
     features: usize,

@@ -69,7 +69,7 @@ pub struct Weight<'a> {
 /// If the shapes do not fit.
 pub fn weight_gradients(outs: &[LaneRows<'_>], weights: &mut [Weight<'_>]) {
     for Weight { inputs, gradient } in &mut *weights {
-        assert_eq!(inputs.len(), outs.len(), "as many lanes in as out");
+        assert_eq!(inputs.len(), outs.len(), "lanes in and out");
         for (out, input) in outs.iter().zip(&*inputs) {
             assert!(input.len() <= out.len(), "no more rows in than out");
             let shape = out.matrix.columns() * input.matrix.columns();
@@ -163,7 +163,7 @@ fn sum_panel<S: Simd>(
     sum.finish()
 }
 
-/// A lane's products of outputs with a panel of inputs.
+/// A lane's part of the gradient, of some outputs and a panel of inputs.
 struct Products<'a> {
     outs: &'a PackedPanels<GROUP>,
     /// (rows, PANEL).
@@ -173,7 +173,7 @@ struct Products<'a> {
 }
 
 impl Products<'_> {
-    /// Those of as many outputs as there are sums.
+    /// That of one output for each of the sums.
     #[inline(always)]
     fn write<S: Simd>(&self, simd: S, sums: &mut [[f32; PANEL]]) {
         let most = max_rows::<S>();
@@ -218,7 +218,9 @@ pub fn bias_gradient(lanes: &[LaneRows<'_>], gradient: &mut [f32]) {
     let mut sum = TreeSum::default();
     for lane in lanes {
         let mut sums = vec![0.0; gradient.len()];
-        lane.row_indices().for_each(|row| add(&mut sums, lane.matrix.row(row)));
+        for row in lane.row_indices() {
+            add(&mut sums, lane.matrix.row(row));
+        }
         sum.push(sums);
     }
     gradient.copy_from_slice(&sum.finish());

@@ -1,4 +1,4 @@
-//! Which keys make a run what it is, and how two runs' values differ.
+//! Which keys identify a run, and how two runs' values differ.
 //!
 //! Invariant: [`Config::identity`] holds every key that changes the weights after a given step, and no other. It is part
 //! of every checkpoint; a run refuses checkpoints of another identity. The functions below name every key of every table,

@@ -1,7 +1,7 @@
 //! The configuration of a run: a tree of structs that mirrors `configs/*.toml`. The defaults are the article's values.
 //!
 //! [`Config::load`] reads a file and `--set` overrides. [`Config::validate`] rejects values that cannot work with any
-//! music. [`identity`] decides which keys make a run what it is, and knows the old names of renamed keys. Nothing here
+//! music. [`identity`] decides which keys identify a run, and knows the old names of renamed keys. Nothing here
 //! reads music or opens storage.
 
 pub mod identity;

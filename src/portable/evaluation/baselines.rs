@@ -103,7 +103,7 @@ impl FittedBaseline<'_> {
                 let (by_tokens, by_intervals) = (counts.by_tokens(before), counts.by_intervals(before));
                 by_tokens.into_iter().zip(by_intervals).map(|(p, q)| (p + q) / 2.0).collect()
             }
-            // All alike, whatever was counted.
+            // Uniform: no counts are needed.
             (Counts::Windows(counts), Baseline::Uniform) => {
                 let tokens = counts.alphabet();
                 vec![1.0 / tokens as f64; tokens]

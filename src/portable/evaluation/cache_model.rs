@@ -29,10 +29,10 @@ const ROW_STARTS: [usize; 6] = [0, 2, 4, 6, 10, 15];
 /// The weights before anything is fitted: the geometric mean.
 const UNIFORM: [f64; EXPERTS] = [1.0 / EXPERTS as f64; EXPERTS];
 
-/// The weights fitted on all examples are held to [`UNIFORM`] as strongly as by this many examples: nearly not.
+/// The weights fitted on all examples are held to [`UNIFORM`] with the weight of this many examples: hardly at all.
 const PENALTY: f64 = 1.0;
 
-/// The weights of a row are held to those of all examples as strongly as by this many examples, as long matches are rare.
+/// The weights of a row are held to those of all examples with the weight of this many examples, because long matches are rare.
 const ROW_PENALTY: f64 = 20.0;
 
 /// The model that takes the network's place when weights are fitted. The network knows its training pieces by heart, so it

@@ -18,7 +18,7 @@ use cache_model::{CacheModel, CacheWeights};
 use score::{Scores, repeated_windows};
 
 /// Scores of a predictor on all windows of these pieces. `predict` is given the windows in the order of their numbers and
-/// returns log-probabilities of the token after each, in nats; a predictor that carries a state through a piece starts anew
+/// returns log-probs of the token after each, in nats; a predictor that carries a state through a piece starts anew
 /// where a window is at token 0. With weights, the cache model is mixed in.
 pub fn score<T: Copy + Into<f64>>(
     representation: &dyn Representation,

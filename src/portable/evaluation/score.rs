@@ -167,7 +167,7 @@ impl Sums {
     }
 }
 
-/// (windows, C) log-probabilities of the token after each window of these pieces, by a network that has read its piece up to
+/// (windows, C) log-probs of the token after each window of these pieces, by a network that has read its piece up to
 /// there. Windows are in the order of [`crate::corpus::windows::Windows`].
 pub fn read_through(network: &InferenceNetwork, pieces: &[Piece], sequence_length: usize) -> Vec<f32> {
     let tokens = network.architecture().shape.tokens;
@@ -178,7 +178,7 @@ pub fn read_through(network: &InferenceNetwork, pieces: &[Piece], sequence_lengt
     let longest = pieces.iter().map(|piece| piece.tokens.len()).max().unwrap_or(0);
     let mut states = network.states(pieces.len());
     for time in 0..longest {
-        // Pieces that have ended go on with any token: their rows are not read any more.
+        // Pieces that have ended continue with token 0: their rows are not read any more.
         let tokens: Vec<Token> =
             pieces.iter().map(|piece| piece.tokens.get(time).copied().unwrap_or(0)).collect();
         network.advance(&mut states, &tokens);

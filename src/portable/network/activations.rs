@@ -32,7 +32,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// That of lanes which are all alike.
+    /// That of lanes, all of the same shape.
     pub fn of(lanes: &[LaneBatch]) -> Self {
         let LaneBatch { sequence_length, predictions, rows, .. } = lanes[0];
         let streams = lanes[0].streams.is_some();
@@ -64,7 +64,7 @@ impl Shape {
         self.rows() - self.prediction_rows()
     }
 
-    /// A lane's rows of a matrix that has all timesteps, or only those of predictions: of so many timesteps from the
+    /// A lane's rows of a matrix that has all timesteps, or only those of predictions: of this number of timesteps from the
     /// `first` on.
     pub fn lane<'a>(&self, matrix: &'a Matrix, lane: usize, first: usize, timesteps: usize) -> LaneRows<'a> {
         let (row_stride, rows) = (self.timestep_rows(), self.padded);
@@ -72,10 +72,10 @@ impl Shape {
     }
 }
 
-/// A kernel (outputs, inputs) as the right side of products backward.
+/// A kernel (outputs, inputs) as the right operand of the backward GEMM.
 pub struct BackwardKernel {
     weights: Packed,
-    /// (1, inputs): what products begin with.
+    /// (1, inputs): zeros, which a GEMM adds to.
     zeros: Matrix,
 }
 
@@ -392,7 +392,7 @@ impl Head {
         }
     }
 
-    /// ∂L/∂score, ∂L/∂dense, and from them ∂L/∂(what the top layer put out), which goes into `d_top`.
+    /// ∂L/∂score, ∂L/∂dense, and from them ∂L/∂(the top layer's outputs), written to `d_top`.
     pub fn backward(
         &mut self,
         [dense, scores]: &[BackwardKernel; 2],
@@ -431,7 +431,9 @@ pub fn multiply(mut values: RowsMut<'_>, mask: Rows<'_>) {
         #[inline(always)]
         || {
             for (row, mask) in values.iter_mut().zip(mask.iter()) {
-                row.iter_mut().zip(mask).for_each(|(x, mask)| *x *= mask);
+                for (x, mask) in row.iter_mut().zip(mask) {
+                    *x *= mask;
+                }
             }
         },
     );

@@ -215,7 +215,7 @@ impl LaneBatch {
 pub struct EpochSums {
     /// Sum of the losses, in nats.
     pub loss: f64,
-    /// Predictions whose most probable class was right.
+    /// Predictions whose most probable token was right.
     pub correct: u64,
     /// Predictions.
     pub predictions: u64,
@@ -234,7 +234,7 @@ impl EpochSums {
         self.loss / self.predictions.max(1) as f64
     }
 
-    /// Fraction of predictions whose most probable class was right.
+    /// Fraction of predictions whose most probable token was right.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.predictions.max(1) as f64
     }

@@ -30,7 +30,7 @@ pub struct RowStates {
 }
 
 impl InferenceNetwork {
-    /// The network with these parameters, laid out as [`Architecture::parameters`] says, whose tokens mean this.
+    /// The network with these parameters, laid out as [`Architecture::parameters`] says, over the tokens of a representation.
     ///
     /// # Panics
     /// If there are not [`Architecture::len`] of them.
@@ -153,9 +153,10 @@ impl MemberStates {
     fn new(architecture: Architecture, rows: usize) -> Self {
         let Architecture { layers, units, .. } = architecture;
         let matrix = || Matrix::zeros(rows, units);
-        let state = |_| LayerState { outputs: matrix(), cells: matrix(), before: [matrix(), matrix()] };
         MemberStates {
-            layers: (0..layers).map(state).collect(),
+            layers: (0..layers)
+                .map(|_| LayerState { outputs: matrix(), cells: matrix(), before: [matrix(), matrix()] })
+                .collect(),
             gates: Matrix::zeros(rows, 4 * units),
             tanh_cells: matrix(),
         }

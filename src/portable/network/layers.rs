@@ -53,23 +53,20 @@ impl Layers {
     /// Room for the parameters of an architecture of one member; [`Layers::load`] fills them in.
     pub fn new(architecture: Architecture) -> Self {
         let Architecture { shape, units, dense, .. } = architecture;
-        let lstm = |layer: usize| Lstm {
-            input: match layer {
+        let mut lstm = Vec::new();
+        for layer in 0..architecture.layers {
+            let input = match layer {
                 0 => InputKernel::Lookup(Lookup::zeros(shape.inputs, 4 * units)),
                 _ => InputKernel::Units(Packed::zeros(units, 4 * units)),
-            },
-            recurrent: Packed::zeros(units, 4 * units),
-            bias: Matrix::zeros(1, 4 * units),
-        };
+            };
+            let (recurrent, bias) = (Packed::zeros(units, 4 * units), Matrix::zeros(1, 4 * units));
+            lstm.push(Lstm { input, recurrent, bias });
+        }
         let linear = |inputs, outputs| Dense {
             kernel: Packed::zeros(inputs, outputs),
             bias: Matrix::zeros(1, outputs),
         };
-        Layers {
-            lstm: (0..architecture.layers).map(lstm).collect(),
-            dense: linear(units, dense),
-            scores: linear(dense, shape.scores),
-        }
+        Layers { lstm, dense: linear(units, dense), scores: linear(dense, shape.scores) }
     }
 
     /// Takes the parameters of a layout from a flat buffer.
@@ -122,7 +119,7 @@ pub struct LstmRows<'a> {
 }
 
 impl Lstm {
-    /// One timestep. Without a state before it that is zero, and so is its product.
+    /// One timestep. Without a state before it, the recurrent GEMM is skipped: its input would be zero.
     pub fn forward<'f, S: Iterator<Item = &'f [u32]>>(
         &self,
         input: LayerInput<'_, S>,

@@ -16,7 +16,7 @@ use crate::process::cores;
 use crate::random::{Purpose, RandomStream};
 use crate::representation::FeatureShape;
 
-/// Stacked LSTM layers of equal width on one-hot classes, a linear dense layer, a softmax layer.
+/// Stacked LSTM layers of equal width on one-hot features, a linear dense layer, a softmax layer.
 ///
 /// A representation says which inputs are active for a token, and which scores add up to a token's logit
 /// ([`Features`](crate::representation::Features)); the network knows their numbers alone.
@@ -37,7 +37,7 @@ pub struct Architecture {
 /// What a tensor is in a network. S scores, H units, D dense units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// An LSTM layer's kernel for what it sees of the layer below, (4H, inputs); gates in the order i, f, g, o.
+    /// An LSTM layer's kernel for the outputs of the layer below, (4H, inputs); gates in the order i, f, g, o.
     InputKernel {
         /// From 0, the lowest.
         layer: usize,
@@ -252,11 +252,15 @@ fn orthonormal_columns(rows: usize, columns: usize, stream: RandomStream) -> Vec
         for _ in 0..2 {
             for other in &basis {
                 let along = dot(&vector, other);
-                vector.iter_mut().zip(other).for_each(|(x, y)| *x -= along * y);
+                for (x, y) in vector.iter_mut().zip(other) {
+                    *x -= along * y;
+                }
             }
         }
         let length = dot(&vector, &vector).sqrt();
-        vector.iter_mut().for_each(|x| *x /= length);
+        for x in vector.iter_mut() {
+            *x /= length;
+        }
         basis.push(vector);
     }
     (0..rows).flat_map(|row| basis.iter().map(move |column| column[row] as f32)).collect()

@@ -1,9 +1,9 @@
-//! The network on a CPU, written out: forward and backward in the products and loops of `compute`, without
+//! The network on a CPU, written out: forward and backward in the GEMMs and loops of `compute`, without
 //! libtorch and its graph.
 //!
 //! A rank's lanes are computed in groups, nodes of the tree of lanes, which its threads take one after another. All lanes
-//! of a group share the products, whose rows are independent. Then weight gradients, which are sums over rows, are
-//! made for each lane and summed along the tree. One-hot inputs are looked up, and the product with the zero initial
+//! of a group share the GEMMs, whose rows are independent. Then weight gradients, which are sums over rows, are
+//! made for each lane and summed along the tree. One-hot inputs are looked up, and the GEMM with the zero initial
 //! state is left out. Agrees with libtorch to 1e-5 (`tests/golden`).
 //!
 //! L lanes, T notes, after the last Q of which the next is predicted, P rows a lane with padding, H units,
@@ -50,9 +50,9 @@ pub struct CarriedStates(pub Vec<[Matrix; 2]>);
 /// that what is kept of them for the backward pass stays there.
 const ROWS: usize = 64;
 
-/// The kernels once more, packed for products backward.
+/// The kernels once more, packed for the backward GEMMs.
 struct BackwardKernels {
-    /// Of each LSTM layer but the first, for what it sees of the one below.
+    /// Of each LSTM layer but the first, for the outputs of the one below.
     inputs: Vec<BackwardKernel>,
     /// Of each LSTM layer.
     recurrent: Vec<BackwardKernel>,
@@ -66,7 +66,7 @@ struct Workspace {
     /// For each lane (T, P, K): the first layer's active features.
     active: Vec<Vec<u32>>,
     layers: Vec<LstmActivations>,
-    /// For each layer but the first (T·L·P, H): what it sees of the one below, after dropout.
+    /// For each layer but the first (T·L·P, H): the outputs of the one below, after dropout.
     inputs: Vec<Matrix>,
     /// Of streams (T·L·P): whether the state before is zero.
     resets: Vec<bool>,
@@ -120,7 +120,7 @@ impl TrainingNetwork {
         }
     }
 
-    /// Loss of a rank's lanes in training; the sum of their gradients goes into `gradient`.
+    /// Loss of a rank's lanes in training; the sum of their gradients is written to `gradient`.
     pub fn gradient(
         &mut self,
         lanes: &[LaneBatch],
@@ -367,7 +367,9 @@ fn masked(outputs: Rows<'_>, mask: Option<&Matrix>, mut out: RowsMut<'_>) {
         #[inline(always)]
         || {
             for (out, (outputs, mask)) in out.iter_mut().zip(outputs.iter().zip(mask.iter())) {
-                out.iter_mut().zip(outputs).zip(mask).for_each(|((out, x), mask)| *out = x * mask);
+                for ((out, x), mask) in out.iter_mut().zip(outputs).zip(mask) {
+                    *out = x * mask;
+                }
             }
         },
     );

@@ -110,7 +110,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(location) => open_one(location, arguments.best)?,
         None => embedded()?,
     };
-    notes.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
+    for note in &notes {
+        eprint_line(format_args!("note: {note}"));
+    }
     let seed = arguments.seed.unwrap_or_else(new_seed);
     let config = checkpoint.config()?;
     let representation = config.representation.build();

@@ -118,7 +118,9 @@ impl<'a> Output<'a> {
                     let title = format!("Seed {seed}, piece {number} — {}", certificate.lines()[0]);
                     let pitches = pitches(self.representation, &composition.tokens);
                     let picture = picture_of_certificate(&pitches, certificate, &title);
-                    picture.note.iter().for_each(|note| eprint_line(format_args!("note: {note}")));
+                    if let Some(note) = &picture.note {
+                        eprint_line(format_args!("note: {note}"));
+                    }
                     self.aside(|out| out.write_all(&picture.png))
                 }
             };
@@ -241,7 +243,7 @@ fn midi_file(instruments: &[Instrument], certificate: &Certificate) -> Vec<u8> {
     midi::write(instruments, &texts)
 }
 
-/// The picture of the predictions, by pitch. Tokens that complete no note are left out.
+/// The picture of the predictions, by pitch. Tokens that complete no note are skipped.
 fn picture_of_probabilities(
     representation: &dyn Representation,
     composition: &Composition,

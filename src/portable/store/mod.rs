@@ -1,7 +1,7 @@
 //! Objects under one URL: a folder, a prefix in an S3 bucket, or memory for tests.
 //!
 //! Names are relative to the URL. Every write is atomic, and durable when it returns: a reader sees all of an object or none
-//! of it, whatever crashes meanwhile. The callers decide what objects mean and which of them to keep.
+//! of it, whatever crashes meanwhile. The callers decide what objects mean and which to keep.
 //!
 //! A call to a server that cannot be reached, or cannot serve now, is retried; see [`RetryPolicy`]. Calls to a folder are
 //! not.

@@ -122,7 +122,6 @@ impl Features {
         let class = |pitch: u8| usize::from(pitch % 12);
         let steps = || pitches.windows(2).map(|pair| (pair[0], pair[1]));
         let interval = |(from, to): (u8, u8)| i16::from(to) - i16::from(from);
-        let bin = |step| (interval(step) + MAX_INTERVAL) as usize;
 
         let (lowest, highest) = pitches.iter().fold((u8::MAX, 0), |(l, h), &p| (l.min(p), h.max(p)));
         let distinct: HashSet<u8> = pitches.iter().copied().collect();
@@ -132,7 +131,10 @@ impl Features {
         Features {
             pitch_classes: shares(12, pitches.iter().map(|&pitch| class(pitch))),
             transitions: shares(144, steps().map(|(from, to)| 12 * class(from) + class(to))),
-            intervals: shares(2 * MAX_INTERVAL as usize + 1, steps().map(bin)),
+            intervals: shares(
+                2 * MAX_INTERVAL as usize + 1,
+                steps().map(|step| (interval(step) + MAX_INTERVAL) as usize),
+            ),
             numbers: [
                 f64::from(highest - lowest),
                 distinct.len() as f64,

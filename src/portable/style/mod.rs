@@ -15,6 +15,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::midi::PITCH_CLASSES;
+use crate::print::count;
 use density::{Divergence, ReferenceDensity};
 pub use features::Loop;
 use features::{
@@ -233,10 +234,10 @@ impl Display for StyleReport {
         writeln!(
             f,
             "{} of {} notes; {} cut into {} of equal length\n",
-            counted(self.samples, "sample"),
+            count(self.samples as u64, "sample"),
             self.notes,
-            counted(self.pieces, "piece"),
-            counted(self.excerpts, "excerpt")
+            count(self.pieces as u64, "piece"),
+            count(self.excerpts as u64, "excerpt")
         )?;
         self.pitch_classes(f)?;
         writeln!(f, "\n{:22}{:>10}{:>10}{:>26}", "means", "samples", "corpus", "90% of its excerpts")?;
@@ -270,8 +271,8 @@ impl StyleReport {
     }
 
     fn write_loops(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "\nloops: {} of {}", self.loops.len(), counted(self.samples, "sample"))?;
-        write!(f, ", {} of {} of the corpus", self.corpus_loops, counted(self.excerpts, "excerpt"))?;
+        write!(f, "\nloops: {} of {}", self.loops.len(), count(self.samples as u64, "sample"))?;
+        write!(f, ", {} of {} of the corpus", self.corpus_loops, count(self.excerpts as u64, "excerpt"))?;
         self.loops.iter().try_for_each(|found| {
             let Loop { start, period, rounds } = found.found;
             let round = if period == 1 { "the same note".into() } else { format!("the same {period} notes") };
@@ -297,12 +298,4 @@ impl FeatureDistance {
         let verdict = if self.far { "far" } else { "near" };
         writeln!(f, "{:22}{:>8.3}{kl:>18}{:>9.2}{overlap:>16}{verdict:>6}", self.name, self.kl, self.overlap)
     }
-}
-
-fn counted(number: usize, what: &str) -> String {
-    let ending = match (number, what) {
-        (1, _) => "",
-        _ => "s",
-    };
-    format!("{number} {what}{ending}")
 }

@@ -43,7 +43,7 @@ pub fn checkpoint(seed: u64, step: u64) -> Checkpoint {
     let batches = Batches::new(sequences.windows(), &config.train);
     let architecture = Architecture::new(&config.model, config.representation.build().shape());
     let numbers = |scale: f32| (0..architecture.len()).map(|i| (i as f32 + step as f32) * scale).collect();
-    let seen = WindowAudit::expected(&sequences, &batches, seed, step);
+    let audit = WindowAudit::expected(&sequences, &batches, seed, step);
     Checkpoint {
         step,
         identity: config.identity(),
@@ -54,7 +54,7 @@ pub fn checkpoint(seed: u64, step: u64) -> Checkpoint {
         mean_square: numbers(0.001),
         carried: Vec::new(),
         epoch: EpochSums::default(),
-        seen,
+        audit,
         corpus: corpus.clone(),
     }
 }

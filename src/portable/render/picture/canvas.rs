@@ -297,15 +297,14 @@ impl Words {
     /// One line about what was changed, if anything was.
     pub(super) fn note(&self) -> Option<String> {
         const MAX_LISTED: usize = 8;
-        let list = |all: usize, listed: String| match all.checked_sub(MAX_LISTED) {
-            None | Some(0) => listed,
-            Some(more) => format!("{listed} and {more} more"),
-        };
         let mut parts = Vec::new();
         if !self.missing.is_empty() {
-            let letters: Vec<String> =
+            let listed: Vec<String> =
                 self.missing.iter().take(MAX_LISTED).map(|letter| format!("{letter:?}")).collect();
-            let letters = list(self.missing.len(), letters.join(", "));
+            let mut letters = listed.join(", ");
+            if self.missing.len() > MAX_LISTED {
+                letters += &format!(" and {} more", self.missing.len() - MAX_LISTED);
+            }
             parts.push(format!("boxes stand for letters that its font lacks ({letters})"));
         }
         if !self.shortened.is_empty() {

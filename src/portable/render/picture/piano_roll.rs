@@ -150,8 +150,8 @@ const VISIBLE: f32 = 0.01;
 /// A heat map: generated notes to the right (numbered from 1), pitch up, darker for more probable pitches, and a bright
 /// mark on each generated note.
 ///
-/// `probabilities` has one row for each generated note, one column for each class; `chosen` is the class that
-/// was taken, for each row; `first_pitch` is the MIDI key of class 0. Shown are the pitches that were chosen or
+/// `probabilities` has one row for each generated note, one column for each pitch; `chosen` is the column that
+/// was taken, for each row; `first_pitch` is the MIDI key of column 0. Shown are the pitches that were chosen or
 /// had at least 1%. The colors go with the square root of the probability, so that an alternative of 5%
 /// can be seen; the color bar says so by its labels.
 ///

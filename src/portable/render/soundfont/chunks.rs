@@ -86,8 +86,8 @@ impl<'a> FontChunks<'a> {
             }
             offset = list.end;
         }
-        let lacks = |what: &str| SoundFontError::Unusable(format!("it has no {what}"));
-        let samples = samples.ok_or_else(|| lacks("samples (the chunk 'smpl')"))?;
+        let samples =
+            samples.ok_or_else(|| SoundFontError::Unusable("it has no samples (the chunk 'smpl')".into()))?;
         if samples.starts_with(b"OggS") {
             return Err(SoundFontError::OtherFormat(
                 "an SF3 font, with compressed samples; Polyphone converts it to .sf2",

@@ -4,7 +4,7 @@
 //! one, and indexes out of bounds on some others. So it never sees the file: `chunks` finds the file's tables, and
 //! `preset` builds a font from the playable parts of the requested preset.
 //!
-//! Invariant: whatever the bytes, the caller gets an instrument, with a note of whatever was left out, or an error that
+//! Invariant: whatever the bytes, the caller gets an instrument, with a note of whatever was skipped, or an error that
 //! says what is wrong; and memory stays a small multiple of the file's size.
 
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl SoundFont {
         Ok(SoundFont { font: Arc::new(font), program, notes })
     }
 
-    /// What the user should know: a substituted instrument, parts that are left out.
+    /// What the user should know: a substituted instrument, skipped parts.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

@@ -72,7 +72,7 @@ pub(super) fn only_playable<'a>(
         }
         if let Some((skipped, reason)) = problem {
             let parts = count(skipped as u64, "part");
-            notes.push(format!("left out {parts} of the SoundFont's preset {preset_name}: {reason}"));
+            notes.push(format!("skipped {parts} of the SoundFont's preset {preset_name}: {reason}"));
         }
         return Ok((font.write(program)?, notes));
     }
@@ -394,26 +394,30 @@ impl<'a> FontBuilder<'a> {
         let preset = |program: u8, bag: usize| -> Result<Vec<u8>, SoundFontError> {
             Ok([vec![0; 20], shorts(&[usize::from(program), 0, bag])?, vec![0; 12]].concat())
         };
-        let instrument = |bag: &usize| Ok([vec![0; 20], shorts(&[*bag])?].concat());
-        let sample = |region: &&Region| {
+        let mut instruments = Vec::new();
+        for &bag in inst.iter().chain([&ibag.len()]) {
+            instruments.extend([vec![0; 20], shorts(&[bag])?].concat());
+        }
+        let mut samples = Vec::new();
+        for region in shdr {
             let SampleRange { start, end, loop_start, loop_end } = region.range;
-            let longs = [start, end, loop_start, loop_end].map(|place| place as u32);
-            let longs: Vec<u8> =
-                longs.iter().chain([&region.rate]).flat_map(|long| long.to_le_bytes()).collect();
-            [vec![0; 20], longs, vec![region.root, region.correction, 0, 0, 1, 0]].concat()
-        };
-        let instruments: Result<Vec<_>, SoundFontError> =
-            inst.iter().chain([&ibag.len()]).map(instrument).collect();
+            samples.extend([0; 20]);
+            for long in [start as u32, end as u32, loop_start as u32, loop_end as u32, region.rate] {
+                samples.extend(long.to_le_bytes());
+            }
+            samples.extend([region.root, region.correction, 0, 0, 1, 0]);
+        }
+        samples.extend([0; 46]);
         let tables = [
             chunk(b"phdr", &[preset(program, 0)?, preset(0, pbag.len())?].concat()),
             chunk(b"pbag", &bags(&pbag, pgen.len())?),
             chunk(b"pmod", &[0; 10]),
             chunk(b"pgen", &generators_of(&pgen)),
-            chunk(b"inst", &instruments?.concat()),
+            chunk(b"inst", &instruments),
             chunk(b"ibag", &bags(&ibag, igen.len())?),
             chunk(b"imod", &[0; 10]),
             chunk(b"igen", &generators_of(&igen)),
-            chunk(b"shdr", &[shdr.iter().flat_map(sample).collect(), vec![0; 46]].concat()),
+            chunk(b"shdr", &samples),
         ];
         let info = list(b"INFO", &chunk(b"ifil", &[2, 0, 4, 0]));
         let silence = [[0; 2]; SILENCE_AFTER];
