@@ -56,7 +56,7 @@ fn equal_names_on_any_number_of_ranks_and_threads() {
 #[test]
 #[ignore = "needs mpi"]
 fn equal_names_where_state_is_carried() {
-    let streams = "--set train.carry_state=true --set train.loss_positions=all --set train.window_length=9 \
+    let streams = "--set train.carry_state=true --set train.loss_positions=all --set train.window_length=4 \
         --set model.ensemble_size=2 --set train.transpose=3";
     assert_equal_names(streams, &[(1, &[1, 2, 3, 8]), (2, &[2, 5])]);
 

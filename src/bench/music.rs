@@ -6,7 +6,7 @@ use anyhow::Result;
 use bachdist_portable::midi;
 use bachdist_portable::network::inference::InferenceNetwork;
 use bachdist_portable::random::{Purpose, RandomStream};
-use bachdist_portable::sample::{Decoding, compose};
+use bachdist_portable::sample::{self, Decoding, compose};
 use serde::Serialize;
 
 use super::timing::seconds_of;
@@ -89,7 +89,7 @@ pub fn composing(plan: &Plan) -> Result<Composing> {
     let prompt = &prompt[..prompt.len().min(plan.config.data.sequence_length)];
     let decoding = Decoding::Sampling { temperature: 1.0, top_k: None, top_p: Some(0.9) };
     let stream = RandomStream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
-    let piece = || compose(&*representation, &network, prompt, NOTES, &decoding, stream, None);
+    let piece = || compose(&network, sample::Reading::Window, prompt, NOTES, &decoding, stream, None);
     piece()?;
     Ok(Composing { notes: NOTES, notes_per_second: NOTES as f64 / seconds_of(piece) })
 }

@@ -49,6 +49,11 @@ impl InferenceNetwork {
         InferenceNetwork { representation, architecture, members }
     }
 
+    /// What its tokens mean.
+    pub fn representation(&self) -> &dyn Representation {
+        &*self.representation
+    }
+
     /// Its shape.
     pub fn architecture(&self) -> Architecture {
         self.architecture

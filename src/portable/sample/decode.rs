@@ -2,7 +2,8 @@
 //!
 //! Every prediction reads one whole window from the zero state, as in training. The windows of the next predictions overlap,
 //! so they are read together: when a token is known, all windows that it belongs to are advanced by it, each in a row of its
-//! own, instead of each reading it again later.
+//! own, instead of each reading it again later. A network that was trained with its state carried reads the piece once, from
+//! its first token, and takes one row.
 //!
 //! Constraints mask predictions, which gives the masked tokens probability 0, and whatever is left is renormalized when one is
 //! picked. The grammar of the representation always holds. [`CopyLimit`] acts only where a token that was picked breaks its
@@ -79,17 +80,18 @@ pub struct CopyLimitReport {
 /// A piece that takes more steps back is given up: each costs the reading of a whole window.
 const MAX_STEPS_BACK: usize = 1000;
 
-/// Composes this many notes after the prompt, which is as long as a window. Fails where no token keeps the copy limit.
+/// Composes this many notes after the prompt, fewer if the piece ends before. Fails where no token keeps the copy limit.
 pub fn compose(
-    representation: &dyn Representation,
     network: &InferenceNetwork,
+    reading: Reading,
     prompt: &[Token],
     notes: usize,
     decoding: &Decoding,
     stream: RandomStream,
     mut copy_limit: Option<CopyLimit<'_>>,
 ) -> Result<Composition, Failure> {
-    let mut windows = OpenWindows::after(representation, network, prompt, &[]);
+    let representation = network.representation();
+    let mut windows = OpenWindows::after(network, reading, prompt, &[]);
     let (mut tokens, mut predictions) = (Vec::new(), Vec::new());
     let mut composed_notes = 0;
     while composed_notes < notes {
@@ -102,6 +104,7 @@ pub fn compose(
             Some(limit) => limit.pick(decoding, &probabilities, stream, number),
         };
         match (picked, &mut copy_limit) {
+            (Some(token), _) if Some(token) == representation.end() => break,
             (Some(token), _) => {
                 composed_notes += usize::from(representation.pitch(token).is_some());
                 tokens.push(token);
@@ -113,7 +116,7 @@ pub fn compose(
                 composed_notes -= usize::from(representation.pitch(removed).is_some());
                 tokens.pop();
                 predictions.pop();
-                windows = OpenWindows::after(representation, network, prompt, &tokens);
+                windows = OpenWindows::after(network, reading, prompt, &tokens);
             }
             (None, None) => unreachable!("a grammar allows some token in every state"),
         }
@@ -131,11 +134,21 @@ fn mask(probabilities: &mut [f32], allows: impl Fn(Token) -> bool) {
     }
 }
 
-/// The windows that are being read, one row for each age.
+/// What a network reads before each prediction, as it was trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// A window, as long as the prompt, from a state of zero.
+    Window,
+    /// The whole piece, its state carried from token to token.
+    Piece,
+}
+
+/// The windows that are being read, one row for each age; or the one row of a piece.
 struct OpenWindows<'a> {
-    representation: &'a dyn Representation,
     network: &'a InferenceNetwork,
+    reading: Reading,
     states: RowStates,
+    /// Rows.
     length: usize,
     /// Tokens read so far.
     read: usize,
@@ -145,22 +158,23 @@ struct OpenWindows<'a> {
 
 impl<'a> OpenWindows<'a> {
     /// The windows after the last of these tokens.
-    fn after(
-        representation: &'a dyn Representation,
-        network: &'a InferenceNetwork,
-        prompt: &[Token],
-        composed: &[Token],
-    ) -> Self {
-        let length = prompt.len();
-        let grammar = representation.start();
-        let mut windows =
-            OpenWindows { representation, network, states: network.states(length), length, read: 0, grammar };
+    fn after(network: &'a InferenceNetwork, reading: Reading, prompt: &[Token], composed: &[Token]) -> Self {
+        let length = if reading == Reading::Piece { 1 } else { prompt.len() };
+        let representation = network.representation();
+        let (states, grammar) = (network.states(length), representation.start());
+        let mut windows = OpenWindows { network, reading, states, length, read: 0, grammar };
         let all = [prompt, composed].concat();
-        let (before, last) = all.split_at(composed.len());
+        let (before, last) = all.split_at(if reading == Reading::Piece { 0 } else { composed.len() });
+        if reading == Reading::Piece
+            && let Some(end) = representation.end()
+        {
+            // What stands before every piece.
+            windows.read(end);
+        }
         for &token in before {
             windows.grammar = representation.next(windows.grammar, token);
         }
-        // One window is enough for the network: it starts from the zero state.
+        // One window is enough for a network that reads windows: it starts from the zero state.
         for &token in last {
             windows.read(token);
         }
@@ -169,11 +183,13 @@ impl<'a> OpenWindows<'a> {
 
     /// Advances all open windows by a token, and opens the one that begins with it.
     fn read(&mut self, token: Token) {
-        // The row of the window that was finished by the token before is free again.
-        self.network.reset(&mut self.states, self.read % self.length);
+        if self.reading == Reading::Window {
+            // The row of the window that was finished by the token before is free again.
+            self.network.reset(&mut self.states, self.read % self.length);
+        }
         self.network.advance(&mut self.states, &vec![token; self.length]);
         self.read += 1;
-        self.grammar = self.representation.next(self.grammar, token);
+        self.grammar = self.network.representation().next(self.grammar, token);
     }
 
     /// The prediction after the last whole window.

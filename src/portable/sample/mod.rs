@@ -25,7 +25,7 @@ use crate::process::cores;
 use crate::random::{Purpose, RandomStream};
 use crate::representation::{Representation, Token, pitches};
 use decode::{Composition, CopyLimit, CopyLimitReport};
-pub use decode::{Decoding, compose};
+pub use decode::{Decoding, Reading, compose};
 pub use output::Kind;
 use output::{Files, Output};
 use prompt::{Prompt, PromptSource, StartWindow};
@@ -118,6 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let representation = config.representation.build();
     let network =
         InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
+    let reading = if config.train.carry_state { Reading::Piece } else { Reading::Window };
     let strict = config.representation.strict().build();
     let prompts = PromptSource::new(arguments.primer.as_deref(), arguments.start, &checkpoint, &*strict)?;
     let decoding = arguments.decoding();
@@ -134,8 +135,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let prompt = prompts.prompt(stream);
         let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
         let notes = arguments.notes as usize;
-        let composition =
-            compose(&*representation, &network, &prompt.tokens, notes, &decoding, stream, limit)?;
+        let composition = compose(&network, reading, &prompt.tokens, notes, &decoding, stream, limit)?;
         let certificate = Certificate::new(&*representation, pieces, &composition.tokens);
         let files = output.write(seed, number, &composition, &certificate)?;
         Ok(ComposedPiece { prompt, composition, certificate, files })

@@ -65,9 +65,21 @@ impl PromptSource {
     ) -> Result<Self> {
         let sequence_length = checkpoint.config()?.data.sequence_length;
         let training = checkpoint.corpus.clone();
-        let from = match primer {
-            Some(path) => From::Primer(read_primer(path, sequence_length, strict)?),
-            None => From::Training(start),
+        let from = match (primer, start) {
+            (Some(path), _) if strict.end().is_some() => From::Primer(read_whole_primer(path, strict)?),
+            (Some(path), _) => From::Primer(read_primer(path, sequence_length, strict)?),
+            (None, StartWindow::Random) if strict.end().is_some() => From::Primer(Prompt {
+                tokens: Vec::new(),
+                window: None,
+                description: "none: from the beginning of a piece".into(),
+            }),
+            (None, StartWindow::Number(number)) if strict.end().is_some() => {
+                let message = format!(
+                    "--start {number}: this network reads pieces from their beginning, not windows; use --primer"
+                );
+                return Err(Failure::new(ExitCode::Usage, message).into());
+            }
+            (None, start) => From::Training(start),
         };
         let source = PromptSource { training, sequence_length, from };
         if let From::Training(start) = source.from {
@@ -110,6 +122,20 @@ impl PromptSource {
         };
         Err(Failure::new(ExitCode::Usage, message))
     }
+}
+
+/// All of a file, which the network reads from its first token.
+fn read_whole_primer(path: &Path, strict: &dyn Representation) -> Result<Prompt, Failure> {
+    let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
+    let encoded = strict.encode(&files::read(path).map_err(failure)?.instruments, usize::MAX);
+    if let [problem, more @ ..] = &encoded.problems[..] {
+        let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
+        return Err(failure(format!("{problem}{more}")));
+    }
+    if encoded.tokens.is_empty() {
+        return Err(failure("it has no note that the network knows".into()));
+    }
+    Ok(Prompt { tokens: encoded.tokens, window: None, description: format!("all of {}", path.display()) })
 }
 
 /// The last notes of the file's first instrument that is not a drum track: the keys of drums are no melody.
