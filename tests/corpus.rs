@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bachdist_portable::midi::{Instrument, Note, write};
+use bachdist_portable::midi::{Instrument, Note, Song, write};
 
 use bachdist_test_support::harness::{Ended, Place, assert_begin, bachdist, ended, melody};
 use bachdist_test_support::snapshot::Transcript;
@@ -170,10 +170,9 @@ fn unusual_files_are_noted_once_on_any_number_of_ranks() {
     music(&place, 4);
     place.write("music/scan.pdf", "");
     place.write("music/short.mid", melody(5, 3));
-    let notes =
-        (0..20).map(|i| Note { pitch: 40 + i, velocity: 90, start: i.into(), end: f64::from(i) + 0.5 });
+    let notes = (0..20).map(|i| Note::in_seconds(40 + i, 90, i.into(), f64::from(i) + 0.5));
     let drums = Instrument { program: 0, is_drum: true, name: String::new(), notes: notes.collect() };
-    place.write("music/drums.mid", write(&[drums], &[]));
+    place.write("music/drums.mid", write(&Song::in_seconds(vec![drums]), &[]));
     let run = |ranks| format!("{TRAIN} --set checkpoint.url=on-{ranks}");
     let all = on_all(&place, run);
     let alone = all[0].notes();
@@ -193,10 +192,9 @@ fn unusual_files_are_noted_once_on_any_number_of_ranks() {
 #[ignore = "slow"]
 fn notes_left_out_or_moved_are_counted() {
     let place = Place::with_tiny();
-    let notes =
-        (0..30).map(|i| Note { pitch: 70 + i, velocity: 90, start: i.into(), end: f64::from(i) + 0.5 });
+    let notes = (0..30).map(|i| Note::in_seconds(70 + i, 90, i.into(), f64::from(i) + 0.5));
     let high = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() };
-    place.write("music/high.mid", write(&[high], &[]));
+    place.write("music/high.mid", write(&Song::in_seconds(vec![high]), &[]));
     let mut said = Transcript::default();
     for how in ["transpose", "drop"] {
         let run =

@@ -1,7 +1,7 @@
 //! `bachdist eval`: figures that agree with validation's, folds that agree on any number of ranks, samples beside
 //! their corpus.
 
-use bachdist_portable::midi::{Instrument, Note, write};
+use bachdist_portable::midi::{Instrument, Note, Song, write};
 use serde_json::Value;
 
 use bachdist_test_support::harness::{Place, TINY, ended, melody};
@@ -135,10 +135,9 @@ fn what_cannot_be_evaluated_is_one_line() {
 fn music_out_of_range_is_evaluated_as_asked() {
     let place = Place::with_tiny();
     place.bachdist("train tiny.toml").ok();
-    let notes =
-        (0..40).map(|i| Note { pitch: 50 + i, velocity: 90, start: i.into(), end: f64::from(i) + 0.5 });
+    let notes = (0..40).map(|i| Note::in_seconds(50 + i, 90, i.into(), f64::from(i) + 0.5));
     let high = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() };
-    place.write("high/a.mid", write(&[high], &[]));
+    place.write("high/a.mid", write(&Song::in_seconds(vec![high]), &[]));
     place.write("high/b.mid", melody(5, 1));
     let mut said = Transcript::default();
     let refused = place.bachdist("eval run --data high").with_code(3);

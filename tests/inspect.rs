@@ -1,6 +1,6 @@
 //! `bachdist data inspect`: what is in music files, and what is wrong with them.
 
-use bachdist_portable::midi::{Instrument, Note, write};
+use bachdist_portable::midi::{Instrument, Note, Song, write};
 use serde_json::{Value, json};
 
 use bachdist_test_support::harness::{Place, assert_begin, bachdist, ended, link_cello};
@@ -10,10 +10,13 @@ use bachdist_test_support::snapshot::Transcript;
 pub fn melody(pitches: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let note = |(i, pitch): (usize, u8)| {
         let start = i as f64 * 0.25;
-        Note { pitch, velocity: 90, start, end: start + 0.25 }
+        Note::in_seconds(pitch, 90, start, start + 0.25)
     };
     let notes = pitches.into_iter().enumerate().map(note).collect();
-    write(&[Instrument { program: 42, is_drum: false, name: "Cello".into(), notes }], &[])
+    write(
+        &Song::in_seconds(vec![Instrument { program: 42, is_drum: false, name: "Cello".into(), notes }]),
+        &[],
+    )
 }
 
 /// The pitches that a MIDI file has, read by the program.
@@ -223,9 +226,9 @@ fn what_is_passed_over_is_listed_by_kind() {
 #[test]
 fn drums_and_files_that_pretty_midi_refuses_have_remarks() {
     let place = Place::new();
-    let notes = vec![Note { pitch: 40, velocity: 90, start: 0.0, end: 0.25 }];
+    let notes = vec![Note::in_seconds(40, 90, 0.0, 0.25)];
     let drums = Instrument { program: 0, is_drum: true, name: String::new(), notes };
-    place.write("music/drums.mid", write(&[drums], &[]));
+    place.write("music/drums.mid", write(&Song::in_seconds(vec![drums]), &[]));
     let mut long = melody([40]);
     // The delta before the end-of-track event becomes one of four bytes, and the track three bytes longer.
     let (end, length) = (long.len() - 4, long.len() - 26);

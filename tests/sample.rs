@@ -4,7 +4,7 @@ use bachdist_test_support::tools::{need, on_path, peer_python, soundfont};
 use std::fs;
 use std::process::Command;
 
-use bachdist_portable::midi::{Instrument, Note, write};
+use bachdist_portable::midi::{Instrument, Note, Song, write};
 use serde_json::{Value, json};
 
 use crate::inspect::{melody, pitches};
@@ -221,10 +221,13 @@ fn a_piece_begins_from_the_end_of_its_primer() {
 fn drums_of_a_primer_are_left_out() {
     let place = trained_copy();
     let pitches = |pitches: std::ops::Range<u8>, is_drum| {
-        let note = |pitch| Note { pitch, velocity: 90, start: f64::from(pitch), end: f64::from(pitch) + 0.5 };
+        let note = |pitch| Note::in_seconds(pitch, 90, f64::from(pitch), f64::from(pitch) + 0.5);
         Instrument { program: 0, is_drum, name: String::new(), notes: pitches.map(note).collect() }
     };
-    place.write("band.mid", write(&[pitches(35..50, true), pitches(52..62, false)], &[]));
+    place.write(
+        "band.mid",
+        write(&Song::in_seconds(vec![pitches(35..50, true), pitches(52..62, false)]), &[]),
+    );
     let piece = compose(&place, "--primer band.mid --notes 1")["pieces"][0].clone();
     assert_eq!(numbers(&piece["start_classes"]), [53, 54, 55, 56, 57, 58, 59, 60]);
     let mut said = Transcript::default();
@@ -237,9 +240,9 @@ fn useless_primers_are_refused() {
     let place = trained_copy();
     place.write("short.mid", melody(50..57));
     place.write("high.mid", melody(73..83));
-    let notes = vec![Note { pitch: 40, velocity: 90, start: 0.0, end: 0.5 }];
+    let notes = vec![Note::in_seconds(40, 90, 0.0, 0.5)];
     let drums = Instrument { program: 0, is_drum: true, name: String::new(), notes };
-    place.write("drums.mid", write(&[drums], &[]));
+    place.write("drums.mid", write(&Song::in_seconds(vec![drums]), &[]));
     // Nobody writes to this pipe: whoever opens it waits for ever.
     let made = Command::new("mkfifo").arg(place.path("pipe.mid")).status();
     assert!(made.expect("mkfifo is everywhere").success());

@@ -90,7 +90,7 @@ fn compare_samples(folder: &str, arguments: &EvalArguments) -> Result<()> {
     };
     let (mut names, mut samples, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     let pitches_of_file = |content: Content| -> Vec<u8> {
-        first_voice(&content.instruments).iter().map(|note| note.pitch).collect()
+        first_voice(&content.song.instruments).iter().map(|note| note.pitch).collect()
     };
     let data = DataConfig { midi: folder.into(), ..DataConfig::default() };
     let survey = survey(&data, &*RepresentationConfig::default().build(), pitches_of_file)?;

@@ -105,19 +105,19 @@ struct Found {
 
 impl Found {
     fn of(content: Content, representation: &dyn Representation, keeps_notes: bool) -> Self {
-        let Content { instruments, encoded, remarks } = content;
-        let notes = first_voice(&instruments);
+        let Content { song, encoded, remarks } = content;
+        let notes = first_voice(&song.instruments);
         let of_notes = notes.iter().map(|note| note.pitch);
         Found {
             notes: notes.len(),
             range: of_notes.clone().min().zip(of_notes.max()),
             seconds: notes.iter().map(|note| note.end).fold(0.0, f64::max),
-            instruments: instruments.len(),
+            instruments: song.instruments.len(),
             tokens: encoded.tokens.len(),
             pitches: pitches(representation, &encoded.tokens).into_iter().collect(),
             problems: encoded.problems.iter().map(ToString::to_string).collect(),
             remarks,
-            kept: keeps_notes.then_some(instruments),
+            kept: keeps_notes.then_some(song.instruments),
         }
     }
 }

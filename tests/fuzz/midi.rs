@@ -11,7 +11,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(song) => {
             let notes = all_voices(&song);
             assert!(notes.iter().all(|note| note.pitch < 128 && note.start < note.end), "{notes:?}");
-            let written = write(&song.instruments, &[]);
+            let written = write(&song, &[]);
             read(&written).expect("a file that we wrote");
         }
     }

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::notation;
-use crate::midi::{self, Instrument};
+use crate::midi::{self, Song};
 use crate::text;
 
 /// The value of `data.midi` for the Prelude that comes with the program.
@@ -44,8 +44,8 @@ pub struct CorpusFile {
 /// What a file of music holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Music {
-    /// In pretty_midi's order.
-    pub instruments: Vec<Instrument>,
+    /// Its notes, those of a MIDI file in pretty_midi's order.
+    pub song: Song,
     /// What the user should know about it.
     pub remarks: Vec<String>,
 }
@@ -101,14 +101,12 @@ pub fn read(path: &Path) -> Result<Music, String> {
     let song = midi::read(&bytes).map_err(|error| error.to_string())?;
     let refused = song.refused_by_pretty_midi;
     let remarks = refused.map(|why| format!("pretty_midi would not read it: {why}"));
-    Ok(Music { instruments: song.instruments, remarks: remarks.into_iter().collect() })
+    Ok(Music { song, remarks: remarks.into_iter().collect() })
 }
 
 fn read_notation(text: &str) -> Result<Music, String> {
     let score = notation::parse(text).map_err(|error| error.to_string())?;
-    let instrument =
-        Instrument { program: score.program, is_drum: false, name: score.title, notes: score.notes };
-    Ok(Music { instruments: vec![instrument], remarks: Vec::new() })
+    Ok(Music { song: score.into_song(), remarks: Vec::new() })
 }
 
 pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {

@@ -11,7 +11,7 @@ use super::windows::windows_of;
 use crate::config::DataConfig;
 use crate::failure::{ExitCode, HasExitCode};
 use crate::location::InvalidLocation;
-use crate::midi::Instrument;
+use crate::midi::Song;
 use crate::parallel::in_parallel;
 use crate::process::cores;
 use crate::representation::{Encoded, Representation};
@@ -95,7 +95,7 @@ pub struct FileSurvey<T> {
 #[derive(Debug, Clone)]
 pub struct Content {
     /// All notes, in pretty_midi's order.
-    pub instruments: Vec<Instrument>,
+    pub song: Song,
     /// Those that are used, as tokens.
     pub encoded: Encoded,
     /// What people should know about it.
@@ -267,12 +267,12 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
     /// has many.
     const FILES_PER_THREAD: usize = 64;
     let read = |source: &CorpusFile| {
-        let Music { instruments, mut remarks } = source.read()?;
-        let encoded = representation.encode(&instruments, data.max_notes);
+        let Music { song, mut remarks } = source.read()?;
+        let encoded = representation.encode(&song, data.max_notes);
         if encoded.is_drum {
             remarks.push("its first instrument is a drum track, whose keys are no melody".into());
         }
-        Ok(keep(Content { instruments, encoded, remarks }))
+        Ok(keep(Content { song, encoded, remarks }))
     };
     let Listing { sources, passed_over, remarks } = listing::list(&data.midi)?;
     let mut sources = sources.into_iter().peekable();
@@ -294,7 +294,7 @@ pub fn encode_file(
     representation: &dyn Representation,
 ) -> Result<Encoded, String> {
     let music = source.read().map_err(|reason| format!("{}: {reason}", printable_name(&source.name)))?;
-    let encoded = representation.encode(&music.instruments, data.max_notes);
+    let encoded = representation.encode(&music.song, data.max_notes);
     if encoded.problems.is_empty() {
         return Ok(encoded);
     }
@@ -309,16 +309,14 @@ pub fn encode_file(
 mod tests {
     use super::super::files::PRELUDE;
     use super::*;
-    use crate::midi::Note;
+    use crate::midi::{Instrument, Note};
     use crate::representation::RepresentationConfig;
 
     fn instrument(pitches: &[u8]) -> Instrument {
-        let notes = pitches.iter().enumerate().map(|(i, &pitch)| Note {
-            pitch,
-            velocity: 100,
-            start: i as f64,
-            end: i as f64 + 1.0,
-        });
+        let notes = pitches
+            .iter()
+            .enumerate()
+            .map(|(i, &pitch)| Note::in_seconds(pitch, 100, i as f64, i as f64 + 1.0));
         Instrument { program: 42, is_drum: false, name: String::new(), notes: notes.collect() }
     }
 
@@ -331,7 +329,7 @@ mod tests {
     fn of_many_problems_the_first_are_told() {
         let folder = tempfile::tempdir().unwrap();
         for (name, high) in [("a.mid", 10), ("b.mid", 11)] {
-            let bytes = crate::midi::write(&[instrument(&vec![100; high])], &[]);
+            let bytes = crate::midi::write(&Song::in_seconds(vec![instrument(&vec![100; high])]), &[]);
             std::fs::write(folder.path().join(name), bytes).unwrap();
         }
         let told = |file: &str| {

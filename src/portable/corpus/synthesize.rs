@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::files::PRELUDE;
 use super::notation;
-use crate::midi::{CELLO, Instrument, Note, write};
+use crate::midi::{CELLO, Instrument, Note, Song, write};
 use crate::random::{Purpose, RandomStream};
 
 /// Notes in a phrase: a bar of the Prelude's sixteenths.
@@ -35,11 +35,19 @@ pub fn midi_file(notes: usize, seed: u64, number: u64) -> Vec<u8> {
         for note in &PRELUDE_NOTES[from..from + PHRASE_NOTES.min(notes - first)] {
             let end = now + (note.end - note.start) * time_factor;
             let pitch = note.pitch + up as u8 - MAX_SEMITONES as u8;
-            melody.push(Note { pitch, start: now, end, ..*note });
+            melody.push(Note::in_seconds(pitch, note.velocity, now, end));
             now = end;
         }
     }
-    write(&[Instrument { program: CELLO, is_drum: false, name: "made up".into(), notes: melody }], &[])
+    write(
+        &Song::in_seconds(vec![Instrument {
+            program: CELLO,
+            is_drum: false,
+            name: "made up".into(),
+            notes: melody,
+        }]),
+        &[],
+    )
 }
 
 #[cfg(test)]
@@ -58,7 +66,7 @@ mod tests {
     fn as_many_notes_as_asked_for_that_the_default_representation_can_spell() {
         for notes in [0, 1, 16, 17, 700] {
             let song = read(&midi_file(notes, 1, 3)).unwrap();
-            let encoded = RepresentationConfig::default().build().encode(&song.instruments, usize::MAX);
+            let encoded = RepresentationConfig::default().build().encode(&song, usize::MAX);
             assert_eq!((encoded.tokens.len(), encoded.problems), (notes, Vec::new()));
         }
     }

@@ -38,6 +38,18 @@ pub struct Note {
     pub start: f64,
     /// Seconds from the start of the file; later than `start`.
     pub end: f64,
+    /// Ticks from the start of the file.
+    pub start_tick: u32,
+    /// Ticks from the start of the file; later than `start_tick`.
+    pub end_tick: u32,
+}
+
+impl Note {
+    /// A note of music that has seconds and no beats. Its ticks are milliseconds.
+    pub fn in_seconds(pitch: u8, velocity: u8, start: f64, end: f64) -> Note {
+        let [start_tick, end_tick] = [start, end].map(|time| (1000.0 * time).round() as u32);
+        Note { pitch, velocity, start, end, start_tick, end_tick }
+    }
 }
 
 /// The notes of one program on one channel of one track, in the order of their end events.
@@ -53,29 +65,53 @@ pub struct Instrument {
     pub notes: Vec<Note>,
 }
 
-/// What a MIDI file holds.
+/// A piece of music: what a MIDI file or a score holds, and what tokens are decoded to.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Song {
     /// In the order in which their first notes end.
     pub instruments: Vec<Instrument>,
-    /// Ticks per quarter note; 0 if the file counts in SMPTE frames, which is accepted only if it has no notes.
+    /// Ticks per quarter note; 0 if the music has seconds and no beats, and its ticks are milliseconds. A MIDI file that
+    /// counts in SMPTE frames has none either, and is accepted only if it has no notes.
     pub resolution: u16,
     /// Seconds until the last note-off, text, signature, tempo change, or controller of an instrument: pretty_midi's
     /// `get_end_time`.
     pub end: f64,
     /// From the first track; the first one is at 0 seconds.
     pub tempo_changes: Vec<TempoChange>,
+    /// From the first track, in its order.
+    pub meters: Vec<Meter>,
     /// Why pretty_midi would reject this file, if it would.
     pub refused_by_pretty_midi: Option<&'static str>,
+}
+
+impl Song {
+    /// Music that has seconds and no beats.
+    pub fn in_seconds(instruments: Vec<Instrument>) -> Song {
+        let ends = instruments.iter().flat_map(|instrument| &instrument.notes).map(|note| note.end);
+        Song { end: ends.fold(0.0, f64::max), instruments, ..Song::default() }
+    }
 }
 
 /// When the tempo changes, and to what.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TempoChange {
+    /// Ticks from the start of the file.
+    pub tick: u32,
     /// Seconds from the start of the file.
     pub time: f64,
     /// Quarter notes per minute.
     pub quarters_per_minute: f64,
+}
+
+/// A time signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meter {
+    /// Where a bar begins in it, in ticks from the start of the file.
+    pub tick: u32,
+    /// Its upper number; at least 1.
+    pub beats_per_bar: u16,
+    /// Its lower number, the fraction of a whole note that a beat is: 4 is a quarter note.
+    pub beat_unit: u16,
 }
 
 /// The first instrument's notes; empty without an instrument.

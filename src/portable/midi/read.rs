@@ -18,7 +18,7 @@ use midly::MidiMessage;
 
 use super::error::{MidiError, MidiProblem};
 use super::events::{Cursor, DIVISION_OFFSET, MidiChunks, MidiEvent, TimedEvent, TrackEvents, meta};
-use super::{Instrument, MAX_TICK, Note, Song, TempoChange};
+use super::{Instrument, MAX_TICK, Meter, Note, Song, TempoChange};
 
 /// Limit on the bytes of all instruments' names: a constant, plus a multiple of the file's size. A track's name is copied
 /// into each of its instruments, up to 2048 of them, so that without a limit a hostile file of a megabyte would take a
@@ -60,6 +60,7 @@ pub fn read(bytes: &[u8]) -> Result<Song, MidiError> {
 struct Reader {
     instruments: Vec<Instrument>,
     tempo: TempoMap,
+    meters: Vec<Meter>,
     /// The last tick that pretty_midi's `get_end_time` counts.
     end: u32,
     /// The last tick of any event.
@@ -90,6 +91,7 @@ impl Reader {
         Self {
             instruments: Vec::new(),
             tempo: TempoMap::new(resolution),
+            meters: Vec::new(),
             end: 0,
             last_tick: 0,
             name_bytes_left: file_length.saturating_mul(NAME_BYTES_PER_BYTE).saturating_add(NAME_BYTES),
@@ -134,6 +136,13 @@ impl Reader {
             (meta::TEMPO, _) => Err(MidiProblem::ShortTempo(data.len()).at(timed.offset)),
             (meta::TIME_SIGNATURE | meta::KEY_SIGNATURE, _) => {
                 self.ends_at(timed.tick);
+                // The second byte is a power of two. A signature that means nothing is passed over.
+                if let (meta::TIME_SIGNATURE, &[beats_per_bar @ 1..=u8::MAX, power @ 0..=7, ..]) =
+                    (kind, data)
+                {
+                    let beats_per_bar = u16::from(beats_per_bar);
+                    self.meters.push(Meter { tick: timed.tick, beats_per_bar, beat_unit: 1 << power });
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -165,7 +174,7 @@ impl Reader {
         let slot = &mut instrument_of[usize::from(channel) << 7 | usize::from(state.program)];
         let mut is_any = false;
         let end = tempo.time(tick);
-        open.stop(channel, pitch, tick, |Started { time: start, velocity, .. }| {
+        open.stop(channel, pitch, tick, |Started { tick: start_tick, time: start, velocity }| {
             is_any = true;
             let index = *slot.get_or_insert_with(|| {
                 state.strays_adopted |= state.strays;
@@ -174,7 +183,7 @@ impl Reader {
                 instruments.push(Instrument { program, is_drum, name, notes: Vec::new() });
                 instruments.len() - 1
             });
-            instruments[index].notes.push(Note { pitch, velocity, start, end });
+            instruments[index].notes.push(Note { pitch, velocity, start, end, start_tick, end_tick: tick });
         });
         if is_any {
             self.ends_at(tick);
@@ -202,7 +211,8 @@ impl Reader {
         self.tempo.rewind();
         let end = self.tempo.time(self.end.max(self.tempo.last_change()));
         let (instruments, tempo_changes) = (self.instruments, self.tempo.changes());
-        Song { instruments, resolution, end, tempo_changes, refused_by_pretty_midi: None }
+        let meters = self.meters;
+        Song { instruments, resolution, end, tempo_changes, meters, refused_by_pretty_midi: None }
     }
 }
 
@@ -359,8 +369,11 @@ impl TempoMap {
     pub fn changes(&self) -> Vec<TempoChange> {
         let quarters_per_minute =
             |segment: &TempoSegment| 60.0 / (segment.seconds_per_tick * self.resolution);
-        let change =
-            |s: &TempoSegment| TempoChange { time: s.time, quarters_per_minute: quarters_per_minute(s) };
+        let change = |s: &TempoSegment| TempoChange {
+            tick: s.tick,
+            time: s.time,
+            quarters_per_minute: quarters_per_minute(s),
+        };
         self.segments.iter().map(change).collect()
     }
 

@@ -8,7 +8,7 @@
 use midly::num::{u4, u7, u15, u24, u28};
 use midly::{Format, Header, MetaMessage, MidiMessage, Smf, Timing, TrackEvent, TrackEventKind};
 
-use super::{Instrument, MAX_TICK, Note};
+use super::{Instrument, MAX_TICK, Note, Song};
 
 /// 120 quarter notes per minute, MIDI's default tempo.
 const MICROSECONDS_PER_QUARTER: u32 = 500_000;
@@ -16,7 +16,7 @@ const QUARTERS_PER_SECOND: u16 = 2;
 /// The first one whose ticks stay below [`MAX_TICK`] is used.
 const TICKS_PER_SECOND: [u16; 3] = [1000, 100, 10];
 
-/// The bytes of a MIDI file with these instruments, and with texts at times in seconds.
+/// The bytes of a MIDI file with the song's instruments, and with texts at times in seconds.
 ///
 /// Times are rounded to ticks and clamped between 0 and the longest that a file can hold ([`MAX_TICK`], eleven days);
 /// every note lasts at least one tick. Velocities are clamped to 1 to 127, pitches and programs to 0 to 127. Characters
@@ -25,7 +25,8 @@ const TICKS_PER_SECOND: [u16; 3] = [1000, 100, 10];
 /// # Panics
 /// With more than 32,766 instruments, as many tracks as fit into a file.
 #[must_use]
-pub fn write(instruments: &[Instrument], texts: &[(f64, &str)]) -> Vec<u8> {
+pub fn write(song: &Song, texts: &[(f64, &str)]) -> Vec<u8> {
+    let instruments = &song.instruments;
     assert!(instruments.len() < 32_767, "{} instruments in one MIDI file", instruments.len());
     let ends = instruments.iter().flat_map(|instrument| &instrument.notes).map(|note| note.end);
     let end = ends.chain(texts.iter().map(|&(time, _)| time)).fold(0.0, f64::max);

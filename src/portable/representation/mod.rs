@@ -19,7 +19,7 @@ use std::fmt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::midi::Instrument;
+use crate::midi::Song;
 
 pub use registry::RepresentationConfig;
 
@@ -38,11 +38,12 @@ pub trait Representation: Features {
     fn vocabulary(&self) -> &[String];
 
     /// The tokens of a piece, of which the first `max_notes` notes are used.
-    fn encode(&self, instruments: &[Instrument], max_notes: usize) -> Encoded;
+    fn encode(&self, song: &Song, max_notes: usize) -> Encoded;
 
-    /// The timed notes of a sequence that the grammar allows. Always at least one instrument, so that its program is known
-    /// before there are notes.
-    fn decode(&self, tokens: &[Token]) -> Vec<Instrument>;
+    /// The timed notes of a sequence that the grammar allows, without the token that ends a piece. Where it stops before a
+    /// piece may end, what is incomplete is left out. Always at least one instrument, so that its program is known before
+    /// there are notes.
+    fn decode(&self, tokens: &[Token]) -> Song;
 
     /// What happens to notes that cannot be spelled and that the options do not refuse, as a sentence's beginning.
     fn alteration(&self) -> &'static str;
@@ -83,11 +84,13 @@ pub trait Grammar: fmt::Debug + Send + Sync {
     /// The state after one more token.
     fn next(&self, state: State, token: Token) -> State;
 
-    /// The token that ends a piece, and stands before its first one; `None` where pieces are cut into windows.
-    fn end(&self) -> Option<Token>;
-
-    /// Whether a token may follow.
+    /// Whether a token may follow. For the token that ends a piece: whether the piece may end here.
     fn allows(&self, state: State, token: Token) -> bool;
+
+    /// The token that ends a piece, if pieces are learnt whole. It is never in what [`Representation::encode`] returns.
+    /// Since it is also what a network reads before a piece's first token, reading it in the start state leads to the start
+    /// state.
+    fn end(&self) -> Option<Token>;
 }
 
 /// How tokens enter the network's first layer and leave its last: the sparse inputs, and the tied outputs.
@@ -122,12 +125,22 @@ pub struct FeatureShape {
 /// In place of a feature's index: none.
 pub const NO_FEATURE: u32 = u32::MAX;
 
-/// What matters of the tokens that were read. Only the representation that made it knows what is in it.
+/// What matters of the tokens that were read. Only the representation that made it knows what is in it, and each uses as
+/// many words as it needs; the others are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State([u16; STATE_WORDS]);
 
-/// As many words as the largest state of a representation takes: `pitch` keeps the last token.
-const STATE_WORDS: usize = 1;
+/// As many words as the largest state of a representation takes: a time for each of 128 pitches, and what was said last.
+const STATE_WORDS: usize = 144;
+
+impl State {
+    /// The state with these first words.
+    fn of<const N: usize>(words: [u16; N]) -> State {
+        let mut state = State([0; STATE_WORDS]);
+        state.0[..N].copy_from_slice(&words);
+        state
+    }
+}
 
 /// What counts as a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::{
     Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, State,
     Symbol, Token, View,
 };
-use crate::midi::{CELLO, DEFAULT_VELOCITY, Instrument, Note, first_voice};
+use crate::midi::{CELLO, DEFAULT_VELOCITY, Instrument, Note, Song, first_voice};
 
 /// The pitch of token 0.
 const FIRST_PITCH: u8 = 1;
@@ -118,19 +118,20 @@ impl Pitch {
 
 impl Grammar for Pitch {
     fn start(&self) -> State {
-        State([NONE])
+        State::of([NONE])
     }
 
     fn next(&self, _: State, token: Token) -> State {
-        State([token])
-    }
-
-    fn end(&self) -> Option<Token> {
-        None
+        State::of([token])
     }
 
     fn allows(&self, _: State, token: Token) -> bool {
         usize::from(token) < self.vocabulary.len()
+    }
+
+    /// Pieces are cut into windows that may begin and end anywhere.
+    fn end(&self) -> Option<Token> {
+        None
     }
 }
 
@@ -145,8 +146,8 @@ impl Features for Pitch {
         active[0] = u32::from(token);
         if self.options.intervals {
             active[1] = match before {
-                State([NONE]) => NO_FEATURE,
-                State([last]) => self.vocabulary.len() as u32 + u32::from(self.interval(last, token)),
+                State([NONE, ..]) => NO_FEATURE,
+                State([last, ..]) => self.vocabulary.len() as u32 + u32::from(self.interval(last, token)),
             };
         }
     }
@@ -154,8 +155,8 @@ impl Features for Pitch {
     fn relate(&self, state: State, first_scores: &mut [u32]) {
         if self.options.intervals {
             first_scores[0] = match state {
-                State([NONE]) => NO_FEATURE,
-                State([last]) => self.vocabulary.len() as u32 + u32::from(self.interval(last, 0)),
+                State([NONE, ..]) => NO_FEATURE,
+                State([last, ..]) => self.vocabulary.len() as u32 + u32::from(self.interval(last, 0)),
             };
         }
     }
@@ -170,7 +171,8 @@ impl Representation for Pitch {
         &self.vocabulary
     }
 
-    fn encode(&self, instruments: &[Instrument], max_notes: usize) -> Encoded {
+    fn encode(&self, song: &Song, max_notes: usize) -> Encoded {
+        let instruments = &song.instruments;
         let is_drum = instruments.first().is_some_and(|instrument| instrument.is_drum);
         let mut encoded = Encoded { is_drum, ..Encoded::default() };
         for (number, note) in first_voice(instruments).iter().enumerate() {
@@ -198,14 +200,15 @@ impl Representation for Pitch {
         encoded
     }
 
-    fn decode(&self, tokens: &[Token]) -> Vec<Instrument> {
+    fn decode(&self, tokens: &[Token]) -> Song {
         let time = |number: usize| NOTE_SECONDS * number as f64;
         let mut notes = Vec::with_capacity(tokens.len());
         for (number, &token) in tokens.iter().enumerate() {
             let (start, end) = (time(number), time(number + 1));
-            notes.push(Note { pitch: self.pitch_of(token), velocity: DEFAULT_VELOCITY, start, end });
+            notes.push(Note::in_seconds(self.pitch_of(token), DEFAULT_VELOCITY, start, end));
         }
-        vec![Instrument { program: CELLO, is_drum: false, name: "bachdist".into(), notes }]
+        let cello = Instrument { program: CELLO, is_drum: false, name: "bachdist".into(), notes };
+        Song::in_seconds(vec![cello])
     }
 
     fn alteration(&self) -> &'static str {
@@ -238,8 +241,8 @@ impl Representation for Pitch {
     fn symbol(&self, view: View, before: State, token: Token) -> Option<Symbol> {
         match (view, before) {
             (View::Exact, _) => Some(token),
-            (View::Transposed, State([NONE])) => None,
-            (View::Transposed, State([last])) => Some(self.interval(last, token)),
+            (View::Transposed, State([NONE, ..])) => None,
+            (View::Transposed, State([last, ..])) => Some(self.interval(last, token)),
         }
     }
 
@@ -261,15 +264,13 @@ mod tests {
     }
 
     fn encoded(pitches: &[u8], out_of_range: OutOfRange, max_notes: usize) -> Encoded {
-        let notes = pitches.iter().enumerate().map(|(i, &pitch)| Note {
-            pitch,
-            velocity: 100,
-            start: i as f64,
-            end: i as f64 + 1.0,
-        });
+        let notes = pitches
+            .iter()
+            .enumerate()
+            .map(|(i, &pitch)| Note::in_seconds(pitch, 100, i as f64, i as f64 + 1.0));
         let instrument =
             Instrument { program: 42, is_drum: false, name: String::new(), notes: notes.collect() };
-        pitch(out_of_range, false).encode(&[instrument], max_notes)
+        pitch(out_of_range, false).encode(&Song::in_seconds(vec![instrument]), max_notes)
     }
 
     #[test]

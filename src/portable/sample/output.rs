@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use super::decode::Composition;
 use crate::certificate::{Certificate, Run};
 use crate::failure::{ExitCode, Failure};
-use crate::midi::{self, Instrument, first_voice};
+use crate::midi::{self, Song, first_voice};
 use crate::print::eprint_line;
 use crate::render::{self, Novelty, Picture, SharedRun, Sound, SoundFont, WavError};
 use crate::representation::{Representation, Token, pitches};
@@ -102,8 +102,8 @@ impl<'a> Output<'a> {
     ) -> Result<Files> {
         fs::create_dir_all(&self.folder).map_err(|error| self.unwritable(&self.folder, &error))?;
         let mut made = Vec::new();
-        let instruments = self.representation.decode(&composition.tokens);
-        let bytes = midi_file(&instruments, certificate);
+        let song = self.representation.decode(&composition.tokens);
+        let bytes = midi_file(&song, certificate);
         for &kind in &self.kinds {
             let aside = match kind {
                 Kind::Midi => self.aside(|out| out.write_all(&bytes)),
@@ -211,7 +211,7 @@ impl<'a> Output<'a> {
 
 /// The SoundFont's sound for the representation's instrument. Only the beginning of other files is read.
 fn read_soundfont(path: &Path, representation: &dyn Representation) -> Result<SoundFont, Failure> {
-    let program = representation.decode(&[])[0].program;
+    let program = representation.decode(&[]).instruments[0].program;
     let unreadable = |error: io::Error| unusable(path, &error);
     let mut file = File::open(path).map_err(unreadable)?.take(MAX_SOUNDFONT_BYTES);
     let mut bytes = Vec::new();
@@ -230,8 +230,8 @@ fn unusable(path: &Path, error: &dyn std::error::Error) -> Failure {
 }
 
 /// The MIDI file: the notes, the certificate at the beginning, and each run longer than chance where it begins.
-fn midi_file(instruments: &[Instrument], certificate: &Certificate) -> Vec<u8> {
-    let notes = first_voice(instruments);
+fn midi_file(song: &Song, certificate: &Certificate) -> Vec<u8> {
+    let notes = first_voice(&song.instruments);
     let mut texts: Vec<(f64, String)> = Vec::new();
     for line in certificate.lines() {
         texts.push((0.0, format!("certificate: {line}")));
@@ -240,7 +240,7 @@ fn midi_file(instruments: &[Instrument], certificate: &Certificate) -> Vec<u8> {
         texts.push((notes[run.sample_at].start, format!("as the training music: {run}")));
     }
     let texts: Vec<(f64, &str)> = texts.iter().map(|(time, text)| (*time, text.as_str())).collect();
-    midi::write(instruments, &texts)
+    midi::write(song, &texts)
 }
 
 /// The picture of the predictions, by pitch. Tokens that complete no note are skipped.

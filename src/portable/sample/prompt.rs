@@ -9,6 +9,7 @@ use crate::checkpoint::{Checkpoint, TrainingCorpus};
 use crate::corpus::files;
 use crate::corpus::windows::Windows;
 use crate::failure::{ExitCode, Failure};
+use crate::midi::Song;
 use crate::random::RandomStream;
 use crate::representation::{EncodeProblem, Representation, Token};
 
@@ -127,7 +128,7 @@ impl PromptSource {
 /// All of a file, which the network reads from its first token.
 fn read_whole_primer(path: &Path, strict: &dyn Representation) -> Result<Prompt, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let encoded = strict.encode(&files::read(path).map_err(failure)?.instruments, usize::MAX);
+    let encoded = strict.encode(&files::read(path).map_err(failure)?.song, usize::MAX);
     if let [problem, more @ ..] = &encoded.problems[..] {
         let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
         return Err(failure(format!("{problem}{more}")));
@@ -141,12 +142,12 @@ fn read_whole_primer(path: &Path, strict: &dyn Representation) -> Result<Prompt,
 /// The last notes of the file's first instrument that is not a drum track: the keys of drums are no melody.
 fn read_primer(path: &Path, sequence_length: usize, strict: &dyn Representation) -> Result<Prompt, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let instruments = files::read(path).map_err(failure)?.instruments;
-    let Some(number) = instruments.iter().position(|instrument| !instrument.is_drum) else {
-        let reason = if instruments.is_empty() { "it has no note" } else { "all its notes are drums" };
+    let song = files::read(path).map_err(failure)?.song;
+    let Some(number) = song.instruments.iter().position(|instrument| !instrument.is_drum) else {
+        let reason = if song.instruments.is_empty() { "it has no note" } else { "all its notes are drums" };
         return Err(failure(format!("{reason}, and a primer needs at least {sequence_length} of a melody")));
     };
-    let mut melody = instruments[number].clone();
+    let mut melody = song.instruments[number].clone();
     let Some(first) = melody.notes.len().checked_sub(sequence_length) else {
         let (number, notes) = (number + 1, melody.notes.len());
         return Err(failure(format!(
@@ -154,7 +155,7 @@ fn read_primer(path: &Path, sequence_length: usize, strict: &dyn Representation)
         )));
     };
     melody.notes.drain(..first);
-    let encoded = strict.encode(&[melody], usize::MAX);
+    let encoded = strict.encode(&Song { instruments: vec![melody], ..song }, usize::MAX);
     if let [EncodeProblem { note, reason, .. }, more @ ..] = &encoded.problems[..] {
         let more = match more.len() {
             0 => String::new(),

@@ -161,7 +161,7 @@ fn scores_are_known_by_their_header_in_any_encoding() {
     let not_scores = listing.passed_over.groups[&PassedOverReason::NotScore].details.keys();
     assert_eq!(not_scores.collect::<Vec<_>>(), ["catalog.txt", "later.txt", "zeros.txt"]);
     for source in &listing.sources {
-        let found = source.read().map(|music| music.instruments[0].notes.len());
+        let found = source.read().map(|music| music.song.instruments[0].notes.len());
         match source.name.as_str() {
             "misspelled.txt" => {
                 assert!(found.unwrap_err().contains("there is no header line named tmpo"))

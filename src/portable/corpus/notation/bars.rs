@@ -29,8 +29,8 @@ pub(super) struct Bars {
     units: u32,
     /// The repeat being read: where it opened, the units before it, and the index of its first event.
     repeat: Option<(TextPlace, u32, usize)>,
-    /// Whether the piece begins with a bar 0; then its last bar may be short.
-    upbeat: bool,
+    /// If the piece begins with a bar 0, the units of it that were read; then its last bar may be short.
+    upbeat: Option<u32>,
     /// The previous bar was short, which is an error unless it is the last bar.
     short: Option<NotationError>,
     events: Vec<NotatedEvent>,
@@ -39,7 +39,7 @@ pub(super) struct Bars {
 impl Bars {
     pub(super) fn new(full: u32) -> Bars {
         let (bar, units, events) = (1, 0, Vec::new());
-        Bars { full, bar, numbered: false, units, repeat: None, upbeat: false, short: None, events }
+        Bars { full, bar, numbered: false, units, repeat: None, upbeat: None, short: None, events }
     }
 
     pub(super) fn read_line(&mut self, line: usize, text: &str) -> Result<(), NotationError> {
@@ -63,16 +63,17 @@ impl Bars {
     }
 
     /// All events, and the number of bars.
-    pub(super) fn finish(self) -> Result<(Vec<NotatedEvent>, u32), NotationError> {
+    /// The events, the number of bars, and the units of the upbeat, 0 without one.
+    pub(super) fn finish(self) -> Result<(Vec<NotatedEvent>, u32, u32), NotationError> {
         // `self.bar` is the bar after the last one; an upbeat has number 0.
-        let bars = self.bar + u32::from(self.upbeat) - 1;
+        let bars = self.bar + u32::from(self.upbeat.is_some()) - 1;
         if let Some((opened, ..)) = self.repeat {
             return Err(opened.error(NotationProblem::RepeatOpen));
         }
         match self.events.last() {
             None => Err(TextPlace { line: 1, column: 1, bar: None }.error(NotationProblem::NoMusic)),
             Some(last) if self.units > 0 || self.numbered => Err(last.place.error(NotationProblem::BarOpen)),
-            Some(_) => Ok((self.events, bars)),
+            Some(_) => Ok((self.events, bars, self.upbeat.unwrap_or(0))),
         }
     }
 
@@ -92,10 +93,13 @@ impl Bars {
         }
         if units < full && self.bar > 0 {
             let error = place.error(NotationProblem::BarShort { units, full });
-            if !self.upbeat {
+            if self.upbeat.is_none() {
                 return Err(error);
             }
             self.short = Some(error);
+        }
+        if self.bar == 0 {
+            self.upbeat = Some(units);
         }
         (self.bar, self.numbered, self.units) = (self.bar + 1, false, 0);
         Ok(())
@@ -106,7 +110,7 @@ impl Bars {
             return Err(place.error(NotationProblem::Unexpected { found: number.to_owned() }));
         }
         if number == "0" && self.events.is_empty() {
-            (self.bar, self.upbeat) = (0, true);
+            (self.bar, self.upbeat) = (0, Some(0));
         } else if number != self.bar.to_string() {
             return Err(place.error(NotationProblem::BarNumber { expected: self.bar }));
         }

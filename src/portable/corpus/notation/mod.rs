@@ -11,7 +11,7 @@ mod tests;
 use std::collections::HashSet;
 use std::str::FromStr;
 
-use crate::midi::{DEFAULT_VELOCITY, Note};
+use crate::midi::{DEFAULT_VELOCITY, Instrument, Meter, Note, Song, TempoChange};
 use bars::{Bars, NotatedEvent};
 use error::NAMES;
 pub use error::{NotationError, NotationProblem, TextPlace};
@@ -27,8 +27,27 @@ pub struct Score {
     pub tempo: f64,
     /// The number of bars, including an upbeat.
     pub bars: u32,
+    /// From the first bar that is no upbeat.
+    pub meter: Meter,
+    /// Ticks per quarter note.
+    pub resolution: u16,
     /// In order of onset, the notes of a chord from low to high.
     pub notes: Vec<Note>,
+}
+
+impl Score {
+    /// The score as one instrument.
+    pub fn into_song(self) -> Song {
+        let Score { title, program, tempo, meter, resolution, notes, bars: _ } = self;
+        Song {
+            end: notes.last().map_or(0.0, |note| note.end),
+            instruments: vec![Instrument { program, is_drum: false, name: title, notes }],
+            resolution,
+            tempo_changes: vec![TempoChange { tick: 0, time: 0.0, quarters_per_minute: tempo }],
+            meters: vec![meter],
+            refused_by_pretty_midi: None,
+        }
+    }
 }
 
 /// Whether a text begins like a score: with at least two of the three header lines that every score has. One may be
@@ -60,10 +79,11 @@ pub fn parse(text: &str) -> Result<Score, NotationError> {
     for (number, line) in lines {
         bars.read_line(number, line)?;
     }
-    let (events, bars) = bars.finish()?;
+    let (events, bars, upbeat_units) = bars.finish()?;
     let notes = sound(&events, header.seconds_per_unit)?;
-    let Header { title, program, tempo, .. } = header;
-    Ok(Score { title, program, tempo, bars, notes })
+    let Header { title, program, tempo, beats_per_bar, beat_unit, units_per_whole, .. } = header;
+    let meter = Meter { tick: tick(upbeat_units.into()), beats_per_bar, beat_unit };
+    Ok(Score { title, program, tempo, bars, meter, resolution: units_per_whole, notes })
 }
 
 /// A `#` begins a comment where it cannot be a sharp: at the start of a line and after white space.
@@ -74,7 +94,12 @@ fn without_comment(line: &str) -> &str {
     comment.map_or(line, |(at, _)| &line[..at])
 }
 
-/// The notes with their times in seconds, and tied ones joined.
+/// With as many ticks in a quarter note as a whole note has units, a unit is four ticks, and all are whole numbers.
+fn tick(units: u64) -> u32 {
+    u32::try_from(4 * units).unwrap_or(u32::MAX)
+}
+
+/// The notes with their times, and tied ones joined.
 fn sound(events: &[NotatedEvent], seconds_per_unit: f64) -> Result<Vec<Note>, NotationError> {
     let seconds = |units: u64| units as f64 * seconds_per_unit;
     let mut notes = Vec::new();
@@ -97,6 +122,8 @@ fn sound(events: &[NotatedEvent], seconds_per_unit: f64) -> Result<Vec<Note>, No
             velocity: DEFAULT_VELOCITY,
             start,
             end,
+            start_tick: tick(begun),
+            end_tick: tick(now),
         }));
     }
     Ok(notes)
@@ -120,7 +147,10 @@ struct Header {
     pub title: String,
     pub program: u8,
     pub tempo: f64,
+    pub beats_per_bar: u16,
+    pub beat_unit: u16,
     pub bar_units: u32,
+    pub units_per_whole: u16,
     pub seconds_per_unit: f64,
 }
 
@@ -173,8 +203,8 @@ impl HeaderLines {
         })?;
 
         // beats/beat of a whole note, in units of 1/per_whole.
-        let (units, left) = (u64::from(beats) * u64::from(per_whole), u64::from(beat));
-        let bar_units = u32::try_from(units / left).unwrap_or(u32::MAX);
+        let (units, left) = (u32::from(beats) * u32::from(per_whole), u32::from(beat));
+        let bar_units = units / left;
         if units % left != 0 || bar_units > MAX_BAR_UNITS {
             let units = if units % left == 0 { bar_units.to_string() } else { format!("{units}/{left}") };
             return Err(meter_place.error(NotationProblem::MeterInUnits {
@@ -188,14 +218,17 @@ impl HeaderLines {
             title: title.map(|(_, text)| text).unwrap_or_default(),
             program,
             tempo,
+            beats_per_bar: beats,
+            beat_unit: beat,
             bar_units,
+            units_per_whole: per_whole,
             seconds_per_unit: 60.0 / tempo * 4.0 / f64::from(per_whole),
         })
     }
 }
 
 /// Two whole numbers from 1 to 1000 around a slash.
-fn fraction(text: &str) -> Option<(u32, u32)> {
+fn fraction(text: &str) -> Option<(u16, u16)> {
     let (above, below) = text.split_once('/')?;
     let number = |text: &str| text.trim().parse().ok().filter(|n| (1..=1000).contains(n));
     Some((number(above)?, number(below)?))

@@ -202,7 +202,14 @@ proptest! {
         let mut expected = Vec::new();
         for (keys, units) in &music {
             let (start, end) = (f64::from(now) / 4.0, f64::from(now + units) / 4.0);
-            expected.extend(keys.iter().map(|&pitch| Note { pitch, velocity: DEFAULT_VELOCITY, start, end }));
+            expected.extend(keys.iter().map(|&pitch| Note {
+                pitch,
+                velocity: DEFAULT_VELOCITY,
+                start,
+                end,
+                start_tick: 4 * now,
+                end_tick: 4 * (now + units),
+            }));
             now += units;
         }
         prop_assert_eq!(score.notes, expected);

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::{Instrument, MAX_TICK, MidiProblem, Note, Song, read, write};
+use super::super::{Instrument, MAX_TICK, Meter, MidiProblem, Note, Song, TempoChange, read, write};
 use super::bytes::*;
 use bachdist_test_support::tools::shared_if_any;
 
@@ -14,7 +14,9 @@ use super::{config, generated};
 fn heap(song: &Song) -> usize {
     let instrument =
         |i: &Instrument| size_of::<Instrument>() + i.name.capacity() + i.notes.capacity() * size_of::<Note>();
-    song.instruments.iter().map(instrument).sum::<usize>() + song.tempo_changes.capacity() * 16
+    song.instruments.iter().map(instrument).sum::<usize>()
+        + song.tempo_changes.capacity() * size_of::<TempoChange>()
+        + song.meters.capacity() * size_of::<Meter>()
 }
 
 /// Reads, and checks what holds of any file.
@@ -34,10 +36,10 @@ fn check(bytes: &[u8]) {
 
 /// Real files where they are at hand, and one that we write.
 fn real_files() -> Vec<Vec<u8>> {
-    let note = |i: u8| Note { pitch: 40 + i, velocity: 100, start: f64::from(i), end: f64::from(i) + 0.3 };
+    let note = |i: u8| Note::in_seconds(40 + i, 100, f64::from(i), f64::from(i) + 0.3);
     let notes = (0..40).map(note).collect();
     let cello = Instrument { program: 42, is_drum: false, name: "Cello".into(), notes };
-    let mut files = vec![write(&[cello], &[(0.0, "text")])];
+    let mut files = vec![write(&Song::in_seconds(vec![cello]), &[(0.0, "text")])];
     if let Some(folder) = shared_if_any("data/cello") {
         let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let midi = paths.filter(|path| path.extension().is_some_and(|extension| extension == "mid"));

@@ -102,11 +102,12 @@ fn pretty_midi_reads_what_we_write() {
     let pitches = [43, 50, 59, 57, 59, 50, 59, 50].repeat(25);
     let melody = |index: usize, &pitch: &u8| {
         let start = index as f64 * 0.3;
-        Note { pitch, velocity: 100, start, end: start + 0.3 }
+        Note::in_seconds(pitch, 100, start, start + 0.3)
     };
     let notes: Vec<_> = pitches.iter().enumerate().map(|(index, pitch)| melody(index, pitch)).collect();
     let cello = Instrument { program: 42, is_drum: false, name: "Cello".into(), notes };
-    let Some(answers) = pretty_midi(&[write(std::slice::from_ref(&cello), &[(1.5, "seed 1")])]) else {
+    let Some(answers) = pretty_midi(&[write(&Song::in_seconds(vec![cello.clone()]), &[(1.5, "seed 1")])])
+    else {
         return;
     };
     let instruments = answers[0]["instruments"].as_array().unwrap();

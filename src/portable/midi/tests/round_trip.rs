@@ -3,7 +3,7 @@
 use midly::{MidiMessage, Smf, TrackEventKind};
 use proptest::prelude::*;
 
-use super::super::{Instrument, MAX_TICK, Note, read, write};
+use super::super::{Instrument, MAX_TICK, Note, Song, read, write};
 use super::config;
 
 /// Melodies of whole milliseconds with rests, in which a pitch may follow itself at once.
@@ -16,7 +16,7 @@ fn instruments() -> impl Strategy<Value = Vec<Instrument>> {
         let note = |(pitch, velocity, rest, length): (u8, u8, u32, u32)| {
             let start = now + 100 * rest;
             now = start + length;
-            Note { pitch, velocity, start: seconds(start), end: seconds(now) }
+            Note::in_seconds(pitch, velocity, seconds(start), seconds(now))
         };
         Instrument { program, is_drum, name, notes: notes.into_iter().map(note).collect() }
     });
@@ -26,7 +26,7 @@ fn instruments() -> impl Strategy<Value = Vec<Instrument>> {
 /// Notes with nothing sensible about them.
 fn wild_notes() -> impl Strategy<Value = Vec<Note>> {
     let note = (any::<u8>(), any::<u8>(), any::<f64>(), any::<f64>());
-    let note = note.prop_map(|(pitch, velocity, start, end)| Note { pitch, velocity, start, end });
+    let note = note.prop_map(|(pitch, velocity, start, end)| Note::in_seconds(pitch, velocity, start, end));
     prop::collection::vec(note, 0..20)
 }
 
@@ -35,7 +35,7 @@ proptest! {
 
     #[test]
     fn whole_milliseconds_come_back(instruments in instruments()) {
-        let song = read(&write(&instruments, &[(0.5, "a text")])).unwrap();
+        let song = read(&write(&Song::in_seconds(instruments.clone()), &[(0.5, "a text")])).unwrap();
         prop_assert_eq!(song.instruments.len(), instruments.len());
         for (ours, theirs) in instruments.iter().zip(&song.instruments) {
             prop_assert_eq!((ours.program, ours.is_drum), (theirs.program, theirs.is_drum));
@@ -52,7 +52,7 @@ proptest! {
     #[test]
     fn any_notes_give_a_file_that_can_be_read(notes in wild_notes(), time in any::<f64>()) {
         let wild = Instrument { program: 255, is_drum: false, name: "\u{1d11e}".into(), notes };
-        let song = read(&write(std::slice::from_ref(&wild), &[(time, "\u{1d11e}")])).unwrap();
+        let song = read(&write(&Song::in_seconds(vec![wild.clone()]), &[(time, "\u{1d11e}")])).unwrap();
         prop_assert_eq!(song.instruments.is_empty(), wild.notes.is_empty());
         prop_assert!(song.instruments.iter().all(|i| i.program == 127 && i.name == "?"));
         // Ten ticks a second are the fewest.
@@ -63,11 +63,10 @@ proptest! {
 /// 100,000 notes of 0.3 s, the most that `sample` composes, are more than eight hours.
 #[test]
 fn hours_of_notes_keep_their_places() {
-    let note =
-        |i: u32| Note { pitch: 60, velocity: 1, start: 0.3 * f64::from(i), end: 0.3 * f64::from(i + 1) };
+    let note = |i: u32| Note::in_seconds(60, 1, 0.3 * f64::from(i), 0.3 * f64::from(i + 1));
     let notes: Vec<Note> = (0..100_000).map(note).collect();
     let part = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.clone() };
-    let song = read(&write(&[part], &[])).unwrap();
+    let song = read(&write(&Song::in_seconds(vec![part]), &[])).unwrap();
     assert!(song.refused_by_pretty_midi.is_none());
     let back = &song.instruments[0].notes;
     assert_eq!(back.len(), notes.len());
@@ -78,10 +77,10 @@ fn hours_of_notes_keep_their_places() {
 
 #[test]
 fn a_repeated_pitch_stays_two_notes_and_an_overlap_is_closed_by_the_first_end() {
-    let note = |start, end| Note { pitch: 60, velocity: 1, start, end };
+    let note = |start, end| Note::in_seconds(60, 1, start, end);
     let back = |notes: &[Note]| {
         let part = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.to_vec() };
-        read(&write(&[part], &[])).unwrap().instruments.remove(0).notes
+        read(&write(&Song::in_seconds(vec![part]), &[])).unwrap().instruments.remove(0).notes
     };
     assert_eq!(back(&[note(0.0, 1.0), note(1.0, 2.0)]), [note(0.0, 1.0), note(1.0, 2.0)]);
     assert_eq!(back(&[note(0.0, 2.0), note(1.0, 3.0)]), [note(0.0, 2.0), note(1.0, 2.0)]);
@@ -91,9 +90,12 @@ fn a_repeated_pitch_stays_two_notes_and_an_overlap_is_closed_by_the_first_end() 
 /// after the beginning would silence the new note.
 #[test]
 fn where_notes_meet_the_end_is_written_before_the_beginning() {
-    let note = |start| Note { pitch: 60, velocity: 1, start, end: start + 1.0 };
+    let note = |start| Note::in_seconds(60, 1, start, start + 1.0);
     let notes = [0.0, 1.0, 2.0].map(note).to_vec();
-    let bytes = write(&[Instrument { program: 0, is_drum: false, name: String::new(), notes }], &[]);
+    let bytes = write(
+        &Song::in_seconds(vec![Instrument { program: 0, is_drum: false, name: String::new(), notes }]),
+        &[],
+    );
     let file = Smf::parse(&bytes).unwrap();
     let is_on = |kind| match kind {
         TrackEventKind::Midi { message: MidiMessage::NoteOn { .. }, .. } => Some(true),

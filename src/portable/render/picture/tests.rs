@@ -7,7 +7,7 @@ const CLASSES: usize = 79;
 const FIRST_PITCH: u8 = 1;
 
 fn note(pitch: u8, velocity: u8, start: f64, end: f64) -> Note {
-    Note { pitch, velocity, start, end }
+    Note::in_seconds(pitch, velocity, start, end)
 }
 
 /// `count` notes that wander over two octaves, and predictions that are sure of every other one.

@@ -18,7 +18,7 @@ fn synthesize(notes: &[Note], rate: u32) -> Vec<f32> {
 }
 
 fn note(pitch: u8, velocity: u8, start: f64, end: f64) -> Note {
-    Note { pitch, velocity, start, end }
+    Note::in_seconds(pitch, velocity, start, end)
 }
 
 /// Note sets that reach every branch: overlaps, notes shorter than the fade, of one sample, the lowest and
@@ -118,7 +118,7 @@ fn blocks_do_not_show() {
     let begin = 3 * BLOCK_SAMPLES - 100;
     let at = |sample: usize| sample as f64 / f64::from(rate) + 1e-9;
     let notes = |from: usize| {
-        let long = Note { pitch: 50, velocity: 90, start: at(from), end: at(from + 5 * BLOCK_SAMPLES) };
+        let long = Note::in_seconds(50, 90, at(from), at(from + 5 * BLOCK_SAMPLES));
         let short =
             (0..20).map(move |i| note(60 + i as u8, 10 + i as u8, at(from + 90 + i), at(from + 110 + 3 * i)));
         std::iter::once(long).chain(short).collect::<Vec<_>>()

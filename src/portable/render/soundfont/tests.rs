@@ -9,7 +9,7 @@ use bachdist_test_support::tools;
 const RATE: u32 = 44100;
 
 fn note(pitch: u8, start: f64, end: f64) -> Note {
-    Note { pitch, velocity: 100, start, end }
+    Note::in_seconds(pitch, 100, start, end)
 }
 
 const INSTRUMENT: u16 = 41;
