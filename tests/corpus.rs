@@ -50,6 +50,31 @@ fn equal_corpora_on_any_number_of_ranks() {
     }
 }
 
+/// A file of piano rolls is read by one rank, and all have its pieces.
+#[test]
+#[ignore = "needs mpi"]
+fn equal_piano_rolls_on_any_number_of_ranks() {
+    let place = Place::with_tiny();
+    music(&place, 2);
+    let valid = "[60],[62],[],".repeat(8);
+    let rolls = format!(r#"{{"train": [[[60, 64], [60]], [[62], [64, 67]]], "valid": [[{valid}[65]]]}}"#);
+    place.write("music/rolls.json", rolls);
+    let run = |ranks| {
+        format!(
+            "{TRAIN} --set data.holdout=['rolls.json/valid/*'] --set representation.kind=frames \
+             --set checkpoint.url=on-{ranks}"
+        )
+    };
+    let all = on_all(&place, run);
+    let names = place.checkpoints("on-0");
+    assert!(!names.is_empty());
+    for (ranks, ended) in all.into_iter().enumerate() {
+        let stdout = ended.ok().stdout;
+        assert!(stdout.contains(" 4 pieces"), "{stdout}");
+        assert_eq!(place.checkpoints(&format!("on-{ranks}")), names, "{ranks} ranks");
+    }
+}
+
 #[test]
 fn equal_corpora_on_any_number_of_threads() {
     let place = Place::with_tiny();

@@ -1,4 +1,4 @@
-//! Reading the music together: each file is read by one rank, and all ranks get its tokens.
+//! Reading the music together: each file is read by one rank, and all ranks get the tokens of its pieces.
 //!
 //! Which rank reads a file shows neither in the corpus nor in the messages about bad files.
 
@@ -7,7 +7,7 @@ use bachdist_portable::config::DataConfig;
 use bachdist_portable::corpus::Corpus;
 use bachdist_portable::corpus::files::CorpusFile;
 use bachdist_portable::corpus::listing::list;
-use bachdist_portable::corpus::load::encode_file;
+use bachdist_portable::corpus::load::{EncodedPiece, encode_file};
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::parallel::in_parallel;
 use bachdist_portable::representation::{Encoded, Representation, Token};
@@ -78,35 +78,51 @@ fn difference(here: &[(String, u64)], there: &[(String, u64)]) -> Option<String>
     }
 }
 
-/// The last byte of a file's message: whether it could be used, and whether its notes are drums.
+/// The last byte of a file's message: whether it could be used.
 const UNUSABLE: u8 = 0;
 const USABLE: u8 = 1;
-const DRUMS: u8 = 2;
 
-/// A file's tokens and the number of its altered notes, or what is wrong with it, as bytes.
-fn packed(encoded: Result<Encoded, String>) -> Vec<u8> {
-    let (mut bytes, kind) = match encoded {
-        Ok(Encoded { tokens, altered, is_drum, .. }) => {
-            let mut bytes: Vec<u8> = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
-            bytes.extend((altered as u64).to_le_bytes());
-            (bytes, if is_drum { DRUMS } else { USABLE })
+/// A file's pieces, or what is wrong with it, as bytes. A piece is the lengths of its name and tokens, the number of altered
+/// notes and whether they are drums, as words; then its name and its tokens.
+fn packed(encoded: Result<Vec<EncodedPiece>, String>) -> Vec<u8> {
+    let pieces = match encoded {
+        Ok(pieces) => pieces,
+        Err(lines) => {
+            let mut bytes = lines.into_bytes();
+            bytes.push(UNUSABLE);
+            return bytes;
         }
-        Err(lines) => (lines.into_bytes(), UNUSABLE),
     };
-    bytes.push(kind);
+    let mut bytes = Vec::new();
+    for EncodedPiece { name, encoded: Encoded { tokens, altered, is_drum, .. } } in pieces {
+        for word in [name.len(), tokens.len(), altered, usize::from(is_drum)] {
+            bytes.extend((word as u64).to_le_bytes());
+        }
+        bytes.extend(name.into_bytes());
+        bytes.extend(tokens.iter().flat_map(|token| token.to_le_bytes()));
+    }
+    bytes.push(USABLE);
     bytes
 }
 
-fn unpacked(mut bytes: Vec<u8>) -> Result<Encoded, String> {
-    match bytes.pop() {
-        Some(kind @ (USABLE | DRUMS)) => {
-            let (tokens, altered) = bytes.split_last_chunk().expect("a number after the tokens");
-            let tokens = tokens.as_chunks().0.iter().map(|&token| Token::from_le_bytes(token)).collect();
-            let altered = u64::from_le_bytes(*altered) as usize;
-            Ok(Encoded { tokens, altered, is_drum: kind == DRUMS, problems: Vec::new() })
-        }
-        _ => Err(String::from_utf8_lossy(&bytes).into_owned()),
+fn unpacked(mut bytes: Vec<u8>) -> Result<Vec<EncodedPiece>, String> {
+    if bytes.pop() != Some(USABLE) {
+        return Err(String::from_utf8_lossy(&bytes).into_owned());
     }
+    let (mut rest, mut pieces) = (&bytes[..], Vec::new());
+    while let Some((words, after)) = rest.split_first_chunk::<32>() {
+        let mut words = words.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word) as usize);
+        let mut word = || words.next().expect("four words");
+        let (name_length, token_count, altered, is_drum) = (word(), word(), word(), word() != 0);
+        let (name, after) = after.split_at(name_length);
+        let (tokens, after) = after.split_at(size_of::<Token>() * token_count);
+        let name = String::from_utf8_lossy(name).into_owned();
+        let tokens = tokens.as_chunks().0.iter().map(|&token| Token::from_le_bytes(token)).collect();
+        let encoded = Encoded { tokens, altered, is_drum, ..Encoded::default() };
+        pieces.push(EncodedPiece { name, encoded });
+        rest = after;
+    }
+    Ok(pieces)
 }
 
 #[cfg(test)]
@@ -114,11 +130,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_and_reasons_are_unpacked_as_they_were() {
-        let usable = |tokens: &[Token], is_drum| {
-            Ok(Encoded { tokens: tokens.to_vec(), is_drum, altered: 300, problems: Vec::new() })
+    fn pieces_and_reasons_are_unpacked_as_they_were() {
+        let piece = |name: &str, tokens: &[Token], is_drum| {
+            let encoded = Encoded { tokens: tokens.to_vec(), is_drum, altered: 300, ..Encoded::default() };
+            EncodedPiece { name: name.into(), encoded }
         };
-        let all = [usable(&[], false), usable(&[0, 1, 500], true), Err(String::new()), Err("b: é".into())];
+        let all = [
+            Ok(Vec::new()),
+            Ok(vec![piece("a/é", &[], false)]),
+            Ok(vec![piece("a", &[0, 1, 500], true), piece("b", &[7], false)]),
+            Err(String::new()),
+            Err("b: é".into()),
+        ];
         for encoded in all {
             assert_eq!(unpacked(packed(encoded.clone())), encoded);
         }

@@ -226,15 +226,20 @@ fn override_value(path: &str, text: &str) -> Value {
 fn takes_text(path: &str) -> bool {
     let Some((name, key)) = path.split_once('.') else { return false };
     let anything = serde_json::json!({ name: { key: "\0" } });
-    is_known(&known_keys(), name, key) && Config::deserialize(anything).is_ok()
+    is_known(&known_keys(&Table::new()), name, key) && Config::deserialize(anything).is_ok()
 }
 
 /// The keys of every table that a configuration can set.
 type KnownKeys = BTreeMap<String, Vec<String>>;
 
-fn known_keys() -> KnownKeys {
+fn known_keys(table: &Table) -> KnownKeys {
+    // The options of a representation depend on its kind.
+    let kind = table.get("representation").and_then(|options| options.get("kind"));
+    let options = kind.map(|kind| Table::from_iter([("kind".to_owned(), kind.clone())]));
+    let representation = options.and_then(|options| options.try_into().ok()).unwrap_or_default();
     // As JSON, because TOML leaves out keys that are not set.
-    let config = serde_json::to_value(Config::default()).expect("plain data becomes JSON");
+    let config = Config { representation, ..Config::default() };
+    let config = serde_json::to_value(config).expect("plain data becomes JSON");
     let tables = config.as_object().into_iter().flatten();
     tables
         .map(|(name, table)| {
@@ -250,7 +255,7 @@ fn is_known(known: &KnownKeys, name: &str, key: &str) -> bool {
 
 /// Takes out what is not a key of a configuration, with a problem for each.
 fn remove_unknown(table: &mut Table) -> Vec<ConfigProblem> {
-    let known = known_keys();
+    let known = known_keys(table);
     let paths: Vec<String> =
         known.iter().flat_map(|(name, keys)| keys.iter().map(move |key| format!("{name}.{key}"))).collect();
     let mut problems = Vec::new();
@@ -343,6 +348,9 @@ pub fn to_toml(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::midi::grid::NoteValue;
+    use crate::representation::RepresentationConfig;
+    use crate::representation::frames::FramesOptions;
 
     fn problems(text: &str, overrides: &[&str]) -> Vec<String> {
         let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
@@ -461,6 +469,17 @@ mod tests {
                 "c.toml:5: train.stretch: is now train.window_length",
             ]
         );
+    }
+
+    #[test]
+    fn the_keys_of_a_representation_depend_on_its_kind() {
+        let sets = ["representation.grid=quarter", "representation.kind=frames"].map(String::from);
+        let config = Config::parse("", &sets).unwrap();
+        let options = FramesOptions { grid: NoteValue::Quarter, ..FramesOptions::default() };
+        assert_eq!(config.representation, RepresentationConfig::Frames(options));
+        assert!(problems("", &["representation.grid=quarter"])[0].contains("unknown key"));
+        assert!(problems("", &[&sets[1], "representation.intervals=true"])[0].contains("unknown key"));
+        assert!(problems("", &[&sets[1], "representation.grid=32nd"])[0].contains("unknown variant"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One file of music: a MIDI file or a score in notation, and the notes in it. What notes mean for training is
+//! One file of music: a MIDI file, a score in notation or piano rolls, and the notes in it. What notes mean for training is
 //! [`load`](super::load)'s concern.
 //!
 //! Only regular files are ever opened, and a file that does not begin like music is not read further than its beginning.
@@ -8,7 +8,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::notation;
+use super::{notation, piano_rolls};
+use crate::midi::grid::NoteValue;
 use crate::midi::{self, Song};
 use crate::text;
 
@@ -24,11 +25,17 @@ pub(super) const MIDI: [&str; 5] = ["mid", "midi", "kar", "smf", "rmi"];
 /// The extension of scores in notation.
 pub(super) const SCORE: &str = "txt";
 
+/// The extension of piano rolls.
+pub(super) const ROLLS: &str = "json";
+
 /// How much of a file is read to see whether it is music: a score begins with a header, perhaps after a long comment.
 const HEAD_BYTES: u64 = 64 << 10;
 
 /// A larger file is not music: a MIDI file of this size has some sixty million notes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// A larger file of piano rolls is not read, as its notes take ten times its size. The largest benchmark has 6 MB.
+const MAX_ROLLS_BYTES: u64 = 64 << 20;
 
 /// A file of music, or the Prelude inside the program.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,11 +46,15 @@ pub struct CorpusFile {
     pub bytes: u64,
     /// `None` for the Prelude inside the program.
     pub(super) path: Option<PathBuf>,
+    /// Whether `data.midi` names this file, and not a folder.
+    pub(super) is_whole_corpus: bool,
 }
 
-/// What a file of music holds.
+/// A piece in a file of music.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Music {
+    /// Its name inside of the file; `None` if the file is one piece.
+    pub name: Option<String>,
     /// Its notes, those of a MIDI file in pretty_midi's order.
     pub song: Song,
     /// What the user should know about it.
@@ -51,11 +62,20 @@ pub struct Music {
 }
 
 impl CorpusFile {
-    /// The music in it, or why it cannot be read.
-    pub fn read(&self) -> Result<Music, String> {
+    /// The pieces in it, or why it cannot be read. The frames of piano rolls are this long.
+    pub fn read(&self, frame: NoteValue) -> Result<Vec<Music>, String> {
         match &self.path {
-            Some(path) => read(path),
-            None => read_notation(PRELUDE.1),
+            Some(path) => read(path, frame),
+            None => Ok(vec![read_notation(PRELUDE.1)?]),
+        }
+    }
+
+    /// The name that one of its pieces has in the corpus: the file's own, or that of the piece in the file.
+    pub fn piece_name(&self, inside: Option<&str>) -> String {
+        match inside {
+            None => self.name.clone(),
+            Some(inside) if self.is_whole_corpus => inside.to_owned(),
+            Some(inside) => format!("{}/{inside}", self.name),
         }
     }
 }
@@ -73,8 +93,9 @@ pub fn printable_name(name: &str) -> String {
     shown
 }
 
-/// Reads a MIDI file or a score in notation. An error is worded to follow the file's name.
-pub fn read(path: &Path) -> Result<Music, String> {
+/// Reads the pieces of a file: piano rolls are many, a MIDI file or a score in notation is one. An error is worded to follow
+/// the file's name.
+pub fn read(path: &Path, frame: NoteValue) -> Result<Vec<Music>, String> {
     let message = |error: io::Error| error.to_string();
     let found = fs::metadata(path).map_err(message)?;
     if found.is_dir() {
@@ -85,28 +106,39 @@ pub fn read(path: &Path) -> Result<Music, String> {
     }
     let (file, mut bytes) = head(path).map_err(message)?;
     let is_midi = bytes.starts_with(b"MThd") || bytes.starts_with(b"RIFF");
-    let is_text = !is_midi && (has_extension(path, &[SCORE]) || is_score(&bytes));
-    if is_midi || is_text {
-        if found.len() > MAX_FILE_BYTES {
-            let [bytes, limit] = [found.len(), MAX_FILE_BYTES].map(|bytes| bytes >> 20);
-            return Err(format!("has {bytes} MB; a file of music has at most {limit} MB"));
+    let is_rolls = !is_midi && (has_extension(path, &[ROLLS]) || piano_rolls::is_piano_rolls(&bytes));
+    let is_text = !is_midi && !is_rolls && (has_extension(path, &[SCORE]) || is_score(&bytes));
+    if is_midi || is_text || is_rolls {
+        let (limit, what) =
+            if is_rolls { (MAX_ROLLS_BYTES, "piano rolls") } else { (MAX_FILE_BYTES, "music") };
+        if found.len() > limit {
+            let [bytes, limit] = [found.len(), limit].map(|bytes| bytes >> 20);
+            return Err(format!("has {bytes} MB; a file of {what} has at most {limit} MB"));
         }
-        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(message)?;
+        file.take(limit).read_to_end(&mut bytes).map_err(message)?;
+    }
+    if is_rolls {
+        let rolls = piano_rolls::parse(&bytes)?;
+        let pieces = rolls.into_iter().map(|roll| {
+            let song = roll.song(frame);
+            Music { name: Some(roll.name), song, remarks: Vec::new() }
+        });
+        return Ok(pieces.collect());
     }
     if is_text {
         let (text, _) = text::decode(&bytes).ok_or("is not a text file: it has NUL characters")?;
-        return read_notation(&text);
+        return Ok(vec![read_notation(&text)?]);
     }
     // The beginning suffices to report that a file is not MIDI.
     let song = midi::read(&bytes).map_err(|error| error.to_string())?;
     let refused = song.refused_by_pretty_midi;
     let remarks = refused.map(|why| format!("pretty_midi would not read it: {why}"));
-    Ok(Music { song, remarks: remarks.into_iter().collect() })
+    Ok(vec![Music { name: None, song, remarks: remarks.into_iter().collect() }])
 }
 
 fn read_notation(text: &str) -> Result<Music, String> {
     let score = notation::parse(text).map_err(|error| error.to_string())?;
-    Ok(Music { song: score.into_song(), remarks: Vec::new() })
+    Ok(Music { name: None, song: score.into_song(), remarks: Vec::new() })
 }
 
 pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {

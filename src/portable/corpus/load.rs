@@ -1,4 +1,4 @@
-//! From files to pieces: each file of a folder becomes tokens, or a line that says why it cannot be used.
+//! From files to pieces: the pieces of each file become tokens, or a line says why it cannot be used.
 //!
 //! [`survey`] reads everything and judges nothing, so that `data inspect` can list good and bad files alike.
 //! [`Corpus::load`] is for training, and refuses files with anything wrong in them. It keeps nothing of a file but its
@@ -80,12 +80,21 @@ impl HasExitCode for CorpusError {
     }
 }
 
-/// What was found in one file.
+/// A piece as tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedPiece {
+    /// Its name in the corpus.
+    pub name: String,
+    /// Its tokens, without problems.
+    pub encoded: Encoded,
+}
+
+/// What was found in one file, or of one piece in a file of many.
 #[derive(Debug, Clone)]
 pub struct FileSurvey<T> {
-    /// Path relative to the corpus folder, with forward slashes.
+    /// The piece's name in the corpus, see [`Piece::name`].
     pub name: String,
-    /// Its size.
+    /// The file's size; 0 for all pieces of a file but the first, so that sums are right.
     pub bytes: u64,
     /// What was kept of its content, or why it cannot be read.
     pub content: Result<T, String>,
@@ -136,28 +145,33 @@ impl Corpus {
     /// The corpus of these files, given what [`encode_file`] says of each.
     pub fn new(
         listing: Listing,
-        encoded: Vec<Result<Encoded, String>>,
+        encoded: Vec<Result<Vec<EncodedPiece>, String>>,
         data: &DataConfig,
         representation: &dyn Representation,
     ) -> Result<Corpus, CorpusError> {
-        let Listing { sources, passed_over, mut remarks } = listing;
+        let Listing { passed_over, mut remarks, .. } = listing;
         let (mut wrong, mut pieces) = (Vec::new(), Vec::new());
         let (mut drums, mut altered, mut altered_notes) = (Vec::new(), Vec::new(), 0);
-        for (CorpusFile { name, .. }, encoded) in sources.into_iter().zip(encoded) {
-            match encoded {
-                Ok(encoded) => {
-                    if encoded.altered > 0 {
-                        altered.push(name.clone());
-                        altered_notes += encoded.altered;
-                    }
-                    if encoded.is_drum {
-                        drums.push(name.clone());
-                    }
-                    pieces.push(Piece { name, tokens: encoded.tokens });
+        for file in encoded {
+            let file = match file {
+                Ok(file) => file,
+                Err(lines) => {
+                    wrong.push(lines);
+                    continue;
                 }
-                Err(lines) => wrong.push(lines),
+            };
+            for EncodedPiece { name, encoded } in file {
+                if encoded.altered > 0 {
+                    altered.push(name.clone());
+                    altered_notes += encoded.altered;
+                }
+                if encoded.is_drum {
+                    drums.push(name.clone());
+                }
+                pieces.push(Piece { name, tokens: encoded.tokens });
             }
         }
+        pieces.sort_by(|a, b| a.name.cmp(&b.name));
         if !wrong.is_empty() {
             return Err(CorpusError::Files(shortened(&wrong)));
         }
@@ -266,43 +280,54 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
     /// Files that a thread reads before the next ones are begun. Some files are much longer than others, so each thread
     /// has many.
     const FILES_PER_THREAD: usize = 64;
-    let read = |source: &CorpusFile| {
-        let Music { song, mut remarks } = source.read()?;
-        let encoded = representation.encode(&song, data.max_notes);
-        if encoded.is_drum {
-            remarks.push("its first instrument is a drum track, whose keys are no melody".into());
+    let read = |source: &CorpusFile| -> Result<Vec<(String, T)>, String> {
+        let mut pieces = Vec::new();
+        for Music { name, song, mut remarks } in source.read(representation.frame())? {
+            let encoded = representation.encode(&song, data.max_notes);
+            if encoded.is_drum {
+                remarks.push("its first instrument is a drum track, whose keys are no melody".into());
+            }
+            pieces.push((source.piece_name(name.as_deref()), keep(Content { song, encoded, remarks })));
         }
-        Ok(keep(Content { song, encoded, remarks }))
+        Ok(pieces)
     };
     let Listing { sources, passed_over, remarks } = listing::list(&data.midi)?;
     let mut sources = sources.into_iter().peekable();
     while sources.peek().is_some() {
         let sources: Vec<CorpusFile> = sources.by_ref().take(FILES_PER_THREAD * cores()).collect();
         let kept = in_parallel(cores(), &sources, read);
-        for (CorpusFile { name, bytes, .. }, content) in sources.into_iter().zip(kept) {
-            each(FileSurvey { name, bytes, content })?;
+        for (CorpusFile { name, mut bytes, .. }, pieces) in sources.into_iter().zip(kept) {
+            match pieces {
+                Err(reason) => each(FileSurvey { name, bytes, content: Err(reason) })?,
+                Ok(pieces) => {
+                    for (name, content) in pieces {
+                        each(FileSurvey { name, bytes: std::mem::take(&mut bytes), content: Ok(content) })?;
+                    }
+                }
+            }
         }
     }
     Ok((passed_over, remarks))
 }
 
-/// A file as tokens, or what is wrong with it: one line more than is ever shown, so that [`Corpus::new`] knows that there
-/// are more.
+/// The pieces of a file as tokens, or what is wrong with it: one line more than is ever shown, so that [`Corpus::new`] knows
+/// that there are more.
 pub fn encode_file(
     source: &CorpusFile,
     data: &DataConfig,
     representation: &dyn Representation,
-) -> Result<Encoded, String> {
-    let music = source.read().map_err(|reason| format!("{}: {reason}", printable_name(&source.name)))?;
-    let encoded = representation.encode(&music.song, data.max_notes);
-    if encoded.problems.is_empty() {
-        return Ok(encoded);
+) -> Result<Vec<EncodedPiece>, String> {
+    let read = source.read(representation.frame());
+    let (mut pieces, mut problems) = (Vec::new(), Vec::new());
+    for music in read.map_err(|reason| format!("{}: {reason}", printable_name(&source.name)))? {
+        let name = source.piece_name(music.name.as_deref());
+        let encoded = representation.encode(&music.song, data.max_notes);
+        for problem in encoded.problems.iter().take(MAX_LINES + 1 - problems.len()) {
+            problems.push(format!("{}: {problem}", printable_name(&name)));
+        }
+        pieces.push(EncodedPiece { name, encoded });
     }
-    let problems = encoded.problems.iter().take(MAX_LINES + 1);
-    Err(problems
-        .map(|problem| format!("{}: {problem}", printable_name(&source.name)))
-        .collect::<Vec<_>>()
-        .join("\n"))
+    if problems.is_empty() { Ok(pieces) } else { Err(problems.join("\n")) }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The corpus: pieces as tokens.
 //!
-//! `listing` finds MIDI files and scores, `files` reads one, `load` makes pieces of them by a representation, `windows` numbers and
-//! cuts windows; `synthesize` generates music.
+//! `listing` finds MIDI files, scores and piano rolls, `files` reads one, `load` makes pieces of them by a representation,
+//! `windows` numbers and cuts windows; `synthesize` generates music.
 //!
 //! Invariant: a corpus is sorted by piece name, so it does not depend on how a folder is listed.
 
@@ -10,6 +10,7 @@ pub mod files;
 pub mod listing;
 pub mod load;
 pub mod notation;
+pub mod piano_rolls;
 pub mod streams;
 pub mod synthesize;
 pub mod windows;
@@ -22,7 +23,8 @@ use crate::representation::Token;
 /// A piece of the corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// The file's path relative to the corpus folder, with forward slashes.
+    /// The file's path relative to the corpus folder, with forward slashes. In a file of piano rolls, the piece's name there
+    /// comes after it; if the corpus is one such file, the piece's name there is all.
     pub name: String,
     /// Its tokens, by the run's representation.
     pub tokens: Vec<Token>,

@@ -5,6 +5,7 @@
 
 mod error;
 mod events;
+pub mod grid;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -89,6 +90,19 @@ impl Song {
     pub fn in_seconds(instruments: Vec<Instrument>) -> Song {
         let ends = instruments.iter().flat_map(|instrument| &instrument.notes).map(|note| note.end);
         Song { end: ends.fold(0.0, f64::max), instruments, ..Song::default() }
+    }
+}
+
+impl Song {
+    /// The tick nearest to a time in seconds.
+    pub fn tick_at(&self, time: f64) -> u64 {
+        if self.resolution == 0 {
+            return (1000.0 * time).round() as u64;
+        }
+        let default = TempoChange { tick: 0, time: 0.0, quarters_per_minute: 120.0 };
+        let last = self.tempo_changes.iter().rfind(|change| change.time <= time).unwrap_or(&default);
+        let quarters = (time - last.time) * last.quarters_per_minute / 60.0;
+        u64::from(last.tick) + (quarters * f64::from(self.resolution)).round() as u64
     }
 }
 

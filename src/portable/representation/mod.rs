@@ -9,6 +9,7 @@
 //!
 //! Invariant: all that a representation says is a function of its options alone, never of the corpus.
 
+pub mod frames;
 #[cfg(test)]
 mod laws;
 pub mod pitch;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::midi::Song;
+use crate::midi::grid::NoteValue;
 
 pub use registry::RepresentationConfig;
 
@@ -60,6 +62,16 @@ pub trait Representation: Features {
 
     /// What a view has for a token read in this state: one symbol for each token that completes a note, none for others.
     fn symbol(&self, view: View, before: State, token: Token) -> Option<Symbol>;
+
+    /// How long the frames of piano rolls are, which do not say it themselves.
+    fn frame(&self) -> NoteValue {
+        NoteValue::Sixteenth
+    }
+
+    /// How many frames these tokens are, if a frame is what published figures are counted by.
+    fn frames(&self, _tokens: &[Token]) -> Option<u64> {
+        None
+    }
 
     /// How long the longest runs are that pieces share by chance and style.
     fn chance(&self) -> Chance;

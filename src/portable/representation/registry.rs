@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Representation;
+use super::frames::{Frames, FramesOptions};
 use super::pitch::{Pitch, PitchOptions};
 
 /// `[representation]`: which representation, and its options. A representation is registered here and nowhere else.
@@ -13,6 +14,8 @@ use super::pitch::{Pitch, PitchOptions};
 pub enum RepresentationConfig {
     /// One token for each note, its pitch: the article's.
     Pitch(PitchOptions),
+    /// The set of keys that sound in each frame of a grid.
+    Frames(FramesOptions),
 }
 
 impl Default for RepresentationConfig {
@@ -26,6 +29,7 @@ impl RepresentationConfig {
     pub fn build(&self) -> Arc<dyn Representation> {
         match self {
             RepresentationConfig::Pitch(options) => Arc::new(Pitch::new(options.clone())),
+            RepresentationConfig::Frames(options) => Arc::new(Frames::new(options.clone())),
         }
     }
 
@@ -34,6 +38,7 @@ impl RepresentationConfig {
     pub fn strict(&self) -> Self {
         match self {
             RepresentationConfig::Pitch(options) => RepresentationConfig::Pitch(options.strict()),
+            RepresentationConfig::Frames(options) => RepresentationConfig::Frames(options.strict()),
         }
     }
 }

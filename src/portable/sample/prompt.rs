@@ -128,7 +128,7 @@ impl PromptSource {
 /// All of a file, which the network reads from its first token.
 fn read_whole_primer(path: &Path, strict: &dyn Representation) -> Result<Prompt, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let encoded = strict.encode(&files::read(path).map_err(failure)?.song, usize::MAX);
+    let encoded = strict.encode(&read_song(path, strict)?, usize::MAX);
     if let [problem, more @ ..] = &encoded.problems[..] {
         let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
         return Err(failure(format!("{problem}{more}")));
@@ -142,7 +142,7 @@ fn read_whole_primer(path: &Path, strict: &dyn Representation) -> Result<Prompt,
 /// The last notes of the file's first instrument that is not a drum track: the keys of drums are no melody.
 fn read_primer(path: &Path, sequence_length: usize, strict: &dyn Representation) -> Result<Prompt, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let song = files::read(path).map_err(failure)?.song;
+    let song = read_song(path, strict)?;
     let Some(number) = song.instruments.iter().position(|instrument| !instrument.is_drum) else {
         let reason = if song.instruments.is_empty() { "it has no note" } else { "all its notes are drums" };
         return Err(failure(format!("{reason}, and a primer needs at least {sequence_length} of a melody")));
@@ -169,4 +169,14 @@ fn read_primer(path: &Path, sequence_length: usize, strict: &dyn Representation)
     let without_drums = if number == 0 { "" } else { ", drums left out" };
     let description = format!("the last {sequence_length} notes of {}{without_drums}", path.display());
     Ok(Prompt { tokens: encoded.tokens, window: None, description })
+}
+
+/// The music of a file that is one piece.
+fn read_song(path: &Path, strict: &dyn Representation) -> Result<Song, Failure> {
+    let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
+    let mut pieces = files::read(path, strict.frame()).map_err(failure)?;
+    match pieces.len() {
+        1 => Ok(pieces.remove(0).song),
+        pieces => Err(failure(format!("it has {pieces} pieces, and a primer is one"))),
+    }
 }

@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::CorpusError;
-use super::files::{CorpusFile, EMBEDDED, MIDI, PRELUDE, SCORE, has_extension, head, is_score, special};
+use super::files::{
+    CorpusFile, EMBEDDED, MIDI, PRELUDE, ROLLS, SCORE, has_extension, head, is_score, special,
+};
+use super::piano_rolls::is_piano_rolls;
 use crate::location;
 
 /// Names listed for each reason of passing something over.
@@ -122,10 +125,16 @@ fn printable(text: &str) -> String {
     format!("{}...{}", end(&letters[..END]), end(&letters[letters.len() - END..]))
 }
 
-/// Lists every file of music under `root`, the value of `data.midi`. MIDI files are not opened.
+/// Lists every file of music under `root`, the value of `data.midi`. MIDI files are not opened, and of texts and JSON in a
+/// folder the beginning is read.
 pub fn list(root: &str) -> Result<Listing, CorpusError> {
     if root == EMBEDDED {
-        let prelude = CorpusFile { name: PRELUDE.0.into(), bytes: PRELUDE.1.len() as u64, path: None };
+        let prelude = CorpusFile {
+            name: PRELUDE.0.into(),
+            bytes: PRELUDE.1.len() as u64,
+            path: None,
+            is_whole_corpus: true,
+        };
         return Ok(Listing { sources: vec![prelude], ..Listing::default() });
     }
     let fail = |reason: String| CorpusError::Path { path: root.to_owned(), reason };
@@ -146,7 +155,7 @@ pub fn list(root: &str) -> Result<Listing, CorpusError> {
             let PassedOver { groups } = &walked.passed_over;
             let others = if groups.is_empty() { String::new() } else { format!("; {}", walked.passed_over) };
             return Err(fail(format!(
-                "holds no .mid, .midi, .kar, .smf or .rmi file and no score (.txt){others}"
+                "holds no .mid, .midi, .kar, .smf or .rmi file, no score (.txt) and no piano rolls (.json){others}"
             )));
         }
         return Ok(walked);
@@ -155,7 +164,7 @@ pub fn list(root: &str) -> Result<Listing, CorpusError> {
         return Err(fail(format!("is {}, not a file or folder", special(found.file_type()))));
     }
     let name = path.file_name().map_or(root.into(), |name| name.to_string_lossy().into_owned());
-    let source = CorpusFile { name, bytes: found.len(), path: Some(path.into()) };
+    let source = CorpusFile { name, bytes: found.len(), path: Some(path.into()), is_whole_corpus: true };
     Ok(Listing { sources: vec![source], ..Listing::default() })
 }
 
@@ -279,6 +288,12 @@ impl Walk {
                 Ok(_) => return self.pass(PassedOverReason::NotScore, false, name),
                 Err(error) => return self.unreadable(false, &name, &error),
             }
+        } else if has_extension(&path, &[ROLLS]) {
+            match head(&path) {
+                Ok((_, head)) if is_piano_rolls(&head) => {}
+                Ok(_) => return self.not_music(&path),
+                Err(error) => return self.unreadable(false, &name, &error),
+            }
         } else if !has_extension(&path, &MIDI) {
             return self.not_music(&path);
         }
@@ -291,14 +306,16 @@ impl Walk {
             self.listing.remarks.push(format!("{name} and {other} are one file (a hard link), read twice"));
         }
         self.names.entry(id(found)).or_insert_with(|| name.clone());
-        self.listing.sources.push(CorpusFile { name, bytes: found.len(), path: Some(path) });
+        let source = CorpusFile { name, bytes: found.len(), path: Some(path), is_whole_corpus: false };
+        self.listing.sources.push(source);
     }
 
     /// An entry of unknown type, such as a dangling link. If it is named like music it is listed, so that reading it
     /// reports the error.
     fn unknown(&mut self, name: String, path: PathBuf, error: &io::Error) {
         if has_extension(&path, &MIDI) || has_extension(&path, &[SCORE]) {
-            self.listing.sources.push(CorpusFile { name, bytes: 0, path: Some(path) });
+            let source = CorpusFile { name, bytes: 0, path: Some(path), is_whole_corpus: false };
+            self.listing.sources.push(source);
         } else {
             self.unreadable(false, &name, error);
         }

@@ -3,9 +3,14 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use super::*;
-use crate::corpus::files::read;
+use crate::corpus::files::{self, Music};
+use crate::midi::grid::NoteValue;
 
 const SCORE_TEXT: &str = "meter: 4/4\nunit: 1/4\ntempo: 90\n\nC4 D4 E4 F4 |\n";
+
+fn read(path: &Path) -> Result<Vec<Music>, String> {
+    files::read(path, NoteValue::Sixteenth)
+}
 
 /// A folder with files of this content.
 fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -161,7 +166,7 @@ fn scores_are_known_by_their_header_in_any_encoding() {
     let not_scores = listing.passed_over.groups[&PassedOverReason::NotScore].details.keys();
     assert_eq!(not_scores.collect::<Vec<_>>(), ["catalog.txt", "later.txt", "zeros.txt"]);
     for source in &listing.sources {
-        let found = source.read().map(|music| music.song.instruments[0].notes.len());
+        let found = source.read(NoteValue::Sixteenth).map(|music| music[0].song.instruments[0].notes.len());
         match source.name.as_str() {
             "misspelled.txt" => {
                 assert!(found.unwrap_err().contains("there is no header line named tmpo"))
@@ -192,7 +197,7 @@ fn endings_depths_and_names() {
     );
     assert_eq!(listing.remarks, ["names that are not UTF-8, shown with \u{fffd}: 1, like caf\u{fffd}.mid"]);
     assert!(
-        listing.sources[3].read().unwrap_err().contains("the file is empty"),
+        listing.sources[3].read(NoteValue::Sixteenth).unwrap_err().contains("the file is empty"),
         "it is opened by its own name"
     );
 }
@@ -221,7 +226,7 @@ fn a_folder_that_cannot_be_listed_is_told() {
     symlink("c", folder.path().join("c")).unwrap();
     let listing = listed(&folder);
     assert_eq!(names(&listing), ["a.mid", "b.mid"]);
-    assert!(listing.sources[1].read().unwrap_err().contains("No such file"));
+    assert!(listing.sources[1].read(NoteValue::Sixteenth).unwrap_err().contains("No such file"));
     let unreadable = &listing.passed_over.groups[&PassedOverReason::Unreadable];
     assert_eq!((unreadable.files, unreadable.folders), (1, 1));
 }
@@ -230,7 +235,7 @@ fn a_folder_that_cannot_be_listed_is_told() {
 fn a_folder_without_music_says_what_it_has() {
     let folder = folder(&[("a.pdf", b""), ("b.txt", b"words")]);
     let error = list(folder.path().to_str().unwrap()).unwrap_err().to_string();
-    let said = "holds no .mid, .midi, .kar, .smf or .rmi file and no score (.txt); skipped 2 files: 1 not music \
+    let said = "holds no .mid, .midi, .kar, .smf or .rmi file, no score (.txt) and no piano rolls (.json); skipped 2 files: 1 not music \
                 (.pdf), 1 text without a score (b.txt)";
     assert!(error.ends_with(said), "{error}");
 }
