@@ -89,6 +89,7 @@ pub struct BenchArguments {
   bachdist eval runs/cello --best --json
   bachdist eval runs/cello --samples composed    do they sound like its music?
   mpirun -n 2 bachdist eval --cross-validate configs/cello-best.toml
+  bachdist eval --baselines chorales.toml        n-grams, without a network
 
 Cross-validation holds out each group of pieces (data.folds) in turn: it trains
 a network on the other groups and evaluates it on this one. If it is
@@ -105,8 +106,11 @@ pub struct EvalArguments {
     /// Train and evaluate these configurations with each group of pieces held out in turn
     #[arg(long, value_name = "CONFIG", num_args = 1.., conflicts_with_all = ["checkpoint", "data", "best"])]
     pub cross_validate: Vec<PathBuf>,
-    /// With --cross-validate, override a key of every configuration; with --data, set representation.out_of_range or
-    /// data.max_notes for the music in PATH
+    /// Evaluate n-grams on the pieces that CONFIG holds out: data.holdout, or each of data.folds in turn
+    #[arg(long, value_name = "CONFIG", conflicts_with_all = ["checkpoint", "data", "best", "cross_validate", "plot", "samples"])]
+    pub baselines: Option<PathBuf>,
+    /// With --cross-validate or --baselines, override a key of every configuration; with --data, set
+    /// representation.out_of_range or data.max_notes for the music in PATH
     #[arg(long, value_name = "TABLE.KEY=VALUE")]
     pub set: Vec<String>,
     /// With --cross-validate, draw the losses on training and held-out pieces
@@ -174,7 +178,8 @@ pub enum DataCommand {
     /// List pieces, their notes, and problems with them
     #[command(after_help = "Examples:
   bachdist data inspect data/cello
-  bachdist data inspect embedded --plot prelude.png")]
+  bachdist data inspect embedded --plot prelude.png
+  bachdist data inspect bwv253.mid --set representation.kind=frames --tokens")]
     Inspect(InspectArguments),
     /// Generate synthetic MIDI files for load tests
     #[command(after_help = "Example:
@@ -198,12 +203,21 @@ pub struct InspectArguments {
     /// Draw a piano roll of the first piece
     #[arg(long, value_name = "FILE.png")]
     pub plot: Option<PathBuf>,
-    /// Use at most this many notes of each piece
-    #[arg(long, default_value_t = 1000)]
-    pub max_notes: usize,
-    /// Notes per window
-    #[arg(long, default_value_t = 20)]
-    pub sequence_length: usize,
+    /// Print the tokens of each piece as text
+    #[arg(long, conflicts_with_all = ["json", "plot"])]
+    pub tokens: bool,
+    /// Read the music as this configuration does
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Override a key of the configuration, or of the default one, like representation.kind
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Use at most this many notes of each piece [default: data.max_notes]
+    #[arg(long)]
+    pub max_notes: Option<usize>,
+    /// Notes per window [default: data.sequence_length]
+    #[arg(long)]
+    pub sequence_length: Option<usize>,
 }
 
 /// `bachdist data synthesize`.

@@ -184,3 +184,43 @@ fn groups_that_cannot_be_evaluated_are_refused_before_anything_is_trained() {
     said.check("eval-folds-refused");
     assert!(!place.path("run").exists());
 }
+
+/// Pieces of a scale in thirds, each from another note; the last is the first one in another key.
+fn rolls() -> String {
+    let piece = |from: u8| {
+        let frames = (0..24).map(|at: usize| {
+            let pitch = from + [0, 2, 4, 5, 7][at * at % 5];
+            format!("[{pitch}, {}]", pitch + 4)
+        });
+        format!("[{}]", frames.collect::<Vec<_>>().join(","))
+    };
+    format!(r#"{{"train": [{}, {}], "valid": [{}, [[60], [], [70, 72]]]}}"#, piece(50), piece(57), piece(61))
+}
+
+#[test]
+fn n_grams_are_evaluated_without_a_network() {
+    let place = Place::new();
+    place.write("rolls.json", rolls());
+    let config = "[data]\nmidi = 'rolls.json'\nholdout = ['valid/*']\n[representation]\nkind = 'frames'\ngrid = 'quarter'\n";
+    place.write("rolls.toml", config);
+    let found = place.bachdist("eval --baselines rolls.toml --json").ok().json();
+    let figures = &found["baselines"]["kneser_ney_7"];
+    let overall = &figures["overall"];
+    let count = |figures: &Value, what: &str| figures[what].as_u64().expect("a number");
+    assert_eq!(["pieces", "frames", "notes", "tokens"].map(|what| count(overall, what)), [2, 27, 51, 78]);
+    // The tune in another key is known.
+    let unknown = &figures["unknown_tunes"];
+    assert_eq!(["pieces", "frames"].map(|what| count(unknown, what)), [1, 3]);
+    let nats = number(&overall["nats_per_frame"]) * 27.0;
+    assert!((nats - number(&overall["nats_per_note"]) * 51.0).abs() < 1e-9);
+    assert!((nats - number(&overall["nats_per_token"]) * 78.0).abs() < 1e-9);
+    // In every key the tune is easy.
+    let transposed = place.bachdist("eval --baselines rolls.toml --json --set train.transpose=6").ok().json();
+    let easy = number(&transposed["baselines"]["kneser_ney_7"]["overall"]["nats_per_frame"]);
+    assert!(easy < number(&overall["nats_per_frame"]));
+    let table = place.bachdist("eval --baselines rolls.toml").ok().stdout;
+    assert!(table.lines().any(|line| line.starts_with("Kneser-Ney 7 ")), "{table}");
+    // Without pieces held out, and of windows.
+    place.bachdist("eval --baselines rolls.toml --set data.holdout=[]").with_code(2);
+    place.bachdist("eval --baselines rolls.toml --set representation.kind=pitch").with_code(2);
+}

@@ -247,3 +247,28 @@ fn drums_and_files_that_pretty_midi_refuses_have_remarks() {
     }
     said.check("inspect-remarks");
 }
+
+#[test]
+fn the_pieces_of_piano_rolls_are_listed() {
+    let place = Place::new();
+    place.write("rolls/a.json", r#"{"train": [[[60, 64], [60]]], "valid": [[[62], [], [64]]]}"#);
+    place.write("rolls/info.json", r#"{"composer": "Bach"}"#);
+    let as_frames = "--set representation.kind=frames";
+    let found = place.bachdist(&format!("data inspect rolls --json {as_frames}")).ok().json();
+    let names: Vec<_> = found["files"].as_array().expect("a list").iter().map(|file| &file["path"]).collect();
+    assert_eq!(names, ["a.json/train/0", "a.json/valid/0"]);
+    let totals =
+        ["pieces", "notes", "notes_used", "tokens", "notes_altered"].map(|what| found[what].as_u64());
+    assert_eq!(totals, [2, 4, 5, 10, 0].map(Some));
+    assert_eq!(found["passed_over"]["not_music"]["details"], json!({".json": 1}));
+    let text = place.bachdist(&format!("data inspect rolls/a.json --tokens {as_frames}")).ok().stdout;
+    let lines: Vec<_> = text.lines().take(2).collect();
+    assert_eq!(lines, ["train/0", "Pitch 64, Pitch 60, End of frame, Pitch 60, End of frame"]);
+    // Whatever is wrong with a file is a line.
+    place.write("rolls/b.json", "[[[60, 200]]]");
+    let broken = place.bachdist("data inspect rolls/b.json").with_code(3).stdout;
+    assert!(
+        broken.lines().nth(1).is_some_and(|line| line.contains("cannot be read: no piano rolls: ")),
+        "{broken}"
+    );
+}

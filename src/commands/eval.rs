@@ -25,10 +25,14 @@ use bachdist_portable::representation::{RepresentationConfig, Token, pitches};
 use bachdist_portable::style;
 use serde_json::json;
 
+use super::baselines;
 use crate::cli::EvalArguments;
 
 /// Evaluates, and prints.
 pub fn run(arguments: &EvalArguments) -> Result<()> {
+    if let Some(path) = &arguments.baselines {
+        return baselines::run(path, arguments);
+    }
     // Clap does not look at what an option requires where that conflicts with something else.
     if arguments.plot.is_some() {
         let message = "--plot is only used with --cross-validate, whose losses it draws";

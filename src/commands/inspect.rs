@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use bachdist_portable::config;
+use bachdist_portable::config::{Config, DataConfig};
 use bachdist_portable::corpus::CorpusError;
 use bachdist_portable::corpus::listing::PassedOver;
 use bachdist_portable::corpus::load::{Content, FileSurvey, survey_each};
@@ -15,7 +15,7 @@ use bachdist_portable::midi::{Instrument, Note, first_voice};
 use bachdist_portable::print::{Listing, count, eprint_line, print_line};
 use bachdist_portable::process::cores;
 use bachdist_portable::render;
-use bachdist_portable::representation::{Representation, RepresentationConfig, pitches};
+use bachdist_portable::representation::{Representation, pitches};
 use bachdist_portable::write::write_whole;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -25,29 +25,35 @@ use indicatif::HumanCount;
 
 /// Reads, and prints each file as soon as it is read.
 pub fn run(arguments: &InspectArguments) -> Result<()> {
-    let length = arguments.sequence_length;
-    let data = config::DataConfig {
+    let config = match &arguments.config {
+        Some(path) => Config::load(path, &arguments.set)?,
+        None => Config::defaults(&arguments.set)?,
+    };
+    let length = arguments.sequence_length.unwrap_or(config.data.sequence_length);
+    let data = DataConfig {
         midi: arguments.path.clone(),
-        max_notes: arguments.max_notes,
+        max_notes: arguments.max_notes.unwrap_or(config.data.max_notes),
         sequence_length: length,
-        ..config::DataConfig::default()
+        ..config.data
     };
     // The default one refuses what it cannot spell, so that problems are listed.
-    let representation = RepresentationConfig::default().build();
+    let representation = config.representation.build();
     let keeps_notes = arguments.notes || arguments.plot.is_some();
     let (mut totals, mut listing, mut plotted) = (Totals::default(), None, false);
     let (begin, mut printing) = (Instant::now(), Duration::ZERO);
     let (passed_over, remarks) = survey_each(
         &data,
         &*representation,
-        |content| Found::of(content, &*representation, keeps_notes),
+        |content| Found::of(content, &*representation, keeps_notes, arguments.tokens),
         |file| -> Result<()> {
             let begin = Instant::now();
             if let (Some(path), Ok(found), false) = (&arguments.plot, &file.content, plotted) {
                 plot(&file.name, found, path)?;
                 plotted = true;
             }
-            if arguments.json {
+            if arguments.tokens {
+                print_tokens(&file)?;
+            } else if arguments.json {
                 let listing = match &mut listing {
                     Some(listing) => listing,
                     None => listing.insert(Listing::begin(&json!({}), "files")?),
@@ -67,7 +73,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     totals.seconds = (begin.elapsed() - printing).as_secs_f64();
     match listing {
         Some(listing) => listing.end(&totals.json(&passed_over, &remarks))?,
-        None => print_line(totals.lines(length, &passed_over, &remarks))?,
+        None => print_line(totals.lines(length, &*representation, &passed_over, &remarks))?,
     }
     if arguments.plot.is_some() && !plotted {
         let reason = "no file could be read, so there is nothing to plot";
@@ -85,7 +91,7 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
 
 /// What is kept of a file's content, so that many files fit into memory.
 struct Found {
-    /// Of the instrument that is learnt from, like `range` and `seconds`.
+    /// Of the instruments that are learnt from, like `range` and `seconds`.
     notes: usize,
     /// Lowest and highest pitch.
     range: Option<(u8, u8)>,
@@ -93,31 +99,52 @@ struct Found {
     seconds: f64,
     /// How many there are.
     instruments: usize,
-    /// How many are used.
+    /// How many tokens the notes that are used are.
     tokens: usize,
+    notes_used: usize,
+    /// Notes that the representation changes or leaves out.
+    altered: usize,
     /// The pitches of the notes used.
     pitches: BTreeSet<u8>,
     problems: Vec<String>,
     remarks: Vec<String>,
     /// All notes, where they are asked for.
     kept: Option<Vec<Instrument>>,
+    /// The tokens, where they are asked for.
+    texts: Vec<String>,
 }
 
 impl Found {
-    fn of(content: Content, representation: &dyn Representation, keeps_notes: bool) -> Self {
+    fn of(
+        content: Content,
+        representation: &dyn Representation,
+        keeps_notes: bool,
+        keeps_tokens: bool,
+    ) -> Self {
         let Content { song, encoded, remarks } = content;
-        let notes = first_voice(&song.instruments);
+        // Representations of whole pieces are of all instruments.
+        let learnt_from = match representation.end() {
+            Some(_) => &song.instruments[..],
+            None => &song.instruments[..song.instruments.len().min(1)],
+        };
+        let notes: Vec<&Note> = learnt_from.iter().flat_map(|instrument| &instrument.notes).collect();
         let of_notes = notes.iter().map(|note| note.pitch);
+        let used = pitches(representation, &encoded.tokens);
+        let texts = encoded.tokens.iter().filter(|_| keeps_tokens);
+        let texts = texts.map(|&token| representation.vocabulary()[usize::from(token)].clone()).collect();
         Found {
             notes: notes.len(),
             range: of_notes.clone().min().zip(of_notes.max()),
             seconds: notes.iter().map(|note| note.end).fold(0.0, f64::max),
             instruments: song.instruments.len(),
             tokens: encoded.tokens.len(),
-            pitches: pitches(representation, &encoded.tokens).into_iter().collect(),
+            notes_used: used.len(),
+            altered: encoded.altered,
+            pitches: used.into_iter().collect(),
             problems: encoded.problems.iter().map(ToString::to_string).collect(),
             remarks,
             kept: keeps_notes.then_some(song.instruments),
+            texts,
         }
     }
 }
@@ -129,6 +156,8 @@ struct Totals {
     unreadable: usize,
     notes: usize,
     notes_used: usize,
+    tokens: usize,
+    altered: usize,
     windows: usize,
     /// The pitches used.
     pitches: BTreeSet<u8>,
@@ -147,7 +176,9 @@ impl Totals {
             return;
         };
         self.notes += content.notes;
-        self.notes_used += content.tokens;
+        self.notes_used += content.notes_used;
+        self.tokens += content.tokens;
+        self.altered += content.altered;
         self.windows += windows_of(content.tokens, sequence_length);
         self.pitches.extend(&content.pitches);
     }
@@ -158,6 +189,8 @@ impl Totals {
             "pieces": self.files - self.unreadable,
             "notes": self.notes,
             "notes_used": self.notes_used,
+            "tokens": self.tokens,
+            "notes_altered": self.altered,
             "windows": self.windows,
             "distinct_pitches": self.pitches.len(),
             "pitch_min": self.pitches.first(),
@@ -171,7 +204,13 @@ impl Totals {
     }
 
     /// Below the table.
-    fn lines(&self, sequence_length: usize, passed_over: &PassedOver, remarks: &[String]) -> String {
+    fn lines(
+        &self,
+        sequence_length: usize,
+        representation: &dyn Representation,
+        passed_over: &PassedOver,
+        remarks: &[String],
+    ) -> String {
         let mut lines = vec![format!(
             "\n{}, {}, {} used, {} of {sequence_length}",
             count((self.files - self.unreadable) as u64, "piece"),
@@ -181,6 +220,17 @@ impl Totals {
         )];
         if let (Some(lowest), Some(highest)) = (self.pitches.first(), self.pitches.last()) {
             lines.push(format!("{} distinct pitches from {lowest} to {highest}", self.pitches.len()));
+        }
+        if representation.end().is_some() {
+            lines.push(format!(
+                "as {}: {}, {:.2} per note",
+                representation.id(),
+                count(self.tokens as u64, "token"),
+                self.tokens as f64 / self.notes_used as f64
+            ));
+        }
+        if self.altered > 0 {
+            lines.push(format!("{}: {}", representation.alteration(), HumanCount(self.altered as u64)));
         }
         if !passed_over.is_empty() {
             lines.push(passed_over.to_string());
@@ -285,6 +335,27 @@ fn rows(file: &FileSurvey<Found>, sequence_length: usize) -> String {
         rows.push_str(&format!("\n  {text}"));
     }
     rows
+}
+
+/// A piece's name, and its tokens as text.
+fn print_tokens(file: &FileSurvey<Found>) -> Result<()> {
+    const COLUMNS: usize = 100;
+    print_line(&file.name)?;
+    let mut line = String::new();
+    match &file.content {
+        Err(error) => line = format!("cannot be read: {error}"),
+        Ok(content) => {
+            for text in &content.texts {
+                if !line.is_empty() && line.len() + text.len() > COLUMNS {
+                    print_line(&line)?;
+                    line.clear();
+                }
+                line.push_str(if line.is_empty() { "" } else { ", " });
+                line.push_str(text);
+            }
+        }
+    }
+    Ok(print_line(&line)?)
 }
 
 fn plot(name: &str, found: &Found, path: &Path) -> Result<()> {

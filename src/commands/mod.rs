@@ -1,5 +1,6 @@
 //! The commands, one file each: the subcommands of `data` and `checkpoint` are with them.
 
+pub mod baselines;
 pub mod bench;
 pub mod checkpoint;
 pub mod cross_validate;

@@ -2,13 +2,19 @@
 //!
 //! [`score`](mod@score) adds up what a predictor says of each window, [`report`] prints the result. [`baselines`] are models
 //! without a network, made of counts of n-grams; [`cache_model`] adds the piece so far to what any model says.
+//!
+//! Representations whose grammar ends pieces are evaluated on whole pieces: [`likelihood`] adds up what a model says of every
+//! token, [`kneser_ney`] is the model without a network, and [`tunes`] finds the pieces whose melody training knows.
 
 pub mod baselines;
 pub mod cache_model;
+pub mod kneser_ney;
+pub mod likelihood;
 pub mod report;
 pub mod score;
 #[cfg(test)]
 mod tests;
+pub mod tunes;
 
 use crate::corpus::Piece;
 use crate::corpus::windows::{Window, Windows};

@@ -1,12 +1,17 @@
-//! What an independent program found on the 36 files of the cello suites, to three decimals.
+//! What independent programs found on the 36 files of the cello suites and on the benchmarks of polyphonic music, to three
+//! decimals.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::baselines::Baseline;
 use super::cache_model::CacheWeights;
+use super::kneser_ney::KneserNey;
+use super::likelihood::Likelihood;
 use super::score::{Metrics, repeated_windows};
+use super::tunes::KnownTunes;
 use super::{score, score_baseline};
 use crate::config::DataConfig;
 use crate::corpus::windows::Window;
@@ -162,4 +167,108 @@ fn a_predictor_is_given_every_window_in_order_and_the_cache_is_emptied_for_each_
     assert!(a.repeated.windows == 4 && a.repeated.top1 == 1.0, "{a:?}");
     // What the first piece had is new in the last one.
     assert!(c.novel.windows == 2 && c.novel.nats > a.repeated.nats + 1.0, "{c:?} {a:?}");
+}
+
+/// A benchmark in `../shared`, its published validation split held out, as frames of its own length.
+fn benchmark(file: &str, grid: &str) -> Option<(Arc<dyn Representation>, Corpus)> {
+    let path = shared(file)?;
+    let data = DataConfig {
+        midi: path.display().to_string(),
+        max_notes: usize::MAX,
+        holdout: vec!["valid/*".into()],
+        ..DataConfig::default()
+    };
+    let options = format!("kind = \"frames\"\ngrid = \"{grid}\"");
+    let representation = toml::from_str::<RepresentationConfig>(&options).unwrap().build();
+    let corpus = Corpus::read(&data, &*representation).unwrap();
+    Some((representation, corpus))
+}
+
+/// Nats per frame of the pieces held out, and those of the pieces whose tune training does not know.
+fn kneser_ney(representation: &dyn Representation, corpus: &Corpus, order: usize) -> [Likelihood; 2] {
+    let training = corpus.training.iter().map(|piece| &piece.tokens);
+    let model = KneserNey::fit(representation, training, order, 0.85);
+    let mut tunes = KnownTunes::default();
+    for piece in &corpus.training {
+        tunes.add(&representation.decode(&piece.tokens));
+    }
+    let [mut all, mut unknown] = [Likelihood::default(); 2];
+    for Piece { tokens, .. } in &corpus.held_out {
+        let likelihood = Likelihood::of_piece(representation, tokens, &model.log_probabilities(tokens));
+        all.add(&likelihood);
+        if !tunes.knows(&representation.decode(tokens)) {
+            unknown.add(&likelihood);
+        }
+    }
+    println!("order {order}: {all:?}, unknown tunes: {unknown:?}");
+    [all, unknown]
+}
+
+fn per_frame(likelihood: &Likelihood) -> f64 {
+    likelihood.nats_per_frame().unwrap()
+}
+
+#[test]
+#[ignore = "needs shared"]
+fn seven_grams_of_frames_reach_the_published_figure_on_chorales() {
+    let Some((representation, corpus)) = benchmark("data/jsb/jsb_quarter.json", "quarter") else { return };
+    assert_eq!(corpus.remarks, [""; 0]);
+    let [all, unknown] = kneser_ney(&*representation, &corpus, 7);
+    assert_eq!((all.pieces, all.tokens, all.frames), (76, 22_413, Some(4602)));
+    assert!((per_frame(&all) - 5.662).abs() < 0.000_5);
+    // 26 of the 76 set a tune that a training chorale sets.
+    assert_eq!(unknown.pieces, 50);
+    assert!(per_frame(&unknown) > per_frame(&all));
+}
+
+#[test]
+#[ignore = "needs shared; slow"]
+fn ten_grams_of_frames_reach_the_published_figure_on_folk_tunes() {
+    let Some((representation, corpus)) = benchmark("data/jsb/nottingham.json", "8th") else { return };
+    let [all, _] = kneser_ney(&*representation, &corpus, 10);
+    assert_eq!((all.pieces, all.frames), (173, Some(45_513)));
+    assert!((per_frame(&all) - 2.398).abs() < 0.000_5);
+}
+
+#[test]
+#[ignore = "needs shared"]
+fn published_piano_rolls_are_read_back_exactly() {
+    let files = [
+        ("data/jsb/jsb_quarter.json", "quarter"),
+        ("data/jsb/nottingham.json", "8th"),
+        ("data/jsb16/trainvalid.json", "16th"),
+    ];
+    for (file, grid) in files {
+        let Some((representation, corpus)) = benchmark(file, grid) else { return };
+        let json = std::fs::read(shared(file).unwrap()).unwrap();
+        let json: BTreeMap<String, Vec<Vec<Vec<i16>>>> = serde_json::from_slice(&json).unwrap();
+        let found: BTreeMap<&str, &[Token]> = corpus
+            .training
+            .iter()
+            .chain(&corpus.held_out)
+            .map(|p| (p.name.as_str(), &p.tokens[..]))
+            .collect();
+        assert_eq!(found.len(), json.values().map(Vec::len).sum::<usize>());
+        for (list, pieces) in json {
+            for (number, mut frames) in pieces.into_iter().enumerate() {
+                for frame in &mut frames {
+                    frame.retain(|&pitch| pitch >= 0);
+                    frame.sort_unstable();
+                    frame.dedup();
+                }
+                let tokens = found[format!("{list}/{number}").as_str()];
+                let spelled = tokens.split_inclusive(|&token| representation.pitch(token).is_none());
+                let mut read = Vec::new();
+                for frame in spelled {
+                    let mut pitches: Vec<i16> = frame
+                        .iter()
+                        .filter_map(|&token| representation.pitch(token).map(i16::from))
+                        .collect();
+                    pitches.sort_unstable();
+                    read.push(pitches);
+                }
+                assert_eq!(read, frames, "{file}: {list}/{number}");
+            }
+        }
+    }
 }
