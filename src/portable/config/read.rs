@@ -483,6 +483,17 @@ mod tests {
     }
 
     #[test]
+    fn a_representation_is_written_and_read_back_with_its_options() {
+        let text = "[representation]\nkind = \"voices\"\nvoices = 3\ngrid = \"24 a beat\"\n";
+        let config = Config::parse(text, &[]).unwrap();
+        assert_eq!(Config::parse(&to_toml(&config), &[]).unwrap(), config);
+        let wrong = problems("[representation]\nkind = \"voices\"\nintervals = true\nvoices = 9\n", &[]);
+        assert_eq!(wrong.len(), 2, "{wrong:#?}");
+        assert!(wrong[0].starts_with("c.toml:3: representation.intervals: unknown key"), "{wrong:#?}");
+        assert_eq!(wrong[1], "c.toml:1: representation: voices = 9 is not between 1 and 8");
+    }
+
+    #[test]
     fn optional_keys_are_known() {
         let sets = ["train.window_length=64", "train.loss_positions=all", "checkpoint.fallback=7"];
         let config = Config::parse("", &sets.map(String::from)).unwrap();

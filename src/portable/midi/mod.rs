@@ -7,6 +7,7 @@ mod error;
 mod events;
 pub mod grid;
 mod read;
+mod tempo;
 #[cfg(test)]
 mod tests;
 mod write;

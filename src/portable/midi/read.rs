@@ -18,7 +18,8 @@ use midly::MidiMessage;
 
 use super::error::{MidiError, MidiProblem};
 use super::events::{Cursor, DIVISION_OFFSET, MidiChunks, MidiEvent, TimedEvent, TrackEvents, meta};
-use super::{Instrument, MAX_TICK, Meter, Note, Song, TempoChange};
+use super::tempo::TempoMap;
+use super::{Instrument, MAX_TICK, Meter, Note, Song};
 
 /// Limit on the bytes of all instruments' names: a constant, plus a multiple of the file's size. A track's name is copied
 /// into each of its instruments, up to 2048 of them, so that without a limit a hostile file of a megabyte would take a
@@ -297,87 +298,4 @@ impl OpenNotes {
 
 fn index(channel: u8, pitch: u8) -> usize {
     usize::from(channel & 15) << 7 | usize::from(pitch & 127)
-}
-
-/// Ticks of constant tempo, up to the next segment.
-#[derive(Debug)]
-struct TempoSegment {
-    tick: u32,
-    time: f64,
-    seconds_per_tick: f64,
-}
-
-impl TempoSegment {
-    #[inline]
-    fn time_of(&self, tick: u32) -> f64 {
-        self.time + self.seconds_per_tick * f64::from(tick - self.tick)
-    }
-}
-
-/// From ticks to seconds, in exactly the operations, in exactly the order, of pretty_midi 0.2.11
-/// (`_load_tempo_changes`, `_update_tick_to_time`), so that times agree to the last bit. Within a track ticks never
-/// decrease, so that a time is found without a search. The first segment begins at tick 0.
-#[derive(Debug)]
-struct TempoMap {
-    resolution: f64,
-    segments: Vec<TempoSegment>,
-    /// The segment of the last tick that was looked up.
-    current: usize,
-}
-
-impl TempoMap {
-    /// The default tempo, 120 quarter notes per minute, of `resolution` ticks each.
-    pub fn new(resolution: u16) -> Self {
-        let resolution = f64::from(resolution);
-        let seconds_per_tick = 60.0 / (120.0 * resolution);
-        Self { resolution, segments: vec![TempoSegment { tick: 0, time: 0.0, seconds_per_tick }], current: 0 }
-    }
-
-    /// From `tick` on, a quarter note lasts `microseconds`. At tick 0 this replaces the default; repeating the current
-    /// tempo is no change. Ticks come in order.
-    pub fn change(&mut self, tick: u32, microseconds: u32) {
-        let seconds_per_tick = 60.0 / ((6e7 / f64::from(microseconds)) * self.resolution);
-        let last = self.last_mut();
-        if tick == 0 {
-            last.seconds_per_tick = seconds_per_tick;
-        } else if last.seconds_per_tick != seconds_per_tick {
-            let time = last.time_of(tick);
-            self.segments.push(TempoSegment { tick, time, seconds_per_tick });
-        }
-    }
-
-    /// To be called before each track.
-    pub fn rewind(&mut self) {
-        self.current = 0;
-    }
-
-    /// Seconds from the start of the file to `tick`, which must not precede the last one looked up. Tempo changes at
-    /// `tick` or later, even if not read yet, do not affect it.
-    #[inline]
-    pub fn time(&mut self, tick: u32) -> f64 {
-        while self.segments.get(self.current + 1).is_some_and(|next| next.tick <= tick) {
-            self.current += 1;
-        }
-        self.segments[self.current].time_of(tick)
-    }
-
-    pub fn last_change(&self) -> u32 {
-        self.segments.last().map_or(0, |segment| segment.tick)
-    }
-
-    /// The first is at 0 seconds.
-    pub fn changes(&self) -> Vec<TempoChange> {
-        let quarters_per_minute =
-            |segment: &TempoSegment| 60.0 / (segment.seconds_per_tick * self.resolution);
-        let change = |s: &TempoSegment| TempoChange {
-            tick: s.tick,
-            time: s.time,
-            quarters_per_minute: quarters_per_minute(s),
-        };
-        self.segments.iter().map(change).collect()
-    }
-
-    fn last_mut(&mut self) -> &mut TempoSegment {
-        self.segments.last_mut().expect("the first segment is never removed")
-    }
 }

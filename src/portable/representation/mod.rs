@@ -12,8 +12,13 @@
 pub mod frames;
 #[cfg(test)]
 mod laws;
+pub mod notes;
 pub mod pitch;
 mod registry;
+mod rhythm;
+#[cfg(test)]
+mod tests;
+pub mod voices;
 
 use std::fmt;
 
@@ -189,10 +194,27 @@ pub struct Encoded {
     pub tokens: Vec<Token>,
     /// The notes that could not be.
     pub problems: Vec<EncodeProblem>,
-    /// Notes that were changed or dropped because the options say so.
+    /// Notes that were changed or dropped because the representation or its options say so.
     pub altered: usize,
+    /// What was done to them, by representations that have rhythm.
+    pub changes: Changes,
     /// Whether its notes are the keys of a drum track.
     pub is_drum: bool,
+}
+
+/// How many notes were changed or dropped, by what was done. Several things may be done to one note.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// They begin at another time, the nearest one that can be spelled.
+    pub moved_onsets: usize,
+    /// They last a little longer or shorter.
+    pub changed_lengths: usize,
+    /// They began together with a note of their pitch.
+    pub merged: usize,
+    /// They end where the next note of their pitch begins.
+    pub cut: usize,
+    /// They are drums, or there was no voice for them.
+    pub left_out: usize,
 }
 
 /// A note that cannot be spelled.
@@ -204,6 +226,18 @@ pub struct EncodeProblem {
     pub reason: String,
     /// Which option would accept it.
     pub hint: &'static str,
+}
+
+impl EncodeProblem {
+    /// The problem of music that has seconds and no beats, if it has notes and any are wanted.
+    fn without_beats(song: &Song, max_notes: usize) -> Option<EncodeProblem> {
+        let has_notes = song.instruments.iter().any(|instrument| !instrument.notes.is_empty());
+        (has_notes && max_notes > 0).then(|| EncodeProblem {
+            note: 0,
+            reason: "this music has seconds and no beats".into(),
+            hint: "representation.kind = \"pitch\" needs none",
+        })
+    }
 }
 
 impl fmt::Display for EncodeProblem {

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Representation;
 use super::frames::{Frames, FramesOptions};
+use super::notes::{Notes, NotesOptions};
 use super::pitch::{Pitch, PitchOptions};
+use super::voices::{Voices, VoicesOptions};
 
 /// `[representation]`: which representation, and its options. A representation is registered here and nowhere else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +18,10 @@ pub enum RepresentationConfig {
     Pitch(PitchOptions),
     /// The set of keys that sound in each frame of a grid.
     Frames(FramesOptions),
+    /// Any music with rhythm, as one stream of notes.
+    Notes(NotesOptions),
+    /// Lines of notes and rests, as in chorales.
+    Voices(VoicesOptions),
 }
 
 impl Default for RepresentationConfig {
@@ -30,6 +36,8 @@ impl RepresentationConfig {
         match self {
             RepresentationConfig::Pitch(options) => Arc::new(Pitch::new(options.clone())),
             RepresentationConfig::Frames(options) => Arc::new(Frames::new(options.clone())),
+            RepresentationConfig::Notes(options) => Arc::new(Notes::new(options.clone())),
+            RepresentationConfig::Voices(options) => Arc::new(Voices::new(options.clone())),
         }
     }
 
@@ -39,6 +47,8 @@ impl RepresentationConfig {
         match self {
             RepresentationConfig::Pitch(options) => RepresentationConfig::Pitch(options.strict()),
             RepresentationConfig::Frames(options) => RepresentationConfig::Frames(options.strict()),
+            RepresentationConfig::Notes(_) => self.clone(),
+            RepresentationConfig::Voices(options) => RepresentationConfig::Voices(options.strict()),
         }
     }
 }

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use super::decode::Composition;
 use crate::certificate::{Certificate, Run};
 use crate::failure::{ExitCode, Failure};
-use crate::midi::{self, Song, first_voice};
+use crate::midi::{self, all_voices};
 use crate::print::eprint_line;
 use crate::render::{self, Novelty, Picture, SharedRun, Sound, SoundFont, WavError};
 use crate::representation::{Representation, Token, pitches};
@@ -102,8 +102,7 @@ impl<'a> Output<'a> {
     ) -> Result<Files> {
         fs::create_dir_all(&self.folder).map_err(|error| self.unwritable(&self.folder, &error))?;
         let mut made = Vec::new();
-        let song = self.representation.decode(&composition.tokens);
-        let bytes = midi_file(&song, certificate);
+        let bytes = midi_file(self.representation, &composition.tokens, certificate);
         for &kind in &self.kinds {
             let aside = match kind {
                 Kind::Midi => self.aside(|out| out.write_all(&bytes)),
@@ -173,11 +172,11 @@ impl<'a> Output<'a> {
     /// The sound of the MIDI file, read back so that times are whole ticks, as other programs play them.
     fn sound(&self, midi: &[u8]) -> Result<io::Result<TempFile>> {
         let song = midi::read(midi).context("the MIDI file just made")?;
-        let notes = first_voice(&song.instruments);
+        let notes = all_voices(&song);
         let sound = match &self.soundfont {
-            None => Sound::sines(notes, SAMPLE_RATE),
+            None => Sound::sines(&notes, SAMPLE_RATE),
             Some((path, font)) => {
-                Sound::recorded(notes, font, SAMPLE_RATE).map_err(|error| unusable(path, &error))?
+                Sound::recorded(&notes, font, SAMPLE_RATE).map_err(|error| unusable(path, &error))?
             }
         };
         let peak = sound.peak();
@@ -230,17 +229,24 @@ fn unusable(path: &Path, error: &dyn std::error::Error) -> Failure {
 }
 
 /// The MIDI file: the notes, the certificate at the beginning, and each run longer than chance where it begins.
-fn midi_file(song: &Song, certificate: &Certificate) -> Vec<u8> {
-    let notes = first_voice(&song.instruments);
+fn midi_file(representation: &dyn Representation, tokens: &[Token], certificate: &Certificate) -> Vec<u8> {
+    // Up to and with the token that completes each note.
+    let beginnings: Vec<&[Token]> = (0..tokens.len())
+        .filter(|&at| representation.pitch(tokens[at]).is_some())
+        .map(|at| &tokens[..=at])
+        .collect();
     let mut texts: Vec<(f64, String)> = Vec::new();
     for line in certificate.lines() {
         texts.push((0.0, format!("certificate: {line}")));
     }
     for run in &certificate.runs {
-        texts.push((notes[run.sample_at].start, format!("as the training music: {run}")));
+        // Notes are spelled by onset, so a run begins with the latest note of what was spelled till then.
+        let notes = all_voices(&representation.decode(beginnings[run.sample_at]));
+        let start = notes.last().map_or(0.0, |note| note.start);
+        texts.push((start, format!("as the training music: {run}")));
     }
     let texts: Vec<(f64, &str)> = texts.iter().map(|(time, text)| (*time, text.as_str())).collect();
-    midi::write(song, &texts)
+    midi::write(&representation.decode(tokens), &texts)
 }
 
 /// The picture of the predictions, by pitch. Tokens that complete no note are skipped.
@@ -300,7 +306,7 @@ mod tests {
         let tokens = [&[0, 70, 1, 71], &music[10..40], &[0, 70, 1, 71]].concat();
         let pieces = [Piece { name: "a.mid".into(), tokens: music }];
         let certificate = Certificate::new(&*representation, &pieces, &tokens);
-        let bytes = midi_file(&representation.decode(&tokens), &certificate);
+        let bytes = midi_file(&*representation, &tokens, &certificate);
 
         let file = midly::Smf::parse(&bytes).unwrap();
         let mut tick = 0;
@@ -317,7 +323,7 @@ mod tests {
         expected.push((4 * 300, "as the training music: 30 notes, a.mid note 10".into()));
         assert_eq!(texts, expected);
         let song = midi::read(&bytes).unwrap();
-        let read: Vec<u8> = first_voice(&song.instruments).iter().map(|note| note.pitch).collect();
+        let read: Vec<u8> = all_voices(&song).iter().map(|note| note.pitch).collect();
         assert_eq!(read, pitches(&*representation, &tokens));
     }
 }

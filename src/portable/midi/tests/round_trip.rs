@@ -1,9 +1,10 @@
 //! What is written is read again: exactly where times are whole milliseconds, and always as a good file.
 
-use midly::{MidiMessage, Smf, TrackEventKind};
+use midly::{MetaMessage, MidiMessage, Smf, TrackEventKind};
 use proptest::prelude::*;
 
-use super::super::{Instrument, MAX_TICK, Note, Song, read, write};
+use super::super::{Instrument, MAX_TICK, Meter, Note, Song, read, write};
+use super::bytes::*;
 use super::config;
 
 /// Melodies of whole milliseconds with rests, in which a pitch may follow itself at once.
@@ -50,6 +51,18 @@ proptest! {
     }
 
     #[test]
+    fn music_with_beats_keeps_ticks_tempo_and_meter(
+        instruments in instruments(),
+        resolution in 1u16..0x8000,
+        microseconds in 1u32..1 << 24,
+        meter in (1u16..256, 0u32..8),
+    ) {
+        let mut song = Song::at_tempo(instruments, resolution, microseconds);
+        song.meters = vec![Meter { tick: 0, beats_per_bar: meter.0, beat_unit: 1 << meter.1 }];
+        prop_assert_eq!(read(&write(&song, &[])).unwrap(), song);
+    }
+
+    #[test]
     fn any_notes_give_a_file_that_can_be_read(notes in wild_notes(), time in any::<f64>()) {
         let wild = Instrument { program: 255, is_drum: false, name: "\u{1d11e}".into(), notes };
         let song = read(&write(&Song::in_seconds(vec![wild.clone()]), &[(time, "\u{1d11e}")])).unwrap();
@@ -58,6 +71,44 @@ proptest! {
         // Ten ticks a second are the fewest.
         prop_assert!(song.end <= f64::from(MAX_TICK) / 10.0);
     }
+}
+
+/// 100 quarter notes a minute, and 50 from the third on: texts are where their seconds are.
+#[test]
+fn changes_of_tempo_and_meter_are_kept_and_texts_find_their_ticks() {
+    let conductor = [
+        (0, tempo(600_000)),
+        (0, meta(0x58, &[3, 2, 24, 8])),
+        (960, tempo(1_200_000)),
+        (0, meta(0x58, &[6, 3, 24, 8])),
+    ];
+    let conductor: Vec<(u32, &[u8])> = conductor.iter().map(|(tick, event)| (*tick, &event[..])).collect();
+    let notes = track(&[(0, &on(0, 60, 100)), (1920, &off(0, 60))]);
+    let song = read(&file(&[track(&conductor), notes])).unwrap();
+    assert_eq!((song.meters.len(), song.tempo_changes.len()), (2, 2));
+    assert!((song.end - 3.6).abs() < 1e-9, "{}", song.end);
+    let written = write(&song, &[(0.6, "one quarter"), (2.4, "three"), (f64::NAN, "nowhere")]);
+    assert_eq!(read(&written).unwrap(), song);
+    let mut now = 0;
+    let mut texts = Vec::new();
+    for event in &Smf::parse(&written).unwrap().tracks[0] {
+        now += event.delta.as_int();
+        if let TrackEventKind::Meta(MetaMessage::Text(text)) = event.kind {
+            texts.push((now, String::from_utf8(text.to_vec()).unwrap()));
+        }
+    }
+    assert_eq!(texts, [(0, "nowhere".into()), (480, "one quarter".into()), (1440, "three".into())]);
+}
+
+/// Ticks that a file cannot hold, or that pretty_midi refuses: the seconds are kept.
+#[test]
+fn ticks_beyond_the_largest_give_way_to_seconds() {
+    let note = Note { end_tick: MAX_TICK, ..Note::in_seconds(60, 100, 0.0, 1.0) };
+    let part = Instrument { program: 0, is_drum: false, name: String::new(), notes: vec![note] };
+    let song = Song::at_tempo(vec![part], 0x7fff, 500_000);
+    let back = read(&write(&song, &[])).unwrap();
+    assert!(back.refused_by_pretty_midi.is_none() && back.resolution == 500);
+    assert!((back.end - song.end).abs() < 1e-3, "{} {}", back.end, song.end);
 }
 
 /// 100,000 notes of 0.3 s, the most that `sample` composes, are more than eight hours.
