@@ -192,7 +192,7 @@ pub enum DataCommand {
 /// `bachdist data inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A MIDI file, a folder of them, or `embedded`
+    /// A file of music, a folder of them, or `embedded`
     pub path: String,
     /// Print JSON
     #[arg(long)]
