@@ -175,8 +175,7 @@ impl Moment {
     fn allows(&self, token: Token) -> bool {
         let is_nothing_said = !self.together && self.gap == 0 && self.length == 0;
         match token {
-            END => is_nothing_said,
-            END.. => false,
+            END.. => token == END && is_nothing_said,
             FIRST_LENGTH.. => {
                 let said = self.length.saturating_add(FINEST.steps(token - FIRST_LENGTH));
                 self.is_gap_complete()

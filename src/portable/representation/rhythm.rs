@@ -48,12 +48,12 @@ impl BeatGrid {
     /// Whether a token may follow where `said` steps were said: every length has one spelling, eights first.
     pub fn may_follow(self, said: u16, token: u16) -> bool {
         let (beats, steps) = (said / self.steps_per_beat, said % self.steps_per_beat);
-        steps == 0 && (token >= EIGHT || beats % EIGHT == 0 && beats + token + 1 <= MAX_BEATS)
+        steps == 0 && (token >= EIGHT || beats.is_multiple_of(EIGHT) && beats + token < MAX_BEATS)
     }
 
     /// Whether a fraction of a beat may follow `said` steps.
     pub fn is_open(self, said: u16) -> bool {
-        said % self.steps_per_beat == 0
+        said.is_multiple_of(self.steps_per_beat)
     }
 
     /// The largest length that begins with `said` steps, after which more may follow.
