@@ -96,7 +96,10 @@ fn without_figures(table: &str) -> String {
         for word in line.split_whitespace() {
             let is_unit = words.last().is_some_and(|last| last == "#")
                 && UNITS.contains(&word.trim_end_matches([',', ':']));
-            if word.trim_start_matches(['(', '-', '±']).starts_with(|letter: char| letter.is_ascii_digit()) {
+            // A commit's hash may begin with a letter, and a speed that could not be fitted is a dash.
+            let bare = word.trim_matches(['(', ')', '-', '±', ';', '—']);
+            let is_hash = word.starts_with('(') && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if is_hash || bare.is_empty() || bare.starts_with(|letter: char| letter.is_ascii_digit()) {
                 words.push("#".to_owned());
             } else if !is_unit {
                 words.push(word.to_owned());

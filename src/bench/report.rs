@@ -291,6 +291,8 @@ fn time(seconds: f64) -> String {
 
 fn rate(per_second: f64, unit: &str) -> String {
     match per_second {
+        // The times of a few small messages did not grow with their sizes.
+        f64::INFINITY => "—".into(),
         1e9.. => format!("{:.1} G{unit}/s", per_second / 1e9),
         _ => format!("{:.1} M{unit}/s", per_second / 1e6),
     }

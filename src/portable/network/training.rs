@@ -138,7 +138,7 @@ impl TrainingNetwork {
                 workspace.begin(self.architecture, lanes, carried, Some(dropout));
                 self.forward(lanes, workspace);
                 let sums = workspace.head.score(lanes);
-                let carried = workspace.end();
+                let carried = workspace.end(lanes, carried);
                 self.backward(lanes, workspace, gradient);
                 (sums, carried)
             })
@@ -183,7 +183,7 @@ impl TrainingNetwork {
                         }
                     }
                 }
-                (predictions, workspace.end())
+                (predictions, workspace.end(lanes, carried))
             })
         });
         let (predictions, carried): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
@@ -433,11 +433,17 @@ impl Workspace {
         }
     }
 
-    /// The states that the lanes end with, where their rows are streams.
-    fn end(&self) -> Vec<CarriedStates> {
-        let lanes = if self.shape.streams { self.shape.lanes } else { 0 };
-        (0..lanes)
-            .map(|lane| CarriedStates(self.layers.iter().map(|layer| layer.end_with(lane)).collect()))
-            .collect()
+    /// The states that the lanes end with, where their rows are streams. A lane that had nothing left to read keeps its own,
+    /// so that they do not depend on which lanes share a group.
+    fn end(&self, lanes: &[LaneBatch], carried: &[CarriedStates]) -> Vec<CarriedStates> {
+        let mut states = Vec::new();
+        for (index, (lane, before)) in lanes.iter().zip(carried).enumerate() {
+            states.push(if lane.windows == 0 {
+                before.clone()
+            } else {
+                CarriedStates(self.layers.iter().map(|layer| layer.end_with(index)).collect())
+            });
+        }
+        states
     }
 }
