@@ -7,7 +7,7 @@
 //!
 //! A file is of voices if all its frames have the same number of entries and some frame is not a strictly ascending set.
 //!
-//! The data does not tell a held note from a repeated one: see [`grid`](crate::midi::grid).
+//! The data does not tell a held note from a repeated one: see [`grid`].
 
 use std::collections::HashSet;
 use std::fmt;
