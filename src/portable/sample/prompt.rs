@@ -67,7 +67,11 @@ impl PromptSource {
         let sequence_length = checkpoint.config()?.data.sequence_length;
         let training = checkpoint.corpus.clone();
         let from = match (primer, start) {
-            (Some(path), _) if strict.end().is_some() => From::Primer(read_whole_primer(path, strict)?),
+            (Some(_), _) if strict.end().is_some() => {
+                // What is composed would have to be decoded together with the primer.
+                let message = format!("--primer is not made yet for representations such as {}", strict.id());
+                return Err(Failure::new(ExitCode::Usage, message).into());
+            }
             (Some(path), _) => From::Primer(read_primer(path, sequence_length, strict)?),
             (None, StartWindow::Random) if strict.end().is_some() => From::Primer(Prompt {
                 tokens: Vec::new(),
@@ -75,9 +79,8 @@ impl PromptSource {
                 description: "none: from the beginning of a piece".into(),
             }),
             (None, StartWindow::Number(number)) if strict.end().is_some() => {
-                let message = format!(
-                    "--start {number}: this network reads pieces from their beginning, not windows; use --primer"
-                );
+                let message =
+                    format!("--start {number}: this network reads pieces from their beginning, not windows");
                 return Err(Failure::new(ExitCode::Usage, message).into());
             }
             (None, start) => From::Training(start),
@@ -123,20 +126,6 @@ impl PromptSource {
         };
         Err(Failure::new(ExitCode::Usage, message))
     }
-}
-
-/// All of a file, which the network reads from its first token.
-fn read_whole_primer(path: &Path, strict: &dyn Representation) -> Result<Prompt, Failure> {
-    let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let encoded = strict.encode(&read_song(path, strict)?, usize::MAX);
-    if let [problem, more @ ..] = &encoded.problems[..] {
-        let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
-        return Err(failure(format!("{problem}{more}")));
-    }
-    if encoded.tokens.is_empty() {
-        return Err(failure("it has no note that the network knows".into()));
-    }
-    Ok(Prompt { tokens: encoded.tokens, window: None, description: format!("all of {}", path.display()) })
 }
 
 /// The last notes of the file's first instrument that is not a drum track: the keys of drums are no melody.
