@@ -6,6 +6,7 @@ use anyhow::Result;
 use bachdist_portable::midi;
 use bachdist_portable::network::inference::InferenceNetwork;
 use bachdist_portable::random::{Purpose, RandomStream};
+use bachdist_portable::representation::{Token, pitches};
 use bachdist_portable::sample::{self, Decoding, compose};
 use serde::Serialize;
 
@@ -67,12 +68,13 @@ pub fn reading(plan: &Plan) -> Reading {
     }
 }
 
+/// Of a corpus of scores or piano rolls there are none.
 fn midi_files(plan: &Plan) -> Vec<Vec<u8>> {
     let root = Path::new(&plan.config.data.midi);
     let names = plan.training.pieces.iter().map(|piece| &piece.name);
     let paths = names.map(|name| if root.is_dir() { root.join(name) } else { root.to_owned() });
-    let midi = paths.filter(|path| path.extension().is_some_and(|extension| extension != "txt"));
-    midi.take(MAX_FILES).filter_map(|path| std::fs::read(path).ok()).collect()
+    let files = paths.take(MAX_FILES).filter_map(|path| std::fs::read(path).ok());
+    files.filter(|bytes| midi::read(bytes).is_ok()).collect()
 }
 
 /// Composes a piece of the configuration's network, with its initial weights.
@@ -84,12 +86,19 @@ pub fn composing(plan: &Plan) -> Result<Composing> {
         plan.architecture,
         &initial_parameters(plan.architecture, plan.config.train.seed),
     );
-    // Training may take longer windows than composing does.
-    let prompt = plan.windows().get(0).input();
-    let prompt = &prompt[..prompt.len().min(plan.config.data.sequence_length)];
+    let reading = sample::Reading::of(&plan.config);
+    let prompt: &[Token] = if representation.end().is_some() {
+        &[]
+    } else {
+        // Training may take longer windows than composing does.
+        let tokens =
+            &plan.training.pieces.iter().max_by_key(|piece| piece.tokens.len()).expect("a piece").tokens;
+        &tokens[..tokens.len().min(plan.config.data.sequence_length)]
+    };
     let decoding = Decoding::Sampling { temperature: 1.0, top_k: None, top_p: Some(0.9) };
     let stream = RandomStream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
-    let piece = || compose(&network, sample::Reading::Window, prompt, NOTES, &decoding, stream, None);
-    piece()?;
-    Ok(Composing { notes: NOTES, notes_per_second: NOTES as f64 / seconds_of(piece) })
+    let piece = || compose(&network, reading, prompt, NOTES, &decoding, stream, None);
+    // A network without training may end a piece early.
+    let notes = pitches(&*representation, &piece()?.tokens).len();
+    Ok(Composing { notes, notes_per_second: notes as f64 / seconds_of(piece) })
 }

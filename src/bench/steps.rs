@@ -222,7 +222,7 @@ mod tests {
         let mut config = Config::default();
         config.train.batch_size = 2000;
         let plan = Plan::prepare(&SingleProcess, std::path::Path::new("tiny"), config).unwrap();
-        assert!(plan.windows().len() < 2000);
+        assert!(plan.batches().windows < 2000);
         let setup = Setup::new(&SingleProcess, &plan);
         let batches = Stepper::new(&SingleProcess, &plan, &setup).unwrap().together.trainer.batches();
         assert_eq!(batches.batch(0).windows, 2000);

@@ -54,14 +54,16 @@ pub fn run(path: &Path, arguments: &EvalArguments) -> Result<()> {
         for piece in &corpus.training {
             tunes.add(&representation.decode(&piece.tokens));
         }
+        let knows = |piece: &Piece| tunes.knows(&representation.decode(&piece.tokens));
+        let known: Vec<bool> = corpus.held_out.iter().map(knows).collect();
         for figures in &mut all {
             let model = KneserNey::fit(representation, &training, figures.order, DISCOUNT);
             let likelihoods = in_parallel(cores(), &corpus.held_out, |piece| {
                 Likelihood::of_piece(representation, &piece.tokens, &model.log_probabilities(&piece.tokens))
             });
-            for (piece, likelihood) in corpus.held_out.iter().zip(&likelihoods) {
+            for (is_known, likelihood) in known.iter().zip(&likelihoods) {
                 figures.overall.add(likelihood);
-                if !tunes.knows(&representation.decode(&piece.tokens)) {
+                if !is_known {
                     figures.unknown_tunes.add(likelihood);
                 }
             }

@@ -4,6 +4,7 @@
 //! step by itself, at any size of corpus.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ pub struct Streams<'a> {
     /// T.
     length: usize,
     /// Of validation: pieces are not shuffled, and none is cut. Otherwise each epoch has an order of its own.
-    whole: Option<StreamRows>,
+    whole: Option<Arc<StreamRows>>,
 }
 
 impl<'a> Sequences<'a> {
@@ -51,7 +52,7 @@ impl<'a> Sequences<'a> {
         if config.train.carry_state {
             let streams = Streams::new(config, pieces);
             let whole = StreamRows::whole(pieces, streams.has_end, streams.rows, streams.length);
-            Sequences::Streams(Streams { whole: Some(whole), ..streams })
+            Sequences::Streams(Streams { whole: Some(Arc::new(whole)), ..streams })
         } else {
             Sequences::Windows(Windows::new(pieces, config.data.sequence_length))
         }
@@ -64,44 +65,6 @@ impl<'a> Sequences<'a> {
             Sequences::Streams(streams) => streams.rows as u64 * streams.windows_per_row(),
         }
     }
-
-    /// Whether a piece of this many tokens has a prediction, so that there is something to train or validate on.
-    pub fn has_predictions(config: &Config, tokens: usize, length: usize) -> bool {
-        if config.train.carry_state { tokens > 1 } else { tokens > length }
-    }
-}
-
-impl Streams<'_> {
-    /// What the rows read in an epoch.
-    pub fn rows_of_epoch(&self, seed: u64, epoch: u64) -> StreamRows {
-        let Streams { pieces, has_end, rows, length, .. } = *self;
-        if let Some(whole) = &self.whole {
-            return whole.clone();
-        }
-        let order = EpochOrder::new(seed, epoch, pieces.len() as u64);
-        let order = (0..pieces.len() as u64).map(|position| order.window(position) as usize);
-        StreamRows::cut(pieces, order, has_end, rows, length)
-    }
-
-    /// T.
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// A piece by its index.
-    pub fn piece(&self, index: usize) -> &Piece {
-        &self.pieces[index]
-    }
-
-    fn windows_per_row(&self) -> u64 {
-        match &self.whole {
-            Some(whole) => whole.windows_per_row(),
-            None => {
-                let of_piece = |piece: &Piece| predictions_of(piece.tokens.len(), self.has_end) as u64;
-                windows_per_row(self.pieces.iter().map(of_piece).sum(), self.rows, self.length)
-            }
-        }
-    }
 }
 
 impl<'a> Streams<'a> {
@@ -112,6 +75,37 @@ impl<'a> Streams<'a> {
             rows: config.train.batch_size,
             length: config.training_length(),
             whole: None,
+        }
+    }
+
+    /// What the rows read in an epoch.
+    pub fn rows_of_epoch(&self, seed: u64, epoch: u64) -> Arc<StreamRows> {
+        let Streams { pieces, has_end, rows, length, .. } = *self;
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
+        let order = EpochOrder::new(seed, epoch, pieces.len() as u64);
+        let order = (0..pieces.len() as u64).map(|position| order.window(position) as usize);
+        Arc::new(StreamRows::cut(pieces, order, has_end, rows, length))
+    }
+
+    /// T.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// A piece by its index.
+    pub fn piece(&self, index: usize) -> &'a Piece {
+        &self.pieces[index]
+    }
+
+    fn windows_per_row(&self) -> u64 {
+        match &self.whole {
+            Some(whole) => whole.windows_per_row(),
+            None => {
+                let of_piece = |piece: &Piece| predictions_of(piece.tokens.len(), self.has_end) as u64;
+                windows_per_row(self.pieces.iter().map(of_piece).sum(), self.rows, self.length)
+            }
         }
     }
 }

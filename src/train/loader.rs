@@ -92,17 +92,14 @@ impl<'a> BatchLoader<'a> {
                 }
                 Sequences::Streams(streams) => {
                     let all = streams.rows_of_epoch(self.config.train.seed, batch.epoch);
-                    let spans = |row| all.window(row, batch.window_of_row());
-                    let tokens = |span: Span| stream_span(span, &streams.piece(span.piece).tokens);
-                    let of_lane: Vec<Vec<_>> =
-                        rows.map(|row| spans(row).into_iter().map(tokens).collect()).collect();
-                    lanes.push(self.stream_lane(
-                        batches,
-                        lane,
-                        streams.length(),
-                        StreamPurpose::Evaluation,
-                        &of_lane,
-                    ));
+                    let mut of_lane = Vec::new();
+                    for row in rows {
+                        let spans = all.window(row, batch.window_of_row()).into_iter();
+                        let tokens = spans.map(|span| (span, &streams.piece(span.piece).tokens));
+                        of_lane.push(tokens.collect());
+                    }
+                    let length = streams.length();
+                    lanes.push(self.stream_lane(batches, lane, length, StreamPurpose::Evaluation, &of_lane));
                 }
             }
         }
@@ -154,21 +151,17 @@ impl<'a> BatchLoader<'a> {
             let random = RandomStream::new(train.seed, Purpose::Transposition, &[batch.epoch, member]);
             let mut lanes = Vec::new();
             for (lane, spans) in self.lanes.clone().zip(&spans) {
-                let mut transposed = Vec::new();
+                let mut of_lane = Vec::new();
                 for of_row in spans {
+                    let mut transposed = Vec::new();
                     for span in of_row {
                         let tokens = &streams.piece(span.piece).tokens;
                         let random = random.of(span.piece as u64).bits(0);
                         let mut moved = Vec::new();
                         read_transposed(&*self.representation, tokens, train.transpose, random, &mut moved);
-                        transposed.push(moved);
+                        transposed.push((*span, moved));
                     }
-                }
-                let mut next = transposed.iter();
-                let mut of_lane = Vec::new();
-                for of_row in spans {
-                    let row = of_row.iter().zip(&mut next).map(|(span, tokens)| stream_span(*span, tokens));
-                    of_lane.push(row.collect::<Vec<_>>());
+                    of_lane.push(transposed);
                 }
                 let length = streams.length();
                 lanes.push(self.stream_lane(self.batches, lane, length, StreamPurpose::Training, &of_lane));
@@ -183,7 +176,7 @@ impl<'a> BatchLoader<'a> {
         match &*cached {
             Some((of, rows)) if *of == epoch => rows.clone(),
             _ => {
-                let rows = Arc::new(streams.rows_of_epoch(self.config.train.seed, epoch));
+                let rows = streams.rows_of_epoch(self.config.train.seed, epoch);
                 *cached = Some((epoch, rows.clone()));
                 rows
             }
@@ -251,19 +244,26 @@ impl<'a> BatchLoader<'a> {
         LaneBatch::new(&*self.representation, first_row, rows, length, loss_positions, windows)
     }
 
+    /// A lane of streams, from what each row reads: parts of pieces, each with all tokens of its piece.
     fn stream_lane(
         &self,
         batches: Batches,
         lane: usize,
         length: usize,
         purpose: StreamPurpose,
-        streams: &[Vec<StreamSpan<'_>>],
+        streams: &[Vec<(Span, impl AsRef<[Token]>)>],
     ) -> LaneBatch {
         let (first_row, rows) = (batches.rows(lane).start, batches.padded_rows());
-        LaneBatch::of_streams(&*self.representation, first_row, rows, length, purpose, streams)
+        let mut read = Vec::new();
+        for of_row in streams {
+            let spans = of_row.iter().map(|(Span { from, to, resets, .. }, tokens)| StreamSpan {
+                tokens: tokens.as_ref(),
+                from: *from,
+                to: *to,
+                resets: *resets,
+            });
+            read.push(spans.collect());
+        }
+        LaneBatch::of_streams(&*self.representation, first_row, rows, length, purpose, &read)
     }
-}
-
-fn stream_span(Span { from, to, resets, .. }: Span, tokens: &[Token]) -> StreamSpan<'_> {
-    StreamSpan { tokens, from, to, resets }
 }

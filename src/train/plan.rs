@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use bachdist_portable::checkpoint::TrainingCorpus;
 use bachdist_portable::config::{Config, LossPositions, TrainConfig};
-use bachdist_portable::corpus::windows::Windows;
+use bachdist_portable::corpus::windows::windows_of;
 use bachdist_portable::corpus::{Corpus, Piece, fingerprint};
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::lanes::LaneAssignment;
@@ -136,11 +136,6 @@ impl Plan {
         )
     }
 
-    /// The windows of the training pieces.
-    pub fn windows(&self) -> Windows<'_> {
-        Windows::new(&self.training.pieces, self.config.training_length())
-    }
-
     /// What is validated on.
     pub fn held_out_sequences(&self) -> Sequences<'_> {
         Sequences::of_validation(&self.config, &self.held_out)
@@ -156,10 +151,8 @@ impl Plan {
     pub fn validates_after(&self, step: u64) -> bool {
         let due = step.is_multiple_of(self.validates_every()) || step == self.last_step;
         // Called at every step, so it must not count all windows of a large corpus.
-        let length = self.config.data.sequence_length;
-        let has_predictions =
-            |piece: &Piece| Sequences::has_predictions(&self.config, piece.tokens.len(), length);
-        step > 0 && due && self.held_out.iter().any(has_predictions)
+        let length = self.config.train.tokens_before_prediction(self.config.data.sequence_length);
+        step > 0 && due && self.held_out.iter().any(|piece| windows_of(piece.tokens.len(), length) > 0)
     }
 
     /// Number of steps that training continues for while the storage cannot be reached.

@@ -12,11 +12,12 @@ use bachdist_portable::config::{
 };
 use bachdist_portable::corpus::Piece;
 use bachdist_portable::corpus::load::list_some;
+use bachdist_portable::corpus::windows::windows_of;
 use bachdist_portable::failure::{ExitCode, Failure, out_of_threads};
 use bachdist_portable::network::Architecture;
 use bachdist_portable::print::count;
 use bachdist_portable::process::{cores, try_threads};
-use bachdist_portable::schedule::{Batches, Sequences};
+use bachdist_portable::schedule::Batches;
 use rustix::process::{Resource, getrlimit};
 
 use super::music;
@@ -41,8 +42,7 @@ impl Plan {
         collective_result(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
         let threads = backend::threads(comm);
         let representation = config.representation.build();
-        // Pieces that are read whole need not fill a window.
-        let length = if config.train.carry_state { 1 } else { config.training_length() };
+        let length = config.train.tokens_before_prediction(config.training_length());
         let corpus = music::load(comm, &config.data, &*representation, length, threads)?;
         // A step has work for at most one thread per lane.
         let threads = threads.min(place.0.lanes_of(comm.rank()).len());
@@ -71,9 +71,9 @@ pub fn check_settings(comm: &dyn Communicator, plan: &Plan) -> Result<Vec<String
     Ok(notes)
 }
 
-/// The names of pieces in which nothing is predicted: without a window of `length` notes, where windows are read.
-fn without_predictions<'a>(config: &Config, pieces: &'a [Piece], length: usize) -> Vec<&'a str> {
-    let short = pieces.iter().filter(|piece| !Sequences::has_predictions(config, piece.tokens.len(), length));
+/// The names of pieces without a window of `length` notes.
+fn without_windows(pieces: &[Piece], length: usize) -> Vec<&str> {
+    let short = pieces.iter().filter(|piece| windows_of(piece.tokens.len(), length) == 0);
     short.map(|piece| piece.name.as_str()).collect()
 }
 
@@ -81,16 +81,18 @@ fn check_data(plan: &Plan, data: &DataConfig, notes: &mut Vec<String>) {
     // Folds are for `eval --cross-validate`, which reads the same configuration.
     let DataConfig { midi: _, max_notes: _, folds: _, .. } = data;
     let DataConfig { sequence_length, holdout, .. } = data;
-    let length = plan.config.training_length();
-    let unread = without_predictions(&plan.config, &plan.training.pieces, length);
+    let train = &plan.config.train;
+    let length = train.tokens_before_prediction(plan.config.training_length());
+    let unread = without_windows(&plan.training.pieces, length);
     if !unread.is_empty() {
         notes
             .push(format!("{} not trained on: too short for a window of {length} notes", list_some(&unread)));
     }
-    let unread = without_predictions(&plan.config, &plan.held_out, *sequence_length);
+    let length = train.tokens_before_prediction(*sequence_length);
+    let unread = without_windows(&plan.held_out, length);
     if !unread.is_empty() {
         notes.push(format!(
-            "data.holdout: {} held out, but too short to validate on: no window of {sequence_length} notes",
+            "data.holdout: {} held out, but too short to validate on: no window of {length} notes",
             list_some(&unread)
         ));
     }

@@ -265,6 +265,12 @@ impl Config {
 }
 
 impl TrainConfig {
+    /// A piece with more tokens than this has something to predict, where windows have `length` tokens. Pieces that are
+    /// read whole need not fill a window.
+    pub fn tokens_before_prediction(&self, length: usize) -> usize {
+        if self.carry_state { 1 } else { length }
+    }
+
     /// How long a rank waits in a collective for the others, given the longest step so far.
     pub fn collective_timeout(&self, longest_step: Option<Duration>) -> Duration {
         let least = Duration::from_secs_f64(self.collective_timeout_seconds);

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// In place of a target: nothing is predicted there.
-pub const NO_TARGET: Token = Token::MAX;
-
 use super::dropout::Dropout;
 use crate::config::LossPositions;
 use crate::representation::{Features, NO_FEATURE, Token};
+
+/// In place of a target: nothing is predicted there.
+pub const NO_TARGET: Token = Token::MAX;
 
 /// The rows of one lane, padded with rows of no weight: windows that begin with a state of zero, or the next windows of
 /// streams, whose state is carried from one to the next.
@@ -42,8 +42,6 @@ pub struct StreamCells {
     pub resets: Vec<bool>,
     /// (T, R, W) a bit for each token of the vocabulary, in words of 64, lowest first: whether it may follow.
     pub allowed: Vec<u64>,
-    /// What is predicted.
-    pub purpose: StreamPurpose,
 }
 
 /// What streams are read for. The network keeps the states of both apart.
@@ -109,10 +107,9 @@ impl LaneBatch {
                 }
             }
         }
-        let windows = windows.len();
         LaneBatch {
             first_row,
-            windows,
+            windows: windows.len(),
             rows,
             sequence_length,
             predictions,
@@ -189,7 +186,7 @@ impl LaneBatch {
             active,
             first_scores,
             targets,
-            streams: Some(StreamCells { resets, allowed, purpose }),
+            streams: Some(StreamCells { resets, allowed }),
         }
     }
 

@@ -10,26 +10,19 @@ use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
-use super::rhythm::{self, FINEST};
+use super::rhythm::{self, FINEST, INTERVALS, NONE, PITCHES};
 use super::{
     Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, State,
     Symbol, Token, View,
 };
 use crate::midi::{CELLO, Instrument, Song};
 
-/// Tokens: 128 pitches, together with the last note, gaps, lengths, the end.
-const PITCHES: u16 = 128;
+/// Tokens after the pitches: together with the last note, gaps, lengths, the end.
 const TOGETHER: Token = PITCHES;
 const FIRST_GAP: Token = TOGETHER + 1;
 const FIRST_LENGTH: Token = FIRST_GAP + FINEST.tokens();
 const END: Token = FIRST_LENGTH + FINEST.tokens();
 const TOKENS: usize = END as usize + 1;
-
-/// In place of a pitch: none yet.
-const NONE: u16 = u16::MAX;
-
-/// Intervals from 127 semitones down to 127 up.
-const INTERVALS: u32 = 255;
 
 /// Gaps and lengths that the network tells apart: up to two beats; longer ones are alike.
 const SHOWN_STEPS: u16 = 2 * FINEST.steps_per_beat + 1;
@@ -423,33 +416,19 @@ impl Representation for Notes {
     }
 
     fn pitch(&self, token: Token) -> Option<u8> {
-        (token < PITCHES).then_some(token as u8)
+        rhythm::pitch(token)
     }
 
     fn transpose(&self, token: Token, semitones: i8) -> Option<Token> {
-        if token >= PITCHES {
-            return Some(token);
-        }
-        token.checked_add_signed(semitones.into()).filter(|&moved| moved < PITCHES)
+        rhythm::transpose(token, semitones)
     }
 
     fn symbols(&self, view: View) -> usize {
-        match view {
-            View::Exact => PITCHES.into(),
-            View::Transposed => INTERVALS as usize,
-        }
+        rhythm::symbols(view)
     }
 
-    /// The pitches, without their rhythm.
     fn symbol(&self, view: View, before: State, token: Token) -> Option<Symbol> {
-        if token >= PITCHES {
-            return None;
-        }
-        match (view, Moment::of(&before).last_pitch) {
-            (View::Exact, _) => Some(token),
-            (View::Transposed, NONE) => None,
-            (View::Transposed, last) => Some(token + 127 - last),
-        }
+        rhythm::symbol(view, Moment::of(&before).last_pitch, token)
     }
 
     fn chance(&self) -> Chance {

@@ -1,6 +1,7 @@
-//! Time on a grid, and lengths of time as tokens: whole beats, then a fraction of a beat. `notes` and `voices` share them.
+//! What `notes` and `voices` share: pitches as the first tokens of the vocabulary, time on a grid, and lengths of time as
+//! tokens, whole beats first, then a fraction of a beat.
 
-use super::{Changes, Token};
+use super::{Changes, Symbol, Token, View};
 use crate::midi::{DEFAULT_VELOCITY, Instrument, Note, Song};
 
 /// A longer length of time cannot be spelled: a quarter of an hour at a fast tempo. A multiple of [`EIGHT`].
@@ -11,6 +12,46 @@ pub(super) const TOO_LONG: &str = "at most 2048 beats have a spelling; cut the p
 
 /// The largest number of beats that has a token.
 const EIGHT: u16 = 8;
+
+/// The tokens that complete a note are its MIDI pitch.
+pub(super) const PITCHES: u16 = 128;
+
+/// Intervals from one pitch to another, numbered from 0 for the largest one down.
+pub(super) const INTERVALS: u32 = 2 * PITCHES as u32 - 1;
+
+/// In a state, in place of a pitch: there is none.
+pub(super) const NONE: u16 = u16::MAX;
+
+/// [`super::Representation::pitch`].
+pub(super) fn pitch(token: Token) -> Option<u8> {
+    (token < PITCHES).then_some(token as u8)
+}
+
+/// [`super::Representation::transpose`].
+pub(super) fn transpose(token: Token, semitones: i8) -> Option<Token> {
+    if token >= PITCHES {
+        return Some(token);
+    }
+    token.checked_add_signed(semitones.into()).filter(|&moved| moved < PITCHES)
+}
+
+/// [`super::Representation::symbols`].
+pub(super) fn symbols(view: View) -> usize {
+    match view {
+        View::Exact => PITCHES.into(),
+        View::Transposed => INTERVALS as usize,
+    }
+}
+
+/// [`super::Representation::symbol`]: the pitches, without their rhythm, in the order in which they are said.
+pub(super) fn symbol(view: View, last_pitch: u16, token: Token) -> Option<Symbol> {
+    match (view, last_pitch) {
+        _ if token >= PITCHES => None,
+        (View::Exact, _) => Some(token),
+        (View::Transposed, NONE) => None,
+        (View::Transposed, last) => Some(token + (PITCHES - 1) - last),
+    }
+}
 
 /// How finely a beat, which is a quarter note, is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,26 +8,19 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::rhythm::{self, BeatGrid};
+use super::rhythm::{self, BeatGrid, INTERVALS, NONE, PITCHES};
 use super::{
     Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, State,
     Symbol, Token, View,
 };
 use crate::midi::{Instrument, Song};
 
-/// Tokens: 128 pitches, a rest, lengths, the end.
-const PITCHES: u16 = 128;
+/// Tokens after the pitches: a rest, lengths, the end.
 const REST: Token = PITCHES;
 const FIRST_LENGTH: Token = REST + 1;
 
-/// In place of a pitch: none yet.
-const NONE: u16 = u16::MAX;
-
 /// The most voices that a state has room for.
 const MAX_VOICES: usize = 8;
-
-/// Intervals from 127 semitones down to 127 up.
-const INTERVALS: u32 = 255;
 
 /// Lengths that the network tells apart, in sixteenths; longer ones are alike.
 const SHOWN_SIXTEENTHS: u16 = 17;
@@ -559,33 +552,19 @@ impl Representation for Voices {
     }
 
     fn pitch(&self, token: Token) -> Option<u8> {
-        (token < PITCHES).then_some(token as u8)
+        rhythm::pitch(token)
     }
 
     fn transpose(&self, token: Token, semitones: i8) -> Option<Token> {
-        if token >= PITCHES {
-            return Some(token);
-        }
-        token.checked_add_signed(semitones.into()).filter(|&moved| moved < PITCHES)
+        rhythm::transpose(token, semitones)
     }
 
     fn symbols(&self, view: View) -> usize {
-        match view {
-            View::Exact => PITCHES.into(),
-            View::Transposed => INTERVALS as usize,
-        }
+        rhythm::symbols(view)
     }
 
-    /// The pitches of all voices in the order in which they are said, without their rhythm.
     fn symbol(&self, view: View, before: State, token: Token) -> Option<Symbol> {
-        if token >= PITCHES {
-            return None;
-        }
-        match (view, Moment::of(before).last_pitch) {
-            (View::Exact, _) => Some(token),
-            (View::Transposed, NONE) => None,
-            (View::Transposed, last) => Some(token + 127 - last),
-        }
+        rhythm::symbol(view, Moment::of(before).last_pitch, token)
     }
 
     /// Sixteenths, where they are the grid.

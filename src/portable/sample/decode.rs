@@ -14,6 +14,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use crate::certificate::NGramIndex;
+use crate::config::Config;
 use crate::failure::{ExitCode, Failure};
 use crate::network::inference::{InferenceNetwork, RowStates};
 use crate::print::count;
@@ -141,6 +142,13 @@ pub enum Reading {
     Window,
     /// The whole piece, its state carried from token to token.
     Piece,
+}
+
+impl Reading {
+    /// How a configuration's network reads.
+    pub fn of(config: &Config) -> Self {
+        if config.train.carry_state { Reading::Piece } else { Reading::Window }
+    }
 }
 
 /// The windows that are being read, one row for each age; or the one row of a piece.

@@ -118,7 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let representation = config.representation.build();
     let network =
         InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
-    let reading = if config.train.carry_state { Reading::Piece } else { Reading::Window };
+    let reading = Reading::of(&config);
     let strict = config.representation.strict().build();
     let prompts = PromptSource::new(arguments.primer.as_deref(), arguments.start, &checkpoint, &*strict)?;
     let decoding = arguments.decoding();
