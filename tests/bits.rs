@@ -34,12 +34,13 @@ fn weights_have_the_bits_that_were_recorded() {
         let music = music.map_or_else(String::new, |music| format!(" --set data.midi={music}"));
         let config = configs.join(name).with_extension("toml");
         let run = format!(
-            "train {} --set train.max_steps={steps} --set checkpoint.url={name}{music}",
+            "train {} --set train.max_steps={steps} --set checkpoint.url=runs/{name}{music}",
             config.display()
         );
         place.bachdist(&run).ok();
-        let last = place.checkpoints(name).pop().expect("a checkpoint");
-        let hash = hash_of_tensors(&place.read(&format!("{name}/{last}")));
+        let folder = format!("runs/{name}");
+        let last = place.checkpoints(&folder).pop().expect("a checkpoint");
+        let hash = hash_of_tensors(&place.read(&format!("{folder}/{last}")));
         if hash != recorded {
             found.push(format!("{name} after {steps} steps: {hash}, recorded {recorded}"));
         }

@@ -15,6 +15,7 @@ use toml::{Table, Value};
 use super::Config;
 use super::identity::RenamedKey;
 use crate::failure::{ExitCode, HasExitCode};
+use crate::representation::RepresentationConfig;
 use crate::text::{self, Encoding};
 
 /// A guard against reading a music file or a device to its end; real configurations have about 1 kB.
@@ -139,11 +140,8 @@ impl Config {
     pub fn parse(text: &str, overrides: &[String]) -> Result<Config, Vec<ConfigProblem>> {
         let (mut table, mut sources) = read_document(text)?;
         let mut problems = apply_overrides(&mut table, &mut sources, overrides);
+        problems.extend(remove_mistyped_options(&mut table));
         problems.extend(remove_unknown(&mut table));
-        // The options of a representation are read by its kind, which may be left out like any other key.
-        if let Some(Value::Table(options)) = table.get_mut("representation") {
-            options.entry("kind").or_insert(Value::String("pitch".into()));
-        }
         let (config, mistyped) = read_values(table);
         problems.extend(mistyped);
         // A key of the wrong type has its default by now, and was reported.
@@ -308,6 +306,28 @@ fn unknown(kind: &str, name: &str, candidates: &[&String]) -> String {
     }
 }
 
+/// Takes out the options of a representation that are not of their type, with a problem for each; all of them if it is not
+/// known of what kind they are. They are read one at a time, because the error of a tagged enum does not say which of its
+/// fields it is about.
+fn remove_mistyped_options(table: &mut Table) -> Vec<ConfigProblem> {
+    let Some(Value::Table(options)) = table.get_mut("representation") else { return Vec::new() };
+    // It may be left out like any other key.
+    let kind = options.entry("kind").or_insert(Value::String("pitch".into())).clone();
+    let mut problems = Vec::new();
+    options.retain(|key, value| {
+        let alone = Table::from_iter([("kind".to_owned(), kind.clone()), (key.to_string(), value.clone())]);
+        let error = RepresentationConfig::deserialize(alone).err();
+        let message = error.as_ref().map(|error| error.message().trim().to_owned());
+        problems.extend(message.map(|message| ConfigProblem::new(&format!("representation.{key}"), message)));
+        error.is_none()
+    });
+    if !options.contains_key("kind") {
+        problems.retain(|problem| problem.key == "representation.kind");
+        table.remove("representation");
+    }
+    problems
+}
+
 /// Reads every value that has its key's type; the others are reported and keep their defaults.
 fn read_values(mut table: Table) -> (Config, Vec<ConfigProblem>) {
     let mut problems = Vec::new();
@@ -349,7 +369,6 @@ pub fn to_toml(config: &Config) -> String {
 mod tests {
     use super::*;
     use crate::midi::grid::NoteValue;
-    use crate::representation::RepresentationConfig;
     use crate::representation::frames::FramesOptions;
 
     fn problems(text: &str, overrides: &[&str]) -> Vec<String> {
@@ -487,10 +506,24 @@ mod tests {
         let text = "[representation]\nkind = \"voices\"\nvoices = 3\ngrid = \"24 a beat\"\n";
         let config = Config::parse(text, &[]).unwrap();
         assert_eq!(Config::parse(&to_toml(&config), &[]).unwrap(), config);
-        let wrong = problems("[representation]\nkind = \"voices\"\nintervals = true\nvoices = 9\n", &[]);
-        assert_eq!(wrong.len(), 2, "{wrong:#?}");
-        assert!(wrong[0].starts_with("c.toml:3: representation.intervals: unknown key"), "{wrong:#?}");
-        assert_eq!(wrong[1], "c.toml:1: representation: voices = 9 is not between 1 and 8");
+    }
+
+    #[test]
+    fn every_option_of_a_representation_is_reported_by_its_own_key() {
+        let text = "[representation]\nkind = \"voices\"\nintervals = true\nvoices = 9\ngrid = 8\n";
+        assert_eq!(
+            problems(text, &["representation.polyphony=drop"]),
+            [
+                "c.toml:5: representation.grid: invalid type: integer `8`, expected string or map",
+                "--set representation.polyphony: unknown variant `drop`, expected `refuse` or `split`",
+                "c.toml:4: representation.voices: 9 is not between 1 and 8",
+                "c.toml:3: representation.intervals: unknown key; did you mean representation.voices?",
+            ]
+        );
+        let text = "[representation]\nkind = \"voice\"\nvoices = 9\n";
+        let kinds = "unknown variant `voice`, expected one of `pitch`, `frames`, `notes`, `voices`";
+        assert_eq!(problems(text, &[]), [format!("c.toml:2: representation.kind: {kinds}")]);
+        assert_eq!(problems("representation = 3", &[]).len(), 1);
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn number_of_voices<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
     if (1..=MAX_VOICES).contains(&voices) {
         return Ok(voices);
     }
-    Err(serde::de::Error::custom(format!("voices = {voices} is not between 1 and {MAX_VOICES}")))
+    Err(serde::de::Error::custom(format!("{voices} is not between 1 and {MAX_VOICES}")))
 }
 
 /// The representation.
