@@ -97,7 +97,8 @@ interrupted, rerun the same command to resume.")]
 pub struct EvalArguments {
     /// Checkpoint, or a folder or URL whose newest valid checkpoint is used
     pub checkpoint: Option<String>,
-    /// Evaluate on the pieces in PATH that are not in the training set [default: the training pieces]
+    /// Evaluate on the pieces in PATH that are not in the training set [default: the training pieces, or for whole
+    /// pieces those that the run holds out]
     #[arg(long, value_name = "PATH")]
     pub data: Option<String>,
     /// Use the run's best checkpoint by validation loss instead of its newest

@@ -219,8 +219,72 @@ fn n_grams_are_evaluated_without_a_network() {
     let easy = number(&transposed["baselines"]["kneser_ney_7"]["overall"]["nats_per_frame"]);
     assert!(easy < number(&overall["nats_per_frame"]));
     let table = place.bachdist("eval --baselines rolls.toml").ok().stdout;
-    assert!(table.lines().any(|line| line.starts_with("Kneser-Ney 7 ")), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("kneser_ney_7 ")), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     // Without pieces held out, and of windows.
     place.bachdist("eval --baselines rolls.toml --set data.holdout=[]").with_code(2);
     place.bachdist("eval --baselines rolls.toml --set representation.kind=pitch").with_code(2);
+}
+
+/// A small network on whole pieces of `rolls.json`, in frames.
+const ROLLS: &str = "
+[data]
+midi = 'rolls.json'
+holdout = ['valid/*']
+[representation]
+kind = 'frames'
+grid = 'quarter'
+[model]
+layers = 1
+units = 16
+dense = 16
+[train]
+epochs = 3
+batch_size = 2
+lanes = 2
+loss_positions = 'all'
+window_length = 16
+carry_state = true
+[checkpoint]
+url = 'run'
+";
+
+#[test]
+fn whole_pieces_are_evaluated_with_a_state_that_is_carried() {
+    let place = Place::new();
+    place.write("rolls.json", rolls());
+    place.write("rolls.toml", ROLLS);
+    place.bachdist("train rolls.toml").ok();
+    // Without a path, the pieces that the run holds out, with the figures of its last validation.
+    let found = place.bachdist("eval run --json").ok().json();
+    let lines = place.metrics("run");
+    let validation = lines.iter().rfind(|line| line["kind"] == "validation").unwrap();
+    let overall = &found["overall"];
+    assert_eq!((&found["trained_on"], &overall["tokens"]), (&false.into(), &validation["windows"]));
+    assert!((number(&overall["nats"]) - number(&validation["loss"])).abs() < 1e-6);
+    assert!((number(&overall["top1"]) - number(&validation["accuracy"])).abs() < 1e-12);
+    let counts = ["pieces", "frames", "changing_frames", "notes"].map(|what| number(&overall[what]));
+    // Of the 24 frames in thirds five are held; of the other three each differs from the one before.
+    assert_eq!(counts, [2.0, 27.0, 22.0, 51.0]);
+    assert_eq!(found["unknown_tunes"]["pieces"], 1);
+    let known: Vec<_> =
+        found["pieces"].as_array().unwrap().iter().map(|piece| &piece["known_tune"]).collect();
+    assert_eq!(known, [&Value::from(true), &Value::from(false)]);
+    // The n-grams are those of `--baselines`.
+    let baselines = place.bachdist("eval --baselines rolls.toml --json").ok().json();
+    assert_eq!(found["baselines"], baselines["baselines"]);
+    // Other music: one of its pieces was trained on.
+    place.write("other/a.json", rolls().replace("50", "52"));
+    let other = place.bachdist("eval run --data other --json").ok().json();
+    assert_eq!((&other["trained_on"], &other["overall"]["pieces"]), (&false.into(), &3.into()));
+
+    let mut said = Transcript::default();
+    said.ok(&place, "bachdist eval run");
+    place.write("rolls.json", rolls().replace("57", "59"));
+    said.ok(&place, "bachdist eval run");
+    std::fs::remove_file(place.path("rolls.json")).unwrap();
+    let ended = place.bachdist("eval run --json").ok();
+    said.notes("without rolls.json", &ended.notes());
+    assert_eq!(ended.json()["trained_on"], true);
+    said.check("eval-of-whole-pieces");
 }

@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::Result;
 use bachdist_portable::checkpoint::read::open;
 use bachdist_portable::config::Config;
+use bachdist_portable::evaluation::piece_report::LikelihoodTable;
+use bachdist_portable::evaluation::pieces::PieceEvaluation;
 use bachdist_portable::evaluation::score::SplitMetrics;
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::metrics::{METRICS, Record, read_records};
@@ -17,7 +19,7 @@ use bachdist_portable::store::{Store, StoreError};
 use bachdist_portable::write::write_whole;
 use serde_json::{Value, json};
 
-use super::eval::{Evaluation, evaluate};
+use super::eval::{Evaluation, WindowEvaluation, evaluate};
 use crate::cli::EvalArguments;
 use crate::comm::Communicator;
 use crate::comm::collectives::{collective_result, run_on_root_with_heartbeat};
@@ -49,7 +51,7 @@ pub fn run(arguments: &EvalArguments, comm: &dyn Communicator, stop: &StopFlag) 
     }
     let mut results = Vec::new();
     for (name, plans) in runs {
-        let mut result = Pooled { name, folds: Vec::new(), all: None, losses: MeanLosses::default() };
+        let mut result = Pooled { name, folds: Vec::new(), losses: MeanLosses::default() };
         for (number, (group, plan)) in (1..).zip(&plans) {
             // As long as before the first step of any run.
             comm.set_collective_timeout(plan.config.train.collective_timeout(None));
@@ -69,7 +71,7 @@ pub fn run(arguments: &EvalArguments, comm: &dyn Communicator, stop: &StopFlag) 
             let evaluation = run_on_root_with_heartbeat(comm, work).transpose();
             if let Some((evaluation, store)) = collective_result(comm, evaluation)? {
                 result.losses.add(&store)?;
-                result.add(group, evaluation);
+                result.folds.push((group.clone(), evaluation));
             }
         }
         results.push(result);
@@ -135,29 +137,42 @@ fn fold(config: &Config, name: &str, group: &str) -> Config {
 /// A configuration's folds, and all of them together.
 struct Pooled {
     name: String,
-    /// Each group with its figures: of the network, and with the cache model.
-    folds: Vec<(String, [SplitMetrics; 2])>,
-    all: Option<Evaluation>,
+    /// Each group with what was said of it.
+    folds: Vec<(String, Evaluation)>,
     /// Of all folds.
     losses: MeanLosses,
 }
 
 impl Pooled {
-    fn add(&mut self, group: &str, evaluation: Evaluation) {
-        self.folds.push((group.to_owned(), [evaluation.windows.all(), evaluation.with_cache.all()]));
-        match &mut self.all {
-            None => self.all = Some(evaluation),
-            Some(all) => all.extend(evaluation),
+    fn all(&self) -> Option<Evaluation> {
+        let (_, first) = self.folds.first()?;
+        let mut all = first.clone();
+        for (_, evaluation) in &self.folds[1..] {
+            all.extend(evaluation.clone());
         }
+        Some(all)
     }
 
     fn print_folds(&self) -> Result<()> {
+        let (mut windows, mut rows) = (Vec::new(), Vec::new());
+        for (group, evaluation) in &self.folds {
+            match evaluation {
+                Evaluation::Windows(evaluation) => windows.push((group, evaluation)),
+                Evaluation::Pieces(evaluation) => {
+                    rows.extend(evaluation.pooled(false).first().map(|network| (group.clone(), *network)));
+                }
+            }
+        }
+        if windows.is_empty() {
+            return Ok(print_line(LikelihoodTable { title: "held out", rows }.to_string().trim_end())?);
+        }
         print_line(format_args!(
             "{:<28}{:>8}{:>8}{:>8}{:>19}",
             "held out", "windows", "nats", "top 1", "with cache: nats"
         ))?;
-        for (group, [windows, with_cache]) in &self.folds {
-            let [windows, with_cache] = [windows.overall, with_cache.overall];
+        for (group, evaluation) in windows {
+            let [windows, with_cache] =
+                [&evaluation.windows, &evaluation.with_cache].map(|scores| scores.all().overall);
             let top1 = 100.0 * windows.top1;
             print_line(format_args!(
                 "{group:<28}{:>8}{:>8.3}{top1:>7.1}%{:>19.3}",
@@ -167,21 +182,32 @@ impl Pooled {
         Ok(())
     }
 
-    fn json(&self) -> Value {
+    fn json(&self) -> Result<Value> {
         let mut folds = Vec::new();
-        for (group, [windows, with_cache]) in &self.folds {
-            folds.push(json!({ "group": group, "windows": windows, "memory": with_cache }));
+        for (group, evaluation) in &self.folds {
+            folds.push(match evaluation {
+                Evaluation::Windows(evaluation) => {
+                    let [windows, with_cache] =
+                        [&evaluation.windows, &evaluation.with_cache].map(|scores| scores.all());
+                    json!({ "group": group, "windows": windows, "memory": with_cache })
+                }
+                Evaluation::Pieces(evaluation) => {
+                    let [overall, unknown_tunes] =
+                        [false, true].map(|unknown_only| evaluation.pooled(unknown_only).first().copied());
+                    json!({ "group": group, "overall": overall, "unknown_tunes": unknown_tunes })
+                }
+            });
         }
-        json!({ "name": self.name, "folds": folds, "pooled": self.all.as_ref().map(Evaluation::report) })
+        let pooled = self.all().map(|all| all.to_json()).transpose()?;
+        Ok(json!({ "name": self.name, "folds": folds, "pooled": pooled }))
     }
 }
 
 /// Draws the losses, with the best baseline to compare with.
 fn plot(results: &[Pooled], path: &Path) -> Result<()> {
     let curves: Vec<_> = results.iter().map(|result| result.losses.curves(&result.name)).collect();
-    let baselines = results.iter().filter_map(|result| result.all.as_ref()).flat_map(|all| &all.baselines);
-    let nats = baselines.map(|(name, scores)| (name, scores.all().overall.nats));
-    let best = nats.min_by(|(_, a), (_, b)| a.total_cmp(b));
+    let baselines = results.iter().filter_map(Pooled::all).flat_map(|all| all.baselines());
+    let best = baselines.min_by(|(_, a), (_, b)| a.total_cmp(b));
     let marks: Vec<_> = best.map(|(name, nats)| (format!("{name} {nats:.2}"), nats)).into_iter().collect();
     let picture = losses("Loss of training and on held-out pieces", &curves, &marks);
     write_whole(path, |out| out.write_all(&picture.png))?;
@@ -193,28 +219,31 @@ fn plot(results: &[Pooled], path: &Path) -> Result<()> {
 
 fn print(results: &[Pooled], as_json: bool) -> Result<()> {
     if as_json {
-        return Ok(print_line(Value::from(results.iter().map(Pooled::json).collect::<Vec<_>>()))?);
+        let results: Result<Vec<_>> = results.iter().map(Pooled::json).collect();
+        return Ok(print_line(Value::from(results?))?);
     }
+    let (mut windows, mut pieces) = (Vec::new(), Vec::new());
     for result in results {
-        let Some(all) = &result.all else { continue };
-        print_line(format_args!(
-            "\n{}, each group of pieces held out in turn\n\n{}",
-            result.name,
-            all.report()
-        ))?;
+        let Some(all) = result.all() else { continue };
+        print_line(format_args!("\n{}, each group of pieces held out in turn\n\n{all}", result.name))?;
         result.print_folds()?;
+        match all {
+            Evaluation::Windows(all) => windows.push((&result.name, all)),
+            Evaluation::Pieces(all) => pieces.push((&result.name, all)),
+        }
     }
-    summary(results)
+    summary_of_windows(&windows)?;
+    summary_of_pieces(&pieces)
 }
 
 /// Every configuration in a line, and the baselines, which are the same for all.
-fn summary(results: &[Pooled]) -> Result<()> {
-    let pooled = || results.iter().filter_map(|result| Some((&result.name, result.all.as_ref()?)));
+fn summary_of_windows(pooled: &[(&String, WindowEvaluation)]) -> Result<()> {
+    let Some((_, first)) = pooled.first() else { return Ok(()) };
     print_line(format_args!(
         "\n{:<28}{:>8}{:>8}{:>14}{:>18}",
         "all groups", "nats", "top 1", "with cache", "with cache, novel"
     ))?;
-    for (name, all) in pooled() {
+    for (name, all) in pooled {
         let SplitMetrics { overall, .. } = all.windows.all();
         let with_cache = all.with_cache.all();
         let (top1, novel) = (100.0 * overall.top1, with_cache.novel.nats);
@@ -223,11 +252,25 @@ fn summary(results: &[Pooled]) -> Result<()> {
             overall.nats, with_cache.overall.nats
         ))?;
     }
-    for (name, scores) in pooled().take(1).flat_map(|(_, all)| &all.baselines) {
+    for (name, scores) in &first.baselines {
         let SplitMetrics { overall, .. } = scores.all();
         print_line(format_args!("{name:<28}{:>8.3}{:>7.1}%", overall.nats, 100.0 * overall.top1))?;
     }
     Ok(())
+}
+
+/// The same of whole pieces. The baselines are those of the first configuration.
+fn summary_of_pieces(pooled: &[(&String, PieceEvaluation)]) -> Result<()> {
+    let Some((_, first)) = pooled.first() else { return Ok(()) };
+    let mut rows = Vec::new();
+    for (name, all) in pooled {
+        rows.extend(all.pooled(false).first().map(|network| ((*name).clone(), *network)));
+    }
+    rows.extend(first.models.iter().cloned().zip(first.pooled(false)).skip(1));
+    Ok(print_line(format_args!(
+        "\n{}",
+        LikelihoodTable { title: "all groups", rows }.to_string().trim_end()
+    ))?)
 }
 
 /// Sums over runs, by the index of the validation, because epochs of different runs have different numbers of steps.

@@ -1,29 +1,33 @@
 //! `bachdist eval`: how well a checkpoint predicts music, beside models without a network; and whether what it
 //! composed is like its music.
 
-use anyhow::Result;
+use std::fmt::{self, Display, Formatter};
+
+use anyhow::{Result, anyhow, bail};
 use bachdist_portable::backend::Backend;
 use bachdist_portable::backend::native::NativeBackend;
 use bachdist_portable::checkpoint::Checkpoint;
-use bachdist_portable::checkpoint::read::{LoadedCheckpoint, open_one};
+use bachdist_portable::checkpoint::read::{LoadedCheckpoint, open_one, store_and_name};
 use bachdist_portable::config::identity::differences as value_differences;
 use bachdist_portable::config::{Config, DataConfig, LossPositions};
 use bachdist_portable::corpus::load::{Content, list_some, survey};
 use bachdist_portable::corpus::windows::{Windows, windows_of};
-use bachdist_portable::corpus::{Corpus, CorpusError, Piece};
+use bachdist_portable::corpus::{Corpus, CorpusError, Piece, fingerprint};
 use bachdist_portable::evaluation::cache_model::CacheWeights;
+use bachdist_portable::evaluation::pieces::PieceEvaluation;
 use bachdist_portable::evaluation::report::EvaluationReport;
 use bachdist_portable::evaluation::score::{Scores, read_through};
 use bachdist_portable::evaluation::{score, score_baselines};
-use bachdist_portable::failure::{ExitCode, Failure};
+use bachdist_portable::failure::{ExitCode, Failure, line_of};
+use bachdist_portable::metrics::{METRICS, Record, read_records};
 use bachdist_portable::midi::first_voice;
 use bachdist_portable::network::batch::LaneBatch;
 use bachdist_portable::network::inference::InferenceNetwork;
 use bachdist_portable::print::{count, eprint_line, print_line};
 use bachdist_portable::process::cores;
-use bachdist_portable::representation::{RepresentationConfig, Token, pitches};
+use bachdist_portable::representation::{Representation, RepresentationConfig, Token, pitches};
 use bachdist_portable::style;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::baselines;
 use crate::cli::EvalArguments;
@@ -54,10 +58,10 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     for note in &notes {
         eprint_line(format_args!("note: {note}"));
     }
-    let music = Music::choose(&checkpoint, arguments.data.as_deref(), &arguments.set)?;
-    let report = evaluate(&checkpoint, &music.pieces)?.report();
+    let music = Music::choose(&checkpoint, &location, arguments.data.as_deref(), &arguments.set)?;
+    let evaluation = evaluate(&checkpoint, &music.pieces)?;
     if arguments.json {
-        let mut object = serde_json::to_value(&report)?;
+        let mut object = evaluation.to_json()?;
         object["checkpoint"] = json!(location);
         object["trained_on"] = json!(music.trained_on);
         print_line(object)?;
@@ -66,7 +70,7 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
             "checkpoint  {location} (step {})\nmusic       {}\n",
             checkpoint.step, music.description
         ))?;
-        print_line(report.to_string().trim_end())?;
+        print_line(evaluation.to_string().trim_end())?;
     }
     Ok(())
 }
@@ -185,15 +189,25 @@ struct Music {
 }
 
 impl Music {
-    /// The music at a path as far as the checkpoint was not trained on it; without a path, what it was trained on.
-    fn choose(checkpoint: &Checkpoint, path: Option<&str>, overrides: &[String]) -> Result<Music> {
+    /// The music at a path as far as the checkpoint was not trained on it. Without a path, the pieces that its run holds out,
+    /// where whole pieces are evaluated and that music can be read; otherwise what it was trained on.
+    fn choose(
+        checkpoint: &Checkpoint,
+        location: &str,
+        path: Option<&str>,
+        overrides: &[String],
+    ) -> Result<Music> {
         let training = &checkpoint.corpus.pieces;
         let Some(path) = path else {
+            if let Some(held_out) = Music::held_out(checkpoint, location)? {
+                return Ok(held_out);
+            }
             let description = format!("{} that it was trained on", count(training.len() as u64, "piece"));
             return Ok(Music { pieces: training.to_vec(), trained_on: true, description });
         };
         let config = config_for_reading(checkpoint, overrides)?;
-        let length = config.data.sequence_length;
+        let is_whole = config.representation.build().end().is_some();
+        let length = if is_whole { 0 } else { config.data.sequence_length };
         let all = all_pieces(path, &config)?;
         let (all, short): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|piece| windows_of(piece.tokens.len(), length) > 0);
@@ -223,10 +237,69 @@ impl Music {
         let description = format!("{path}: {} that it was not trained on{others}", pieces(&new));
         Ok(Music { pieces: new, trained_on: false, description })
     }
+
+    /// The pieces that the run of this checkpoint holds out, read from where its newest attempt read them. `None` where it
+    /// holds out none, where pieces are not evaluated whole, and, with a note, where that music is not there any more.
+    fn held_out(checkpoint: &Checkpoint, location: &str) -> Result<Option<Music>> {
+        let config = checkpoint.config()?;
+        let representation = &*config.representation.build();
+        if config.data.holdout.is_empty() || representation.end().is_none() {
+            return Ok(None);
+        }
+        let found = held_out_pieces(checkpoint, &config.data, representation, location);
+        match found {
+            Ok((path, pieces)) => {
+                let count = count(pieces.len() as u64, "piece");
+                let description = format!("{path}: {count} that its run holds out");
+                Ok(Some(Music { pieces, trained_on: false, description }))
+            }
+            Err(error) => {
+                let error = line_of(&error);
+                eprint_line(format_args!(
+                    "note: the pieces that its run holds out cannot be read: {error}; --data PATH names other music"
+                ));
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Where a run's newest attempt read its music, and the pieces there that it holds out.
+fn held_out_pieces(
+    checkpoint: &Checkpoint,
+    data: &DataConfig,
+    representation: &dyn Representation,
+    location: &str,
+) -> Result<(String, Vec<Piece>)> {
+    let (store, _) = store_and_name(location)?;
+    let text = store.get(METRICS)?;
+    let text = String::from_utf8_lossy(&text);
+    let attempts = read_records(&text).filter_map(|record| match record {
+        Record::Run(attempt) | Record::Resume(attempt) => Some(attempt.config),
+        _ => None,
+    });
+    let config = attempts.last().ok_or_else(|| anyhow!("{METRICS} has no attempt"))?;
+    let midi = config["data"]["midi"].as_str().ok_or_else(|| anyhow!("{METRICS} names no data.midi"))?;
+    let Corpus { training, held_out, .. } =
+        Corpus::read(&DataConfig { midi: midi.into(), ..data.clone() }, representation)?;
+    if fingerprint(&training) != checkpoint.corpus.fingerprint {
+        bail!("{midi} is not the music any more that it was trained on");
+    }
+    Ok((midi.into(), held_out))
+}
+
+/// What a network and baselines say of the same pieces.
+#[derive(Debug, Clone)]
+pub enum Evaluation {
+    /// Of windows, for representations whose pieces have no end.
+    Windows(WindowEvaluation),
+    /// Of whole pieces.
+    Pieces(PieceEvaluation),
 }
 
 /// Scores of a network and of baselines on the same windows.
-pub struct Evaluation {
+#[derive(Debug, Clone)]
+pub struct WindowEvaluation {
     /// Of the network, which reads windows of `data.sequence_length` tokens.
     pub windows: Scores,
     /// With the cache model.
@@ -238,12 +311,28 @@ pub struct Evaluation {
 /// Evaluates a checkpoint on some pieces.
 pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation> {
     let config = checkpoint.config()?;
+    let training = &checkpoint.corpus.pieces;
+    let representation = &*config.representation.build();
+    if representation.end().is_none() {
+        return Ok(Evaluation::Windows(evaluate_windows(checkpoint, &config, representation, pieces)?));
+    }
+    let mut evaluation =
+        PieceEvaluation::of_baselines(representation, training, config.train.transpose, pieces);
+    evaluation.add_network(representation, checkpoint.architecture, &checkpoint.parameters, pieces)?;
+    Ok(Evaluation::Pieces(evaluation))
+}
+
+fn evaluate_windows(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    representation: &dyn Representation,
+    pieces: &[Piece],
+) -> Result<WindowEvaluation> {
     let length = config.data.sequence_length;
     let training = &checkpoint.corpus.pieces;
     let tokens = checkpoint.architecture.shape.tokens;
     let row = |predictions: &[f32], number: u64| predictions[number as usize * tokens..][..tokens].to_vec();
     let by_windows = predict_windows(checkpoint, pieces)?;
-    let representation = &*config.representation.build();
     let windows = score(representation, pieces, length, None, |number, _| row(&by_windows, number));
     // A network with a loss at every position has learned to carry its state on; others start anew with every window.
     let with_state = match config.train.loss_positions {
@@ -261,7 +350,7 @@ pub fn evaluate(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Evaluation>
     let with_cache =
         score(representation, pieces, length, Some(&weights), |number, _| row(&with_state, number));
     let baselines = score_baselines(representation, training, pieces, length);
-    Ok(Evaluation { windows, with_cache, baselines })
+    Ok(WindowEvaluation { windows, with_cache, baselines })
 }
 
 /// Windows that are run together, and those of each lane, of which a thread takes one after another.
@@ -288,15 +377,58 @@ fn predict_windows(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Vec<f32>
 }
 
 impl Evaluation {
-    /// Adds the scores of other pieces; the baselines are the same ones in the same order.
+    /// Adds what models say of other pieces; both evaluations are of runs of one configuration.
     pub fn extend(&mut self, other: Evaluation) {
-        self.windows.extend(other.windows);
-        self.with_cache.extend(other.with_cache);
-        for ((_, scores), (_, others)) in self.baselines.iter_mut().zip(other.baselines) {
-            scores.extend(others);
+        match (self, other) {
+            (Evaluation::Windows(own), Evaluation::Windows(other)) => {
+                own.windows.extend(other.windows);
+                own.with_cache.extend(other.with_cache);
+                for ((_, scores), (_, others)) in own.baselines.iter_mut().zip(other.baselines) {
+                    scores.extend(others);
+                }
+            }
+            (Evaluation::Pieces(own), Evaluation::Pieces(other)) => own.extend(other),
+            _ => unreachable!("one configuration has one representation"),
         }
     }
 
+    /// Nats per token of each baseline, by name.
+    pub fn baselines(&self) -> Vec<(String, f64)> {
+        let mut baselines = Vec::new();
+        match self {
+            Evaluation::Windows(windows) => {
+                for (name, scores) in &windows.baselines {
+                    baselines.push((name.clone(), scores.all().overall.nats));
+                }
+            }
+            Evaluation::Pieces(pieces) => {
+                for (name, likelihood) in pieces.models.iter().zip(pieces.pooled(false)).skip(1) {
+                    baselines.push((name.clone(), likelihood.nats_per_token()));
+                }
+            }
+        }
+        baselines
+    }
+
+    /// What programs rely on.
+    pub fn to_json(&self) -> Result<Value> {
+        match self {
+            Evaluation::Windows(windows) => Ok(serde_json::to_value(windows.report())?),
+            Evaluation::Pieces(pieces) => Ok(pieces.to_json()),
+        }
+    }
+}
+
+impl Display for Evaluation {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Evaluation::Windows(windows) => windows.report().fmt(f),
+            Evaluation::Pieces(pieces) => pieces.fmt(f),
+        }
+    }
+}
+
+impl WindowEvaluation {
     /// The report that `eval` prints.
     pub fn report(&self) -> EvaluationReport {
         EvaluationReport::new(&self.windows, &self.with_cache, &self.baselines)

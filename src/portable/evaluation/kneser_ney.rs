@@ -5,6 +5,8 @@
 //! piece: that it does not end there is given.
 
 use super::baselines::NGramCounts;
+use super::likelihood::TokenScore;
+use super::score::rank;
 use crate::representation::{Representation, Token};
 
 /// A model that was fitted on pieces.
@@ -36,25 +38,29 @@ impl<'a> KneserNey<'a> {
         KneserNey { representation, counts: counts.into_continuations(end), discount }
     }
 
-    /// Log-probabilities of each token of a piece, in nats, given those before it.
-    pub fn log_probabilities(&self, tokens: &[Token]) -> Vec<f64> {
+    /// Scores of each token of a piece, given those before it.
+    pub fn score(&self, tokens: &[Token]) -> Vec<TokenScore> {
         let end = self.representation.end();
         let stream = [end.as_slice(), tokens].concat();
         let mut probabilities = vec![0.0; self.counts.alphabet()];
         let mut state = self.representation.start();
-        let mut log_probabilities = Vec::with_capacity(tokens.len());
+        let mut scores = Vec::with_capacity(tokens.len());
         for at in end.iter().len()..stream.len() {
             self.counts.kneser_ney(&stream[..at], self.discount, &mut probabilities);
             let mut total = 0.0;
-            for (token, probability) in (0..).zip(&probabilities) {
-                if Some(token) != end && self.representation.allows(state, token) {
-                    total += probability;
+            for (token, probability) in (0..).zip(&mut probabilities) {
+                if Some(token) == end || !self.representation.allows(state, token) {
+                    *probability = 0.0;
                 }
+                total += *probability;
             }
-            let token = stream[at];
-            log_probabilities.push((probabilities[usize::from(token)] / total).ln());
-            state = self.representation.next(state, token);
+            let token = usize::from(stream[at]);
+            scores.push(TokenScore {
+                log_probability: (probabilities[token] / total).ln(),
+                rank: rank(&probabilities, token),
+            });
+            state = self.representation.next(state, stream[at]);
         }
-        log_probabilities
+        scores
     }
 }

@@ -4,12 +4,15 @@
 //! without a network, made of counts of n-grams; [`cache_model`] adds the piece so far to what any model says.
 //!
 //! Representations whose grammar ends pieces are evaluated on whole pieces: [`likelihood`] adds up what a model says of every
-//! token, [`kneser_ney`] is the model without a network, and [`tunes`] finds the pieces whose melody training knows.
+//! token, [`kneser_ney`] is the model without a network, [`tunes`] finds the pieces whose melody training knows, [`pieces`]
+//! puts them together, and [`piece_report`] prints the result.
 
 pub mod baselines;
 pub mod cache_model;
 pub mod kneser_ney;
 pub mod likelihood;
+pub mod piece_report;
+pub mod pieces;
 pub mod report;
 pub mod score;
 #[cfg(test)]

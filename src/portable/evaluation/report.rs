@@ -57,7 +57,7 @@ fn as_map<S: Serializer>(baselines: &[(String, SplitMetrics)], serializer: S) ->
 }
 
 /// Columns of names, so that the table has 80 columns.
-const NAME_COLUMNS: usize = 26;
+pub(super) const NAME_COLUMNS: usize = 26;
 
 impl Display for EvaluationReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -101,16 +101,16 @@ fn line(f: &mut Formatter<'_>, name: &str, cells: [impl Display; 6]) -> fmt::Res
 }
 
 /// Three decimals, or a dash for the mean over nothing.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value.is_nan() { "-".into() } else { format!("{value:.3}") }
 }
 
-fn percent(fraction: f64) -> String {
+pub(super) fn percent(fraction: f64) -> String {
     if fraction.is_nan() { "-".into() } else { format!("{:.1}%", 100.0 * fraction) }
 }
 
 /// A name that fits its column. The end is kept, as files of one folder begin alike.
-fn fitted(name: &str) -> String {
+pub(super) fn fitted(name: &str) -> String {
     let letters = name.chars().count();
     match letters < NAME_COLUMNS {
         true => name.to_owned(),

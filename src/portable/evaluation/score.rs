@@ -119,7 +119,7 @@ impl Scores {
 }
 
 /// How many tokens precede one in the order of probability. Of equals the lower token precedes.
-fn rank<T: Copy + Into<f64>>(log_probabilities: &[T], token: usize) -> usize {
+pub(super) fn rank<T: Copy + Into<f64>>(log_probabilities: &[T], token: usize) -> usize {
     let own = log_probabilities[token].into();
     // NaN precedes everything, so that a network that says NaN is never right.
     let precedes = |&other: &usize| match log_probabilities[other].into().partial_cmp(&own) {

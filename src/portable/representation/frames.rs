@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::pitch::OutOfRange;
 use super::{
-    Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, State,
-    Symbol, Token, View,
+    Chance, EncodeProblem, Encoded, FeatureShape, Features, FrameRun, Grammar, NO_FEATURE, Representation,
+    State, Symbol, Token, View,
 };
 use crate::midi::grid::{self, NoteValue, PitchSet, held_notes};
 use crate::midi::{Instrument, Song};
@@ -430,8 +430,16 @@ impl Representation for Frames {
         self.options.grid
     }
 
-    fn frames(&self, tokens: &[Token]) -> Option<u64> {
-        Some(tokens.iter().filter(|&&token| token == END_OF_FRAME).count() as u64)
+    fn frames(&self, tokens: &[Token]) -> Option<Vec<FrameRun>> {
+        let mut before: &[Token] = &[];
+        let mut runs = Vec::new();
+        for said in tokens.split_inclusive(|&token| token == END_OF_FRAME) {
+            if let Some((&END_OF_FRAME, pitches)) = said.split_last() {
+                runs.push(FrameRun { tokens: said.len(), frames: 1, changes: pitches != before });
+                before = pitches;
+            }
+        }
+        Some(runs)
     }
 }
 
@@ -475,7 +483,8 @@ mod tests {
         let chord = song(&[(60, 0, 6), (64, 0, 12), (67, 0, 6), (72, 0, 6), (50, 18, 24)]);
         let encoded = representation.encode(&chord, usize::MAX);
         assert_eq!(texts(&representation, &encoded.tokens), "72 60 67 64 | 64 | | 50 |");
-        assert_eq!((encoded.altered, representation.frames(&encoded.tokens)), (0, Some(4)));
+        let runs = representation.frames(&encoded.tokens).unwrap();
+        assert_eq!((encoded.altered, runs.len()), (0, 4));
         assert_eq!(representation.encode(&chord, 4).tokens.len(), 5);
         // Longer frames: the short notes are as long as one.
         let quarters = frames(NoteValue::Quarter, OutOfRange::Refuse);

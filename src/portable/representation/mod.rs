@@ -73,8 +73,13 @@ pub trait Representation: Features {
         NoteValue::Sixteenth
     }
 
-    /// How many frames these tokens are, if a frame is what published figures are counted by.
-    fn frames(&self, _tokens: &[Token]) -> Option<u64> {
+    /// The frames that these tokens spell, if a frame is what published figures are counted by.
+    fn frames(&self, _tokens: &[Token]) -> Option<Vec<FrameRun>> {
+        None
+    }
+
+    /// How many notes a frame has where published figures count one for each voice, whether it is struck, held or rests.
+    fn voices_per_frame(&self) -> Option<u64> {
         None
     }
 
@@ -157,6 +162,17 @@ impl State {
         state.0[..N].copy_from_slice(&words);
         state
     }
+}
+
+/// Frames in a row that are said together: all their tokens are said in the first, and the others are like it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameRun {
+    /// How many tokens.
+    pub tokens: usize,
+    /// How many frames, at least one.
+    pub frames: u64,
+    /// Whether the set of pitches that sound differs from the one before, at the beginning from silence.
+    pub changes: bool,
 }
 
 /// What counts as a copy.

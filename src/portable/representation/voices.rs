@@ -10,9 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::rhythm::{self, BeatGrid, INTERVALS, NONE, PITCHES};
 use super::{
-    Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, State,
-    Symbol, Token, View,
+    Chance, EncodeProblem, Encoded, FeatureShape, Features, FrameRun, Grammar, NO_FEATURE, Representation,
+    State, Symbol, Token, View,
 };
+use crate::midi::grid::PitchSet;
 use crate::midi::{Instrument, Song};
 
 /// Tokens after the pitches: a rest, lengths, the end.
@@ -568,15 +569,34 @@ impl Representation for Voices {
     }
 
     /// Sixteenths, where they are the grid.
-    fn frames(&self, tokens: &[Token]) -> Option<u64> {
-        let (mut moment, mut now) = (self.beginning(), 0);
-        for &token in tokens {
-            let (after, elapsed) = self.read(moment, token);
-            moment = after;
-            now += u64::from(elapsed);
+    fn frames(&self, tokens: &[Token]) -> Option<Vec<FrameRun>> {
+        if self.options.grid != VoicesGrid::Sixteenth {
+            return None;
         }
-        let left = moment.voices.iter().map(|voice| voice.left).max().unwrap_or(0);
-        (self.options.grid == VoicesGrid::Sixteenth).then_some(now + u64::from(left))
+        let (mut moment, mut said, mut before) = (self.beginning(), 0, 0);
+        let mut runs = Vec::new();
+        for (number, &token) in (1..).zip(tokens) {
+            let (after, mut elapsed) = self.read(moment, token);
+            moment = after;
+            let voices = &moment.voices[..self.options.voices];
+            if number == tokens.len() {
+                // All voices end together.
+                elapsed += voices.iter().map(|voice| voice.left).max().unwrap_or(0);
+            }
+            if elapsed > 0 {
+                let pitches = voices.iter().filter(|voice| voice.sounding < REST);
+                let sounding: PitchSet = pitches.fold(0, |set, voice| set | 1 << voice.sounding);
+                let run =
+                    FrameRun { tokens: number - said, frames: elapsed.into(), changes: sounding != before };
+                runs.push(run);
+                (said, before) = (number, sounding);
+            }
+        }
+        Some(runs)
+    }
+
+    fn voices_per_frame(&self) -> Option<u64> {
+        (self.options.grid == VoicesGrid::Sixteenth).then_some(self.options.voices as u64)
     }
 
     /// Measured on 305 chorales of Bach. Some set the same tune with nearly the same voices; nine of ten share no run of 20
