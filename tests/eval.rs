@@ -288,3 +288,41 @@ fn whole_pieces_are_evaluated_with_a_state_that_is_carried() {
     assert_eq!(ended.json()["trained_on"], true);
     said.check("eval-of-whole-pieces");
 }
+
+/// Four voices in triads that alternate between tonic and dominant, each two beats long, from this note on.
+fn chords(from: u8, beats: usize) -> String {
+    let frame = |at: usize| {
+        let triad = if at / 8 % 2 == 0 { [12, 7, 4, 0] } else { [11, 7, 2, -5] };
+        format!("{:?}", triad.map(|step: i16| i16::from(from) + step))
+    };
+    format!("[{}]", (0..4 * beats).map(frame).collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn harmony_is_compared_where_there_is_any() {
+    let place = Place::new();
+    place.write("music.json", format!("[{}, {}, {}]", chords(48, 62), chords(53, 66), chords(50, 70)));
+    place.write("samples/a.json", format!("[{}]", chords(55, 42)));
+    place.write("samples/b.mid", melody(40, 7));
+    let eval = "eval --samples samples --data music.json";
+    let ended = place.bachdist(&format!("{eval} --json")).ok();
+    assert_eq!(ended.notes(), ["note: b.mid is not in the harmony table: it has one voice at a time"]);
+    let harmony = &ended.json()["harmony"];
+    assert_eq!((&harmony["samples"], &harmony["pieces"]), (&1.into(), &3.into()));
+    let figure = |name: &str| {
+        let all = harmony["figures"].as_array().unwrap();
+        let found = all.iter().find(|figure| figure["name"] == name).unwrap();
+        [&found["samples"], &found["corpus"]].map(number)
+    };
+    // 21 chords in 42 beats; the alto repeats its note, and the others move to what is no parallel.
+    assert_eq!(figure("named_chords"), [100.0, 100.0]);
+    assert_eq!(figure("parallel_fifths"), [0.0, 0.0]);
+    assert_eq!(figure("changes_on_beat"), [100.0, 100.0]);
+    assert!((figure("authentic_cadences")[0] - 16.0 * 10.0 / 42.0).abs() < 1e-9);
+    assert_eq!(harmony["files"][0]["path"], "a.json/0");
+    assert_eq!(harmony["files"][0]["figures"]["bass_steps"], 0.0);
+    assert_eq!(harmony["files"][0]["figures"]["soprano_steps"], 100.0);
+    let table = place.bachdist(eval).ok().stdout;
+    assert!(table.lines().any(|line| line.starts_with("parallel fifths ")), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+}

@@ -1,5 +1,4 @@
-//! `bachdist eval`: how well a checkpoint predicts music, beside models without a network; and whether what it
-//! composed is like its music.
+//! `bachdist eval`: how well a checkpoint predicts music, beside models without a network.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -10,7 +9,7 @@ use bachdist_portable::checkpoint::Checkpoint;
 use bachdist_portable::checkpoint::read::{LoadedCheckpoint, open_one, store_and_name};
 use bachdist_portable::config::identity::differences as value_differences;
 use bachdist_portable::config::{Config, DataConfig, LossPositions};
-use bachdist_portable::corpus::load::{Content, list_some, survey};
+use bachdist_portable::corpus::load::list_some;
 use bachdist_portable::corpus::windows::{Windows, windows_of};
 use bachdist_portable::corpus::{Corpus, CorpusError, Piece, fingerprint};
 use bachdist_portable::evaluation::cache_model::CacheWeights;
@@ -20,16 +19,14 @@ use bachdist_portable::evaluation::score::{Scores, read_through};
 use bachdist_portable::evaluation::{score, score_baselines};
 use bachdist_portable::failure::{ExitCode, Failure, line_of};
 use bachdist_portable::metrics::{METRICS, Record, read_records};
-use bachdist_portable::midi::first_voice;
 use bachdist_portable::network::batch::LaneBatch;
 use bachdist_portable::network::inference::InferenceNetwork;
 use bachdist_portable::print::{count, eprint_line, print_line};
 use bachdist_portable::process::cores;
-use bachdist_portable::representation::{Representation, RepresentationConfig, Token, pitches};
-use bachdist_portable::style;
+use bachdist_portable::representation::{Representation, Token};
 use serde_json::{Value, json};
 
-use super::baselines;
+use super::{baselines, samples};
 use crate::cli::EvalArguments;
 
 /// Evaluates, and prints.
@@ -48,7 +45,7 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
         return Err(Failure::new(ExitCode::Usage, message).into());
     }
     if let Some(folder) = &arguments.samples {
-        return compare_samples(folder, arguments);
+        return samples::compare(folder, arguments);
     }
     let Some(location) = &arguments.checkpoint else {
         let message = "which checkpoint? Name a file, a folder or a URL, or --cross-validate CONFIG";
@@ -75,73 +72,6 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     Ok(())
 }
 
-/// Compares what was composed with a corpus.
-fn compare_samples(folder: &str, arguments: &EvalArguments) -> Result<()> {
-    let corpus = match (&arguments.data, &arguments.checkpoint) {
-        (Some(path), checkpoint) => {
-            if let Some(location) = checkpoint {
-                eprint_line(format_args!(
-                    "note: the samples are compared with {path}; {location} has no effect"
-                ));
-            }
-            let config = Config::default();
-            pitches_of(&config, &all_pieces(path, &config)?)
-        }
-        (None, Some(location)) => {
-            let checkpoint = open_one(location, arguments.best)?.checkpoint;
-            pitches_of(&checkpoint.config()?, &checkpoint.corpus.pieces)
-        }
-        (None, None) => {
-            let message = "compare them with which music? Name a checkpoint, or --data PATH";
-            return Err(Failure::new(ExitCode::Usage, message).into());
-        }
-    };
-    let (mut names, mut samples, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-    let pitches_of_file = |content: Content| -> Vec<u8> {
-        first_voice(&content.song.instruments).iter().map(|note| note.pitch).collect()
-    };
-    let data = DataConfig { midi: folder.into(), ..DataConfig::default() };
-    let survey = survey(&data, &*RepresentationConfig::default().build(), pitches_of_file)?;
-    if !survey.passed_over.is_empty() {
-        eprint_line(format_args!("note: {folder}: {}", survey.passed_over));
-    }
-    for file in survey.files {
-        match file.content {
-            Ok(pitches) if pitches.len() >= style::MIN_NOTES => {
-                names.push(file.name);
-                samples.push(pitches);
-            }
-            Ok(pitches) => {
-                left_out.push((
-                    file.name,
-                    format!("has {} notes; statistics need {}", pitches.len(), style::MIN_NOTES),
-                ));
-            }
-            Err(reason) => left_out.push((file.name, reason)),
-        }
-    }
-    if samples.is_empty()
-        && let Some((name, reason)) = left_out.first()
-    {
-        let message = format!("{folder}: no sample can be compared; the first, {name}: {reason}");
-        return Err(Failure::new(ExitCode::Data, message).into());
-    }
-    for (name, reason) in &left_out {
-        eprint_line(format_args!("note: skipped {name}: {reason}"));
-    }
-    let style = style::compare(&samples, &corpus)
-        .map_err(|error| Failure::new(ExitCode::Data, format!("{folder}: {error}")))?;
-    if arguments.json {
-        let mut object = serde_json::to_value(&style)?;
-        object["files"] = json!(names);
-        let left_out = left_out.iter().map(|(path, reason)| json!({ "path": path, "reason": reason }));
-        object["left_out"] = left_out.collect();
-        return Ok(print_line(object)?);
-    }
-    let files = names.iter().enumerate().map(|(number, name)| format!("sample {:<4} {name}\n", number + 1));
-    Ok(print_line(format_args!("{}\n{style}", files.collect::<String>()))?)
-}
-
 /// All pieces at a path, read by this configuration.
 fn all_pieces(path: &str, config: &Config) -> Result<Vec<Piece>> {
     let data = DataConfig { midi: path.into(), holdout: Vec::new(), ..config.data.clone() };
@@ -150,12 +80,6 @@ fn all_pieces(path: &str, config: &Config) -> Result<Vec<Piece>> {
         eprint_line(format_args!("note: {path}: {remark}"));
     }
     Ok(corpus.training)
-}
-
-/// The pitches of each piece.
-fn pitches_of(config: &Config, pieces: &[Piece]) -> Vec<Vec<u8>> {
-    let representation = config.representation.build();
-    pieces.iter().map(|piece| pitches(&*representation, &piece.tokens)).collect()
 }
 
 /// The configuration by which other music is read: the checkpoint's, with the overrides of the command line.

@@ -8,6 +8,7 @@ pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod replay;
+mod samples;
 pub mod train;
 
 use anyhow::Result;

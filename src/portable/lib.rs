@@ -3,7 +3,7 @@
 //!
 //! Imports point one way: `sample` uses `network`, `render`, `certificate` and `checkpoint`; `checkpoint` uses
 //! `store`, `config` and `network`; `certificate`, `evaluation` and `style` use `corpus`, and `evaluation` also
-//! `network`; `network` uses `compute`; `corpus` uses `midi`; `render` uses `midi`'s notes and nothing else.
+//! `network`; `network` uses `compute`; `corpus` uses `midi`; `harmony` and `render` use `midi`'s notes and nothing else.
 
 #![warn(missing_docs)]
 
@@ -22,6 +22,7 @@ pub mod evaluation;
 pub mod exit;
 pub mod failure;
 pub mod fault;
+pub mod harmony;
 pub mod lanes;
 pub mod location;
 pub mod metrics;

@@ -7,6 +7,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const TOOLS: &str = include_str!("../tools.txt");
 
@@ -73,6 +74,16 @@ pub fn peer_python() -> Option<PathBuf> {
         "pretty_midi",
         cache().map(|cache| cache.join("test-tools/bin/python")).filter(|python| python.exists()),
     )
+}
+
+/// The tool `music21`: the same Python, if it has music21.
+pub fn music21_python() -> Option<PathBuf> {
+    let python = cache().map(|cache| cache.join("test-tools/bin/python"));
+    let has_music21 = |python: &PathBuf| {
+        let import = Command::new(python).args(["-c", "import music21"]).output();
+        import.is_ok_and(|import| import.status.success())
+    };
+    need("music21", python.filter(has_music21))
 }
 
 /// The General MIDI SoundFont that pretty_midi comes with.
