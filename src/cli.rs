@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use bachdist_portable::config::is_device;
+use bachdist_portable::corpus::fetch::Manifest;
 use bachdist_portable::print::color_choice;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::report::Progress;
@@ -166,12 +168,17 @@ fn resume(text: &str) -> Result<Resume, String> {
 /// `bachdist data`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Download the 36 MIDI files that the source article trains on
-    #[command(after_help = "Example:\n  bachdist data fetch data/cello")]
+    /// Download music: the cello suites that the source article trains on, chorales, or machine-made chorales
+    #[command(after_help = "Examples:
+  bachdist data fetch cello
+  bachdist data fetch chorales music/chorales")]
     Fetch {
-        /// Folder to put them in
-        #[arg(default_value = "data/cello", value_parser = bachdist_portable::location::folder)]
-        folder: PathBuf,
+        /// Which music
+        #[arg(default_value = "cello", value_parser = PossibleValuesParser::new(Manifest::names()))]
+        set: String,
+        /// Folder to put it in [default: data/SET]
+        #[arg(value_parser = bachdist_portable::location::folder)]
+        folder: Option<PathBuf>,
         /// Download them from a mirror
         #[arg(long)]
         url: Option<String>,

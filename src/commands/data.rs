@@ -18,14 +18,18 @@ use crate::cli::{DataCommand, SynthesizeArguments};
 
 pub fn run(command: &DataCommand) -> Result<()> {
     match command {
-        DataCommand::Fetch { folder, url } => fetch_all(folder, url.as_deref()),
+        DataCommand::Fetch { set, folder, url } => {
+            let folder = folder.clone().unwrap_or_else(|| Path::new("data").join(set));
+            fetch_set(set, &folder, url.as_deref())
+        }
         DataCommand::Inspect(arguments) => inspect::run(arguments),
         DataCommand::Synthesize(arguments) => synthesize(arguments),
     }
 }
 
-fn fetch_all(folder: &Path, url: Option<&str>) -> Result<()> {
-    let manifest = Manifest::cello();
+fn fetch_set(set: &str, folder: &Path, url: Option<&str>) -> Result<()> {
+    let manifest = Manifest::named(set).expect("the command line takes the names of manifests alone");
+    print_line(format_args!("{}\nlicense: {}", manifest.about, manifest.license))?;
     let style = ProgressStyle::with_template("{msg} {bar:20} {bytes}/{total_bytes}")?.progress_chars("=> ");
     // Drawn on stderr, and only if that is a terminal.
     let bar = ProgressBar::new(0).with_style(style);

@@ -65,6 +65,7 @@ impl KeysByEffect {
             max_notes,
             sequence_length,
             holdout,
+            exclude,
             folds: _,
         } = data;
         let ModelConfig { layers, units, dense, ensemble_size, dropout, input_dropout, weight_drop } = model;
@@ -130,9 +131,12 @@ impl KeysByEffect {
                 "backend": backend,
             },
         });
+        // Absent otherwise: runs from before there was a choice keep their identity.
         if *carry_state {
-            // Absent otherwise: runs from before there was a choice keep their identity.
             identity["train"]["carry_state"] = true.into();
+        }
+        if !exclude.is_empty() {
+            identity["data"]["exclude"] = json!(exclude);
         }
         KeysByEffect {
             identity,

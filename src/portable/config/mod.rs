@@ -48,6 +48,8 @@ pub struct DataConfig {
     pub sequence_length: usize,
     /// Names or globs of the pieces that are kept out of training and validated on.
     pub holdout: Vec<String>,
+    /// Names or globs of pieces that are not read at all, such as the test split of a published set. They need not exist.
+    pub exclude: Vec<String>,
     /// Names or globs, one for each fold of `eval --cross-validate`: the pieces that the fold holds out.
     pub folds: Vec<String>,
 }
@@ -184,6 +186,7 @@ impl Default for DataConfig {
             max_notes: 1000,
             sequence_length: 20,
             holdout: Vec::new(),
+            exclude: Vec::new(),
             folds: Vec::new(),
         }
     }

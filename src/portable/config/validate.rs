@@ -85,7 +85,8 @@ impl Checks {
         self.size("data.max_notes", data.max_notes);
         self.size("data.sequence_length", data.sequence_length);
         self.place("data.midi", location::music(&data.midi));
-        for (key, patterns) in [("data.holdout", &data.holdout), ("data.folds", &data.folds)] {
+        let DataConfig { holdout, exclude, folds, .. } = data;
+        for (key, patterns) in [("data.holdout", holdout), ("data.exclude", exclude), ("data.folds", folds)] {
             for pattern in patterns {
                 let parsed = globset::Glob::new(pattern);
                 self.check(parsed.is_ok(), key, format!("{pattern:?} is not a name or glob"));

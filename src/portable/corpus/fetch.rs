@@ -1,4 +1,4 @@
-//! Downloads the article's MIDI files from where they are published, and verifies each by its SHA-256.
+//! Downloads sets of music from where they are published, and verifies each file by its SHA-256.
 //!
 //! Only a file with the right contents gets its name in the folder: bytes are collected in `NAME.part`, which is renamed
 //! once verified. So a fetch may be interrupted anywhere and continues where it stopped when it is run again. A bad file
@@ -22,9 +22,20 @@ use crate::store::{http, root_cause};
 /// what the user should hear about is that the connection is bad.
 const MAX_ATTEMPTS: usize = 3;
 
+/// The manifests that come with the program, by the name of their set.
+const MANIFESTS: [(&str, &str); 3] = [
+    ("cello", include_str!("../data/cello.manifest.json")),
+    ("chorales", include_str!("../data/chorales.manifest.json")),
+    ("fakes", include_str!("../data/fakes.manifest.json")),
+];
+
 /// Files to fetch, and where they are published.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Manifest {
+    /// What music it is.
+    pub about: String,
+    /// Under which license it is published.
+    pub license: String,
     /// A file's URL is this followed by its name.
     pub base_url: String,
     /// In the order of fetching.
@@ -43,10 +54,15 @@ pub struct ManifestEntry {
 }
 
 impl Manifest {
-    /// The 36 files of the article: the six cello suites.
-    pub fn cello() -> Self {
-        serde_json::from_str(include_str!("../data/cello.manifest.json"))
-            .expect("the embedded manifest is valid, as a test verifies")
+    /// The names of the sets that [`Manifest::named`] knows.
+    pub fn names() -> [&'static str; 3] {
+        MANIFESTS.map(|(name, _)| name)
+    }
+
+    /// The manifest of a set that comes with the program.
+    pub fn named(name: &str) -> Option<Self> {
+        let (_, text) = MANIFESTS.iter().find(|(known, _)| *known == name)?;
+        Some(serde_json::from_str(text).expect("the embedded manifests are valid, as a test verifies"))
     }
 }
 

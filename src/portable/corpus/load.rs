@@ -4,6 +4,8 @@
 //! [`Corpus::load`] is for training, and refuses files with anything wrong in them. It keeps nothing of a file but its
 //! tokens.
 
+use globset::{Glob, GlobMatcher};
+
 use super::Piece;
 use super::files::{CorpusFile, Music, printable_name};
 use super::listing::{self, Listing, PassedOver};
@@ -233,16 +235,11 @@ fn shortened(wrong: &[String]) -> Vec<String> {
 /// The pieces that the patterns name, and the others.
 fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<(Vec<Piece>, Vec<Piece>), CorpusError> {
     let mut matched = vec![false; holdout.len()];
-    let matchers: Vec<_> = holdout
-        .iter()
-        .map(|pattern| globset::Glob::new(pattern).map(|glob| glob.compile_matcher()))
-        .collect::<Result<_, _>>()
-        .map_err(|error| CorpusError::Holdout(error.to_string()))?;
+    let matchers = compile(holdout).map_err(|error| CorpusError::Holdout(error.to_string()))?;
     let parts = pieces.into_iter().partition(|piece| {
-        let stem = piece.name.rsplit_once('.').map_or(piece.name.as_str(), |(stem, _)| stem);
         let mut found = false;
         for (matcher, matched) in matchers.iter().zip(&mut matched) {
-            if matcher.is_match(&piece.name) || matcher.is_match(stem) {
+            if names(matcher, &piece.name) {
                 (*matched, found) = (true, true);
             }
         }
@@ -252,6 +249,32 @@ fn split(pieces: Vec<Piece>, holdout: &[String]) -> Result<(Vec<Piece>, Vec<Piec
         Some(index) => Err(CorpusError::Holdout(holdout[index].clone())),
         None => Ok(parts),
     }
+}
+
+fn compile(patterns: &[String]) -> Result<Vec<GlobMatcher>, globset::Error> {
+    patterns.iter().map(|pattern| Ok(Glob::new(pattern)?.compile_matcher())).collect()
+}
+
+/// Whether a pattern names a piece, with the ending of its file or without.
+fn names(matcher: &GlobMatcher, piece: &str) -> bool {
+    let stem = piece.rsplit_once('.').map_or(piece, |(stem, _)| stem);
+    matcher.is_match(piece) || matcher.is_match(stem)
+}
+
+/// The pieces of a file that `data.exclude` does not name.
+fn read_pieces(
+    source: &CorpusFile,
+    data: &DataConfig,
+    representation: &dyn Representation,
+) -> Result<Vec<(String, Music)>, String> {
+    let excluded = compile(&data.exclude).map_err(|error| format!("data.exclude: {error}"))?;
+    let is_excluded = |name: &str| excluded.iter().any(|matcher| names(matcher, name));
+    if is_excluded(&source.name) {
+        return Ok(Vec::new());
+    }
+    let pieces = source.read(representation.frame())?.into_iter();
+    let named = pieces.map(|music| (source.piece_name(music.name.as_deref()), music));
+    Ok(named.filter(|(name, _)| !is_excluded(name)).collect())
 }
 
 /// Reads every file under `data.midi`, sorted by name, and keeps of each what `keep` makes of it.
@@ -282,12 +305,12 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
     const FILES_PER_THREAD: usize = 64;
     let read = |source: &CorpusFile| -> Result<Vec<(String, T)>, String> {
         let mut pieces = Vec::new();
-        for Music { name, song, mut remarks } in source.read(representation.frame())? {
+        for (name, Music { song, mut remarks, .. }) in read_pieces(source, data, representation)? {
             let encoded = representation.encode(&song, data.max_notes);
             if encoded.is_drum {
                 remarks.push("its first instrument is a drum track, whose keys are no melody".into());
             }
-            pieces.push((source.piece_name(name.as_deref()), keep(Content { song, encoded, remarks })));
+            pieces.push((name, keep(Content { song, encoded, remarks })));
         }
         Ok(pieces)
     };
@@ -317,10 +340,9 @@ pub fn encode_file(
     data: &DataConfig,
     representation: &dyn Representation,
 ) -> Result<Vec<EncodedPiece>, String> {
-    let read = source.read(representation.frame());
+    let read = read_pieces(source, data, representation);
     let (mut pieces, mut problems) = (Vec::new(), Vec::new());
-    for music in read.map_err(|reason| format!("{}: {reason}", printable_name(&source.name)))? {
-        let name = source.piece_name(music.name.as_deref());
+    for (name, music) in read.map_err(|reason| format!("{}: {reason}", printable_name(&source.name)))? {
         let encoded = representation.encode(&music.song, data.max_notes);
         for problem in encoded.problems.iter().take(MAX_LINES + 1 - problems.len()) {
             problems.push(format!("{}: {problem}", printable_name(&name)));
@@ -379,6 +401,25 @@ mod tests {
         assert_eq!(names(&held_out), ["cs6-1pre.mid", "cs6-2all.mid"]);
         assert_eq!(split(pieces(), &["cs1-1pre".into()]).unwrap().0.len(), 1);
         assert!(matches!(split(pieces(), &["cs7-*".into()]), Err(CorpusError::Holdout(p)) if p == "cs7-*"));
+    }
+
+    #[test]
+    fn excluded_pieces_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let rolls = r#"{"train": [[[60], [62]]], "valid": [[[64]]], "test": [[[300]]]}"#;
+        std::fs::write(folder.path().join("set.json"), rolls).unwrap();
+        std::fs::write(folder.path().join("broken.mid"), b"no midi").unwrap();
+        let midi = folder.path().display().to_string();
+        let names = |exclude: &[&str]| {
+            let exclude = exclude.iter().map(|&pattern| pattern.to_owned()).collect();
+            let data = DataConfig { midi: midi.clone(), exclude, ..DataConfig::default() };
+            let corpus = Corpus::read(&data, &*RepresentationConfig::default().build())?;
+            Ok::<_, CorpusError>(corpus.training.into_iter().map(|piece| piece.name).collect::<Vec<_>>())
+        };
+        let test = "set.json/test/*";
+        assert!(matches!(names(&[]), Err(CorpusError::Files(_))));
+        assert!(matches!(names(&[test]), Err(CorpusError::Files(_))));
+        assert_eq!(names(&[test, "broken", "none"]).unwrap(), ["set.json/train/0", "set.json/valid/0"]);
     }
 
     #[test]

@@ -29,7 +29,8 @@ fn manifest(names: &[&str]) -> Manifest {
         size: SIZE as u64,
         sha256: Sha256::digest(contents(name)).iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    Manifest { base_url: String::new(), files: names.iter().map(listed).collect() }
+    let (about, license, base_url) = (String::new(), String::new(), String::new());
+    Manifest { about, license, base_url, files: names.iter().map(listed).collect() }
 }
 
 /// What the server does with a file.
@@ -293,18 +294,24 @@ fn useless_folders_and_urls_are_refused() {
     said.check("fetch-refused");
 }
 
-/// The embedded list, against the files themselves where a copy is at hand.
+/// The embedded manifests, against the files themselves where copies are at hand.
 #[test]
 #[ignore = "needs shared"]
-fn the_built_in_manifest_is_that_of_the_articles_files() {
-    let manifest = Manifest::cello();
-    assert_eq!(manifest.base_url, "http://www.jsbach.net/midi/");
-    assert_eq!(manifest.files.len(), 36);
-    assert_eq!(manifest.files.iter().map(|file| file.size).sum::<u64>(), 239_339);
-    let Some(copies) = shared("data/cello") else { return };
-    for file in &manifest.files {
-        let bytes = fs::read(copies.join(&file.name)).unwrap();
-        let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!((bytes.len() as u64, sha256), (file.size, file.sha256.clone()), "{}", file.name);
+fn the_embedded_manifests_are_those_of_the_published_files() {
+    for (name, files, bytes) in
+        [("cello", 36, 239_339), ("chorales", 1, 1_666_444), ("fakes", 500, 1_020_023)]
+    {
+        let manifest = Manifest::named(name).unwrap();
+        assert!(manifest.base_url.starts_with("http") && manifest.base_url.ends_with('/'), "{name}");
+        assert_eq!(manifest.files.len(), files, "{name}");
+        assert_eq!(manifest.files.iter().map(|file| file.size).sum::<u64>(), bytes, "{name}");
+    }
+    for (name, copies) in [("cello", "data/cello"), ("fakes", "data/jsfakes")] {
+        let Some(copies) = shared(copies) else { return };
+        for file in &Manifest::named(name).unwrap().files {
+            let bytes = fs::read(copies.join(&file.name)).unwrap();
+            let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!((bytes.len() as u64, &sha256), (file.size, &file.sha256), "{}", file.name);
+        }
     }
 }

@@ -142,8 +142,8 @@ pub fn list(root: &str) -> Result<Listing, CorpusError> {
     let found = fs::metadata(path).map_err(|error| {
         fail(match error.kind() {
             io::ErrorKind::NotFound => format!(
-                "no such file or folder (bachdist data fetch {} downloads the article's files; --set data.midi={EMBEDDED} \
-                 needs none)",
+                "no such file or folder (bachdist data fetch cello {} downloads the article's files; --set \
+                 data.midi={EMBEDDED} needs none)",
                 path.display()
             ),
             _ => error.to_string(),
