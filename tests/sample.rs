@@ -4,7 +4,7 @@ use bachdist_test_support::tools::{need, on_path, peer_python, soundfont};
 use std::fs;
 use std::process::Command;
 
-use bachdist_portable::midi::{Instrument, Note, Song, write};
+use bachdist_portable::midi::{Instrument, Note, Song, read, write};
 use serde_json::{Value, json};
 
 use crate::inspect::{melody, pitches};
@@ -426,4 +426,83 @@ fn notes_are_chosen_as_often_as_they_are_probable() {
         })
         .sum();
     assert!((chosen - expected).abs() < 5.0 * variance.sqrt(), "{chosen} {expected} {variance}");
+}
+
+/// A network of four voices that has learned little.
+const VOICES: &str = "
+[data]
+midi = 'chords.json'
+[representation]
+kind = 'voices'
+[model]
+layers = 1
+units = 16
+dense = 16
+[train]
+epochs = 2
+batch_size = 2
+lanes = 2
+loss_positions = 'all'
+window_length = 16
+carry_state = true
+[checkpoint]
+url = 'run'
+";
+
+#[test]
+fn a_melody_is_harmonized_and_kept() {
+    let place = Place::new();
+    let chord = |triad: [u8; 4]| [format!("{triad:?}"), format!("{triad:?}")].join(",");
+    let piece = [[67, 64, 60, 48], [65, 62, 59, 43], [64, 60, 55, 48]].map(chord).join(",");
+    place.write("chords.json", format!("[[{piece}], [{piece},{piece}]]"));
+    place.write("voices.toml", VOICES);
+    place.bachdist("train voices.toml").ok();
+    let tune = [(72u8, 0, 4), (71, 4, 6), (69, 8, 12), (67, 12, 16)];
+    let track = |notes: &[(u8, u32, u32)]| Instrument {
+        program: 0,
+        is_drum: false,
+        name: String::new(),
+        notes: notes
+            .iter()
+            .map(|&(pitch, start_tick, end_tick)| Note {
+                start_tick,
+                end_tick,
+                ..Note::in_seconds(pitch, 80, 0.0, 1.0)
+            })
+            .collect(),
+    };
+    let file = |notes: &[(u8, u32, u32)], resolution| {
+        write(&Song::at_tempo(vec![track(notes)], resolution, 500_000), &[])
+    };
+    place.write("tune.mid", file(&tune, 4));
+    let sample = "run --melody tune.mid --particles 4 -n 2 --seed 3 --json";
+    for (voice, index) in [("soprano", 0), ("bass", 3), ("2", 1)] {
+        let found = place.sample(&format!("{sample} --voice {voice} --only midi -o {voice}")).ok().json();
+        let pieces = found["pieces"].as_array().unwrap();
+        assert_ne!(pieces[0]["classes"], pieces[1]["classes"]);
+        for piece in pieces {
+            let song = read(&place.read(piece["midi"].as_str().unwrap())).unwrap();
+            let unit = u32::from(song.resolution) / 4;
+            let notes = song.instruments[index].notes.iter();
+            let kept: Vec<_> =
+                notes.map(|note| (note.pitch, note.start_tick / unit, note.end_tick / unit)).collect();
+            assert_eq!(kept, tune);
+        }
+    }
+    place.write("chord.mid", file(&[(72, 0, 4), (60, 2, 6)], 4));
+    place.write("triplet.mid", file(&[(72, 0, 4), (71, 4, 8), (69, 8, 12)], 12));
+    place.write("no-melody.mid", file(&[], 4));
+    for (options, code, said) in [
+        ("--melody chord.mid", 3, "begins while another note"),
+        ("--melody triplet.mid", 3, "grid of 16ths"),
+        ("--melody no-melody.mid", 3, "it has no note"),
+        ("--melody chords.json", 3, "it has 2 pieces"),
+        ("--melody nowhere.mid", 3, "nowhere.mid: "),
+        ("--melody tune.mid --voice 5", 2, "there is no voice 5 among 4"),
+    ] {
+        let ended = place.sample(&format!("run {options}")).with_code(code);
+        assert!(ended.errors().len() == 1 && ended.stderr.contains(said), "{options}: {}", ended.stderr);
+    }
+    let built_in = place.sample("--melody tune.mid").with_code(2);
+    assert!(built_in.stderr.contains("pitch/"), "{}", built_in.stderr);
 }

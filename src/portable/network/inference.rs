@@ -133,6 +133,29 @@ impl InferenceNetwork {
     }
 }
 
+impl RowStates {
+    /// A copy of these rows, in this order; a row may be taken several times.
+    pub fn select(&self, rows: &[usize]) -> RowStates {
+        let read = rows.iter().map(|&row| self.read[row]).collect();
+        RowStates { read, members: self.members.iter().map(|member| member.select(rows)).collect() }
+    }
+
+    /// Puts the rows of a [selection](RowStates::select) back.
+    pub fn replace(&mut self, rows: &[usize], selection: &RowStates) {
+        for (&row, &state) in rows.iter().zip(&selection.read) {
+            self.read[row] = state;
+        }
+        for (member, selected) in self.members.iter_mut().zip(&selection.members) {
+            for (layer, selected) in member.layers.iter_mut().zip(&selected.layers) {
+                for (number, &row) in rows.iter().enumerate() {
+                    layer.outputs.row_mut(row).copy_from_slice(selected.outputs.row(number));
+                    layer.cells.row_mut(row).copy_from_slice(selected.cells.row(number));
+                }
+            }
+        }
+    }
+}
+
 /// LSTM states of some rows in one ensemble member.
 #[derive(Debug, Clone)]
 struct MemberStates {
@@ -164,6 +187,27 @@ impl MemberStates {
                 .collect(),
             gates: Matrix::zeros(rows, 4 * units),
             tanh_cells: matrix(),
+        }
+    }
+
+    fn select(&self, rows: &[usize]) -> MemberStates {
+        let select = |matrix: &Matrix| {
+            let mut selected = Matrix::zeros(rows.len(), matrix.row(0).len());
+            for (number, &row) in rows.iter().enumerate() {
+                selected.row_mut(number).copy_from_slice(matrix.row(row));
+            }
+            selected
+        };
+        let layers = self.layers.iter().map(|layer| LayerState {
+            outputs: select(&layer.outputs),
+            cells: select(&layer.cells),
+            // Room, written before it is read.
+            before: layer.before.each_ref().map(|room| Matrix::zeros(rows.len(), room.row(0).len())),
+        });
+        MemberStates {
+            layers: layers.collect(),
+            gates: Matrix::zeros(rows.len(), self.gates.row(0).len()),
+            tanh_cells: Matrix::zeros(rows.len(), self.tanh_cells.row(0).len()),
         }
     }
 
@@ -263,6 +307,29 @@ mod tests {
         network.advance(&mut states, &[3, 4]);
         assert_eq!(network.probabilities(&states, 0), network.predict(&[1, 3]));
         assert_eq!(network.probabilities(&states, 1), network.predict(&[4]));
+    }
+
+    #[test]
+    fn selected_rows_go_on_where_they_were() {
+        let network = network(Architecture {
+            shape: Pitch::shape_of(5, true),
+            layers: 2,
+            units: 4,
+            dense: 6,
+            members: 2,
+        });
+        let mut states = network.states(3);
+        network.advance(&mut states, &[1, 2, 3]);
+        let mut selection = states.select(&[2, 0, 2]);
+        network.advance(&mut selection, &[4, 0, 1]);
+        for (row, read) in [[3, 4], [1, 0], [3, 1]].iter().enumerate() {
+            assert_eq!(network.probabilities(&selection, row), network.predict(read));
+        }
+        states.replace(&[1, 0], &selection.select(&[1, 2]));
+        network.advance(&mut states, &[2, 2, 2]);
+        for (row, read) in [&[3, 1, 2][..], &[1, 0, 2], &[3, 2]].iter().enumerate() {
+            assert_eq!(network.probabilities(&states, row), network.predict(read));
+        }
     }
 
     #[test]

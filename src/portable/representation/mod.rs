@@ -25,8 +25,8 @@ use std::fmt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::midi::Song;
 use crate::midi::grid::NoteValue;
+use crate::midi::{Note, Song};
 
 pub use registry::RepresentationConfig;
 
@@ -83,6 +83,17 @@ pub trait Representation: Features {
         None
     }
 
+    /// These notes of a song as a voice that is given, by its index, while others are composed around it, or what about them
+    /// cannot be kept; `None` if the music has no such voice.
+    fn give_voice(
+        &self,
+        _: &Song,
+        _: Vec<Note>,
+        _voice: usize,
+    ) -> Option<Result<Box<dyn GivenVoice>, String>> {
+        None
+    }
+
     /// How long the longest runs are that pieces share by chance and style.
     fn chance(&self) -> Chance;
 
@@ -96,6 +107,19 @@ pub trait Representation: Features {
         }
         symbols
     }
+}
+
+/// A voice that is given, while others are composed around it and end with it.
+pub trait GivenVoice: fmt::Debug + Send + Sync {
+    /// What it says.
+    fn tokens(&self) -> &[Token];
+
+    /// Whether the next token is one of this voice.
+    fn speaks(&self, state: State) -> bool;
+
+    /// Of the tokens that the grammar allows in this state, those after which everything can still be kept: the given voice
+    /// says its own, and the others end when it does. It has said so many of its tokens.
+    fn allows(&self, state: State, said: usize, token: Token) -> bool;
 }
 
 /// Which tokens may follow which: an automaton.

@@ -10,11 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::rhythm::{self, BeatGrid, INTERVALS, NONE, PITCHES};
 use super::{
-    Chance, EncodeProblem, Encoded, FeatureShape, Features, FrameRun, Grammar, NO_FEATURE, Representation,
-    State, Symbol, Token, View,
+    Chance, EncodeProblem, Encoded, FeatureShape, Features, FrameRun, GivenVoice, Grammar, NO_FEATURE,
+    Representation, State, Symbol, Token, View,
 };
 use crate::midi::grid::PitchSet;
-use crate::midi::{Instrument, Song};
+use crate::midi::{Instrument, Note, Song};
+use crate::print::count;
 
 /// Tokens after the pitches: a rest, lengths, the end.
 const REST: Token = PITCHES;
@@ -150,6 +151,20 @@ impl Voices {
     /// The number of a length's token, from 0.
     fn length_token(&self, token: Token) -> Option<u16> {
         token.checked_sub(FIRST_LENGTH).filter(|&number| number < self.grid.tokens())
+    }
+
+    /// The grid in words.
+    fn grid_name(&self) -> &'static str {
+        match self.options.grid {
+            VoicesGrid::Sixteenth => "16ths",
+            VoicesGrid::Fine => "24ths of a quarter note",
+        }
+    }
+
+    /// The length that is said with this token, if it is one of a length.
+    fn length_said(&self, moment: &Moment, token: Token) -> Option<u16> {
+        let number = self.length_token(token)?;
+        Some(moment.said.saturating_add(self.grid.steps(number)))
     }
 
     fn beginning(&self) -> Moment {
@@ -347,9 +362,9 @@ impl Grammar for Voices {
     fn allows(&self, state: State, token: Token) -> bool {
         let moment = Moment::of(state);
         let voice = &moment.voices[self.speaker(&moment)];
-        if let Some(number) = self.length_token(token) {
+        if let Some(said) = self.length_said(&moment, token) {
+            let number = token - FIRST_LENGTH;
             // What is said differs from what is meant when nothing is said.
-            let said = moment.said.saturating_add(self.grid.steps(number));
             return self.grid.may_follow(moment.said, number)
                 && (said != voice.length || self.grid.is_open(said));
         }
@@ -552,6 +567,16 @@ impl Representation for Voices {
         "notes are moved to the grid, or left out because they are drums or find no voice"
     }
 
+    fn give_voice(
+        &self,
+        song: &Song,
+        notes: Vec<Note>,
+        voice: usize,
+    ) -> Option<Result<Box<dyn GivenVoice>, String>> {
+        let given = (voice < self.options.voices).then(|| GivenLine::new(self, song, notes, voice))?;
+        Some(given.map(|given| Box::new(given) as Box<dyn GivenVoice>))
+    }
+
     fn pitch(&self, token: Token) -> Option<u8> {
         rhythm::pitch(token)
     }
@@ -606,11 +631,88 @@ impl Representation for Voices {
     }
 }
 
+/// [`GivenVoice`].
+#[derive(Debug, Clone)]
+struct GivenLine {
+    voices: Voices,
+    /// Its index.
+    voice: usize,
+    /// What it says.
+    tokens: Vec<Token>,
+    /// For each of its tokens, and after the last one, the steps from there to the end.
+    steps_left: Vec<u64>,
+}
+
+impl GivenLine {
+    fn new(voices: &Voices, song: &Song, notes: Vec<Note>, voice: usize) -> Result<Self, String> {
+        let voices = Voices::new(voices.options.strict());
+        let mut instruments = voices.decode(&[]).instruments;
+        instruments[voice].notes = notes;
+        let song = Song { instruments, ..song.clone() };
+        let Encoded { tokens: all, problems, changes, .. } = voices.encode(&song, usize::MAX);
+        if let [EncodeProblem { note, reason, .. }, ..] = &problems[..] {
+            return Err(format!("note {note}: {reason}"));
+        }
+        let moved = changes.moved_onsets.max(changes.changed_lengths);
+        if moved > 0 {
+            let (moved, grid) = (count(moved as u64, "note"), voices.grid_name());
+            return Err(format!(
+                "{moved} would be moved to the grid of {grid}, and a given voice is kept as it is"
+            ));
+        }
+        let (mut tokens, mut said_at, mut now) = (Vec::new(), Vec::new(), 0);
+        let mut moment = voices.beginning();
+        for token in all {
+            if voices.speaker(&moment) == voice {
+                tokens.push(token);
+                said_at.push(now);
+            }
+            let (after, elapsed) = voices.read(moment, token);
+            moment = after;
+            now += u64::from(elapsed);
+        }
+        let end = now + u64::from(moment.voices[voice].left);
+        said_at.push(end);
+        let steps_left = said_at.into_iter().map(|at| end - at).collect();
+        Ok(GivenLine { voices, voice, tokens, steps_left })
+    }
+}
+
+impl GivenVoice for GivenLine {
+    fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    fn speaks(&self, state: State) -> bool {
+        self.voices.speaker(&Moment::of(state)) == self.voice
+    }
+
+    fn allows(&self, state: State, said: usize, token: Token) -> bool {
+        if token == self.voices.end_token() {
+            return said == self.tokens.len();
+        }
+        let moment = Moment::of(state);
+        let speaker = self.voices.speaker(&moment);
+        if speaker == self.voice {
+            return self.tokens.get(said) == Some(&token);
+        }
+        let left = u64::from(moment.voices[self.voice].left) + self.steps_left[said];
+        let voice = &moment.voices[speaker];
+        match self.voices.length_said(&moment, token) {
+            // A length that is meant anyway is not said, so more has to follow.
+            Some(length) if length == voice.length => u64::from(length) < left,
+            Some(length) => u64::from(length) <= left,
+            None if moment.said > 0 => u64::from(moment.said) <= left,
+            None => u64::from(voice.length) <= left,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::laws;
     use super::*;
-    use crate::midi::Note;
+    use crate::random::{Purpose, RandomStream};
 
     fn voices(voices: usize, polyphony: Polyphony) -> Voices {
         Voices::new(VoicesOptions { voices, grid: VoicesGrid::Sixteenth, polyphony })
@@ -721,5 +823,62 @@ mod tests {
         assert_eq!(first.map(|first| first - tokens), [127 - 67, table + 127 - 52]);
         two.relate(two.start(), &mut first);
         assert_eq!(first, [NO_FEATURE; 2]);
+    }
+
+    fn notes(notes: &[(u8, u32, u32)]) -> Vec<Note> {
+        song(&[notes]).instruments.remove(0).notes
+    }
+
+    /// A tune that rests at the beginning and in the middle.
+    const TUNE: [(u8, u32, u32); 6] =
+        [(67, 2, 4), (65, 4, 8), (64, 8, 9), (62, 9, 12), (60, 20, 60), (60, 60, 61)];
+
+    #[test]
+    fn any_voice_is_kept_whatever_the_others_say_and_all_end_with_it() {
+        let voices = Voices::new(VoicesOptions::default());
+        for voice in 0..4 {
+            let given = GivenLine::new(&voices, &song(&[]), notes(&TUNE), voice).unwrap();
+            for seed in 0..50 {
+                let stream = RandomStream::new(seed, Purpose::Sampling, &[]);
+                let (mut state, mut said, mut tokens) = (voices.start(), 0, Vec::new());
+                loop {
+                    let allowed: Vec<Token> = (0..voices.vocabulary().len() as Token)
+                        .filter(|&token| voices.allows(state, token) && given.allows(state, said, token))
+                        .collect();
+                    let uniform = stream.uniform(tokens.len() as u64);
+                    let token = allowed[(uniform * allowed.len() as f64) as usize];
+                    if Some(token) == voices.end() {
+                        break;
+                    }
+                    said += usize::from(given.speaks(state));
+                    state = voices.next(state, token);
+                    tokens.push(token);
+                }
+                let decoded = voices.decode(&tokens);
+                let found = decoded.instruments[voice].notes.iter();
+                // A tick is a 24th there.
+                let found: Vec<_> =
+                    found.map(|note| (note.pitch, note.start_tick / 6, note.end_tick / 6)).collect();
+                assert_eq!(found, TUNE);
+                let ends = decoded.instruments.iter().flat_map(|i| &i.notes).map(|note| note.end_tick);
+                assert_eq!(ends.max(), Some(6 * 61));
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_said() {
+        let voices = Voices::new(VoicesOptions::default());
+        let refused = |tune: &[(u8, u32, u32)], resolution| {
+            let song = Song { resolution, ..song(&[]) };
+            GivenLine::new(&voices, &song, notes(tune), 0).unwrap_err()
+        };
+        assert_eq!(
+            refused(&[(60, 0, 4), (64, 2, 4)], 4),
+            "note 1: it begins while another note of its track sounds"
+        );
+        let grid = "1 note would be moved to the grid of 16ths, and a given voice is kept as it is";
+        assert_eq!(refused(&[(60, 0, 4), (64, 5, 8)], 8), grid);
+        assert_eq!(refused(&TUNE, 0), "note 0: this music has seconds and no beats");
     }
 }

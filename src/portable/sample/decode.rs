@@ -127,7 +127,7 @@ pub fn compose(
 }
 
 /// Gives tokens that are not allowed the probability 0.
-fn mask(probabilities: &mut [f32], allows: impl Fn(Token) -> bool) {
+pub(super) fn mask(probabilities: &mut [f32], allows: impl Fn(Token) -> bool) {
     for (token, p) in probabilities.iter_mut().enumerate() {
         if !allows(token as Token) {
             *p = 0.0;
@@ -209,7 +209,7 @@ impl<'a> OpenWindows<'a> {
 
 impl Decoding {
     /// The token for a uniform random number in [0, 1).
-    fn pick(&self, probabilities: &[f32], uniform: f64) -> Token {
+    pub(super) fn pick(&self, probabilities: &[f32], uniform: f64) -> Token {
         // Most probable first; of equals the lower token.
         let mut ranked: Vec<(usize, f64)> = probabilities.iter().map(|&p| f64::from(p)).enumerate().collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));

@@ -1,9 +1,10 @@
 //! The `sample` command: a checkpoint composes.
 //!
-//! `prompt` finds the tokens to begin from, `decode` composes, `output` writes MIDI, sound and pictures. Threads compose
+//! `prompt` finds the tokens to begin from, `decode` composes, `harmonize` around a given voice, `output` writes MIDI, sound and pictures. Threads compose
 //! different pieces. The same checkpoint, seed and options give the same bytes for any number of pieces and threads.
 
 mod decode;
+mod harmonize;
 mod output;
 mod prompt;
 
@@ -26,6 +27,7 @@ use crate::random::{Purpose, RandomStream};
 use crate::representation::{Representation, Token, pitches};
 use decode::{Composition, CopyLimit, CopyLimitReport};
 pub use decode::{Decoding, Reading, compose};
+use harmonize::{VoiceChoice, harmonize, read_melody};
 pub use output::Kind;
 use output::{Files, Output};
 use prompt::{Prompt, PromptSource, StartWindow};
@@ -40,6 +42,7 @@ const EMBEDDED: &[u8] = include_bytes!("../data/prelude.safetensors");
   sample runs/cello -n 3 --seed 7          three pieces from a run's newest checkpoint
   sample s3://bucket/cello --primer mine.mid --temperature 0.8 --top-p 0.95
   sample runs/cello --max-copy 12 --only midi,certificate
+  sample runs/chorales --melody tune.mid -n 3      harmonize a tune, in three ways
   sample step-00000500-0123456789abcdef.safetensors --greedy --json")]
 pub struct Arguments {
     /// A checkpoint, or a run's folder or URL, of which the newest valid checkpoint is taken [default: a small built-in one]
@@ -59,6 +62,16 @@ pub struct Arguments {
     /// Begin from the last notes of a MIDI file or score instead
     #[arg(long, value_name = "FILE.mid", conflicts_with = "start", value_parser = crate::location::file)]
     pub primer: Option<PathBuf>,
+    /// Compose the other voices around the melody of this file, the notes of its first track, which are kept as they are.
+    /// Needs a checkpoint of the representation `voices`
+    #[arg(long, value_name = "FILE.mid", conflicts_with_all = ["start", "primer", "notes", "max_copy", "greedy"], value_parser = crate::location::file)]
+    pub melody: Option<PathBuf>,
+    /// Which voice the melody is: soprano, alto, tenor, bass, or its number from the highest
+    #[arg(long, value_name = "VOICE", requires = "melody", default_value = "soprano", value_parser = harmonize::parse_voice)]
+    pub voice: VoiceChoice,
+    /// Candidates that are composed side by side around a melody, of which the most probable one is the piece
+    #[arg(long, value_name = "P", requires = "melody", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub particles: u32,
     /// Always take the most probable note, as the article does
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
     pub greedy: bool,
@@ -120,6 +133,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
     let reading = Reading::of(&config);
     let strict = config.representation.strict().build();
+    let melody = match &arguments.melody {
+        Some(path) => Some(read_melody(path, arguments.voice, &*representation)?),
+        None => None,
+    };
     let prompts = PromptSource::new(arguments.primer.as_deref(), arguments.start, &checkpoint, &*strict)?;
     let decoding = arguments.decoding();
     let (soundfont, folder) = (arguments.soundfont.as_deref(), arguments.output.clone());
@@ -132,10 +149,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let index = arguments.max_copy.map(|notes| NGramIndex::new(&*representation, pieces, notes as usize + 1));
     let compose_piece = |number: u64| -> Result<ComposedPiece> {
         let stream = RandomStream::new(seed, Purpose::Sampling, &[number]);
-        let prompt = prompts.prompt(stream);
+        let mut prompt = prompts.prompt(stream);
         let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
         let notes = arguments.notes as usize;
-        let composition = compose(&network, reading, &prompt.tokens, notes, &decoding, stream, limit)?;
+        let composition = match (&melody, &arguments.melody) {
+            (Some(given), Some(path)) => {
+                prompt.description = format!("the melody of {}", path.display());
+                harmonize(&network, &**given, arguments.particles as usize, &decoding, stream)
+            }
+            _ => compose(&network, reading, &prompt.tokens, notes, &decoding, stream, limit)?,
+        };
         let certificate = Certificate::new(&*representation, pieces, &composition.tokens);
         let files = output.write(seed, number, &composition, &certificate)?;
         Ok(ComposedPiece { prompt, composition, certificate, files })
