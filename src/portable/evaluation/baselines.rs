@@ -125,16 +125,16 @@ pub struct NGramCounts {
     alphabet: usize,
     order: usize,
     /// The node of the context with one more symbol at its beginning. Node 0 is the empty context.
-    longer: HashMap<(u32, Symbol), u32>,
-    nodes: Vec<Followers>,
+    pub(super) longer: HashMap<(u32, Symbol), u32>,
+    pub(super) nodes: Vec<Followers>,
 }
 
 /// What followed one context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Followers {
+pub(super) struct Followers {
     /// Each symbol that did, once, and how often.
-    counts: Vec<(Symbol, u32)>,
-    total: u32,
+    pub counts: Vec<(Symbol, u32)>,
+    pub total: u32,
 }
 
 /// N-gram counts of tokens and, beside them, of the transposed view, which is the same in every key.
@@ -210,50 +210,6 @@ impl NGramCounts {
         probabilities
     }
 
-    /// These counts made ready for [`kneser_ney`](Self::kneser_ney). A context counts in how many longer contexts each symbol
-    /// followed it, not how often it did, unless there are no longer ones: because it has the highest order, or because it
-    /// goes back to `begin`, the symbol that begins every sequence and is nowhere else.
-    pub fn into_continuations(mut self, begin: Option<Symbol>) -> NGramCounts {
-        let mut longer: Vec<_> =
-            self.longer.iter().map(|(&(node, symbol), &child)| (child, node, symbol)).collect();
-        // Nodes are numbered as they are met, so every node comes after the one that it prolongs.
-        longer.sort_unstable();
-        let mut depths = vec![0; self.nodes.len()];
-        let mut keep = vec![self.order == 0; self.nodes.len()];
-        let mut continuations = vec![Followers::default(); self.nodes.len()];
-        for (child, node, symbol) in longer {
-            let [child, node] = [child, node].map(|node| node as usize);
-            depths[child] = depths[node] + 1;
-            keep[child] = depths[child] == self.order || Some(symbol) == begin;
-            for &(symbol, _) in &self.nodes[child].counts {
-                continuations[node].count(symbol);
-            }
-        }
-        for ((node, continuation), keep) in self.nodes.iter_mut().zip(continuations).zip(keep) {
-            if !keep {
-                *node = continuation;
-            }
-        }
-        self
-    }
-
-    /// Writes the probabilities of every symbol by Kneser and Ney's interpolation with a fixed discount: starting from the
-    /// uniform distribution, each longer context that was met makes them (max(count − discount, 0) + discount·T·p) / n,
-    /// where its counts sum to n and T of them are not 0.
-    pub fn kneser_ney(&self, before: &[Symbol], discount: f64, probabilities: &mut [f64]) {
-        probabilities.fill(1.0 / self.alphabet as f64);
-        for followers in self.met(before) {
-            let total = f64::from(followers.total);
-            let backoff = discount * followers.counts.len() as f64 / total;
-            for p in &mut *probabilities {
-                *p *= backoff;
-            }
-            for &(symbol, count) in &followers.counts {
-                probabilities[usize::from(symbol)] += (f64::from(count) - discount) / total;
-            }
-        }
-    }
-
     /// What followed the contexts that end `before`, from the empty one to the longest that was met.
     fn met<'a>(&'a self, before: &'a [Symbol]) -> impl Iterator<Item = &'a Followers> {
         let mut node = Some(0);
@@ -268,7 +224,7 @@ impl NGramCounts {
 }
 
 impl Followers {
-    fn count(&mut self, symbol: Symbol) {
+    pub fn count(&mut self, symbol: Symbol) {
         self.total += 1;
         match self.counts.iter_mut().find(|(found, _)| *found == symbol) {
             Some((_, count)) => *count += 1,
@@ -434,42 +390,6 @@ mod tests {
         all_close(&counts.add_one(&[0], 0), &[3.0 / 8.0, 2.0 / 8.0, 2.0 / 8.0, 1.0 / 8.0]);
         all_close(&counts.add_one(&[0], 1), &[1.0 / 6.0, 2.0 / 6.0, 2.0 / 6.0, 1.0 / 6.0]);
         all_close(&counts.add_one(&[3], 1), &[0.25; 4]);
-    }
-
-    #[test]
-    fn kneser_ney_by_hand() {
-        // 3 begins; then 0 1 0 1 2 over four symbols, with contexts of one symbol.
-        let counts = counted(4, 1, &[3, 0, 1, 0, 1, 2]).into_continuations(Some(3));
-        // Empty context: how many different symbols stood before each. 0: 3 and 1; 1: 0; 2: 1; 3: none.
-        let discount = 0.5;
-        let empty = [1.5, 0.5, 0.5, 0.0].map(|discounted| (discounted + 0.5 * 3.0 / 4.0) / 4.0);
-        let probabilities = |before: &[Symbol]| {
-            let mut probabilities = [0.0; 4];
-            counts.kneser_ney(before, discount, &mut probabilities);
-            probabilities
-        };
-        all_close(&probabilities(&[]), &empty);
-        all_close(&probabilities(&[2]), &empty);
-        // After 0: 1 twice. After 1: 0 and 2 once each.
-        let after_0 = empty.map(|p| 0.5 * p / 2.0);
-        all_close(&probabilities(&[0]), &[after_0[0], after_0[1] + 0.75, after_0[2], after_0[3]]);
-        let after_1 = empty.map(|p| 0.5 * p);
-        all_close(&probabilities(&[0, 1]), &[after_1[0] + 0.25, after_1[1], after_1[2] + 0.25, after_1[3]]);
-    }
-
-    #[test]
-    fn what_begins_a_sequence_is_counted_as_often_as_it_does() {
-        // Three sequences: 3 0 1, 3 0 1, 3 0 2. Of order 3, so that no context has the highest order.
-        let mut counts = NGramCounts::new(4, 3);
-        for last in [1, 1, 2] {
-            counts.count(&[3], 0);
-            counts.count(&[3, 0], last);
-        }
-        let counts = counts.into_continuations(Some(3));
-        let followers = |before: &[Symbol]| counts.met(before).last().cloned().unwrap_or_default();
-        assert_eq!(followers(&[3]).counts, [(0, 3)]);
-        assert_eq!(followers(&[3, 0]).counts, [(1, 2), (2, 1)]);
-        assert_eq!(followers(&[0]).counts, [(1, 1), (2, 1)]);
     }
 
     #[test]

@@ -74,13 +74,15 @@ impl PieceEvaluation {
             });
         }
         let training = transposed(representation, training, transpose);
-        for order in ORDERS {
-            let model = KneserNey::fit(representation, &training, order, DISCOUNT);
-            let scores = in_parallel(cores(), pieces, |piece| model.score(&piece.tokens));
-            evaluation.models.push(format!("kneser_ney_{order}"));
-            for ((piece, scores), evaluated) in pieces.iter().zip(&scores).zip(&mut evaluation.pieces) {
-                evaluated.likelihoods.push(Likelihood::of_piece(representation, &piece.tokens, scores));
-            }
+        evaluation.models.extend(ORDERS.map(|order| format!("kneser_ney_{order}")));
+        evaluation.add_n_grams(
+            representation,
+            &KneserNey::fit(representation, &training, &ORDERS, DISCOUNT),
+            pieces,
+        );
+        if let Some(structured) = KneserNey::fit_structured(representation, &training, DISCOUNT) {
+            evaluation.models.push("structured".into());
+            evaluation.add_n_grams(representation, &structured, pieces);
         }
         evaluation
     }
@@ -99,6 +101,15 @@ impl PieceEvaluation {
             evaluated.likelihoods.insert(0, Likelihood::of_piece(representation, &piece.tokens, scores));
         }
         Ok(())
+    }
+
+    fn add_n_grams(&mut self, representation: &dyn Representation, models: &KneserNey<'_>, pieces: &[Piece]) {
+        let scores = in_parallel(cores(), pieces, |piece| models.score(&piece.tokens));
+        for ((piece, scores), evaluated) in pieces.iter().zip(&scores).zip(&mut self.pieces) {
+            for scores in scores {
+                evaluated.likelihoods.push(Likelihood::of_piece(representation, &piece.tokens, scores));
+            }
+        }
     }
 
     /// Adds what the same models, fitted on other training pieces, say of other pieces.

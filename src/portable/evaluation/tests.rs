@@ -10,6 +10,7 @@ use super::baselines::Baseline;
 use super::cache_model::CacheWeights;
 use super::kneser_ney::KneserNey;
 use super::likelihood::Likelihood;
+use super::pieces::PieceEvaluation;
 use super::score::{Metrics, repeated_windows};
 use super::tunes::KnownTunes;
 use super::{score, score_baseline};
@@ -187,14 +188,14 @@ fn benchmark(file: &str, grid: &str) -> Option<(Arc<dyn Representation>, Corpus)
 /// Nats per frame of the pieces held out, and those of the pieces whose tune training does not know.
 fn kneser_ney(representation: &dyn Representation, corpus: &Corpus, order: usize) -> [Likelihood; 2] {
     let training = corpus.training.iter().map(|piece| &piece.tokens);
-    let model = KneserNey::fit(representation, training, order, 0.85);
+    let model = KneserNey::fit(representation, training, &[order], 0.85);
     let mut tunes = KnownTunes::default();
     for piece in &corpus.training {
         tunes.add(&representation.decode(&piece.tokens));
     }
     let [mut all, mut unknown] = [Likelihood::default(); 2];
     for Piece { tokens, .. } in &corpus.held_out {
-        let likelihood = Likelihood::of_piece(representation, tokens, &model.score(tokens));
+        let likelihood = Likelihood::of_piece(representation, tokens, &model.score(tokens)[0]);
         all.add(&likelihood);
         if !tunes.knows(&representation.decode(tokens)) {
             unknown.add(&likelihood);
@@ -202,6 +203,68 @@ fn kneser_ney(representation: &dyn Representation, corpus: &Corpus, order: usize
     }
     println!("order {order}: {all:?}, unknown tunes: {unknown:?}");
     [all, unknown]
+}
+
+/// The figure of a baseline over all pieces.
+fn figure(evaluation: &PieceEvaluation, baseline: &str) -> f64 {
+    let index = evaluation.models.iter().position(|model| model == baseline).unwrap();
+    let nats = evaluation.pooled(false)[index].nats_per_unit();
+    println!("{baseline}: {nats:.4}");
+    nats
+}
+
+#[test]
+#[ignore = "needs shared; slow"]
+fn n_grams_of_notes_with_each_suite_held_out_in_two_decimals() {
+    let Some(path) = shared("data/cello") else { return };
+    let representation = toml::from_str::<RepresentationConfig>("kind = \"notes\"").unwrap().build();
+    // Without the mask of what the grammar forbids, contexts of 8 tokens have 4.15 nats a note.
+    for (transpose, expected) in [(0, [4.108, 4.102]), (5, [3.725, 3.704])] {
+        let mut all: Option<PieceEvaluation> = None;
+        for suite in 1..=6 {
+            let data = DataConfig {
+                midi: path.display().to_string(),
+                max_notes: usize::MAX,
+                holdout: vec![format!("cs{suite}-*")],
+                ..DataConfig::default()
+            };
+            let Corpus { training, held_out, .. } = Corpus::read(&data, &*representation).unwrap();
+            let of_suite = PieceEvaluation::of_baselines(&*representation, &training, transpose, &held_out);
+            match &mut all {
+                None => all = Some(of_suite),
+                Some(all) => all.extend(of_suite),
+            }
+        }
+        let all = all.unwrap();
+        assert_eq!((all.pieces.len(), all.pooled(false)[0].notes), (36, 30_247));
+        for (baseline, expected) in ["kneser_ney_7", "kneser_ney_10"].into_iter().zip(expected) {
+            let nats = figure(&all, baseline);
+            assert!((nats - expected).abs() < 0.005, "{baseline}, {transpose}: {nats} for {expected}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs shared; slow"]
+fn what_voices_depend_on_predicts_chorales_better_than_the_tokens_before() {
+    let Some(path) = shared("data/jsb16/trainvalid.json") else { return };
+    let data = DataConfig {
+        midi: path.display().to_string(),
+        max_notes: usize::MAX,
+        holdout: vec!["valid/*".into()],
+        ..DataConfig::default()
+    };
+    let representation = toml::from_str::<RepresentationConfig>("kind = \"voices\"").unwrap().build();
+    let Corpus { training, held_out, .. } = Corpus::read(&data, &*representation).unwrap();
+    // In their own keys, and with those up to five semitones away: nats per voice and sixteenth.
+    for (transpose, expected) in [(0, [0.918, 0.640]), (5, [0.809, 0.542])] {
+        let all = PieceEvaluation::of_baselines(&*representation, &training, transpose, &held_out);
+        assert_eq!(all.pooled(false)[0].frames.unwrap().cells, Some(4 * 18_408));
+        for (baseline, expected) in ["kneser_ney_10", "structured"].into_iter().zip(expected) {
+            let nats = figure(&all, baseline);
+            assert!((nats - expected).abs() < 0.005, "{baseline}, {transpose}: {nats} for {expected}");
+        }
+    }
 }
 
 fn per_frame(likelihood: &Likelihood) -> f64 {

@@ -23,6 +23,7 @@ pub fn hold(representation: &dyn Representation) {
         decoding_is_undone_by_encoding(representation, &tokens)?;
         transposition_moves_every_note(representation, &tokens)?;
         views_have_a_symbol_for_each_note(representation, &tokens)?;
+        frames_and_contexts_follow_the_tokens(representation, &tokens)?;
         features_fit_their_shape(representation, &tokens)
     });
     check(&pieces(), |song| encodings_are_grammatical(representation, &song));
@@ -151,6 +152,21 @@ fn the_end_leads_to_the_start(representation: &dyn Representation) {
     assert_eq!(representation.transpose(end, 1), Some(end));
     assert_eq!(representation.next(representation.start(), end), representation.start());
     assert!(representation.allows(representation.start(), end), "a piece may have no notes");
+}
+
+/// Every token is said in one frame, frames last, and contexts are of one length.
+fn frames_and_contexts_follow_the_tokens(
+    representation: &dyn Representation,
+    tokens: &[Token],
+) -> Result<(), TestCaseError> {
+    if let Some(runs) = representation.frames(tokens) {
+        prop_assert_eq!(runs.iter().map(|run| run.tokens).sum::<usize>(), tokens.len());
+        prop_assert!(runs.iter().all(|run| run.frames > 0));
+    }
+    let length = representation.context(representation.start()).len();
+    let states = states(representation, tokens);
+    prop_assert!(states.iter().all(|&state| representation.context(state).len() == length));
+    Ok(())
 }
 
 /// What decoding makes of a beginning of a piece has a spelling.

@@ -94,6 +94,12 @@ pub trait Representation: Features {
         None
     }
 
+    /// What the next token depends on, as musicians see it, for n-grams that leave out one after another: what matters most
+    /// first, always as many. Empty where n-grams of tokens have to do.
+    fn context(&self, _state: State) -> Vec<Symbol> {
+        Vec::new()
+    }
+
     /// How long the longest runs are that pieces share by chance and style.
     fn chance(&self) -> Chance;
 

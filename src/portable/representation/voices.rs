@@ -624,6 +624,34 @@ impl Representation for Voices {
         (self.options.grid == VoicesGrid::Sixteenth).then_some(self.options.voices as u64)
     }
 
+    /// The voice that speaks and what it has said of its length; what it had; the chord that sounds on, as a set of pitch
+    /// classes; the length that goes without saying; the time until another voice moves; the place in the beat; and the pitch
+    /// before. Found by adding what predicts best, one after another, on the chorales of the usual split.
+    fn context(&self, state: State) -> Vec<Symbol> {
+        let moment = Moment::of(state);
+        let speaker = self.speaker(&moment);
+        let voice = &moment.voices[speaker];
+        let (mut chord, mut until) = (0, 0);
+        for other in &moment.voices[..self.options.voices] {
+            if other.left > 0 {
+                until = if until == 0 { other.left } else { until.min(other.left) };
+                if other.sounding < REST {
+                    chord |= 1 << (other.sounding % 12);
+                }
+            }
+        }
+        let before = if voice.sounding < REST { voice.pitch_before } else { voice.pitch };
+        vec![
+            (MAX_VOICES as u16).wrapping_mul(moment.said) + speaker as u16,
+            voice.sounding,
+            chord,
+            voice.length,
+            until,
+            moment.position % self.grid.steps_per_beat,
+            before,
+        ]
+    }
+
     /// Measured on 305 chorales of Bach. Some set the same tune with nearly the same voices; nine of ten share no run of 20
     /// notes, and none of 25 when transposed, with any other.
     fn chance(&self) -> Chance {
@@ -880,5 +908,20 @@ mod tests {
         let grid = "1 note would be moved to the grid of 16ths, and a given voice is kept as it is";
         assert_eq!(refused(&[(60, 0, 4), (64, 5, 8)], 8), grid);
         assert_eq!(refused(&TUNE, 0), "note 0: this music has seconds and no beats");
+    }
+
+    #[test]
+    fn frames_are_sixteenths_and_change_with_the_pitches_that_sound() {
+        // The upper voice repeats its note and then moves, while the lower one holds.
+        let song = song(&[&[(67, 0, 2), (67, 2, 4), (69, 4, 8)], &[(52, 0, 8)]]);
+        let two = voices(2, Polyphony::Refuse);
+        let encoded = two.encode(&song, usize::MAX);
+        let run = |tokens, frames, changes| FrameRun { tokens, frames, changes };
+        let expected = [run(4, 2, true), run(1, 2, false), run(2, 4, true)];
+        assert_eq!(two.frames(&encoded.tokens).unwrap(), expected);
+        assert_eq!(two.voices_per_frame(), Some(2));
+        // Before the last note: the upper voice has an eighth on a G, above an E that sounds on for a beat.
+        let state = encoded.tokens[..5].iter().fold(two.start(), |state, &token| two.next(state, token));
+        assert_eq!(two.context(state), [0, 67, 1 << 4, 2, 4, 0, 67]);
     }
 }
