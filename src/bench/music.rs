@@ -7,7 +7,7 @@ use bachdist_portable::midi;
 use bachdist_portable::network::inference::InferenceNetwork;
 use bachdist_portable::random::{Purpose, RandomStream};
 use bachdist_portable::representation::{Token, pitches};
-use bachdist_portable::sample::{self, Decoding, compose};
+use bachdist_portable::sample::{self, Decoding, Length, compose};
 use serde::Serialize;
 
 use super::timing::seconds_of;
@@ -87,7 +87,8 @@ pub fn composing(plan: &Plan) -> Result<Composing> {
         &initial_parameters(plan.architecture, plan.config.train.seed),
     );
     let reading = sample::Reading::of(&plan.config);
-    let prompt: &[Token] = if representation.end().is_some() {
+    let reads_pieces = representation.end().is_some() && reading == sample::Reading::Piece;
+    let prompt: &[Token] = if reads_pieces {
         &[]
     } else {
         // Training may take longer windows than composing does.
@@ -97,7 +98,7 @@ pub fn composing(plan: &Plan) -> Result<Composing> {
     };
     let decoding = Decoding::Sampling { temperature: 1.0, top_k: None, top_p: Some(0.9) };
     let stream = RandomStream::new(plan.config.train.seed, Purpose::Sampling, &[1]);
-    let piece = || compose(&network, reading, prompt, NOTES, &decoding, stream, None);
+    let piece = || compose(&network, reading, prompt, Length::Notes(NOTES), &decoding, stream, None);
     // A network without training may end a piece early.
     let notes = pitches(&*representation, &piece()?.tokens).len();
     Ok(Composing { notes, notes_per_second: notes as f64 / seconds_of(piece) })

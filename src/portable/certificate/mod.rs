@@ -2,19 +2,23 @@
 //!
 //! A network that was trained for too long writes its training music down again, and sounds all the better for it. A
 //! certificate finds the `runs` that a melody shares with the corpus, exactly or transposed, and makes a verdict of them.
-//! `ngrams` lets decoding avoid long ones. Only composed notes count, those that the files hold: the prompt is given, not
+//! `ngrams` lets decoding avoid long ones. Music of several voices is compared line by line too (`lines`), by pitches and by
+//! pitches with their lengths, and the strictest view decides. Only composed notes count, those that the files hold: the prompt is given, not
 //! composed.
 
+mod lines;
 mod ngrams;
 mod runs;
 mod suffix_automaton;
+
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
 use crate::corpus::Piece;
 use crate::print::count;
-use crate::representation::{Chance, Representation, Token, View, pitches};
+use crate::representation::{Chance, LineChance, Representation, Token, View, pitches};
+use lines::{Line, Lines};
 pub use ngrams::NGramIndex;
 pub use runs::{Run, Runs};
 
@@ -45,6 +49,47 @@ pub struct Certificate {
     pub chance: Chance,
     /// All runs longer than chance: the exact ones, and the transposed ones outside of exact ones.
     pub runs: Vec<Run>,
+    /// The same of each line, where music has several voices: by pitches, and by pitches with lengths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<LineCertificate>,
+    /// For each composed note whether it lies in a run longer than chance, of any line.
+    #[serde(skip)]
+    pub copied: Vec<bool>,
+}
+
+/// What a line of a piece shares with the lines of the training music.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LineCertificate {
+    /// Of the voice.
+    pub line: String,
+    /// Whether the notes of a run are equally long, too.
+    pub with_lengths: bool,
+    /// The longest run with the same notes.
+    pub longest_exact: Run,
+    /// The longest transposed run, or the longest exact one where none is longer.
+    pub longest_transposed: Run,
+    /// How long the longest runs are that are shared by chance.
+    pub chance: Chance,
+    /// All runs longer than chance.
+    pub runs: Vec<Run>,
+}
+
+/// The music that a network was trained on, as pieces are compared with it.
+#[derive(Debug)]
+pub struct TrainingMusic<'a> {
+    representation: &'a dyn Representation,
+    pieces: &'a [Piece],
+    /// Of all pieces.
+    voices: Vec<Line>,
+    wholes: Vec<Line>,
+}
+
+impl<'a> TrainingMusic<'a> {
+    /// These pieces.
+    pub fn new(representation: &'a dyn Representation, pieces: &'a [Piece]) -> Self {
+        let [voices, wholes] = Lines::of_pieces(representation, pieces);
+        TrainingMusic { representation, pieces, voices, wholes }
+    }
 }
 
 /// How much of a melody lies in runs longer than chance.
@@ -61,39 +106,46 @@ pub enum Verdict {
 }
 
 impl Certificate {
-    /// The certificate of a melody, compared with the training music. It takes the time to read that music twice, a few
-    /// nanoseconds per note, and memory in proportion to the melody and the longest piece.
-    pub fn new(representation: &dyn Representation, pieces: &[Piece], melody: &[Token]) -> Self {
+    /// The certificate of what was composed after a prompt. It takes the time to read the training music twice for each view,
+    /// a few nanoseconds per note, and memory in proportion to the melody and the longest piece.
+    pub fn new(music: &TrainingMusic<'_>, prompt: &[Token], composed: &[Token]) -> Self {
+        let TrainingMusic { representation, pieces, .. } = *music;
         let chance = representation.chance();
-        let exact = Runs::new(representation, View::Exact, pieces, melody);
-        let transposed = Runs::new(representation, View::Transposed, pieces, melody);
-        let notes = pitches(representation, melody).len();
-        let exact_runs = exact.longer_than(chance.exact);
-        let transposed_runs = transposed.longer_than(chance.transposed);
-        let (longest_exact, longest_transposed) = (exact.longest(), transposed.longest());
-        // Its first occurrence may be in another key; the run with the same notes says more.
-        let unchanged = longest_transposed.length <= longest_exact.length;
+        let exact = Runs::new(representation, View::Exact, pieces, composed);
+        let transposed = Runs::new(representation, View::Transposed, pieces, composed);
+        let notes = pitches(representation, composed).len();
+        let all = SharedRuns::of(&exact, &transposed, chance);
+        let lines = lines_of(music, prompt, composed);
 
-        let mut runs = exact_runs.clone();
-        runs.extend(transposed_runs.iter().filter(|run| !lies_in_one_of(&exact_runs, run)).cloned());
-        runs.sort_by_key(|run| run.sample_at);
-        let copied = share(&runs, notes);
-
+        // For each note: in a run at all, in an exact one, in a transposed one.
+        let mut copied = [vec![false; notes], vec![false; notes], vec![false; notes]];
+        let whole: Vec<Vec<usize>> = (0..notes).map(|note| vec![note]).collect();
+        all.mark(&whole, &mut copied);
+        for (line, shared, _) in &lines {
+            let spelled: Vec<Vec<usize>> = line.notes.iter().map(|note| note.spelled.clone()).collect();
+            shared.mark(&spelled, &mut copied);
+        }
+        let share = |copied: &[bool]| {
+            copied.iter().filter(|&&is_copied| is_copied).count() as f64 / notes.max(1) as f64
+        };
+        let [any, of_exact, of_transposed] = copied;
         Certificate {
-            verdict: match copied {
+            verdict: match share(&any) {
                 0.0 => Verdict::Novel,
                 ..=0.5 => Verdict::NearCopy,
                 _ => Verdict::Copy,
             },
-            longest_transposed: if unchanged { longest_exact.clone() } else { longest_transposed },
-            longest_exact,
-            share: copied,
-            share_exact: share(&exact_runs, notes),
-            share_transposed: share(&transposed_runs, notes),
+            share: share(&any),
+            share_exact: share(&of_exact),
+            share_transposed: share(&of_transposed),
             novelty: exact.novelty(MAX_CURVE_NOTES),
             novelty_transposed: transposed.novelty(MAX_CURVE_NOTES),
             chance,
-            runs,
+            longest_exact: all.longest_exact,
+            longest_transposed: all.longest_transposed,
+            runs: all.runs,
+            lines: lines.into_iter().map(|(_, _, certificate)| certificate).collect(),
+            copied: any,
         }
     }
 
@@ -110,8 +162,21 @@ impl Certificate {
             true => "longest transposed: the same".into(),
             false => format!("longest transposed: {}", self.longest_transposed),
         });
+        lines.extend(self.closest_line());
         lines.extend(self.curve());
         lines
+    }
+
+    /// The line whose longest run is longest beside what is shared by chance.
+    fn closest_line(&self) -> Option<String> {
+        let excess = |line: &LineCertificate| {
+            let LineCertificate { longest_exact, longest_transposed, chance, .. } = line;
+            let exact = longest_exact.length as f64 / chance.exact as f64;
+            exact.max(longest_transposed.length as f64 / chance.transposed as f64)
+        };
+        let closest = self.lines.iter().max_by(|a, b| excess(a).total_cmp(&excess(b)))?;
+        let alike = if closest.with_lengths { "pitches and lengths" } else { "pitches" };
+        Some(format!("closest line: {}, {alike}: {}", closest.line, closest.longest_transposed))
     }
 
     /// Some points of the novelty curve.
@@ -148,6 +213,79 @@ impl Display for Run {
     }
 }
 
+/// The runs that count, of one view.
+struct SharedRuns {
+    longest_exact: Run,
+    longest_transposed: Run,
+    exact: Vec<Run>,
+    transposed: Vec<Run>,
+    /// The exact ones, and the transposed ones outside of exact ones.
+    runs: Vec<Run>,
+}
+
+impl SharedRuns {
+    fn of(exact: &Runs<'_>, transposed: &Runs<'_>, chance: Chance) -> Self {
+        let (longest_exact, longest_transposed) = (exact.longest(), transposed.longest());
+        // Its first occurrence may be in another key; the run with the same notes says more.
+        let unchanged = longest_transposed.length <= longest_exact.length;
+        let (exact, transposed) =
+            (exact.longer_than(chance.exact), transposed.longer_than(chance.transposed));
+        let mut runs = exact.clone();
+        runs.extend(transposed.iter().filter(|run| !lies_in_one_of(&exact, run)).cloned());
+        runs.sort_by_key(|run| run.sample_at);
+        SharedRuns {
+            longest_transposed: if unchanged { longest_exact.clone() } else { longest_transposed },
+            longest_exact,
+            exact,
+            transposed,
+            runs,
+        }
+    }
+
+    /// Marks the composed notes, given for each note of the line, that lie in runs: in any, in exact, in transposed ones.
+    fn mark(&self, spelled: &[Vec<usize>], [any, exact, transposed]: &mut [Vec<bool>; 3]) {
+        for (runs, marks) in [(&self.runs, any), (&self.exact, exact), (&self.transposed, transposed)] {
+            for run in runs {
+                for &note in spelled[run.sample_at..end(run)].iter().flatten() {
+                    marks[note] = true;
+                }
+            }
+        }
+    }
+}
+
+/// Each line of a composed piece in each of its views.
+fn lines_of(
+    music: &TrainingMusic<'_>,
+    prompt: &[Token],
+    composed: &[Token],
+) -> Vec<(Line, SharedRuns, LineCertificate)> {
+    let Some(lines) = Lines::new(music.representation, prompt, composed, "") else { return Vec::new() };
+    let LineChance { pitches, lengths, all } = music.representation.line_chance();
+    let mut compared = Vec::new();
+    for line in lines.voices {
+        compared.push((line.clone(), &music.voices, false, pitches));
+        compared.push((line, &music.voices, true, lengths));
+    }
+    compared.push((lines.all, &music.wholes, true, all));
+    let mut certified = Vec::with_capacity(compared.len());
+    for (line, others, with_lengths, chance) in compared {
+        let [exact, transposed] =
+            [View::Exact, View::Transposed].map(|view| Runs::of_line(&line, others, view, with_lengths));
+        let shared = SharedRuns::of(&exact, &transposed, chance);
+        let certificate = LineCertificate {
+            line: line.name.clone(),
+            with_lengths,
+            longest_exact: shared.longest_exact.clone(),
+            longest_transposed: shared.longest_transposed.clone(),
+            chance,
+            runs: shared.runs.clone(),
+        };
+        certified.push((line, shared, certificate));
+    }
+    certified
+}
+
 /// Whether a run lies within one of these, which are in order and of which none lies within another.
 fn lies_in_one_of(runs: &[Run], run: &Run) -> bool {
     let begun = runs.partition_point(|other| other.sample_at <= run.sample_at);
@@ -158,12 +296,5 @@ fn end(run: &Run) -> usize {
     run.sample_at + run.length
 }
 
-/// Fraction of a melody's notes that lie in one of these runs, which are in the order in which they begin.
-fn share(runs: &[Run], notes: usize) -> f64 {
-    let (mut inside, mut counted) = (0, 0);
-    for run in runs {
-        inside += end(run).saturating_sub(counted.max(run.sample_at));
-        counted = counted.max(end(run));
-    }
-    inside as f64 / notes.max(1) as f64
-}
+#[cfg(test)]
+mod tests;

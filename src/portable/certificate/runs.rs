@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::lines::{Line, symbols};
 use super::suffix_automaton::{Shared, shared_endings};
 use crate::corpus::Piece;
 use crate::representation::{Representation, Token, View, pitches};
@@ -27,12 +28,18 @@ pub struct Run {
 /// For every note of a melody, the longest run that ends with it.
 #[derive(Debug)]
 pub struct Runs<'a> {
-    representation: &'a dyn Representation,
-    pieces: &'a [Piece],
+    music: Music<'a>,
     /// Of the melody's notes.
     pitches: Vec<u8>,
     /// For each note of the melody.
     endings: Vec<Ending>,
+}
+
+/// Where runs are looked for.
+#[derive(Debug, Clone, Copy)]
+enum Music<'a> {
+    Pieces { representation: &'a dyn Representation, pieces: &'a [Piece] },
+    Lines(&'a [Line]),
 }
 
 /// A run, by where a piece has its last note.
@@ -54,13 +61,31 @@ impl<'a> Runs<'a> {
     ) -> Self {
         let corpus = pieces.iter().map(|piece| representation.view(view, &piece.tokens));
         let shared = shared_endings(representation.view(view, melody), corpus);
-        // Notes before the first symbol are shared with any note; the corpus's first one is named.
         let first_with_notes = pieces.iter().position(|piece| !piece.tokens.is_empty());
+        let pitches = pitches(representation, melody);
+        Runs::of(Music::Pieces { representation, pieces }, view, first_with_notes, pitches, shared)
+    }
+
+    /// The runs that a line shares with others, by pitches alone or with the lengths of notes.
+    pub(super) fn of_line(line: &Line, others: &'a [Line], view: View, with_lengths: bool) -> Self {
+        let (own, theirs) = symbols(line, others, view, with_lengths);
+        let first_with_notes = others.iter().position(|other| !other.notes.is_empty());
+        let pitches = line.notes.iter().map(|note| note.pitch).collect();
+        Runs::of(Music::Lines(others), view, first_with_notes, pitches, shared_endings(own, theirs))
+    }
+
+    fn of(
+        music: Music<'a>,
+        view: View,
+        first_with_notes: Option<usize>,
+        pitches: Vec<u8>,
+        shared: Vec<Shared>,
+    ) -> Self {
+        // Notes before the first symbol are shared with any note; the corpus's first one is named.
         let unseen = match first_with_notes {
             Some(piece) => Ending { length: view.lead(), piece, last: 0 },
             None => Ending { length: 0, piece: 0, last: 0 },
         };
-        let pitches = pitches(representation, melody);
         let mut endings = vec![unseen; view.lead().min(pitches.len())];
         for Shared { length, end } in shared {
             endings.push(match length {
@@ -72,7 +97,7 @@ impl<'a> Runs<'a> {
                 },
             });
         }
-        Runs { representation, pieces, pitches, endings }
+        Runs { music, pitches, endings }
     }
 }
 
@@ -111,13 +136,18 @@ impl Runs<'_> {
         if length == 0 {
             return Run { length, sample_at, piece: None, at: None, semitones: 0 };
         }
-        let piece = &self.pieces[piece];
-        let theirs = piece.tokens.iter().filter_map(|&token| self.representation.pitch(token)).nth(last);
+        let (name, theirs) = match self.music {
+            Music::Pieces { representation, pieces } => {
+                let Piece { name, tokens } = &pieces[piece];
+                (name, tokens.iter().filter_map(|&token| representation.pitch(token)).nth(last))
+            }
+            Music::Lines(lines) => (&lines[piece].name, lines[piece].notes.get(last).map(|note| note.pitch)),
+        };
         let theirs = theirs.expect("a symbol stands for each note after the first ones");
         Run {
             length,
             sample_at,
-            piece: Some(piece.name.clone()),
+            piece: Some(name.clone()),
             at: Some(last + 1 - length),
             semitones: i16::from(self.pitches[note]) - i16::from(theirs),
         }

@@ -7,7 +7,8 @@ use crate::random::{Purpose, RandomStream};
 use crate::representation::RepresentationConfig;
 
 fn certify(pieces: &[Piece], melody: &[Token]) -> Certificate {
-    Certificate::new(&*RepresentationConfig::default().build(), pieces, melody)
+    let representation = RepresentationConfig::default().build();
+    Certificate::new(&TrainingMusic::new(&*representation, pieces), &[], melody)
 }
 
 /// Two pieces in which no two intervals of a piece are alike for a while.
@@ -158,6 +159,8 @@ fn it_fits_a_terminal_and_says_where() {
         novelty_transposed: vec![0.0; 50],
         chance: Chance { exact: 14, transposed: 17 },
         runs: Vec::new(),
+        lines: Vec::new(),
+        copied: Vec::new(),
     };
     let expected = [
         "near copy: 43% of its notes lie in runs longer than chance",

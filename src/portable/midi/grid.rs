@@ -38,7 +38,7 @@ impl NoteValue {
     }
 
     /// In ticks of songs on a grid.
-    fn ticks(self) -> u32 {
+    pub fn ticks(self) -> u32 {
         u32::from(RESOLUTION / self.per_quarter())
     }
 }

@@ -95,6 +95,17 @@ impl Song {
 }
 
 impl Song {
+    /// The time of a tick in seconds.
+    pub fn time_at(&self, tick: u32) -> f64 {
+        if self.resolution == 0 {
+            return f64::from(tick) / 1000.0;
+        }
+        let default = TempoChange { tick: 0, time: 0.0, quarters_per_minute: 120.0 };
+        let last = self.tempo_changes.iter().rfind(|change| change.tick <= tick).unwrap_or(&default);
+        let quarters = f64::from(tick - last.tick) / f64::from(self.resolution);
+        last.time + quarters * 60.0 / last.quarters_per_minute
+    }
+
     /// The tick nearest to a time in seconds.
     pub fn tick_at(&self, time: f64) -> u64 {
         if self.resolution == 0 {

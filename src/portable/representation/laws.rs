@@ -21,12 +21,16 @@ pub fn hold(representation: &dyn Representation) {
         incomplete_pieces_are_completed(representation, &tokens)?;
         let tokens = whole(representation, &tokens);
         decoding_is_undone_by_encoding(representation, &tokens)?;
+        spelled_notes_are_those_of_the_decoded_song(representation, &tokens)?;
         transposition_moves_every_note(representation, &tokens)?;
         views_have_a_symbol_for_each_note(representation, &tokens)?;
         frames_and_contexts_follow_the_tokens(representation, &tokens)?;
         features_fit_their_shape(representation, &tokens)
     });
-    check(&pieces(), |song| encodings_are_grammatical(representation, &song));
+    check(&pieces(), |song| {
+        encodings_are_grammatical(representation, &song)?;
+        prompts_go_on_from_all_notes(representation, &song)
+    });
 }
 
 fn check<S: Strategy>(strategy: &S, law: impl Fn(S::Value) -> Result<(), TestCaseError>)
@@ -178,6 +182,57 @@ fn incomplete_pieces_are_completed(
     let encoded = representation.encode(&decoded, usize::MAX);
     prop_assert!(encoded.problems.is_empty() && encoded.altered == 0 && !encoded.is_drum);
     prop_assert_eq!(representation.decode(&encoded.tokens), decoded);
+    Ok(())
+}
+
+/// One for each token with a pitch, in its place in time; together they sound as long as the song's notes.
+fn spelled_notes_are_those_of_the_decoded_song(
+    representation: &dyn Representation,
+    tokens: &[Token],
+) -> Result<(), TestCaseError> {
+    let (spelled, song) = (representation.spelled_notes(tokens), representation.decode(tokens));
+    let found: Vec<_> = spelled.iter().map(|note| (note.token, Some(note.pitch))).collect();
+    let pitches = tokens.iter().map(|&token| representation.pitch(token)).enumerate();
+    prop_assert_eq!(found, pitches.filter(|(_, pitch)| pitch.is_some()).collect::<Vec<_>>());
+    let notes: Vec<&Note> = song.instruments.iter().flat_map(|instrument| &instrument.notes).collect();
+    let sounding: u64 = notes.iter().map(|note| u64::from(note.end_tick - note.start_tick)).sum();
+    prop_assert_eq!(spelled.iter().map(|note| u64::from(note.end - note.start)).sum::<u64>(), sounding);
+    prop_assert_eq!(spelled.iter().filter(|note| !note.is_held).count(), notes.len());
+    let (mut state, mut time, mut elapsed) = (representation.start(), 0, vec![0]);
+    for &token in tokens {
+        time += representation.elapsed(state, token);
+        elapsed.push(time);
+        state = representation.next(state, token);
+    }
+    for note in spelled {
+        let within = |theirs: &&Note| {
+            theirs.pitch == note.pitch && theirs.start_tick <= note.start && note.end <= theirs.end_tick
+        };
+        prop_assert!(notes.iter().any(|theirs| within(&theirs)), "{note:?}");
+        let begins = elapsed[note.token]..=elapsed[note.token + 1];
+        prop_assert!(representation.end().is_none() || begins.contains(&note.start), "{note:?} {begins:?}");
+    }
+    Ok(())
+}
+
+/// A prompt is a beginning that the grammar allows, with the notes of the whole.
+fn prompts_go_on_from_all_notes(
+    representation: &dyn Representation,
+    song: &Song,
+) -> Result<(), TestCaseError> {
+    let whole = representation.encode(song, usize::MAX);
+    let prompt = representation.encode_prompt(song, usize::MAX);
+    if !whole.problems.is_empty() {
+        // Some are of the end, which a prompt does not say.
+        return Ok(());
+    }
+    prop_assert_eq!((prompt.problems.len(), prompt.altered), (0, whole.altered));
+    let notes = |tokens: &[Token]| representation.decode(tokens).instruments;
+    prop_assert_eq!(notes(&prompt.tokens), notes(&whole.tokens));
+    let states = states(representation, &prompt.tokens);
+    for (&state, &token) in states.iter().zip(&prompt.tokens) {
+        prop_assert!(representation.allows(state, token), "{token}");
+    }
     Ok(())
 }
 

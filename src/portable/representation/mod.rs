@@ -47,10 +47,29 @@ pub trait Representation: Features {
     /// The tokens of a piece, of which the first `max_notes` notes are used.
     fn encode(&self, song: &Song, max_notes: usize) -> Encoded;
 
+    /// The tokens of a song that a piece begins with and goes on from, as [`Representation::encode`] has them but for what it
+    /// says of the song's end.
+    fn encode_prompt(&self, song: &Song, max_notes: usize) -> Encoded {
+        self.encode(song, max_notes)
+    }
+
     /// The timed notes of a sequence that the grammar allows, without the token that ends a piece. Where it stops before a
     /// piece may end, what is incomplete is left out. Always at least one instrument, so that its program is known before
     /// there are notes.
     fn decode(&self, tokens: &[Token]) -> Song;
+
+    /// The note that each token completes which completes one, in order: what [`Representation::decode`] makes instruments of.
+    fn spelled_notes(&self, tokens: &[Token]) -> Vec<SpelledNote>;
+
+    /// The voices of spelled notes; none where all notes are one melody.
+    fn voices(&self) -> Vec<VoiceLabel> {
+        Vec::new()
+    }
+
+    /// How far time moves when a token is read in this state, in 24ths of a quarter note; 0 where music has no beats.
+    fn elapsed(&self, _before: State, _token: Token) -> u32 {
+        0
+    }
 
     /// What happens to notes that cannot be spelled and that the options do not refuse, as a sentence's beginning.
     fn alteration(&self) -> &'static str;
@@ -102,6 +121,11 @@ pub trait Representation: Features {
 
     /// How long the longest runs are that pieces share by chance and style.
     fn chance(&self) -> Chance;
+
+    /// The same of runs of a voice's notes, and of all notes with their lengths.
+    fn line_chance(&self) -> LineChance {
+        LineChance { pitches: self.chance(), lengths: self.chance(), all: self.chance() }
+    }
 
     /// The view of a sequence that is read from the start state.
     fn view(&self, view: View, tokens: &[Token]) -> Vec<Symbol> {
@@ -233,6 +257,37 @@ pub struct Chance {
     pub transposed: usize,
 }
 
+/// Notes of the longest runs that lines share by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineChance {
+    /// A voice's pitches.
+    pub pitches: Chance,
+    /// A voice's pitches with the lengths of the notes.
+    pub lengths: Chance,
+    /// Pitches and lengths of all notes in the order in which they begin.
+    pub all: Chance,
+}
+
+/// A voice of spelled notes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoiceLabel {
+    /// As musicians call it.
+    pub name: String,
+    /// Whether its notes follow one another as a melody.
+    pub is_line: bool,
+}
+
+impl VoiceLabel {
+    fn line(name: impl Into<String>) -> Self {
+        VoiceLabel { name: name.into(), is_line: true }
+    }
+
+    /// Whatever is left.
+    fn rest(name: &str) -> Self {
+        VoiceLabel { name: name.into(), is_line: false }
+    }
+}
+
 /// A piece as tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoded {
@@ -246,6 +301,23 @@ pub struct Encoded {
     pub changes: Changes,
     /// Whether its notes are the keys of a drum track.
     pub is_drum: bool,
+}
+
+/// The note that a token completes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpelledNote {
+    /// The index of its token.
+    pub token: usize,
+    /// Which of the representation's voices has it, from 0.
+    pub voice: usize,
+    /// MIDI key.
+    pub pitch: u8,
+    /// Ticks of the decoded song.
+    pub start: u32,
+    /// Ticks of the decoded song.
+    pub end: u32,
+    /// Whether it prolongs a note that sounds already.
+    pub is_held: bool,
 }
 
 /// How many notes were changed or dropped, by what was done. Several things may be done to one note.

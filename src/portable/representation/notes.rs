@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rhythm::{self, FINEST, INTERVALS, NONE, PITCHES};
 use super::{
-    Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, State,
-    Symbol, Token, View,
+    Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, SpelledNote,
+    State, Symbol, Token, View, VoiceLabel,
 };
 use crate::midi::{CELLO, Instrument, Song};
 
@@ -398,17 +398,36 @@ impl Representation for Notes {
     }
 
     fn decode(&self, tokens: &[Token]) -> Song {
-        let (mut moment, mut onset) = (BEGINNING, 0);
-        let mut notes = Vec::new();
-        for &token in tokens {
-            moment.read(token);
-            if token < PITCHES {
-                onset += u64::from(moment.last_gap);
-                notes.push(FINEST.note(token as u8, [onset, onset + u64::from(moment.last_length)]));
-            }
-        }
+        let notes = self.spelled_notes(tokens).iter().map(rhythm::note).collect();
         let cello = Instrument { program: CELLO, is_drum: false, name: "bachdist".into(), notes };
         rhythm::song(vec![cello])
+    }
+
+    /// Voices are the highest of the notes that begin together, and those below.
+    fn spelled_notes(&self, tokens: &[Token]) -> Vec<SpelledNote> {
+        let (mut moment, mut onset) = (BEGINNING, 0u64);
+        let mut notes = Vec::with_capacity(tokens.len());
+        for (index, &token) in tokens.iter().enumerate() {
+            let is_first = moment.last_pitch == NONE;
+            moment.read(token);
+            if let Some(pitch) = rhythm::pitch(token) {
+                onset += u64::from(moment.last_gap);
+                let voice = usize::from(moment.last_gap == 0 && !is_first);
+                let [start, end] = FINEST.ticks([onset, onset + u64::from(moment.last_length)]);
+                notes.push(SpelledNote { token: index, voice, pitch, start, end, is_held: false });
+            }
+        }
+        notes
+    }
+
+    fn voices(&self) -> Vec<VoiceLabel> {
+        vec![VoiceLabel::line("Highest"), VoiceLabel::rest("Below")]
+    }
+
+    /// Time is that of the last onset.
+    fn elapsed(&self, before: State, token: Token) -> u32 {
+        let moment = Moment::of(&before);
+        if token < PITCHES { moment.next_gap().into() } else { 0 }
     }
 
     fn alteration(&self) -> &'static str {

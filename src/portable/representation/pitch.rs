@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, State,
-    Symbol, Token, View,
+    Chance, EncodeProblem, Encoded, FeatureShape, Features, Grammar, NO_FEATURE, Representation, SpelledNote,
+    State, Symbol, Token, View,
 };
 use crate::midi::{CELLO, DEFAULT_VELOCITY, Instrument, Note, Song, first_voice};
 
@@ -209,6 +209,20 @@ impl Representation for Pitch {
         }
         let cello = Instrument { program: CELLO, is_drum: false, name: "bachdist".into(), notes };
         Song::in_seconds(vec![cello])
+    }
+
+    fn spelled_notes(&self, tokens: &[Token]) -> Vec<SpelledNote> {
+        // Music without beats has milliseconds for ticks.
+        let tick = |number: usize| (1000.0 * NOTE_SECONDS * number as f64).round() as u32;
+        let note = |(number, &token): (usize, &Token)| SpelledNote {
+            token: number,
+            voice: 0,
+            pitch: self.pitch_of(token),
+            start: tick(number),
+            end: tick(number + 1),
+            is_held: false,
+        };
+        tokens.iter().enumerate().map(note).collect()
     }
 
     fn alteration(&self) -> &'static str {

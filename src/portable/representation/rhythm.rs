@@ -1,7 +1,7 @@
 //! What `notes` and `voices` share: pitches as the first tokens of the vocabulary, time on a grid, and lengths of time as
 //! tokens, whole beats first, then a fraction of a beat.
 
-use super::{Changes, Symbol, Token, View};
+use super::{Changes, SpelledNote, Symbol, Token, View};
 use crate::midi::{DEFAULT_VELOCITY, Instrument, Note, Song};
 
 /// A longer length of time cannot be spelled: a quarter of an hour at a fast tempo. A multiple of [`EIGHT`].
@@ -145,13 +145,17 @@ impl BeatGrid {
         is_moved || is_resized
     }
 
-    /// A note of decoded music, for [`song`].
-    pub fn note(self, pitch: u8, steps: [u64; 2]) -> Note {
+    /// Steps in ticks of decoded music, see [`song`].
+    pub fn ticks(self, steps: [u64; 2]) -> [u32; 2] {
         let ticks_per_step = u64::from(FINEST.steps_per_beat / self.steps_per_beat);
-        let [start_tick, end_tick] =
-            steps.map(|step| u32::try_from(step * ticks_per_step).unwrap_or(u32::MAX));
-        Note { pitch, velocity: DEFAULT_VELOCITY, start: 0.0, end: 0.0, start_tick, end_tick }
+        steps.map(|step| u32::try_from(step * ticks_per_step).unwrap_or(u32::MAX))
     }
+}
+
+/// A note of decoded music, for [`song`].
+pub(super) fn note(spelled: &SpelledNote) -> Note {
+    let SpelledNote { pitch, start: start_tick, end: end_tick, .. } = *spelled;
+    Note { pitch, velocity: DEFAULT_VELOCITY, start: 0.0, end: 0.0, start_tick, end_tick }
 }
 
 /// Decoded music: 100 quarter notes per minute, in four-four time. A tick is a step of the finest grid.

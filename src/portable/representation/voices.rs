@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::rhythm::{self, BeatGrid, INTERVALS, NONE, PITCHES};
 use super::{
-    Chance, EncodeProblem, Encoded, FeatureShape, Features, FrameRun, GivenVoice, Grammar, NO_FEATURE,
-    Representation, State, Symbol, Token, View,
+    Chance, EncodeProblem, Encoded, FeatureShape, Features, FrameRun, GivenVoice, Grammar, LineChance,
+    NO_FEATURE, Representation, SpelledNote, State, Symbol, Token, View, VoiceLabel,
 };
 use crate::midi::grid::PitchSet;
 use crate::midi::{Instrument, Note, Song};
@@ -320,6 +320,55 @@ impl Voices {
         lines.resize(self.options.voices, Vec::new());
         lines
     }
+
+    /// The tokens of a song whose voices rest until this step when they have no more notes. It is that where the last note of
+    /// some voice ends, and no note begins there or later.
+    fn encode_until(
+        &self,
+        song: &Song,
+        max_notes: usize,
+        end: impl Fn(&[Vec<LineNote>]) -> Option<u64>,
+    ) -> Encoded {
+        let mut encoded = Encoded::default();
+        if song.resolution == 0 {
+            encoded.problems.extend(EncodeProblem::without_beats(song, max_notes));
+            return encoded;
+        }
+        let lines = self.lines(song, max_notes, &mut encoded);
+        let end = end(&lines).unwrap_or(0);
+        let mut ahead: Vec<_> = lines.iter().map(|line| line.iter().peekable()).collect();
+        let mut now = vec![0; lines.len()];
+        let mut moment = self.beginning();
+        loop {
+            let speaker = self.speaker(&moment);
+            if now[speaker] == end {
+                // The first of those that end first ends here, so all have said what there is.
+                return encoded;
+            }
+            let (pitch, until) = match ahead[speaker].next_if(|note| note.start == now[speaker]) {
+                Some(note) => (note.pitch, note.end),
+                None => (REST, ahead[speaker].peek().map_or(end, |note| note.start)),
+            };
+            let length = until - now[speaker];
+            if length > u64::from(self.grid.longest()) {
+                encoded.problems.push(EncodeProblem {
+                    note: 0,
+                    reason: format!("voice {} rests too long at the end", speaker + 1),
+                    hint: rhythm::TOO_LONG,
+                });
+                encoded.tokens.clear();
+                return encoded;
+            }
+            let length = length as u16;
+            if length != moment.voices[speaker].length {
+                self.grid.spell(length, FIRST_LENGTH, &mut encoded.tokens);
+                moment.said = length;
+            }
+            encoded.tokens.push(pitch);
+            moment = self.read(moment, pitch).0;
+            now[speaker] = until;
+        }
+    }
 }
 
 impl Moment {
@@ -494,73 +543,64 @@ impl Representation for Voices {
     }
 
     fn encode(&self, song: &Song, max_notes: usize) -> Encoded {
-        let mut encoded = Encoded::default();
-        if song.resolution == 0 {
-            encoded.problems.extend(EncodeProblem::without_beats(song, max_notes));
-            return encoded;
-        }
-        let lines = self.lines(song, max_notes, &mut encoded);
-        let end = lines.iter().filter_map(|line| line.last()).map(|last| last.end).max().unwrap_or(0);
-        let mut ahead: Vec<_> = lines.iter().map(|line| line.iter().peekable()).collect();
-        let mut now = vec![0; lines.len()];
-        let mut moment = self.beginning();
-        loop {
-            let speaker = self.speaker(&moment);
-            if now[speaker] == end {
-                // The first of those that end first ends with the piece, and so do all.
-                return encoded;
-            }
-            let (pitch, until) = match ahead[speaker].next_if(|note| note.start == now[speaker]) {
-                Some(note) => (note.pitch, note.end),
-                None => (REST, ahead[speaker].peek().map_or(end, |note| note.start)),
-            };
-            let length = until - now[speaker];
-            if length > u64::from(self.grid.longest()) {
-                encoded.problems.push(EncodeProblem {
-                    note: 0,
-                    reason: format!("voice {} rests too long at the end", speaker + 1),
-                    hint: rhythm::TOO_LONG,
-                });
-                encoded.tokens.clear();
-                return encoded;
-            }
-            let length = length as u16;
-            if length != moment.voices[speaker].length {
-                self.grid.spell(length, FIRST_LENGTH, &mut encoded.tokens);
-                moment.said = length;
-            }
-            encoded.tokens.push(pitch);
-            moment = self.read(moment, pitch).0;
-            now[speaker] = until;
-        }
+        self.encode_until(song, max_notes, |lines| {
+            lines.iter().filter_map(|line| line.last()).map(|last| last.end).max()
+        })
+    }
+
+    /// Voices that have no more notes rest until the first note ends that sounds after the last onset. From there on all may
+    /// go on.
+    fn encode_prompt(&self, song: &Song, max_notes: usize) -> Encoded {
+        self.encode_until(song, max_notes, |lines| {
+            let last = || lines.iter().filter_map(|line| line.last());
+            let onset = last().map(|note| note.start).max()?;
+            last().map(|note| note.end).filter(|&end| end > onset).min()
+        })
     }
 
     fn decode(&self, tokens: &[Token]) -> Song {
-        let names = ["Soprano", "Alto", "Tenor", "Bass"];
-        let mut instruments: Vec<Instrument> = (0..self.options.voices)
-            .map(|voice| Instrument {
+        let voices = self.voices().into_iter();
+        let mut instruments: Vec<Instrument> = voices
+            .map(|VoiceLabel { name, .. }| Instrument {
                 program: CHOIR,
                 is_drum: false,
-                name: match self.options.voices {
-                    4 => names[voice].into(),
-                    _ => format!("Voice {}", voice + 1),
-                },
+                name,
                 notes: Vec::new(),
             })
             .collect();
+        for spelled in self.spelled_notes(tokens) {
+            instruments[spelled.voice].notes.push(rhythm::note(&spelled));
+        }
+        rhythm::song(instruments)
+    }
+
+    fn spelled_notes(&self, tokens: &[Token]) -> Vec<SpelledNote> {
         let (mut moment, mut now) = (self.beginning(), 0);
-        for &token in tokens {
-            let speaker = self.speaker(&moment);
+        let mut notes = Vec::with_capacity(tokens.len());
+        for (index, &token) in tokens.iter().enumerate() {
+            let voice = self.speaker(&moment);
             let (after, elapsed) = self.read(moment, token);
-            if token < REST {
-                let length = after.voices[speaker].length;
-                let note = self.grid.note(token as u8, [now, now + u64::from(length)]);
-                instruments[speaker].notes.push(note);
+            if let Some(pitch) = rhythm::pitch(token) {
+                let length = u64::from(after.voices[voice].length);
+                let [start, end] = self.grid.ticks([now, now + length]);
+                notes.push(SpelledNote { token: index, voice, pitch, start, end, is_held: false });
             }
             moment = after;
             now += u64::from(elapsed);
         }
-        rhythm::song(instruments)
+        notes
+    }
+
+    fn voices(&self) -> Vec<VoiceLabel> {
+        match self.options.voices {
+            4 => ["Soprano", "Alto", "Tenor", "Bass"].map(VoiceLabel::line).into(),
+            voices => (1..=voices).map(|voice| VoiceLabel::line(format!("Voice {voice}"))).collect(),
+        }
+    }
+
+    fn elapsed(&self, before: State, token: Token) -> u32 {
+        let elapsed = self.read(Moment::of(before), token).1;
+        u32::from(elapsed) * u32::from(rhythm::FINEST.steps_per_beat / self.grid.steps_per_beat)
     }
 
     fn alteration(&self) -> &'static str {
@@ -656,6 +696,16 @@ impl Representation for Voices {
     /// notes, and none of 25 when transposed, with any other.
     fn chance(&self) -> Chance {
         Chance { exact: 20, transposed: 25 }
+    }
+
+    /// Measured on the chorales of the usual split's training music whose tune no other one of them sets: nine of ten share
+    /// no longer run.
+    fn line_chance(&self) -> LineChance {
+        LineChance {
+            pitches: Chance { exact: 13, transposed: 21 },
+            lengths: Chance { exact: 9, transposed: 13 },
+            all: Chance { exact: 11, transposed: 14 },
+        }
     }
 }
 

@@ -81,12 +81,81 @@ pub struct CopyLimitReport {
 /// A piece that takes more steps back is given up: each costs the reading of a whole window.
 const MAX_STEPS_BACK: usize = 1000;
 
-/// Composes this many notes after the prompt, fewer if the piece ends before. Fails where no token keeps the copy limit.
+/// How long a piece becomes after its prompt. Where pieces have an end, a piece stops only where one may end, so that no frame
+/// is half said and all voices end together, if it comes to such a place; and never before its first note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// This many notes, or until it ends itself.
+    Notes(usize),
+    /// About this many quarter notes: where within a bar of that the network most expects an end.
+    Beats(u32),
+    /// Until it ends itself, or has this many tokens.
+    Free {
+        /// More than a piece of its kind has.
+        max_tokens: usize,
+    },
+}
+
+/// Quarter notes before and after the length that was asked for, where a piece may end.
+const ENDING_BEATS: u64 = 4;
+
+/// Ticks of a quarter note in which [`Representation::elapsed`] counts.
+const TICKS_PER_BEAT: u64 = 24;
+
+/// Where a piece stands before its next token.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Ticks since the prompt.
+    time: u64,
+    /// Notes since the prompt.
+    notes: usize,
+    /// The probability that it ends here; `None` where it may not.
+    end: Option<f32>,
+}
+
+impl Length {
+    /// About how many tokens a piece of this length has.
+    pub(super) fn tokens(self) -> usize {
+        match self {
+            Length::Notes(notes) => notes,
+            // Four voices in sixteenths.
+            Length::Beats(beats) => 16 * beats as usize,
+            Length::Free { max_tokens } => max_tokens,
+        }
+    }
+
+    /// Whether a piece stops here. One that may never end, because its voices do not come together, stops anywhere at twice
+    /// its length.
+    fn is_reached(self, place: Place, tokens: usize, may_end: bool) -> bool {
+        let times = if may_end { 1 } else { 2 };
+        match self {
+            Length::Notes(notes) => place.notes >= times * notes,
+            Length::Beats(beats) => {
+                place.time >= times as u64 * (u64::from(beats) + ENDING_BEATS) * TICKS_PER_BEAT
+            }
+            Length::Free { max_tokens } => place.notes > 0 && tokens >= times * max_tokens,
+        }
+    }
+
+    /// How many tokens are kept of a piece that has passed these places, one before each token and the last.
+    fn kept(self, places: &[Place]) -> usize {
+        let last = places.len() - 1;
+        let Length::Beats(beats) = self else { return last };
+        let earliest = u64::from(beats).saturating_sub(ENDING_BEATS) * TICKS_PER_BEAT;
+        let endings =
+            places.iter().enumerate().filter(|(_, place)| place.notes > 0 && place.time >= earliest);
+        let best =
+            endings.filter_map(|(at, place)| Some((at, place.end?))).max_by(|a, b| a.1.total_cmp(&b.1));
+        best.map_or(last, |(at, _)| at)
+    }
+}
+
+/// Composes a piece after the prompt. Fails where no token keeps the copy limit.
 pub fn compose(
     network: &InferenceNetwork,
     reading: Reading,
     prompt: &[Token],
-    notes: usize,
+    length: Length,
     decoding: &Decoding,
     stream: RandomStream,
     mut copy_limit: Option<CopyLimit<'_>>,
@@ -94,10 +163,22 @@ pub fn compose(
     let representation = network.representation();
     let mut windows = OpenWindows::after(network, reading, prompt, &[]);
     let (mut tokens, mut predictions) = (Vec::new(), Vec::new());
-    let mut composed_notes = 0;
-    while composed_notes < notes {
+    let mut places: Vec<Place> = vec![Place { time: 0, notes: 0, end: None }];
+    loop {
+        let end = representation.end().filter(|&end| representation.allows(windows.grammar, end));
+        let may_end = representation.end().is_none() || end.is_some();
+        let place = places.last_mut().expect("one more than tokens");
         let mut probabilities = windows.probabilities();
-        mask(&mut probabilities, |token| representation.allows(windows.grammar, token));
+        place.end = end.map(|end| probabilities[usize::from(end)]);
+        let place = *place;
+        if length.is_reached(place, tokens.len(), may_end) {
+            break;
+        }
+        let is_end_masked = place.notes == 0 || matches!(length, Length::Beats(_));
+        mask(&mut probabilities, |token| {
+            representation.allows(windows.grammar, token)
+                && !(is_end_masked && Some(token) == representation.end())
+        });
         // Number 0 picked the window of the prompt.
         let number = tokens.len() as u64 + 1;
         let picked = match &mut copy_limit {
@@ -107,14 +188,18 @@ pub fn compose(
         match (picked, &mut copy_limit) {
             (Some(token), _) if Some(token) == representation.end() => break,
             (Some(token), _) => {
-                composed_notes += usize::from(representation.pitch(token).is_some());
+                places.push(Place {
+                    time: place.time + u64::from(representation.elapsed(windows.grammar, token)),
+                    notes: place.notes + usize::from(representation.pitch(token).is_some()),
+                    end: None,
+                });
                 tokens.push(token);
                 predictions.push(probabilities);
                 windows.read(token);
             }
             (None, Some(limit)) => {
-                let removed = limit.step_back()?;
-                composed_notes -= usize::from(representation.pitch(removed).is_some());
+                limit.step_back()?;
+                places.pop();
                 tokens.pop();
                 predictions.pop();
                 windows = OpenWindows::after(network, reading, prompt, &tokens);
@@ -122,6 +207,9 @@ pub fn compose(
             (None, None) => unreachable!("a grammar allows some token in every state"),
         }
     }
+    let kept = length.kept(&places);
+    tokens.truncate(kept);
+    predictions.truncate(kept);
     let copy_limit = copy_limit.map(|limit| limit.report);
     Ok(Composition { tokens, probabilities: predictions, copy_limit })
 }
@@ -278,7 +366,7 @@ impl<'a> CopyLimit<'a> {
     }
 
     /// Takes the last token back, not to be picked there again. An error if there is none, or after too many steps.
-    fn step_back(&mut self) -> Result<Token, Failure> {
+    fn step_back(&mut self) -> Result<(), Failure> {
         let CopyLimitReport { notes, steps_back, .. } = self.report;
         let failure = |reason: String| {
             Failure::new(ExitCode::Usage, format!("--max-copy {notes}: {reason}; choose a larger number"))
@@ -299,7 +387,7 @@ impl<'a> CopyLimit<'a> {
         let here = self.dead_ends.last_mut().expect("one for each token and the next");
         here.push(last);
         self.report.steps_back += 1;
-        Ok(last)
+        Ok(())
     }
 
     fn allows(&self, token: Token) -> bool {

@@ -16,9 +16,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::certificate::{Certificate, NGramIndex};
+use crate::certificate::{Certificate, NGramIndex, TrainingMusic};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::read::{LoadedCheckpoint, open_one};
+use crate::corpus::Piece;
+use crate::failure::{ExitCode, Failure};
 use crate::network::inference::InferenceNetwork;
 use crate::parallel::in_parallel;
 use crate::print::{Listing, eprint_line, print_line};
@@ -26,11 +28,11 @@ use crate::process::cores;
 use crate::random::{Purpose, RandomStream};
 use crate::representation::{Representation, Token, pitches};
 use decode::{Composition, CopyLimit, CopyLimitReport};
-pub use decode::{Decoding, Reading, compose};
+pub use decode::{Decoding, Length, Reading, compose};
 use harmonize::{VoiceChoice, harmonize, read_melody};
 pub use output::Kind;
 use output::{Files, Output};
-use prompt::{Prompt, PromptSource, StartWindow};
+use prompt::{Primer, Prompt, PromptSource, StartWindow};
 
 /// A small network trained on the Prelude, so that there is something to compose from at once.
 const EMBEDDED: &[u8] = include_bytes!("../data/prelude.safetensors");
@@ -53,18 +55,24 @@ pub struct Arguments {
     /// Number of pieces
     #[arg(short = 'n', long = "count", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub count: u32,
-    /// Notes in each piece
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub notes: u32,
+    /// Notes in each piece, a few more where voices must end together [default: 200, or where pieces have an end, until then]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub notes: Option<u32>,
+    /// Quarter notes in each piece: it ends in the bar before or after, where the network most expects an end
+    #[arg(long, value_name = "N", conflicts_with = "notes", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub beats: Option<u32>,
     /// Begin from a window of the training music: a random one, or its number
     #[arg(long, default_value = "random", value_name = "random|WINDOW", value_parser = prompt::parse_start)]
     pub start: StartWindow,
-    /// Begin from the last notes of a MIDI file or score instead
+    /// Begin with a MIDI file or score instead: from its last notes where notes are only pitches, or else with all of it
     #[arg(long, value_name = "FILE.mid", conflicts_with = "start", value_parser = crate::location::file)]
     pub primer: Option<PathBuf>,
+    /// Begin with only so many quarter notes of the primer, from its beginning
+    #[arg(long, value_name = "N", requires = "primer", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub primer_beats: Option<u32>,
     /// Compose the other voices around the melody of this file, the notes of its first track, which are kept as they are.
     /// Needs a checkpoint of the representation `voices`
-    #[arg(long, value_name = "FILE.mid", conflicts_with_all = ["start", "primer", "notes", "max_copy", "greedy"], value_parser = crate::location::file)]
+    #[arg(long, value_name = "FILE.mid", conflicts_with_all = ["start", "primer", "notes", "beats", "max_copy", "greedy"], value_parser = crate::location::file)]
     pub melody: Option<PathBuf>,
     /// Which voice the melody is: soprano, alto, tenor, bass, or its number from the highest
     #[arg(long, value_name = "VOICE", requires = "melody", default_value = "soprano", value_parser = harmonize::parse_voice)]
@@ -115,6 +123,23 @@ impl Arguments {
             },
         }
     }
+
+    /// How long pieces become. One that does not end itself has twice as many tokens as the longest that the network knows.
+    fn length(&self, representation: &dyn Representation, pieces: &[Piece]) -> Result<Length, Failure> {
+        match (self.notes, self.beats) {
+            (Some(notes), _) => Ok(Length::Notes(notes as usize)),
+            (None, Some(_)) if representation.end().is_none() => {
+                let message = format!("--beats: {} has no beats; use --notes", representation.id());
+                Err(Failure::new(ExitCode::Usage, message))
+            }
+            (None, Some(beats)) => Ok(Length::Beats(beats)),
+            (None, None) if representation.end().is_none() => Ok(Length::Notes(USUAL_NOTES)),
+            (None, None) => {
+                let longest = pieces.iter().map(|piece| piece.tokens.len()).max().unwrap_or(0);
+                Ok(Length::Free { max_tokens: 2 * longest.max(USUAL_NOTES) })
+            }
+        }
+    }
 }
 
 /// Composes, writes, and prints what was written.
@@ -132,12 +157,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let network =
         InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
     let reading = Reading::of(&config);
-    let strict = config.representation.strict().build();
     let melody = match &arguments.melody {
         Some(path) => Some(read_melody(path, arguments.voice, &*representation)?),
         None => None,
     };
-    let prompts = PromptSource::new(arguments.primer.as_deref(), arguments.start, &checkpoint, &*strict)?;
+    let primer = arguments.primer.as_deref().map(|path| Primer { path, beats: arguments.primer_beats });
+    let prompts = PromptSource::new(primer, arguments.start, &checkpoint, &config)?;
     let decoding = arguments.decoding();
     let (soundfont, folder) = (arguments.soundfont.as_deref(), arguments.output.clone());
     let output = Output::new(&*representation, soundfont, folder, arguments.only.clone())?;
@@ -146,28 +171,31 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         print_line(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
     }
     let pieces = &checkpoint.corpus.pieces;
+    let length = arguments.length(&*representation, pieces)?;
+    let music = TrainingMusic::new(&*representation, pieces);
     let index = arguments.max_copy.map(|notes| NGramIndex::new(&*representation, pieces, notes as usize + 1));
     let compose_piece = |number: u64| -> Result<ComposedPiece> {
         let stream = RandomStream::new(seed, Purpose::Sampling, &[number]);
         let mut prompt = prompts.prompt(stream);
         let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
-        let notes = arguments.notes as usize;
         let composition = match (&melody, &arguments.melody) {
             (Some(given), Some(path)) => {
                 prompt.description = format!("the melody of {}", path.display());
                 harmonize(&network, &**given, arguments.particles as usize, &decoding, stream)
             }
-            _ => compose(&network, reading, &prompt.tokens, notes, &decoding, stream, limit)?,
+            _ => compose(&network, reading, &prompt.tokens, length, &decoding, stream, limit)?,
         };
-        let certificate = Certificate::new(&*representation, pieces, &composition.tokens);
-        let files = output.write(seed, number, &composition, &certificate)?;
+        // A window is no part of the piece.
+        let before = if representation.end().is_some() { &prompt.tokens[..] } else { &[] };
+        let certificate = Certificate::new(&music, before, &composition.tokens);
+        let files = output.write(seed, number, before, &composition, &certificate)?;
         Ok(ComposedPiece { prompt, composition, certificate, files })
     };
     let threads = cores();
     let numbers: Vec<u64> = (1..=u64::from(arguments.count)).collect();
     let mut listing = None;
     // A few at a time, so that finished pieces are reported and their probabilities dropped.
-    let at_once = (NOTES_PER_THREAD / arguments.notes as usize).clamp(1, PIECES_PER_THREAD) * threads;
+    let at_once = (TOKENS_PER_THREAD / length.tokens()).clamp(1, PIECES_PER_THREAD) * threads;
     for numbers in numbers.chunks(at_once) {
         for piece in in_parallel(threads, numbers.iter().copied(), compose_piece) {
             let piece = piece?;
@@ -192,8 +220,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Pieces that a thread composes before finished ones are reported: few, so that reports come often.
 const PIECES_PER_THREAD: usize = 4;
 
-/// Notes of each thread's pieces that wait, with their probabilities, to be reported: 33 MB.
-const NOTES_PER_THREAD: usize = 100_000;
+/// Tokens of each thread's pieces that wait, with their probabilities, to be reported: 33 MB of the article's.
+const TOKENS_PER_THREAD: usize = 100_000;
+
+/// Notes of a piece unless it was said how long it becomes.
+const USUAL_NOTES: usize = 200;
 
 /// A piece that was composed and written.
 struct ComposedPiece {

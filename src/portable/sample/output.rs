@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use super::decode::Composition;
-use crate::certificate::{Certificate, Run};
+use crate::certificate::{Certificate, LineCertificate, Run};
 use crate::failure::{ExitCode, Failure};
 use crate::midi::{self, all_voices};
 use crate::print::eprint_line;
@@ -91,18 +91,19 @@ impl<'a> Output<'a> {
         Ok(Output { representation, folder, kinds, soundfont, has_noted: AtomicBool::new(false) })
     }
 
-    /// Writes the files of a piece, named by seed and number. Existing files stay: if they belong to another piece, this one
+    /// Writes the files of a piece, the prompt that it begins with included, named by seed and number. Existing files stay: if they belong to another piece, this one
     /// gets one more number in its name.
     pub fn write(
         &self,
         seed: u64,
         number: u64,
+        prompt: &[Token],
         composition: &Composition,
         certificate: &Certificate,
     ) -> Result<Files> {
         fs::create_dir_all(&self.folder).map_err(|error| self.unwritable(&self.folder, &error))?;
         let mut made = Vec::new();
-        let bytes = midi_file(self.representation, &composition.tokens, certificate);
+        let bytes = midi_file(self.representation, prompt, &composition.tokens, certificate);
         for &kind in &self.kinds {
             let aside = match kind {
                 Kind::Midi => self.aside(|out| out.write_all(&bytes)),
@@ -228,25 +229,36 @@ fn unusable(path: &Path, error: &dyn std::error::Error) -> Failure {
     Failure::new(ExitCode::Data, format!("{}: {error}", path.display()))
 }
 
-/// The MIDI file: the notes, the certificate at the beginning, and each run longer than chance where it begins.
-fn midi_file(representation: &dyn Representation, tokens: &[Token], certificate: &Certificate) -> Vec<u8> {
-    // Up to and with the token that completes each note.
-    let beginnings: Vec<&[Token]> = (0..tokens.len())
-        .filter(|&at| representation.pitch(tokens[at]).is_some())
-        .map(|at| &tokens[..=at])
-        .collect();
+/// The MIDI file: the notes, the certificate at the beginning, where what was composed begins after a prompt, and each run
+/// longer than chance where it begins.
+fn midi_file(
+    representation: &dyn Representation,
+    prompt: &[Token],
+    composed: &[Token],
+    certificate: &Certificate,
+) -> Vec<u8> {
+    let tokens = [prompt, composed].concat();
+    let song = representation.decode(&tokens);
+    let spelled = representation.spelled_notes(&tokens);
+    let composed = &spelled[spelled.partition_point(|note| note.token < prompt.len())..];
+    let time = |note: usize| composed.get(note).map_or(song.end, |note| song.time_at(note.start));
     let mut texts: Vec<(f64, String)> = Vec::new();
     for line in certificate.lines() {
         texts.push((0.0, format!("certificate: {line}")));
     }
+    if !prompt.is_empty() {
+        texts.push((time(0), "composed from here".into()));
+    }
     for run in &certificate.runs {
-        // Notes are spelled by onset, so a run begins with the latest note of what was spelled till then.
-        let notes = all_voices(&representation.decode(beginnings[run.sample_at]));
-        let start = notes.last().map_or(0.0, |note| note.start);
-        texts.push((start, format!("as the training music: {run}")));
+        texts.push((time(run.sample_at), format!("as the training music: {run}")));
+    }
+    for LineCertificate { line, runs, .. } in &certificate.lines {
+        for run in runs {
+            texts.push((0.0, format!("as the training music: {line} note {}: {run}", run.sample_at)));
+        }
     }
     let texts: Vec<(f64, &str)> = texts.iter().map(|(time, text)| (*time, text.as_str())).collect();
-    midi::write(&representation.decode(tokens), &texts)
+    midi::write(&song, &texts)
 }
 
 /// The picture of the predictions, by pitch. Tokens that complete no note are skipped.
@@ -296,6 +308,7 @@ fn picture_of_certificate(pitches: &[u8], certificate: &Certificate, title: &str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::TrainingMusic;
     use crate::corpus::Piece;
     use crate::representation::RepresentationConfig;
 
@@ -305,8 +318,9 @@ mod tests {
         let music: Vec<Token> = (0..60u32).map(|i| (20 + i * i * 7 % 31) as Token).collect();
         let tokens = [&[0, 70, 1, 71], &music[10..40], &[0, 70, 1, 71]].concat();
         let pieces = [Piece { name: "a.mid".into(), tokens: music }];
-        let certificate = Certificate::new(&*representation, &pieces, &tokens);
-        let bytes = midi_file(&*representation, &tokens, &certificate);
+        let music = TrainingMusic::new(&*representation, &pieces);
+        let certificate = Certificate::new(&music, &[], &tokens);
+        let bytes = midi_file(&*representation, &[], &tokens, &certificate);
 
         let file = midly::Smf::parse(&bytes).unwrap();
         let mut tick = 0;

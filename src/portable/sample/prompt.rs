@@ -1,17 +1,21 @@
-//! Prompts: the tokens that a piece begins from, a window of the training music or the end of a file.
+//! Prompts: the tokens that a piece begins from. For a network that reads windows that is a window of the training music or
+//! the end of a file; for one that reads whole pieces it is nothing, or a file from its beginning.
 
 use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Result;
 
+use super::decode::Reading;
 use crate::checkpoint::{Checkpoint, TrainingCorpus};
+use crate::config::Config;
 use crate::corpus::files;
 use crate::corpus::windows::Windows;
 use crate::failure::{ExitCode, Failure};
 use crate::midi::Song;
+use crate::print::{count, eprint_line};
 use crate::random::RandomStream;
-use crate::representation::{EncodeProblem, Representation, Token};
+use crate::representation::{EncodeProblem, Encoded, Representation, Token, pitches};
 
 /// `--start`: which window of the training music is the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,15 @@ pub fn parse_start(text: &str) -> Result<StartWindow, String> {
     }
 }
 
+/// The file that pieces begin with.
+#[derive(Debug, Clone, Copy)]
+pub struct Primer<'a> {
+    /// Any file of music.
+    pub path: &'a Path,
+    /// Quarter notes of it that count, from its beginning; all of them if `None`.
+    pub beats: Option<u32>,
+}
+
 /// Where the prompts of pieces come from.
 pub struct PromptSource {
     training: TrainingCorpus,
@@ -41,13 +54,13 @@ pub struct PromptSource {
 
 enum From {
     Training(StartWindow),
-    Primer(Prompt),
+    Fixed(Prompt),
 }
 
 /// The tokens that one piece begins from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
-    /// As many as a window has.
+    /// As many as a window has, or all that a piece has before the first one that is composed.
     pub tokens: Vec<Token>,
     /// The number of their window in the training music.
     pub window: Option<u64>,
@@ -56,36 +69,50 @@ pub struct Prompt {
 }
 
 impl PromptSource {
-    /// The end of the primer if there is one, and otherwise this window of the training music. `strict` is the checkpoint's
-    /// representation, made to report what it cannot spell.
+    /// The primer if there is one, and otherwise this window of the training music, or for a network that reads whole pieces
+    /// nothing.
     pub fn new(
-        primer: Option<&Path>,
+        primer: Option<Primer<'_>>,
         start: StartWindow,
         checkpoint: &Checkpoint,
-        strict: &dyn Representation,
+        config: &Config,
     ) -> Result<Self> {
-        let sequence_length = checkpoint.config()?.data.sequence_length;
-        let training = checkpoint.corpus.clone();
+        let sequence_length = config.data.sequence_length;
+        let representation = config.representation.build();
+        let usage = |message: String| Err(Failure::new(ExitCode::Usage, message).into());
+        let reads_pieces = representation.end().is_some() && Reading::of(config) == Reading::Piece;
         let from = match (primer, start) {
-            (Some(_), _) if strict.end().is_some() => {
-                // What is composed would have to be decoded together with the primer.
-                let message = format!("--primer is not made yet for representations such as {}", strict.id());
-                return Err(Failure::new(ExitCode::Usage, message).into());
+            (Some(primer), _) if reads_pieces => {
+                From::Fixed(read_beginning(primer, config.data.max_notes, &*representation)?)
             }
-            (Some(path), _) => From::Primer(read_primer(path, sequence_length, strict)?),
-            (None, StartWindow::Random) if strict.end().is_some() => From::Primer(Prompt {
+            (Some(_), _) if representation.end().is_some() => {
+                return usage(format!(
+                    "--primer: this network of {} reads windows; train one with train.carry_state = true",
+                    representation.id()
+                ));
+            }
+            (Some(Primer { beats: Some(_), .. }), _) => {
+                return usage(format!(
+                    "--primer-beats: {} has no beats; the last {sequence_length} notes of the primer count",
+                    representation.id()
+                ));
+            }
+            (Some(Primer { path, .. }), _) => {
+                From::Fixed(read_last_notes(path, sequence_length, &*config.representation.strict().build())?)
+            }
+            (None, StartWindow::Random) if reads_pieces => From::Fixed(Prompt {
                 tokens: Vec::new(),
                 window: None,
                 description: "none: from the beginning of a piece".into(),
             }),
-            (None, StartWindow::Number(number)) if strict.end().is_some() => {
-                let message =
-                    format!("--start {number}: this network reads pieces from their beginning, not windows");
-                return Err(Failure::new(ExitCode::Usage, message).into());
+            (None, StartWindow::Number(number)) if reads_pieces => {
+                return usage(format!(
+                    "--start {number}: this network reads pieces from their beginning, not windows"
+                ));
             }
             (None, start) => From::Training(start),
         };
-        let source = PromptSource { training, sequence_length, from };
+        let source = PromptSource { training: checkpoint.corpus.clone(), sequence_length, from };
         if let From::Training(start) = source.from {
             source.check(start)?;
         }
@@ -95,7 +122,7 @@ impl PromptSource {
     /// The prompt of a piece. A random one is picked by the first number of the piece's stream.
     pub fn prompt(&self, stream: RandomStream) -> Prompt {
         let start = match &self.from {
-            From::Primer(prompt) => return prompt.clone(),
+            From::Fixed(prompt) => return prompt.clone(),
             From::Training(start) => *start,
         };
         let windows = self.windows();
@@ -128,8 +155,67 @@ impl PromptSource {
     }
 }
 
+/// A file from its beginning, as training would read it.
+fn read_beginning(
+    Primer { path, beats }: Primer<'_>,
+    max_notes: usize,
+    representation: &dyn Representation,
+) -> Result<Prompt, Failure> {
+    let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
+    let mut song = read_song(path, representation)?;
+    if let Some(beats) = beats {
+        if song.resolution == 0 {
+            return Err(failure("it has seconds and no beats; leave out --primer-beats".into()));
+        }
+        keep_beats(&mut song, beats);
+    }
+    let Encoded { tokens, problems, altered, .. } = representation.encode_prompt(&song, max_notes);
+    if let [EncodeProblem { note, reason, .. }, more @ ..] = &problems[..] {
+        let more = match more.len() {
+            0 => String::new(),
+            n => format!(", and {n} more of its notes"),
+        };
+        return Err(failure(format!(
+            "note {note}: {reason}{more}; {} cannot spell it, so change the file",
+            representation.id()
+        )));
+    }
+    let notes = pitches(representation, &tokens).len();
+    if notes == 0 {
+        let within =
+            beats.map_or(String::new(), |beats| format!(" in its first {}", count(beats.into(), "beat")));
+        return Err(failure(format!("it has no note{within} to begin from")));
+    }
+    if altered > 0 {
+        eprint_line(format_args!(
+            "note: {}: {}: {}",
+            path.display(),
+            representation.alteration(),
+            count(altered as u64, "note")
+        ));
+    }
+    let what = beats.map_or(String::new(), |beats| format!("the first {} of ", count(beats.into(), "beat")));
+    let description = format!("{what}{}, {}", path.display(), count(notes as u64, "note"));
+    Ok(Prompt { tokens, window: None, description })
+}
+
+/// Leaves the first quarter notes of a song with beats. Notes that sound on end there.
+fn keep_beats(song: &mut Song, beats: u32) {
+    let end_tick = beats.saturating_mul(song.resolution.into());
+    for instrument in &mut song.instruments {
+        instrument.notes.retain(|note| note.start_tick < end_tick);
+        for note in &mut instrument.notes {
+            note.end_tick = note.end_tick.min(end_tick);
+        }
+    }
+}
+
 /// The last notes of the file's first instrument that is not a drum track: the keys of drums are no melody.
-fn read_primer(path: &Path, sequence_length: usize, strict: &dyn Representation) -> Result<Prompt, Failure> {
+fn read_last_notes(
+    path: &Path,
+    sequence_length: usize,
+    strict: &dyn Representation,
+) -> Result<Prompt, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
     let song = read_song(path, strict)?;
     let Some(number) = song.instruments.iter().position(|instrument| !instrument.is_drum) else {
@@ -161,9 +247,9 @@ fn read_primer(path: &Path, sequence_length: usize, strict: &dyn Representation)
 }
 
 /// The music of a file that is one piece.
-fn read_song(path: &Path, strict: &dyn Representation) -> Result<Song, Failure> {
+fn read_song(path: &Path, representation: &dyn Representation) -> Result<Song, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let mut pieces = files::read(path, strict.frame()).map_err(failure)?;
+    let mut pieces = files::read(path, representation.frame()).map_err(failure)?;
     match pieces.len() {
         1 => Ok(pieces.remove(0).song),
         pieces => Err(failure(format!("it has {pieces} pieces, and a primer is one"))),

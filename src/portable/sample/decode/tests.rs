@@ -84,7 +84,7 @@ fn composed(
     let representation = representation(network.architecture().shape.tokens);
     let index = limit.map(|(pieces, notes)| NGramIndex::new(&*representation, pieces, notes + 1));
     let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
-    compose(network, Reading::Window, &[0, 1, 1, 0], 30, decoding, stream, limit)
+    compose(network, Reading::Window, &[0, 1, 1, 0], Length::Notes(30), decoding, stream, limit)
 }
 
 /// By search: whether some n-gram of this many notes is also in a piece, transposed or not.
@@ -197,7 +197,8 @@ fn every_prediction_reads_its_own_window_from_the_zero_state() {
     let network = InferenceNetwork::new(representation(13), architecture, &parameters);
     let prompt = [1, 5, 12, 0, 7];
     let stream = RandomStream::new(1, Purpose::Sampling, &[]);
-    let composed = compose(&network, Reading::Window, &prompt, 17, &FREE, stream, None).unwrap();
+    let composed =
+        compose(&network, Reading::Window, &prompt, Length::Notes(17), &FREE, stream, None).unwrap();
     let all: Vec<Token> = prompt.iter().chain(&composed.tokens).copied().collect();
     assert_eq!(composed.tokens.len(), 17);
     for (note, probabilities) in composed.probabilities.iter().enumerate() {
