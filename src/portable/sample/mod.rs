@@ -98,7 +98,7 @@ pub struct Arguments {
     /// The same seed gives the same pieces [default: a new one]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Play with a SoundFont's cello (program 42) instead of a synthesized sound
+    /// Play with a SoundFont's instrument (the cello, or that of the voices) instead of a synthesized sound
     #[arg(long, value_name = "FILE.sf2", value_parser = crate::location::file)]
     pub soundfont: Option<PathBuf>,
     /// Which files to write

@@ -14,7 +14,7 @@ use crate::certificate::{Certificate, LineCertificate, Run};
 use crate::failure::{ExitCode, Failure};
 use crate::midi::{self, all_voices};
 use crate::print::eprint_line;
-use crate::render::{self, Novelty, Picture, SharedRun, Sound, SoundFont, WavError};
+use crate::render::{self, Novelty, Picture, ScoreNote, SharedRun, Sound, SoundFont, WavError};
 use crate::representation::{Representation, Token, pitches};
 use crate::write::{TempFile, unwritable};
 
@@ -111,7 +111,16 @@ impl<'a> Output<'a> {
                 Kind::Png => {
                     let title =
                         format!("Predicted probabilities and chosen notes, seed {seed}, piece {number}");
-                    let picture = picture_of_probabilities(self.representation, composition, &title);
+                    let picture = match &self.representation.voices()[..] {
+                        [] => picture_of_probabilities(self.representation, composition, &title),
+                        voices => {
+                            let notes = score_notes(self.representation, prompt, composition, certificate);
+                            let names: Vec<&str> = voices.iter().map(|voice| voice.name.as_str()).collect();
+                            let composed = notes.iter().filter(|note| !note.probabilities.is_empty());
+                            let begins = composed.map(|note| note.start).min_by(f64::total_cmp);
+                            render::score(&notes, &names, begins.filter(|_| !prompt.is_empty()), &title)
+                        }
+                    };
                     self.aside(|out| out.write_all(&picture.png))
                 }
                 Kind::Certificate => {
@@ -284,6 +293,41 @@ fn picture_of_probabilities(
         chosen.push(pitch - first);
     }
     render::probabilities(&rows, &chosen, first, title)
+}
+
+/// The notes of a piece with the probabilities of the pitches that each was chosen from, or none for those of the prompt.
+fn score_notes(
+    representation: &dyn Representation,
+    prompt: &[Token],
+    composition: &Composition,
+    certificate: &Certificate,
+) -> Vec<ScoreNote> {
+    let tokens = [prompt, &composition.tokens].concat();
+    let ticks_per_beat = f64::from(representation.decode(&[]).resolution.max(1));
+    let mut copied = certificate.copied.iter();
+    let mut notes = Vec::new();
+    for note in representation.spelled_notes(&tokens) {
+        let mut probabilities = Vec::new();
+        let composed = note.token.checked_sub(prompt.len());
+        if let Some(composed) = composed {
+            probabilities.resize(128, 0.0);
+            for (token, p) in (0..).zip(&composition.probabilities[composed]) {
+                if let Some(pitch) = representation.pitch(token) {
+                    probabilities[usize::from(pitch)] += p;
+                }
+            }
+        }
+        notes.push(ScoreNote {
+            voice: note.voice,
+            pitch: note.pitch,
+            start: f64::from(note.start) / ticks_per_beat,
+            end: f64::from(note.end) / ticks_per_beat,
+            is_held: note.is_held,
+            is_shared: composed.is_some() && copied.next() == Some(&true),
+            probabilities,
+        });
+    }
+    notes
 }
 
 /// The picture of the certificate: all runs longer than chance, or else the longest.

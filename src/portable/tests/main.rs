@@ -10,3 +10,4 @@ mod outputs;
 mod run;
 mod scene;
 mod store;
+mod whole_pieces;

@@ -145,7 +145,7 @@ fn velocity_color(fraction: f32) -> Color {
 }
 
 /// A pitch that never reaches this probability gets no row: it would look white.
-const VISIBLE: f32 = 0.01;
+pub(super) const VISIBLE: f32 = 0.01;
 
 /// A heat map: generated notes to the right (numbered from 1), pitch up, darker for more probable pitches, and a bright
 /// mark on each generated note.
@@ -184,11 +184,11 @@ pub fn probabilities(probabilities: &[Vec<f32>], chosen: &[u8], first_pitch: u8,
     chart.canvas.done()
 }
 
-const BAR_TICKS: [(f32, &str); 7] =
+pub(super) const BAR_TICKS: [(f32, &str); 7] =
     [(0.0, "0%"), (0.01, "1%"), (0.05, "5%"), (0.1, "10%"), (0.25, "25%"), (0.5, "50%"), (1.0, "100%")];
 
 /// A probability's position on the color ramp; the square root makes 5% visible.
-fn shade(probability: f32) -> f32 {
+pub(super) fn shade(probability: f32) -> f32 {
     probability.max(0.0).sqrt()
 }
 

@@ -69,13 +69,15 @@ impl SoundFont {
         const PROGRAM_CHANGE: i32 = 0xC0;
         let settings = SynthesizerSettings::new(i32::try_from(rate).expect("the rate was checked"));
         let mut synthesizer = Synthesizer::new(&self.font, &settings).expect("the rate was checked");
-        synthesizer.process_midi_message(CHANNEL, PROGRAM_CHANGE, i32::from(self.program), 0);
+        for channel in CHANNELS {
+            synthesizer.process_midi_message(channel, PROGRAM_CHANGE, i32::from(self.program), 0);
+        }
         Player { synthesizer, events: events(notes, rate), next: 0, done: 0, right: Vec::new() }
     }
 }
 
-/// The player's channel for all notes.
-const CHANNEL: i32 = 0;
+/// The player's channels, but for that of drums. A channel has one note of each pitch, so unisons need several.
+const CHANNELS: [i32; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15];
 
 /// Plays notes, a block of samples at a time.
 pub(super) struct Player {
@@ -104,8 +106,8 @@ impl Player {
                 && made < block.len()
             {
                 match event.velocity {
-                    0 => self.synthesizer.note_off(CHANNEL, event.pitch),
-                    velocity => self.synthesizer.note_on(CHANNEL, event.pitch, velocity),
+                    0 => self.synthesizer.note_off(event.channel, event.pitch),
+                    velocity => self.synthesizer.note_on(event.channel, event.pitch, velocity),
                 }
                 self.next += 1;
             }
@@ -120,21 +122,34 @@ impl Player {
 /// A note-on, or a note-off if the velocity is 0.
 struct KeyEvent {
     sample: usize,
+    channel: i32,
     pitch: i32,
     velocity: i32,
 }
 
-/// In order of time; at the same sample note-offs come first, so that a repeated note sounds again.
+/// In order of time; at the same sample note-offs come first, so that a repeated note sounds again. Of notes of one pitch that
+/// sound together each has a channel, as long as there are channels.
 fn events(notes: &[Note], rate: u32) -> Vec<KeyEvent> {
-    let event = |seconds: f64, pitch: u8, velocity: u8| KeyEvent {
-        sample: (f64::from(rate) * seconds) as usize,
-        pitch: i32::from(pitch),
-        velocity: i32::from(velocity),
-    };
-    let mut events: Vec<KeyEvent> = notes
-        .iter()
-        .flat_map(|note| [event(note.start, note.pitch, note.velocity), event(note.end, note.pitch, 0)])
-        .collect();
+    let sample = |seconds: f64| (f64::from(rate) * seconds) as usize;
+    let mut by_onset: Vec<&Note> = notes.iter().collect();
+    by_onset.sort_by_key(|note| sample(note.start));
+    // For each pitch, when each channel is free.
+    let mut free: Vec<[usize; CHANNELS.len()]> = vec![[0; CHANNELS.len()]; 256];
+    let mut events = Vec::with_capacity(2 * notes.len());
+    for note in by_onset {
+        let (start, end) = (sample(note.start), sample(note.end));
+        let ends = &mut free[usize::from(note.pitch)];
+        let number = ends.iter().position(|&end| end <= start).unwrap_or(0);
+        ends[number] = end;
+        for (sample, velocity) in [(start, i32::from(note.velocity)), (end, 0)] {
+            events.push(KeyEvent {
+                sample,
+                channel: CHANNELS[number],
+                pitch: i32::from(note.pitch),
+                velocity,
+            });
+        }
+    }
     events.sort_by_key(|event| (event.sample, event.velocity > 0));
     events
 }
