@@ -125,15 +125,15 @@ impl Length {
     }
 
     /// Whether a piece stops here. One that may never end, because its voices do not come together, stops anywhere at twice
-    /// its length.
+    /// its length and a frame.
     fn is_reached(self, place: Place, tokens: usize, may_end: bool) -> bool {
-        let times = if may_end { 1 } else { 2 };
+        let limit = |length: usize| if may_end { length } else { 2 * length + 100 };
         match self {
-            Length::Notes(notes) => place.notes >= times * notes,
+            Length::Notes(notes) => place.notes >= limit(notes),
             Length::Beats(beats) => {
-                place.time >= times as u64 * (u64::from(beats) + ENDING_BEATS) * TICKS_PER_BEAT
+                place.time >= limit(beats as usize + ENDING_BEATS as usize) as u64 * TICKS_PER_BEAT
             }
-            Length::Free { max_tokens } => place.notes > 0 && tokens >= times * max_tokens,
+            Length::Free { max_tokens } => place.notes > 0 && tokens >= limit(max_tokens),
         }
     }
 
