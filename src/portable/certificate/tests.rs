@@ -3,7 +3,6 @@ use bachdist_test_support::tools::shared;
 use super::*;
 use crate::config::{Config, DataConfig};
 use crate::corpus::{Corpus, Piece};
-use crate::evaluation::tunes::KnownTunes;
 use crate::midi::{Instrument, Note, Song};
 use crate::random::{Purpose, RandomStream};
 use crate::representation::RepresentationConfig;
@@ -257,53 +256,4 @@ fn rhythm_is_compared_apart_from_pitch() {
     let music = TrainingMusic::new(&*representation, &pieces);
     let lines = Certificate::new(&music, &[], &slower.tokens).lines;
     assert_eq!([0, 1].map(|line| lines[line].longest_exact.length), [8, 4]);
-}
-
-/// Where the chance of lines comes from: of the chorales whose tune no other one sets, nine of ten share no longer run.
-#[test]
-#[ignore = "needs shared"]
-fn chance_of_lines_is_what_most_chorales_share() {
-    let Some(file) = shared("data/jsb16/trainvalid.json") else { return };
-    let representation: RepresentationConfig = toml::from_str("kind = \"voices\"").unwrap();
-    let representation = representation.build();
-    let data = DataConfig {
-        midi: file.display().to_string(),
-        max_notes: 100_000,
-        holdout: vec!["valid/*".into()],
-        ..Config::default().data
-    };
-    let pieces = Corpus::load(&data, &*representation, 20).unwrap().training;
-    let mut found: [Vec<[usize; 2]>; 3] = Default::default();
-    for piece in &pieces {
-        let others: Vec<Piece> = pieces.iter().filter(|other| other.name != piece.name).cloned().collect();
-        let mut known = KnownTunes::default();
-        for other in &others {
-            known.add(&representation.decode(&other.tokens));
-        }
-        if known.knows(&representation.decode(&piece.tokens)) {
-            continue;
-        }
-        let music = TrainingMusic::new(&*representation, &others);
-        let lines = Certificate::new(&music, &[], &piece.tokens).lines;
-        let (all, voices) = lines.split_last().unwrap();
-        let longest = |lines: &[&LineCertificate]| {
-            let exact = lines.iter().map(|line| line.longest_exact.length).max().unwrap_or(0);
-            [exact, lines.iter().map(|line| line.longest_transposed.length).max().unwrap_or(0)]
-        };
-        for (with_lengths, found) in [false, true].into_iter().zip(&mut found) {
-            let views = voices.iter().filter(|line| line.with_lengths == with_lengths);
-            found.push(longest(&views.collect::<Vec<_>>()));
-        }
-        found[2].push(longest(&[all]));
-    }
-    let chance = found.map(|longest| {
-        let [exact, transposed] = [0, 1].map(|view| {
-            let mut lengths: Vec<usize> = longest.iter().map(|longest| longest[view]).collect();
-            lengths.sort_unstable();
-            lengths[lengths.len() * 9 / 10]
-        });
-        Chance { exact, transposed }
-    });
-    let LineChance { pitches, lengths, all } = representation.line_chance();
-    assert_eq!(chance, [pitches, lengths, all]);
 }
