@@ -187,6 +187,7 @@ pub enum DataCommand {
     #[command(after_help = "Examples:
   bachdist data inspect data/cello
   bachdist data inspect embedded --plot prelude.png
+  bachdist data inspect embedded:chorales --set representation.kind=voices
   bachdist data inspect bwv253.mid --set representation.kind=frames --tokens")]
     Inspect(InspectArguments),
     /// Generate synthetic MIDI files for load tests
@@ -200,7 +201,7 @@ pub enum DataCommand {
 /// `bachdist data inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A file of music, a folder of them, or `embedded`
+    /// A file of music, a folder of them, `embedded` or `embedded:chorales`
     pub path: String,
     /// Print JSON
     #[arg(long)]

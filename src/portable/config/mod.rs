@@ -40,7 +40,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DataConfig {
-    /// A file of music, a folder of them, or `embedded` for the Prelude that comes with the program.
+    /// A file of music, a folder of them, `embedded` for the Prelude that comes with the program, or
+    /// `embedded:chorales` for the four-part chorales that do.
     pub midi: String,
     /// Only this many notes of each piece are used, from its beginning.
     pub max_notes: usize,

@@ -16,8 +16,19 @@ use crate::text;
 /// The value of `data.midi` for the Prelude that comes with the program.
 pub const EMBEDDED: &str = "embedded";
 
+/// The value of `data.midi` for the chorales that come with the program.
+pub const EMBEDDED_CHORALES: &str = "embedded:chorales";
+
 /// The Prelude's name and text.
 pub(super) const PRELUDE: (&str, &str) = ("bwv1007-prelude.txt", include_str!("../data/bwv1007-prelude.txt"));
+
+/// The names and texts of the chorales.
+pub(super) const CHORALES: [(&str, &str); 4] = [
+    ("bwv227-1-jesu-meine-freude.txt", include_str!("../data/bwv227-1-jesu-meine-freude.txt")),
+    ("bwv227-7-weg-mit-allen-schaetzen.txt", include_str!("../data/bwv227-7-weg-mit-allen-schaetzen.txt")),
+    ("bwv269-aus-meines-herzens-grunde.txt", include_str!("../data/bwv269-aus-meines-herzens-grunde.txt")),
+    ("bwv347-ich-dank-dir-lieber-herre.txt", include_str!("../data/bwv347-ich-dank-dir-lieber-herre.txt")),
+];
 
 /// Extensions of MIDI files: plain ones, karaoke, and those wrapped in RIFF.
 pub(super) const MIDI: [&str; 5] = ["mid", "midi", "kar", "smf", "rmi"];
@@ -37,17 +48,25 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 /// A larger file of piano rolls is not read, as its notes take ten times its size. The largest benchmark has 6 MB.
 const MAX_ROLLS_BYTES: u64 = 64 << 20;
 
-/// A file of music, or the Prelude inside the program.
+/// A file of music, or one inside the program.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CorpusFile {
     /// Path relative to the corpus folder, with forward slashes.
     pub name: String,
     /// The file's size.
     pub bytes: u64,
-    /// `None` for the Prelude inside the program.
-    pub(super) path: Option<PathBuf>,
+    pub(super) place: FilePlace,
     /// Whether `data.midi` names this file, and not a folder.
     pub(super) is_whole_corpus: bool,
+}
+
+/// Where a file's contents are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FilePlace {
+    /// At this path.
+    Path(PathBuf),
+    /// Inside the program: a score.
+    Embedded(&'static str),
 }
 
 /// A piece in a file of music.
@@ -62,11 +81,27 @@ pub struct Music {
 }
 
 impl CorpusFile {
+    /// The files inside the program that a value of `data.midi` means, if it is one of the two that mean any.
+    pub(super) fn embedded(root: &str) -> Option<Vec<CorpusFile>> {
+        let texts: &[(&str, &'static str)] = match root {
+            EMBEDDED => &[PRELUDE],
+            EMBEDDED_CHORALES => &CHORALES,
+            _ => return None,
+        };
+        let file = |&(name, text): &(&str, &'static str)| CorpusFile {
+            name: name.into(),
+            bytes: text.len() as u64,
+            place: FilePlace::Embedded(text),
+            is_whole_corpus: texts.len() == 1,
+        };
+        Some(texts.iter().map(file).collect())
+    }
+
     /// The pieces in it, or why it cannot be read. The frames of piano rolls are this long.
     pub fn read(&self, frame: NoteValue) -> Result<Vec<Music>, String> {
-        match &self.path {
-            Some(path) => read(path, frame),
-            None => Ok(vec![read_notation(PRELUDE.1)?]),
+        match &self.place {
+            FilePlace::Path(path) => read(path, frame),
+            FilePlace::Embedded(text) => Ok(vec![read_notation(text)?]),
         }
     }
 

@@ -17,7 +17,11 @@ const PHRASE_NOTES: usize = 16;
 const MAX_SEMITONES: u64 = 12;
 
 static PRELUDE_NOTES: LazyLock<Vec<Note>> = LazyLock::new(|| {
-    notation::parse(PRELUDE.1).expect("the embedded notation is right, as a test makes sure").notes
+    notation::parse(PRELUDE.1)
+        .expect("the embedded notation is right, as a test makes sure")
+        .voices
+        .remove(0)
+        .notes
 });
 
 /// A MIDI file with a monophonic piece of `notes` notes.

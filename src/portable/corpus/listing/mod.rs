@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::CorpusError;
 use super::files::{
-    CorpusFile, EMBEDDED, MIDI, PRELUDE, ROLLS, SCORE, has_extension, head, is_score, special,
+    CorpusFile, EMBEDDED, FilePlace, MIDI, ROLLS, SCORE, has_extension, head, is_score, special,
 };
 use super::piano_rolls::is_piano_rolls;
 use crate::location;
@@ -128,14 +128,8 @@ fn printable(text: &str) -> String {
 /// Lists every file of music under `root`, the value of `data.midi`. MIDI files are not opened, and of texts and JSON in a
 /// folder the beginning is read.
 pub fn list(root: &str) -> Result<Listing, CorpusError> {
-    if root == EMBEDDED {
-        let prelude = CorpusFile {
-            name: PRELUDE.0.into(),
-            bytes: PRELUDE.1.len() as u64,
-            path: None,
-            is_whole_corpus: true,
-        };
-        return Ok(Listing { sources: vec![prelude], ..Listing::default() });
+    if let Some(sources) = CorpusFile::embedded(root) {
+        return Ok(Listing { sources, ..Listing::default() });
     }
     let fail = |reason: String| CorpusError::Path { path: root.to_owned(), reason };
     let path = &location::music(root)?;
@@ -164,7 +158,8 @@ pub fn list(root: &str) -> Result<Listing, CorpusError> {
         return Err(fail(format!("is {}, not a file or folder", special(found.file_type()))));
     }
     let name = path.file_name().map_or(root.into(), |name| name.to_string_lossy().into_owned());
-    let source = CorpusFile { name, bytes: found.len(), path: Some(path.into()), is_whole_corpus: true };
+    let source =
+        CorpusFile { name, bytes: found.len(), place: FilePlace::Path(path.into()), is_whole_corpus: true };
     Ok(Listing { sources: vec![source], ..Listing::default() })
 }
 
@@ -306,7 +301,8 @@ impl Walk {
             self.listing.remarks.push(format!("{name} and {other} are one file (a hard link), read twice"));
         }
         self.names.entry(id(found)).or_insert_with(|| name.clone());
-        let source = CorpusFile { name, bytes: found.len(), path: Some(path), is_whole_corpus: false };
+        let source =
+            CorpusFile { name, bytes: found.len(), place: FilePlace::Path(path), is_whole_corpus: false };
         self.listing.sources.push(source);
     }
 
@@ -314,7 +310,7 @@ impl Walk {
     /// reports the error.
     fn unknown(&mut self, name: String, path: PathBuf, error: &io::Error) {
         if has_extension(&path, &MIDI) || has_extension(&path, &[SCORE]) {
-            let source = CorpusFile { name, bytes: 0, path: Some(path), is_whole_corpus: false };
+            let source = CorpusFile { name, bytes: 0, place: FilePlace::Path(path), is_whole_corpus: false };
             self.listing.sources.push(source);
         } else {
             self.unreadable(false, &name, error);

@@ -17,7 +17,8 @@ pub(super) struct NotatedEvent {
     pub place: TextPlace,
 }
 
-/// Reads bars line by line.
+/// Reads the bars of a voice line by line.
+#[derive(Clone)]
 pub(super) struct Bars {
     /// Units of a full bar.
     full: u32,
@@ -42,12 +43,13 @@ impl Bars {
         Bars { full, bar, numbered: false, units, repeat: None, upbeat: None, short: None, events }
     }
 
-    pub(super) fn read_line(&mut self, line: usize, text: &str) -> Result<(), NotationError> {
-        for (column, token) in LineTokens::of(text) {
+    /// Reads a line from the column of `begin` on.
+    pub(super) fn read_line(&mut self, begin: TextPlace, text: &str) -> Result<(), NotationError> {
+        for (column, token) in (LineTokens { rest: text, column: begin.column }) {
             if let Some(error) = self.short.take() {
                 return Err(error);
             }
-            let place = TextPlace { line, column, bar: Some(self.bar) };
+            let place = TextPlace { column, bar: Some(self.bar), ..begin };
             match token.map_err(|problem| place.error(problem))? {
                 NotationToken::BarLine => self.end_bar(place)?,
                 NotationToken::Open => self.open_repeat(place)?,
@@ -62,7 +64,6 @@ impl Bars {
         Ok(())
     }
 
-    /// All events, and the number of bars.
     /// The events, the number of bars, and the units of the upbeat, 0 without one.
     pub(super) fn finish(self) -> Result<(Vec<NotatedEvent>, u32, u32), NotationError> {
         // `self.bar` is the bar after the last one; an upbeat has number 0.
@@ -163,10 +164,6 @@ struct LineTokens<'a> {
 }
 
 impl<'a> LineTokens<'a> {
-    fn of(line: &'a str) -> LineTokens<'a> {
-        LineTokens { rest: line, column: 1 }
-    }
-
     /// Takes the longest prefix whose characters all fit.
     fn take_while(&mut self, fits: impl Fn(char) -> bool) -> &'a str {
         let end = self.rest.find(|c| !fits(c)).unwrap_or(self.rest.len());

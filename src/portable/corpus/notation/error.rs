@@ -4,7 +4,8 @@ use std::fmt;
 use thiserror::Error;
 
 /// All header lines.
-pub(super) const NAMES: [&str; 7] = ["title", "composer", "key", "meter", "unit", "tempo", "program"];
+pub(super) const NAMES: [&str; 8] =
+    ["title", "composer", "key", "meter", "unit", "tempo", "program", "voices"];
 
 /// A position in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,15 @@ pub enum NotationProblem {
         "a bar of {meter} is {units} units of {unit}, which is not a whole number from 1 to {most}; change unit"
     )]
     MeterInUnits { meter: String, unit: String, units: String, most: u32 },
+
+    #[error("this line belongs to no voice; begin it with one of {names} and a colon")]
+    VoiceUnknown { names: String },
+    #[error("{voice} has no music; begin a line with `{voice}:`")]
+    VoiceEmpty { voice: String },
+    #[error("{voice} has {units} units before bar 1, and {first} {first_units}; all voices begin together")]
+    VoiceBegins { voice: String, units: u32, first: String, first_units: u32 },
+    #[error("{voice} ends after {units} units, and {first} after {first_units}; all voices end together")]
+    VoiceEnds { voice: String, units: u64, first: String, first_units: u64 },
 
     #[error("`{text}` is not a note; write a letter A to G, # or b where needed, and an octave, like F#3")]
     NotANote { text: String },

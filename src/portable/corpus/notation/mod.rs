@@ -1,7 +1,9 @@
 //! Music as text that a musician can read and type: the notation of `data/bwv1007-prelude.txt`, whose opening comment
-//! explains it. [`parse`] reads a whole piece, or reports the line, column and bar of the first mistake.
+//! explains it, and of `data/chorales`, where each line belongs to one of several voices. [`parse`] reads a whole piece, or
+//! reports the line, column and bar of the first mistake.
 //!
-//! Invariant: in a [`Score`] every bar fills the meter, and notes are in order of onset, those of a chord from low to high.
+//! Invariant: in a [`Score`] every bar fills the meter, all voices begin and end together, and the notes of a voice are in
+//! order of onset, those of a chord from low to high.
 
 mod bars;
 mod error;
@@ -19,10 +21,6 @@ pub use error::{NotationError, NotationProblem, TextPlace};
 /// A piece read from text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
-    /// Empty if the text has none.
-    pub title: String,
-    /// MIDI program, 0 to 127; 42 is a cello.
-    pub program: u8,
     /// Quarter notes per minute.
     pub tempo: f64,
     /// The number of bars, including an upbeat.
@@ -31,17 +29,19 @@ pub struct Score {
     pub meter: Meter,
     /// Ticks per quarter note.
     pub resolution: u16,
-    /// In order of onset, the notes of a chord from low to high.
-    pub notes: Vec<Note>,
+    /// The voices in the order of the header, by name; one that is named like the piece if the header names none. Their
+    /// notes are in order of onset, those of a chord from low to high.
+    pub voices: Vec<Instrument>,
 }
 
 impl Score {
-    /// The score as one instrument.
+    /// The score as a song with an instrument for each voice.
     pub fn into_song(self) -> Song {
-        let Score { title, program, tempo, meter, resolution, notes, bars: _ } = self;
+        let Score { tempo, meter, resolution, voices, bars: _ } = self;
+        let ends = voices.iter().flat_map(|voice| &voice.notes).map(|note| note.end);
         Song {
-            end: notes.last().map_or(0.0, |note| note.end),
-            instruments: vec![Instrument { program, is_drum: false, name: title, notes }],
+            end: ends.fold(0.0, f64::max),
+            instruments: voices,
             resolution,
             tempo_changes: vec![TempoChange { tick: 0, time: 0.0, quarters_per_minute: tempo }],
             meters: vec![meter],
@@ -75,15 +75,56 @@ pub fn parse(text: &str) -> Result<Score, NotationError> {
     let first_music = lines.peek().map_or(1, |&(number, _)| number);
     let header = header.finish(first_music)?;
 
-    let mut bars = Bars::new(header.bar_units);
-    for (number, line) in lines {
-        bars.read_line(number, line)?;
+    // Without names of voices, every line belongs to the only one.
+    let names = match &header.voices[..] {
+        [] => std::slice::from_ref(&header.title),
+        names => names,
+    };
+    let mut parts = vec![Bars::new(header.bar_units); names.len()];
+    for (line, text) in lines {
+        let mut begin = TextPlace { line, column: 1, bar: None };
+        if header.voices.is_empty() {
+            parts[0].read_line(begin, text)?;
+        } else if !text.trim().is_empty() {
+            let (name, music) = text.split_once(':').unwrap_or((text, ""));
+            let voice = names.iter().position(|known| known == name.trim());
+            let voice = voice
+                .ok_or_else(|| begin.error(NotationProblem::VoiceUnknown { names: names.join(", ") }))?;
+            begin.column += name.chars().count() + 1;
+            parts[voice].read_line(begin, music)?;
+        }
     }
-    let (events, bars, upbeat_units) = bars.finish()?;
-    let notes = sound(&events, header.seconds_per_unit)?;
-    let Header { title, program, tempo, beats_per_bar, beat_unit, units_per_whole, .. } = header;
-    let meter = Meter { tick: tick(upbeat_units.into()), beats_per_bar, beat_unit };
-    Ok(Score { title, program, tempo, bars, meter, resolution: units_per_whole, notes })
+
+    let mut voices = Vec::new();
+    // What the first voice has, and the others must have too: bars, and units of the upbeat and of all.
+    let mut first: Option<(u32, u32, u64)> = None;
+    for (bars, name) in parts.into_iter().zip(names) {
+        let voice = || name.clone();
+        let (events, bars, upbeat) = bars.finish().map_err(|error| match error.problem {
+            NotationProblem::NoMusic if !header.voices.is_empty() => {
+                error.place.error(NotationProblem::VoiceEmpty { voice: voice() })
+            }
+            _ => error,
+        })?;
+        let units = events.iter().map(|event| u64::from(event.units)).sum();
+        let (_, first_upbeat, first_units) = *first.get_or_insert((bars, upbeat, units));
+        if upbeat != first_upbeat {
+            let (first, first_units) = (names[0].clone(), first_upbeat);
+            let problem = NotationProblem::VoiceBegins { voice: voice(), units: upbeat, first, first_units };
+            return Err(events[0].place.error(problem));
+        }
+        if units != first_units {
+            let first = names[0].clone();
+            let problem = NotationProblem::VoiceEnds { voice: voice(), units, first, first_units };
+            return Err(events[events.len() - 1].place.error(problem));
+        }
+        let notes = sound(&events, header.seconds_per_unit)?;
+        voices.push(Instrument { program: header.program, is_drum: false, name: voice(), notes });
+    }
+    let (bars, upbeat, _) = first.unwrap_or_default();
+    let Header { tempo, beats_per_bar, beat_unit, units_per_whole, .. } = header;
+    let meter = Meter { tick: tick(upbeat.into()), beats_per_bar, beat_unit };
+    Ok(Score { tempo, bars, meter, resolution: units_per_whole, voices })
 }
 
 /// A `#` begins a comment where it cannot be a sharp: at the start of a line and after white space.
@@ -135,6 +176,9 @@ const REQUIRED: [&str; 3] = ["meter", "unit", "tempo"];
 /// People type shorter bars, and the limit bounds how much a few characters like `(C4)9999` can expand to.
 const MAX_BAR_UNITS: u32 = 1024;
 
+/// More than any orchestra's score has lines for.
+const MAX_VOICES: usize = 32;
+
 /// The header lines read so far.
 #[derive(Debug, Default)]
 struct HeaderLines {
@@ -146,6 +190,8 @@ struct HeaderLines {
 struct Header {
     pub title: String,
     pub program: u8,
+    /// The names of the voices; empty if the piece has one.
+    pub voices: Vec<String>,
     pub tempo: f64,
     pub beats_per_bar: u16,
     pub beat_unit: u16,
@@ -184,7 +230,7 @@ impl HeaderLines {
                 .error(NotationProblem::HeaderMissing { example })
         };
         // Composer and key are for the reader of the text.
-        let [title, _composer, _key, meter, unit, tempo, program] = self.values;
+        let [title, _composer, _key, meter, unit, tempo, program, voices] = self.values;
         let (meter_place, meter) = meter.ok_or_else(|| missing("meter: 4/4"))?;
         let (unit_place, unit) = unit.ok_or_else(|| missing("unit: 1/16"))?;
         let tempo = tempo.ok_or_else(|| missing("tempo: 72"))?;
@@ -202,6 +248,19 @@ impl HeaderLines {
             value(line, "program", "a General MIDI program from 0 to 127", |program| *program < 128)
         })?;
 
+        let voices = voices.map_or(Ok(Vec::new()), |(place, text)| {
+            let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+            // A line that begins with a small letter would belong to the header.
+            let are_names =
+                names.iter().all(|name| name.starts_with(char::is_uppercase) && !name.contains(':'));
+            let different: HashSet<&String> = names.iter().collect();
+            if are_names && different.len() == names.len() && names.len() <= MAX_VOICES {
+                return Ok(names);
+            }
+            let wanted = "up to 32 different names with a capital letter, like Soprano, Alto, Tenor, Bass";
+            Err(refused(place, "voices", &text, wanted))
+        })?;
+
         // beats/beat of a whole note, in units of 1/per_whole.
         let (units, left) = (u32::from(beats) * u32::from(per_whole), u32::from(beat));
         let bar_units = units / left;
@@ -217,6 +276,7 @@ impl HeaderLines {
         Ok(Header {
             title: title.map(|(_, text)| text).unwrap_or_default(),
             program,
+            voices,
             tempo,
             beats_per_bar: beats,
             beat_unit: beat,
