@@ -118,7 +118,7 @@ fn mistakes_in_the_music() {
 #[test]
 fn each_line_belongs_to_a_voice() {
     let text = "meter: 3/4\nunit: 1/8\ntempo: 60\nprogram: 52\nvoices: Upper, Lower\n\n\
-        Upper: 0 C5:2 | 1 D5:3~ D5 E5:2 |\nLower:   C3:2 |   (.:3)2 | # rests\n\nLower: C3:4 |\nUpper: 2 .:4 |\n";
+        Upper: 0 C5:2 | 1 D5:3~ D5 E5:2 |\nLower: 0 C3:2 |   (.:3)2 | # rests\n\nLower: C3:4 |\nUpper: 2 .:4 |\n";
     let score = parse(text).unwrap();
     let notes =
         |voice: &Instrument| voice.notes.iter().map(|n| (n.pitch, n.start, n.end)).collect::<Vec<_>>();
