@@ -306,7 +306,7 @@ fn harmony_is_compared_where_there_is_any() {
     place.write("samples/b.mid", melody(40, 7));
     let eval = "eval --samples samples --data music.json";
     let ended = place.bachdist(&format!("{eval} --json")).ok();
-    assert_eq!(ended.notes(), ["note: b.mid is not in the harmony table: it has one voice at a time"]);
+    assert_eq!(ended.notes(), ["b.mid is not in the harmony table: it has one voice at a time"]);
     let harmony = &ended.json()["harmony"];
     assert_eq!((&harmony["samples"], &harmony["pieces"]), (&1.into(), &3.into()));
     let figure = |name: &str| {
