@@ -292,7 +292,7 @@ fn whole_pieces_are_evaluated_with_a_state_that_is_carried() {
 /// Four voices in triads that alternate between tonic and dominant, each two beats long, from this note on.
 fn chords(from: u8, beats: usize) -> String {
     let frame = |at: usize| {
-        let triad = if at / 8 % 2 == 0 { [12, 7, 4, 0] } else { [11, 7, 2, -5] };
+        let triad = if (at / 8).is_multiple_of(2) { [12, 7, 4, 0] } else { [11, 7, 2, -5] };
         format!("{:?}", triad.map(|step: i16| i16::from(from) + step))
     };
     format!("[{}]", (0..4 * beats).map(frame).collect::<Vec<_>>().join(","))

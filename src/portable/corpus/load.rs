@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn excluded_pieces_are_not_read() {
         let folder = tempfile::tempdir().unwrap();
-        let rolls = r#"{"train": [[[60], [62]]], "valid": [[[64]]], "test": [[[300]]]}"#;
+        let rolls = r#"{"train": [[[60], [62]]], "valid": [[[64]]], "test": [[[100]]]}"#;
         std::fs::write(folder.path().join("set.json"), rolls).unwrap();
         std::fs::write(folder.path().join("broken.mid"), b"no midi").unwrap();
         let midi = folder.path().display().to_string();
