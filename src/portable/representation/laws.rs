@@ -208,7 +208,7 @@ fn spelled_notes_are_those_of_the_decoded_song(
         let within = |theirs: &&Note| {
             theirs.pitch == note.pitch && theirs.start_tick <= note.start && note.end <= theirs.end_tick
         };
-        prop_assert!(notes.iter().any(|theirs| within(&theirs)), "{note:?}");
+        prop_assert!(notes.iter().any(within), "{note:?}");
         let begins = elapsed[note.token]..=elapsed[note.token + 1];
         prop_assert!(representation.end().is_none() || begins.contains(&note.start), "{note:?} {begins:?}");
     }

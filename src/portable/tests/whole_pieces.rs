@@ -29,8 +29,8 @@ fn chorale() -> Song {
 
 /// A folder with the chorale and a checkpoint of a network with its initial weights.
 fn place(kind: &str) -> TempDir {
-    let mut config = Config::default();
-    config.representation = toml::from_str::<RepresentationConfig>(kind).unwrap();
+    let representation = toml::from_str::<RepresentationConfig>(kind).unwrap();
+    let mut config = Config { representation, ..Config::default() };
     (config.model.layers, config.model.units, config.model.dense) = (1, 16, 16);
     (config.train.carry_state, config.train.loss_positions) = (true, LossPositions::All);
     let representation = config.representation.build();

@@ -146,6 +146,8 @@ fn draw_note(chart: &mut Chart, note: &ScoreNote, left: i32, right: i32) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::render::picture::canvas::tests::decode;
 
@@ -197,7 +199,7 @@ mod tests {
     fn odd_input_is_drawn_as_well_as_it_can_be() {
         let far = ScoreNote { end: 1e9, probabilities: vec![f32::NAN; 3], ..note(99, 120, 5.0, 6.0) };
         let nan = ScoreNote { start: f64::NAN, end: f64::NAN, ..note(0, 0, 0.0, 0.0) };
-        for notes in [&[][..], &[far.clone()], &[nan, far]] {
+        for notes in [&[][..], slice::from_ref(&far), &[nan, far.clone()]] {
             let (width, height, _) = decode(&score(notes, &[], Some(f64::NAN), "\u{0}").png);
             assert!(width <= 3500 && height <= 3500, "{width} by {height}");
         }
