@@ -33,7 +33,7 @@ pub type Transition = (Quality, u8, Quality);
 /// What was measured of a piece.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PieceHarmony {
-    /// In the order of [`FIGURES`]; `None` where a piece has none of what is divided by.
+    /// In the order of `FIGURES`; `None` where a piece has none of what is divided by.
     #[serde(flatten, serialize_with = "by_name")]
     pub figures: [Option<f64>; FIGURES.len()],
     /// How often each transition between chords on consecutive beats occurs.
