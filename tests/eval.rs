@@ -4,7 +4,7 @@
 use bachdist_portable::midi::{Instrument, Note, Song, write};
 use serde_json::Value;
 
-use bachdist_test_support::harness::{Place, TINY, ended, melody};
+use bachdist_test_support::harness::{Place, TINY, WHOLE_PIECES, ended, melody};
 use bachdist_test_support::snapshot::Transcript;
 
 /// Three pieces, each its own group.
@@ -226,7 +226,7 @@ fn n_grams_are_evaluated_without_a_network() {
     place.bachdist("eval --baselines rolls.toml --set representation.kind=pitch").with_code(2);
 }
 
-/// A small network on whole pieces of `rolls.json`, in frames.
+/// A small network on whole pieces of `rolls.json`, in frames, before [`WHOLE_PIECES`].
 const ROLLS: &str = "
 [data]
 midi = 'rolls.json'
@@ -234,26 +234,13 @@ holdout = ['valid/*']
 [representation]
 kind = 'frames'
 grid = 'quarter'
-[model]
-layers = 1
-units = 16
-dense = 16
-[train]
-epochs = 3
-batch_size = 2
-lanes = 2
-loss_positions = 'all'
-window_length = 16
-carry_state = true
-[checkpoint]
-url = 'run'
 ";
 
 #[test]
 fn whole_pieces_are_evaluated_with_a_state_that_is_carried() {
     let place = Place::new();
     place.write("rolls.json", rolls());
-    place.write("rolls.toml", ROLLS);
+    place.write("rolls.toml", [ROLLS, WHOLE_PIECES].concat());
     place.bachdist("train rolls.toml").ok();
     // Without a path, the pieces that the run holds out, with the figures of its last validation.
     let found = place.bachdist("eval run --json").ok().json();

@@ -8,7 +8,7 @@ use bachdist_portable::midi::{Instrument, Note, Song, read, write};
 use serde_json::{Value, json};
 
 use crate::inspect::{melody, pitches};
-use bachdist_test_support::harness::{Place, Running, link_cello, sample, trained_copy};
+use bachdist_test_support::harness::{Place, Running, WHOLE_PIECES, link_cello, sample, trained_copy};
 use bachdist_test_support::snapshot::Transcript;
 
 /// The first windows that the trained run has learnt from, as the program itself tells them.
@@ -428,25 +428,12 @@ fn notes_are_chosen_as_often_as_they_are_probable() {
     assert!((chosen - expected).abs() < 5.0 * variance.sqrt(), "{chosen} {expected} {variance}");
 }
 
-/// A network of four voices that has learned little.
+/// A network of four voices that has learned little, before [`WHOLE_PIECES`].
 const VOICES: &str = "
 [data]
 midi = 'chords.json'
 [representation]
 kind = 'voices'
-[model]
-layers = 1
-units = 16
-dense = 16
-[train]
-epochs = 2
-batch_size = 2
-lanes = 2
-loss_positions = 'all'
-window_length = 16
-carry_state = true
-[checkpoint]
-url = 'run'
 ";
 
 #[test]
@@ -455,7 +442,7 @@ fn a_melody_is_harmonized_and_kept() {
     let chord = |triad: [u8; 4]| [format!("{triad:?}"), format!("{triad:?}")].join(",");
     let piece = [[67, 64, 60, 48], [65, 62, 59, 43], [64, 60, 55, 48]].map(chord).join(",");
     place.write("chords.json", format!("[[{piece}], [{piece},{piece}]]"));
-    place.write("voices.toml", VOICES);
+    place.write("voices.toml", [VOICES, WHOLE_PIECES].concat());
     place.bachdist("train voices.toml").ok();
     let tune = [(72u8, 0, 4), (71, 4, 6), (69, 8, 12), (67, 12, 16)];
     let track = |notes: &[(u8, u32, u32)]| Instrument {

@@ -37,6 +37,23 @@ every_steps = 5
 keep = 100
 ";
 
+/// The rest of a configuration that trains a small network on whole pieces.
+pub const WHOLE_PIECES: &str = "
+[model]
+layers = 1
+units = 16
+dense = 16
+[train]
+epochs = 3
+batch_size = 2
+lanes = 2
+loss_positions = 'all'
+window_length = 16
+carry_state = true
+[checkpoint]
+url = 'run'
+";
+
 /// An Open MPI to launch ranks with.
 #[derive(Debug, Clone)]
 pub struct OpenMpi {

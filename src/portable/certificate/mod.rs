@@ -3,8 +3,8 @@
 //! A network that was trained for too long writes its training music down again, and sounds all the better for it. A
 //! certificate finds the `runs` that a melody shares with the corpus, exactly or transposed, and makes a verdict of them.
 //! `ngrams` lets decoding avoid long ones. Music of several voices is compared line by line too (`lines`), by pitches and by
-//! pitches with their lengths, and the strictest view decides. Only composed notes count, those that the files hold: the prompt is given, not
-//! composed.
+//! pitches with their lengths, and the strictest view decides. Only composed notes count, those that the files hold: the
+//! prompt is given, not composed.
 
 mod lines;
 mod ngrams;

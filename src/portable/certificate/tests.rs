@@ -198,11 +198,8 @@ fn two_voices(upper: &[u8], lower: &[u8]) -> (std::sync::Arc<dyn Representation>
     let representation: RepresentationConfig = toml::from_str("kind = \"voices\"\nvoices = 2").unwrap();
     let representation = representation.build();
     let part = |pitches: &[u8]| {
-        let notes = (0..).zip(pitches).map(|(beat, &pitch)| Note {
-            start_tick: beat * 4,
-            end_tick: beat * 4 + 4,
-            ..Note::in_seconds(pitch, 80, 0.0, 1.0)
-        });
+        let notes =
+            (0..).zip(pitches).map(|(beat, &pitch)| Note::in_ticks(pitch, 80, beat * 4, beat * 4 + 4));
         Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() }
     };
     let song = Song::at_tempo(vec![part(upper), part(lower)], 4, 500_000);

@@ -145,7 +145,7 @@ fn parallels_are_those_that_music21_finds() {
 
 #[test]
 fn a_drone_has_no_figures_where_nothing_is_divided_by() {
-    let note = |pitch| Note { start_tick: 0, end_tick: 96, ..Note::in_seconds(pitch, 80, 0.0, 1.0) };
+    let note = |pitch| Note::in_ticks(pitch, 80, 0, 96);
     let track =
         |pitch| Instrument { program: 0, is_drum: false, name: String::new(), notes: vec![note(pitch)] };
     let drone = Song::at_tempo(vec![track(67), track(60), track(36)], 24, 500_000);

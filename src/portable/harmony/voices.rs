@@ -1,6 +1,6 @@
 //! A piece as its voices on a grid of sixteenths.
 
-use crate::midi::grid::PitchSet;
+use crate::midi::grid::{PitchSet, nearest_step};
 use crate::midi::{Note, Song};
 
 /// Sixteenths of a beat, which is a quarter note.
@@ -148,9 +148,8 @@ struct GridNote {
 impl GridNote {
     /// The nearest frames, at least one.
     fn of(note: &Note, resolution: u16) -> Self {
-        let (resolution, frames) = (u64::from(resolution), FRAMES_PER_BEAT as u64);
         let [start, end] = [note.start_tick, note.end_tick]
-            .map(|tick| (2 * u64::from(tick) * frames + resolution) / (2 * resolution));
+            .map(|tick| nearest_step(tick.into(), FRAMES_PER_BEAT as u16, resolution));
         GridNote { pitch: note.pitch.min(127), start, end: end.max(start + 1) }
     }
 }
@@ -185,23 +184,7 @@ fn mean_pitch(track: &[GridNote]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::midi::Instrument;
-
-    /// Tracks of notes: pitch, first and last sixteenth.
-    pub fn song(tracks: &[&[(u8, u32, u32)]]) -> Song {
-        let note = |&(pitch, start_tick, end_tick): &(u8, u32, u32)| Note {
-            start_tick,
-            end_tick,
-            ..Note::in_seconds(pitch, 80, 0.0, 1.0)
-        };
-        let track = |notes: &&[(u8, u32, u32)]| Instrument {
-            program: 0,
-            is_drum: false,
-            name: String::new(),
-            notes: notes.iter().map(note).collect(),
-        };
-        Song::at_tempo(tracks.iter().map(track).collect(), 4, 500_000)
-    }
+    use crate::midi::grid::tests::song_of_tracks as song;
 
     fn frames(voices: &VoiceFrames) -> Vec<Vec<Option<u8>>> {
         (0..voices.len())

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{DEFAULT_VELOCITY, Instrument, Note, Song, TempoChange};
 
-/// Ticks per quarter note of songs on a grid. A frame is a whole number of them.
-const RESOLUTION: u16 = 24;
+/// Ticks per quarter note of music that is decoded from frames or from lengths in fractions of a beat: 16ths and triplets are
+/// whole numbers of them.
+pub const TICKS_PER_QUARTER: u16 = 24;
 
 /// Quarter notes per minute of songs on a grid: MIDI's default, as frames have no tempo.
 const TEMPO: f64 = 120.0;
@@ -39,8 +40,14 @@ impl NoteValue {
 
     /// In ticks of songs on a grid.
     pub fn ticks(self) -> u32 {
-        u32::from(RESOLUTION / self.per_quarter())
+        u32::from(TICKS_PER_QUARTER / self.per_quarter())
     }
+}
+
+/// The step of a grid that is nearest to a tick, of two the later one. `resolution`, the ticks per quarter note, is not 0.
+pub fn nearest_step(tick: u64, steps_per_quarter: u16, resolution: u16) -> u64 {
+    let resolution = u64::from(resolution);
+    (2 * tick * u64::from(steps_per_quarter) + resolution) / (2 * resolution)
 }
 
 /// The pitches that sound in a frame, each a bit.
@@ -78,7 +85,7 @@ pub fn held_notes(frames: impl IntoIterator<Item = PitchSet>, frame: NoteValue) 
 pub fn song(instruments: Vec<Instrument>, frames: usize, frame: NoteValue) -> Song {
     Song {
         instruments,
-        resolution: RESOLUTION,
+        resolution: TICKS_PER_QUARTER,
         end: seconds(frames as u32 * frame.ticks()),
         tempo_changes: vec![TempoChange { tick: 0, time: 0.0, quarters_per_minute: TEMPO }],
         meters: Vec::new(),
@@ -87,12 +94,32 @@ pub fn song(instruments: Vec<Instrument>, frames: usize, frame: NoteValue) -> So
 }
 
 fn seconds(tick: u32) -> f64 {
-    60.0 / TEMPO * f64::from(tick) / f64::from(RESOLUTION)
+    60.0 / TEMPO * f64::from(tick) / f64::from(TICKS_PER_QUARTER)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Tracks of notes: pitch, first and last sixteenth.
+    pub fn song_of_tracks(tracks: &[&[(u8, u32, u32)]]) -> Song {
+        let mut instruments = Vec::new();
+        for notes in tracks {
+            let notes = notes.iter().map(|&(pitch, start, end)| Note::in_ticks(pitch, 80, start, end));
+            let (program, is_drum, name) = (0, false, "organ".into());
+            instruments.push(Instrument { program, is_drum, name, notes: notes.collect() });
+        }
+        Song::at_tempo(instruments, 4, 500_000)
+    }
+
+    #[test]
+    fn the_nearest_step_is_the_later_one_of_two() {
+        let sixteenths = [0, 2, 3, 5, 6, 9].map(|tick| nearest_step(tick, 4, 24));
+        assert_eq!(sixteenths, [0, 0, 1, 1, 1, 2]);
+        // Of an odd resolution no tick lies in the middle.
+        assert_eq!([0, 1, 2, 3].map(|tick| nearest_step(tick, 1, 3)), [0, 0, 1, 1]);
+        assert_eq!(nearest_step(u32::MAX.into(), 24, 1), 24 * u64::from(u32::MAX));
+    }
 
     #[test]
     fn a_pitch_in_consecutive_frames_is_one_note() {

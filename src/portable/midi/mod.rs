@@ -52,6 +52,11 @@ impl Note {
         let [start_tick, end_tick] = [start, end].map(|time| (1000.0 * time).round() as u32);
         Note { pitch, velocity, start, end, start_tick, end_tick }
     }
+
+    /// A note of music that has beats. [`Song::at_tempo`] sets its seconds.
+    pub fn in_ticks(pitch: u8, velocity: u8, start_tick: u32, end_tick: u32) -> Note {
+        Note { pitch, velocity, start: 0.0, end: 0.0, start_tick, end_tick }
+    }
 }
 
 /// The notes of one program on one channel of one track, in the order of their end events.

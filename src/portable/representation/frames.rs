@@ -144,23 +144,18 @@ impl Frames {
 
     /// The frame that begins nearest to a tick.
     fn frame_at(&self, song: &Song, tick: u64) -> u64 {
-        let ticks_per_quarter = ticks_per_quarter(song);
-        (tick * self.frames_per_quarter() + ticks_per_quarter / 2) / ticks_per_quarter
+        grid::nearest_step(tick, self.options.grid.per_quarter(), ticks_per_quarter(song))
     }
 
     /// Whether a frame begins exactly at a tick.
     fn is_at(&self, song: &Song, tick: u64, frame: u64) -> bool {
-        tick * self.frames_per_quarter() == frame * ticks_per_quarter(song)
-    }
-
-    fn frames_per_quarter(&self) -> u64 {
-        self.options.grid.per_quarter().into()
+        tick * u64::from(self.options.grid.per_quarter()) == frame * u64::from(ticks_per_quarter(song))
     }
 }
 
 /// Music without beats, whose ticks are milliseconds, is read at 120 quarter notes a minute.
-fn ticks_per_quarter(song: &Song) -> u64 {
-    if song.resolution == 0 { 500 } else { song.resolution.into() }
+fn ticks_per_quarter(song: &Song) -> u16 {
+    if song.resolution == 0 { 500 } else { song.resolution }
 }
 
 /// The token of a pitch; `None` outside of the keyboard.

@@ -66,7 +66,8 @@ pub trait Representation: Features {
         Vec::new()
     }
 
-    /// How far time moves when a token is read in this state, in 24ths of a quarter note; 0 where music has no beats.
+    /// How far time moves when a token is read in this state, in ticks of which a quarter note has
+    /// [`TICKS_PER_QUARTER`](crate::midi::grid::TICKS_PER_QUARTER); 0 where music has no beats.
     fn elapsed(&self, _before: State, _token: Token) -> u32 {
         0
     }

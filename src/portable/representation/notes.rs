@@ -463,12 +463,7 @@ mod tests {
 
     /// Pitch, first and last tick, of which a quarter note has 48.
     fn song(notes: &[(u8, u32, u32)]) -> Song {
-        let note = |&(pitch, start_tick, end_tick): &(u8, u32, u32)| Note {
-            start_tick,
-            end_tick,
-            ..Note::in_seconds(pitch, 80, 0.0, 1.0)
-        };
-        let notes = notes.iter().map(note).collect();
+        let notes = notes.iter().map(|&(pitch, start, end)| Note::in_ticks(pitch, 80, start, end)).collect();
         let piano = Instrument { program: 0, is_drum: false, name: String::new(), notes };
         Song::at_tempo(vec![piano], 48, 500_000)
     }

@@ -2,6 +2,7 @@
 //! tokens, whole beats first, then a fraction of a beat.
 
 use super::{Changes, SpelledNote, Symbol, Token, View};
+use crate::midi::grid::{TICKS_PER_QUARTER, nearest_step};
 use crate::midi::{DEFAULT_VELOCITY, Instrument, Note, Song};
 
 /// A longer length of time cannot be spelled: a quarter of an hour at a fast tempo. A multiple of [`EIGHT`].
@@ -60,7 +61,7 @@ pub(super) struct BeatGrid {
 }
 
 /// The longest lengths of time in steps of the finest grid, and so in those of any, fit into 16 bits.
-pub(super) const FINEST: BeatGrid = BeatGrid { steps_per_beat: 24 };
+pub(super) const FINEST: BeatGrid = BeatGrid { steps_per_beat: TICKS_PER_QUARTER };
 const _: () = assert!(FINEST.longest() as u32 == 24 * MAX_BEATS as u32 + 23);
 
 impl BeatGrid {
@@ -120,10 +121,8 @@ impl BeatGrid {
 
     /// The first and last step of a note: the nearest ones, at least one apart. `resolution` is not 0.
     pub fn quantize(self, note: &Note, resolution: u16) -> (u64, u64) {
-        let resolution = u64::from(resolution);
-        let [start, end] = [note.start_tick, note.end_tick].map(|tick| {
-            (2 * u64::from(tick) * u64::from(self.steps_per_beat) + resolution) / (2 * resolution)
-        });
+        let [start, end] = [note.start_tick, note.end_tick]
+            .map(|tick| nearest_step(tick.into(), self.steps_per_beat, resolution));
         (start, end.max(start + 1))
     }
 
@@ -154,8 +153,7 @@ impl BeatGrid {
 
 /// A note of decoded music, for [`song`].
 pub(super) fn note(spelled: &SpelledNote) -> Note {
-    let SpelledNote { pitch, start: start_tick, end: end_tick, .. } = *spelled;
-    Note { pitch, velocity: DEFAULT_VELOCITY, start: 0.0, end: 0.0, start_tick, end_tick }
+    Note::in_ticks(spelled.pitch, DEFAULT_VELOCITY, spelled.start, spelled.end)
 }
 
 /// Decoded music: 100 quarter notes per minute, in four-four time. A tick is a step of the finest grid.

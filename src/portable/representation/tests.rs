@@ -27,11 +27,7 @@ fn song_of(frames: &[[i16; 4]]) -> Song {
             let is_held = frame > 0 && frames[frame as usize - 1][voice] == pitches[voice];
             match (u8::try_from(pitches[voice]), notes.last_mut()) {
                 (Ok(_), Some(note)) if is_held => note.end_tick = frame + 1,
-                (Ok(pitch), _) => notes.push(Note {
-                    start_tick: frame,
-                    end_tick: frame + 1,
-                    ..Note::in_seconds(pitch, 80, 0.0, 1.0)
-                }),
+                (Ok(pitch), _) => notes.push(Note::in_ticks(pitch, 80, frame, frame + 1)),
                 (Err(_), _) => {}
             }
         }

@@ -790,26 +790,11 @@ impl GivenVoice for GivenLine {
 mod tests {
     use super::super::laws;
     use super::*;
+    use crate::midi::grid::tests::song_of_tracks as song;
     use crate::random::{Purpose, RandomStream};
 
     fn voices(voices: usize, polyphony: Polyphony) -> Voices {
         Voices::new(VoicesOptions { voices, grid: VoicesGrid::Sixteenth, polyphony })
-    }
-
-    /// Tracks of notes: pitch, first and last sixteenth.
-    fn song(tracks: &[&[(u8, u32, u32)]]) -> Song {
-        let note = |&(pitch, start_tick, end_tick): &(u8, u32, u32)| Note {
-            start_tick,
-            end_tick,
-            ..Note::in_seconds(pitch, 80, 0.0, 1.0)
-        };
-        let track = |notes: &&[(u8, u32, u32)]| Instrument {
-            program: 0,
-            is_drum: false,
-            name: "organ".into(),
-            notes: notes.iter().map(note).collect(),
-        };
-        Song::at_tempo(tracks.iter().map(track).collect(), 4, 500_000)
     }
 
     fn spelled(voices: &Voices, song: &Song) -> String {

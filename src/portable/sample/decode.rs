@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::certificate::NGramIndex;
 use crate::config::Config;
 use crate::failure::{ExitCode, Failure};
+use crate::midi::grid::TICKS_PER_QUARTER;
 use crate::network::inference::{InferenceNetwork, RowStates};
 use crate::print::count;
 use crate::random::RandomStream;
@@ -99,9 +100,6 @@ pub enum Length {
 /// Quarter notes before and after the length that was asked for, where a piece may end.
 const ENDING_BEATS: u64 = 4;
 
-/// Ticks of a quarter note in which [`Representation::elapsed`] counts.
-const TICKS_PER_BEAT: u64 = 24;
-
 /// Where a piece stands before its next token.
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -131,7 +129,8 @@ impl Length {
         match self {
             Length::Notes(notes) => place.notes >= limit(notes),
             Length::Beats(beats) => {
-                place.time >= limit(beats as usize + ENDING_BEATS as usize) as u64 * TICKS_PER_BEAT
+                place.time
+                    >= limit(beats as usize + ENDING_BEATS as usize) as u64 * u64::from(TICKS_PER_QUARTER)
             }
             Length::Free { max_tokens } => place.notes > 0 && tokens >= limit(max_tokens),
         }
@@ -141,7 +140,7 @@ impl Length {
     fn kept(self, places: &[Place]) -> usize {
         let last = places.len() - 1;
         let Length::Beats(beats) = self else { return last };
-        let earliest = u64::from(beats).saturating_sub(ENDING_BEATS) * TICKS_PER_BEAT;
+        let earliest = u64::from(beats).saturating_sub(ENDING_BEATS) * u64::from(TICKS_PER_QUARTER);
         let endings =
             places.iter().enumerate().filter(|(_, place)| place.notes > 0 && place.time >= earliest);
         let best =

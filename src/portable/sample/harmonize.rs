@@ -8,13 +8,13 @@
 
 use std::path::Path;
 
-use crate::corpus::files;
 use crate::failure::{ExitCode, Failure};
 use crate::network::inference::{InferenceNetwork, RowStates};
 use crate::random::RandomStream;
 use crate::representation::{GivenVoice, Representation, State, Token};
 
 use super::decode::{Composition, Decoding, mask};
+use super::prompt::read_song;
 
 /// Reads a melody: the first track of a file that is not drums, as this voice, numbered from 0, of a representation.
 pub fn read_melody(
@@ -26,11 +26,7 @@ pub fn read_melody(
     let usage = |reason: String| Failure::new(ExitCode::Usage, format!("--melody: {reason}"));
     let voices = representation.decode(&[]).instruments.len();
     let voice = voice.index(voices).map_err(usage)?;
-    let mut pieces = files::read(path, representation.frame()).map_err(failure)?;
-    if pieces.len() != 1 {
-        return Err(failure(format!("it has {} pieces, and a melody is one", pieces.len())));
-    }
-    let song = pieces.remove(0).song;
+    let song = read_song(path, representation, "melody")?;
     let melody =
         song.instruments.iter().find(|instrument| !instrument.is_drum && !instrument.notes.is_empty());
     let Some(melody) = melody else {
@@ -242,7 +238,7 @@ fn predictions(network: &InferenceNetwork, tokens: &[Token]) -> Vec<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::midi::{Note, Song};
+    use crate::midi::grid::tests::song_of_tracks;
     use crate::network::Architecture;
     use crate::random::Purpose;
     use crate::representation::RepresentationConfig;
@@ -262,13 +258,8 @@ mod tests {
     }
 
     fn given(network: &InferenceNetwork, voice: usize) -> Box<dyn GivenVoice> {
-        let note = |&(pitch, start_tick, end_tick): &(u8, u32, u32)| Note {
-            start_tick,
-            end_tick,
-            ..Note::in_seconds(pitch, 80, 0.0, 1.0)
-        };
-        let song = Song::at_tempo(Vec::new(), 4, 500_000);
-        let notes = TUNE.iter().map(note).collect();
+        let mut song = song_of_tracks(&[&TUNE]);
+        let notes = song.instruments.remove(0).notes;
         network.representation().give_voice(&song, notes, voice).unwrap().unwrap()
     }
 

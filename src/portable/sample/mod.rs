@@ -1,7 +1,8 @@
 //! The `sample` command: a checkpoint composes.
 //!
-//! `prompt` finds the tokens to begin from, `decode` composes, `harmonize` around a given voice, `output` writes MIDI, sound and pictures. Threads compose
-//! different pieces. The same checkpoint, seed and options give the same bytes for any number of pieces and threads.
+//! `prompt` finds the tokens to begin from, `decode` composes, `harmonize` around a given voice, `output` writes MIDI, sound
+//! and pictures. Threads compose different pieces. The same checkpoint, seed and options give the same bytes for any number of
+//! pieces and threads.
 
 mod decode;
 mod harmonize;
@@ -72,7 +73,7 @@ pub struct Arguments {
     pub primer_beats: Option<u32>,
     /// Compose the other voices around the melody of this file, the notes of its first track, which are kept as they are.
     /// Needs a checkpoint of the representation `voices`
-    #[arg(long, value_name = "FILE.mid", conflicts_with_all = ["start", "primer", "notes", "beats", "max_copy", "greedy"], value_parser = crate::location::file)]
+    #[arg(long, value_name = "FILE.mid", conflicts_with_all = ["start", "primer", "primer_beats", "notes", "beats", "max_copy", "greedy"], value_parser = crate::location::file)]
     pub melody: Option<PathBuf>,
     /// Which voice the melody is: soprano, alto, tenor, bass, or its number from the highest
     #[arg(long, value_name = "VOICE", requires = "melody", default_value = "soprano", value_parser = harmonize::parse_voice)]
@@ -158,7 +159,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
     let reading = Reading::of(&config);
     let melody = match &arguments.melody {
-        Some(path) => Some(read_melody(path, arguments.voice, &*representation)?),
+        Some(path) => Some((path, read_melody(path, arguments.voice, &*representation)?)),
         None => None,
     };
     let primer = arguments.primer.as_deref().map(|path| Primer { path, beats: arguments.primer_beats });
@@ -178,12 +179,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let stream = RandomStream::new(seed, Purpose::Sampling, &[number]);
         let mut prompt = prompts.prompt(stream);
         let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
-        let composition = match (&melody, &arguments.melody) {
-            (Some(given), Some(path)) => {
+        let composition = match &melody {
+            Some((path, given)) => {
                 prompt.description = format!("the melody of {}", path.display());
                 harmonize(&network, &**given, arguments.particles as usize, &decoding, stream)
             }
-            _ => compose(&network, reading, &prompt.tokens, length, &decoding, stream, limit)?,
+            None => compose(&network, reading, &prompt.tokens, length, &decoding, stream, limit)?,
         };
         // A window is no part of the piece.
         let before = if representation.end().is_some() { &prompt.tokens[..] } else { &[] };

@@ -91,8 +91,8 @@ impl<'a> Output<'a> {
         Ok(Output { representation, folder, kinds, soundfont, has_noted: AtomicBool::new(false) })
     }
 
-    /// Writes the files of a piece, the prompt that it begins with included, named by seed and number. Existing files stay: if they belong to another piece, this one
-    /// gets one more number in its name.
+    /// Writes the files of a piece, the prompt that it begins with included, named by seed and number. Existing files stay: if
+    /// they belong to another piece, this one gets one more number in its name.
     pub fn write(
         &self,
         seed: u64,

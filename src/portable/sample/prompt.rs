@@ -162,7 +162,7 @@ fn read_beginning(
     representation: &dyn Representation,
 ) -> Result<Prompt, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let mut song = read_song(path, representation)?;
+    let mut song = read_song(path, representation, "primer")?;
     if let Some(beats) = beats {
         if song.resolution == 0 {
             return Err(failure("it has seconds and no beats; leave out --primer-beats".into()));
@@ -217,7 +217,7 @@ fn read_last_notes(
     strict: &dyn Representation,
 ) -> Result<Prompt, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let song = read_song(path, strict)?;
+    let song = read_song(path, strict, "primer")?;
     let Some(number) = song.instruments.iter().position(|instrument| !instrument.is_drum) else {
         let reason = if song.instruments.is_empty() { "it has no note" } else { "all its notes are drums" };
         return Err(failure(format!("{reason}, and a primer needs at least {sequence_length} of a melody")));
@@ -246,12 +246,16 @@ fn read_last_notes(
     Ok(Prompt { tokens: encoded.tokens, window: None, description })
 }
 
-/// The music of a file that is one piece.
-fn read_song(path: &Path, representation: &dyn Representation) -> Result<Song, Failure> {
+/// The music of a file that is one piece, as a primer, say, has to be.
+pub(super) fn read_song(
+    path: &Path,
+    representation: &dyn Representation,
+    purpose: &str,
+) -> Result<Song, Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
     let mut pieces = files::read(path, representation.frame()).map_err(failure)?;
     match pieces.len() {
         1 => Ok(pieces.remove(0).song),
-        pieces => Err(failure(format!("it has {pieces} pieces, and a primer is one"))),
+        pieces => Err(failure(format!("it has {pieces} pieces, and a {purpose} is one"))),
     }
 }

@@ -17,11 +17,7 @@ use tempfile::TempDir;
 /// Four parts in quarter notes.
 fn chorale() -> Song {
     let part = |from: u8| {
-        let note = |beat: u32| Note {
-            start_tick: beat * 4,
-            end_tick: beat * 4 + 4,
-            ..Note::in_seconds(from + (beat * beat % 7) as u8, 80, 0.0, 1.0)
-        };
+        let note = |beat: u32| Note::in_ticks(from + (beat * beat % 7) as u8, 80, beat * 4, beat * 4 + 4);
         Instrument { program: 0, is_drum: false, name: String::new(), notes: (0..16).map(note).collect() }
     };
     Song::at_tempo([72, 65, 58, 48].map(part).into(), 4, 500_000)
