@@ -23,6 +23,7 @@ pub mod exit;
 pub mod failure;
 pub mod fault;
 pub mod harmony;
+pub mod key;
 pub mod lanes;
 pub mod location;
 pub mod metrics;

@@ -110,42 +110,6 @@ impl Chord {
     }
 }
 
-/// How well each pitch class above the tonic fits a major and a minor key, as listeners judged: the probe-tone ratings of
-/// Krumhansl and Kessler (1982).
-const KEY_PROFILES: [[f64; 12]; 2] = [
-    [6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88],
-    [6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17],
-];
-
-/// The tonic of the key whose profile correlates best with how long each pitch class sounds (Krumhansl and Schmuckler);
-/// `None` if all sound equally long.
-pub fn tonic(durations: &[f64; 12]) -> Option<u8> {
-    let mut best: Option<(f64, u8)> = None;
-    for profile in &KEY_PROFILES {
-        for tonic in 0..12 {
-            let mut rotated = *profile;
-            rotated.rotate_right(usize::from(tonic));
-            let fit = correlation(durations, &rotated);
-            if fit.is_finite() && best.is_none_or(|(largest, _)| fit > largest) {
-                best = Some((fit, tonic));
-            }
-        }
-    }
-    best.map(|(_, tonic)| tonic)
-}
-
-/// Pearson's; not a number where one of the two is constant.
-fn correlation(a: &[f64; 12], b: &[f64; 12]) -> f64 {
-    let [mean_a, mean_b] = [a, b].map(|values| values.iter().sum::<f64>() / 12.0);
-    let (mut product, mut square_a, mut square_b) = (0.0, 0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        product += (a - mean_a) * (b - mean_b);
-        square_a += (a - mean_a) * (a - mean_a);
-        square_b += (b - mean_b) * (b - mean_b);
-    }
-    product / (square_a * square_b).sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,16 +141,5 @@ mod tests {
         };
         assert!(clash(&[60, 61]) && clash(&[48, 71]) && clash(&[59, 60]) && clash(&[0, 127, 11]));
         assert!(!clash(&[60, 62]) && !clash(&[60, 72]) && !clash(&[127]) && !clash(&[]));
-    }
-
-    #[test]
-    fn a_scale_with_its_tonic_held_has_a_key() {
-        let mut durations = [0.0; 12];
-        for step in [0, 2, 4, 5, 7, 9, 11] {
-            durations[(step + 7) % 12] = 1.0;
-        }
-        durations[7] = 4.0;
-        assert_eq!(tonic(&durations), Some(7));
-        assert_eq!(tonic(&[1.0; 12]), None);
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::chords::{Chord, PitchClasses, Quality, tonic};
+use super::chords::{Chord, PitchClasses, Quality};
 use super::voices::{FRAMES_PER_BEAT, VoiceFrames};
+use crate::key::Key;
 use crate::midi::Song;
 
 /// The figures of a piece, as names in the JSON and as people read them.
@@ -179,7 +180,9 @@ fn ends_on_tonic(voices: &VoiceFrames, last: usize) -> bool {
     }
     Chord::of(voices.set(last)).is_some_and(|chord| {
         let is_triad = matches!(chord.quality, Quality::Major | Quality::Minor);
-        is_triad && chord.is_in_root_position() && tonic(&durations) == Some(chord.root)
+        is_triad
+            && chord.is_in_root_position()
+            && Key::of(&durations).map(|key| key.tonic) == Some(chord.root)
     })
 }
 

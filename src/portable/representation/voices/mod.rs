@@ -6,29 +6,22 @@
 //! beginning a beat. All voices end together: those whose last note ends earlier rest till then, and never all of them.
 //! Two rests of a voice never follow each other.
 
+mod features;
+mod given;
+mod moment;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::rhythm::{self, BeatGrid, INTERVALS, NONE, PITCHES};
+use self::given::GivenLine;
+use self::moment::{Ensemble, FIRST_LENGTH, MAX_VOICES, Moment, REST};
+use super::rhythm::{self, BeatGrid, PITCHES};
 use super::{
-    Chance, EncodeProblem, Encoded, FeatureShape, Features, FrameRun, GivenVoice, Grammar, LineChance,
-    NO_FEATURE, Representation, SpelledNote, State, Symbol, Token, View, VoiceLabel,
+    Chance, EncodeProblem, Encoded, FrameRun, GivenVoice, Grammar, LineChance, Representation, SpelledNote,
+    State, Symbol, Token, View, VoiceLabel,
 };
 use crate::midi::grid::PitchSet;
 use crate::midi::{Instrument, Note, Song};
 use crate::print::count;
-
-/// Tokens after the pitches: a rest, lengths, the end.
-const REST: Token = PITCHES;
-const FIRST_LENGTH: Token = REST + 1;
-
-/// The most voices that a state has room for.
-const MAX_VOICES: usize = 8;
-
-/// Lengths that the network tells apart, in sixteenths; longer ones are alike.
-const SHOWN_SIXTEENTHS: u16 = 17;
-
-/// Beats after which the position in time repeats.
-const BEATS_SHOWN: u16 = 4;
 
 /// The General MIDI program of a choir.
 const CHOIR: u8 = 52;
@@ -91,35 +84,8 @@ fn number_of_voices<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
 #[derive(Debug, Clone)]
 pub struct Voices {
     options: VoicesOptions,
-    grid: BeatGrid,
+    ensemble: Ensemble,
     vocabulary: Vec<String>,
-}
-
-/// What a state's words mean.
-#[derive(Debug, Clone, Copy)]
-struct Moment {
-    /// Steps of a length that are said, 0 before its first token.
-    said: u16,
-    /// Steps since the beginning, up to [`BEATS_SHOWN`] beats.
-    position: u16,
-    /// The pitch of the last note.
-    last_pitch: u16,
-    voices: [Voice; MAX_VOICES],
-}
-
-/// A voice at the end of the last note or rest that was said in any.
-#[derive(Debug, Clone, Copy)]
-struct Voice {
-    /// Steps until its note or rest ends.
-    left: u16,
-    /// The length of its note or rest.
-    length: u16,
-    /// Its pitch, [`REST`], or [`NONE`] before the first one.
-    sounding: u16,
-    /// The pitch of its last note.
-    pitch: u16,
-    /// The pitch of the note before that.
-    pitch_before: u16,
 }
 
 /// A note or rest of a line, in steps.
@@ -141,16 +107,7 @@ impl Voices {
         vocabulary.push("Rest".into());
         vocabulary.extend(grid.texts("Length"));
         vocabulary.push("End".into());
-        Voices { options, grid, vocabulary }
-    }
-
-    fn end_token(&self) -> Token {
-        FIRST_LENGTH + self.grid.tokens()
-    }
-
-    /// The number of a length's token, from 0.
-    fn length_token(&self, token: Token) -> Option<u16> {
-        token.checked_sub(FIRST_LENGTH).filter(|&number| number < self.grid.tokens())
+        Voices { ensemble: Ensemble { voices: options.voices, grid }, options, vocabulary }
     }
 
     /// The grid in words.
@@ -159,65 +116,6 @@ impl Voices {
             VoicesGrid::Sixteenth => "16ths",
             VoicesGrid::Fine => "24ths of a quarter note",
         }
-    }
-
-    /// The length that is said with this token, if it is one of a length.
-    fn length_said(&self, moment: &Moment, token: Token) -> Option<u16> {
-        let number = self.length_token(token)?;
-        Some(moment.said.saturating_add(self.grid.steps(number)))
-    }
-
-    fn beginning(&self) -> Moment {
-        let voice = Voice {
-            left: 0,
-            length: self.grid.steps_per_beat,
-            sounding: NONE,
-            pitch: NONE,
-            pitch_before: NONE,
-        };
-        Moment { said: 0, position: 0, last_pitch: NONE, voices: [voice; MAX_VOICES] }
-    }
-
-    /// The voice that speaks next.
-    fn speaker(&self, moment: &Moment) -> usize {
-        let voices = &moment.voices[..self.options.voices];
-        voices.iter().position(|voice| voice.left == 0).unwrap_or(0)
-    }
-
-    /// The moment after a token, and how far time has moved.
-    fn read(&self, mut moment: Moment, token: Token) -> (Moment, u16) {
-        if let Some(number) = self.length_token(token) {
-            moment.said = moment.said.saturating_add(self.grid.steps(number));
-            return (moment, 0);
-        }
-        if token > REST {
-            return (self.beginning(), 0);
-        }
-        let speaker = self.speaker(&moment);
-        let voice = &mut moment.voices[speaker];
-        if moment.said > 0 {
-            voice.length = moment.said;
-        }
-        (voice.left, voice.sounding) = (voice.length, token);
-        if token < REST {
-            (voice.pitch_before, voice.pitch) = (voice.pitch, token);
-            moment.last_pitch = token;
-        }
-        moment.said = 0;
-        let voices = &mut moment.voices[..self.options.voices];
-        let elapsed = voices.iter().map(|voice| voice.left).min().unwrap_or(0);
-        for voice in voices {
-            voice.left -= elapsed;
-        }
-        let period = BEATS_SHOWN * self.grid.steps_per_beat;
-        moment.position = (moment.position + elapsed % period) % period;
-        (moment, elapsed)
-    }
-
-    /// The lowest pitch that sounds on while the speaker begins.
-    fn bass(&self, moment: &Moment) -> Option<u16> {
-        let voices = moment.voices[..self.options.voices].iter();
-        voices.filter(|voice| voice.left > 0 && voice.sounding < REST).map(|voice| voice.sounding).min()
     }
 
     /// The notes of each voice in order of onset, and what cannot be said.
@@ -233,7 +131,7 @@ impl Voices {
                 continue;
             }
             for note in &instrument.notes {
-                let (start, end) = self.grid.quantize(note, song.resolution);
+                let (start, end) = self.ensemble.grid.quantize(note, song.resolution);
                 notes.push((start, track, std::cmp::Reverse(note.pitch), end, number, note));
                 number += 1;
             }
@@ -246,7 +144,7 @@ impl Voices {
         let mut lines: Vec<Vec<Vec<LineNote>>> = vec![Vec::new(); track];
         let mut refused_tracks = vec![false; track];
         for (start, track, _, end, number, note) in notes {
-            let is_changed = self.grid.count_changes(note, (start, end), song, &mut encoded.changes);
+            let is_changed = self.ensemble.grid.count_changes(note, (start, end), song, &mut encoded.changes);
             encoded.altered += usize::from(is_changed);
             let mut refuse =
                 |reason: String, hint| encoded.problems.push(EncodeProblem { note: number, reason, hint });
@@ -265,9 +163,12 @@ impl Voices {
                 }
                 continue;
             }
-            if end - start > u64::from(self.grid.longest()) {
+            if end - start > u64::from(self.ensemble.grid.longest()) {
                 refuse(
-                    format!("it lasts {} beats", (end - start) / u64::from(self.grid.steps_per_beat)),
+                    format!(
+                        "it lasts {} beats",
+                        (end - start) / u64::from(self.ensemble.grid.steps_per_beat)
+                    ),
                     rhythm::TOO_LONG,
                 );
                 continue;
@@ -294,11 +195,11 @@ impl Voices {
                 }
             };
             let since = of_track[line].last().map_or(0, |last| last.end);
-            if start - since > u64::from(self.grid.longest()) {
+            if start - since > u64::from(self.ensemble.grid.longest()) {
                 refuse(
                     format!(
                         "{} beats of rest before it",
-                        (start - since) / u64::from(self.grid.steps_per_beat)
+                        (start - since) / u64::from(self.ensemble.grid.steps_per_beat)
                     ),
                     rhythm::TOO_LONG,
                 );
@@ -338,9 +239,9 @@ impl Voices {
         let end = end(&lines).unwrap_or(0);
         let mut ahead: Vec<_> = lines.iter().map(|line| line.iter().peekable()).collect();
         let mut now = vec![0; lines.len()];
-        let mut moment = self.beginning();
+        let mut moment = self.ensemble.beginning();
         loop {
-            let speaker = self.speaker(&moment);
+            let speaker = self.ensemble.speaker(&moment);
             if now[speaker] == end {
                 // The first of those that end first ends here, so all have said what there is.
                 return encoded;
@@ -350,7 +251,7 @@ impl Voices {
                 None => (REST, ahead[speaker].peek().map_or(end, |note| note.start)),
             };
             let length = until - now[speaker];
-            if length > u64::from(self.grid.longest()) {
+            if length > u64::from(self.ensemble.grid.longest()) {
                 encoded.problems.push(EncodeProblem {
                     note: 0,
                     reason: format!("voice {} rests too long at the end", speaker + 1),
@@ -361,181 +262,37 @@ impl Voices {
             }
             let length = length as u16;
             if length != moment.voices[speaker].length {
-                self.grid.spell(length, FIRST_LENGTH, &mut encoded.tokens);
+                self.ensemble.grid.spell(length, FIRST_LENGTH, &mut encoded.tokens);
                 moment.said = length;
             }
             encoded.tokens.push(pitch);
-            moment = self.read(moment, pitch).0;
+            moment = self.ensemble.read(moment, pitch).0;
             now[speaker] = until;
         }
     }
 }
 
-impl Moment {
-    fn of(State(words): State) -> Moment {
-        let voice = |v: usize| Voice {
-            left: words[3 + 5 * v],
-            length: words[4 + 5 * v],
-            sounding: words[5 + 5 * v],
-            pitch: words[6 + 5 * v],
-            pitch_before: words[7 + 5 * v],
-        };
-        Moment {
-            said: words[0],
-            position: words[1],
-            last_pitch: words[2],
-            voices: std::array::from_fn(voice),
-        }
-    }
-
-    fn state(&self) -> State {
-        let mut words = [0; 3 + 5 * MAX_VOICES];
-        [words[0], words[1], words[2]] = [self.said, self.position, self.last_pitch];
-        for (words, voice) in words[3..].chunks_exact_mut(5).zip(&self.voices) {
-            let Voice { left, length, sounding, pitch, pitch_before } = *voice;
-            words.copy_from_slice(&[left, length, sounding, pitch, pitch_before]);
-        }
-        State::of(words)
-    }
-}
-
 impl Grammar for Voices {
     fn start(&self) -> State {
-        self.beginning().state()
+        self.ensemble.beginning().state()
     }
 
     fn next(&self, state: State, token: Token) -> State {
-        self.read(Moment::of(state), token).0.state()
+        self.ensemble.read(Moment::of(state), token).0.state()
     }
 
     fn allows(&self, state: State, token: Token) -> bool {
-        let moment = Moment::of(state);
-        let voice = &moment.voices[self.speaker(&moment)];
-        if let Some(said) = self.length_said(&moment, token) {
-            let number = token - FIRST_LENGTH;
-            // What is said differs from what is meant when nothing is said.
-            return self.grid.may_follow(moment.said, number)
-                && (said != voice.length || self.grid.is_open(said));
-        }
-        if token > REST {
-            let voices = &moment.voices[..self.options.voices];
-            return token == self.end_token()
-                && moment.said == 0
-                && voices.iter().all(|voice| voice.left == 0)
-                && (voices.iter().any(|voice| voice.sounding < REST)
-                    || voices.iter().all(|voice| voice.sounding == NONE));
-        }
-        moment.said != voice.length && (token < REST || voice.sounding != REST)
+        self.ensemble.allows(&Moment::of(state), token)
     }
 
     fn end(&self) -> Option<Token> {
-        Some(self.end_token())
-    }
-}
-
-/// Active features describe the place that a token leads to. After the token itself: the voice that speaks, the position in
-/// four beats, this voice's last pitch and the pitch said last, the interval between them, the voice's last interval, the
-/// interval from its last pitch to the bass that sounds on; then for each voice the interval to what it has from this
-/// voice's last pitch, and how long it lasts, or for the speaker itself how long its last note or rest was.
-impl Features for Voices {
-    fn shape(&self) -> FeatureShape {
-        let tokens = self.vocabulary.len();
-        let Layout { inputs, slots, .. } = self.layout();
-        // Two tables of intervals, from 127 semitones down on; the tokens after the pitches are beyond the highest.
-        let scores = tokens + 2 * (127 + tokens);
-        FeatureShape { tokens, inputs: inputs as usize, slots, scores, relations: 2 }
-    }
-
-    fn activate(&self, before: State, token: Token, active: &mut [u32]) {
-        let layout = self.layout();
-        let moment = self.read(Moment::of(before), token).0;
-        let speaker = self.speaker(&moment);
-        let voice = &moment.voices[speaker];
-        let pitch = |pitch: u16| (pitch < PITCHES).then_some(u32::from(pitch));
-        let interval = |from: u16, to: u16| Some(pitch(to)? + 127 - pitch(from)?);
-        let at = |first: u32, number: Option<u32>| number.map_or(NO_FEATURE, |number| first + number);
-        active[0] = u32::from(token);
-        active[1] = layout.speaker + speaker as u32;
-        active[2] = layout.position + u32::from(moment.position);
-        active[3] = at(layout.pitch, pitch(voice.pitch));
-        active[4] = at(layout.last_pitch, pitch(moment.last_pitch));
-        active[5] = at(layout.interval, interval(voice.pitch, moment.last_pitch));
-        active[6] = at(layout.motion, interval(voice.pitch_before, voice.pitch));
-        active[7] = at(layout.bass, self.bass(&moment).and_then(|bass| interval(voice.pitch, bass)));
-        for (number, other) in moment.voices[..self.options.voices].iter().enumerate() {
-            let first = layout.voices + number as u32 * layout.each_voice;
-            let is_speaker = number == speaker;
-            let above = interval(voice.pitch, other.sounding).filter(|_| !is_speaker);
-            let steps = if is_speaker { other.length } else { other.left };
-            let sixteenths = steps.saturating_mul(4).div_ceil(self.grid.steps_per_beat).min(SHOWN_SIXTEENTHS);
-            let duration = INTERVALS + u32::from(is_speaker) * (u32::from(SHOWN_SIXTEENTHS) + 1);
-            active[8 + 2 * number] = at(first, above);
-            active[9 + 2 * number] = first + duration + u32::from(sixteenths);
-        }
-    }
-
-    /// Intervals from the last pitch of the voice that speaks, and from the bass that sounds on.
-    fn relate(&self, state: State, first_scores: &mut [u32]) {
-        let moment = Moment::of(state);
-        let tokens = self.vocabulary.len() as u32;
-        let references = [
-            Some(moment.voices[self.speaker(&moment)].pitch).filter(|&pitch| pitch < PITCHES),
-            self.bass(&moment),
-        ];
-        for ((first, pitch), table) in first_scores.iter_mut().zip(references).zip(0..) {
-            *first =
-                pitch.map_or(NO_FEATURE, |pitch| tokens + table * (127 + tokens) + 127 - u32::from(pitch));
-        }
-    }
-}
-
-/// Where the kinds of features begin.
-struct Layout {
-    speaker: u32,
-    position: u32,
-    pitch: u32,
-    last_pitch: u32,
-    interval: u32,
-    motion: u32,
-    bass: u32,
-    voices: u32,
-    each_voice: u32,
-    inputs: u32,
-    slots: usize,
-}
-
-impl Voices {
-    fn layout(&self) -> Layout {
-        let speaker = self.vocabulary.len() as u32;
-        let position = speaker + self.options.voices as u32;
-        let pitch = position + u32::from(BEATS_SHOWN * self.grid.steps_per_beat);
-        let last_pitch = pitch + u32::from(PITCHES);
-        let interval = last_pitch + u32::from(PITCHES);
-        let motion = interval + INTERVALS;
-        let bass = motion + INTERVALS;
-        let voices = bass + INTERVALS;
-        let each_voice = INTERVALS + 2 * (u32::from(SHOWN_SIXTEENTHS) + 1);
-        let inputs = voices + each_voice * self.options.voices as u32;
-        let slots = 8 + 2 * self.options.voices;
-        Layout {
-            speaker,
-            position,
-            pitch,
-            last_pitch,
-            interval,
-            motion,
-            bass,
-            voices,
-            each_voice,
-            inputs,
-            slots,
-        }
+        Some(self.ensemble.end_token())
     }
 }
 
 impl Representation for Voices {
     fn id(&self) -> &'static str {
-        "voices/1"
+        "voices/2"
     }
 
     fn vocabulary(&self) -> &[String] {
@@ -575,14 +332,14 @@ impl Representation for Voices {
     }
 
     fn spelled_notes(&self, tokens: &[Token]) -> Vec<SpelledNote> {
-        let (mut moment, mut now) = (self.beginning(), 0);
+        let (mut moment, mut now) = (self.ensemble.beginning(), 0);
         let mut notes = Vec::with_capacity(tokens.len());
         for (index, &token) in tokens.iter().enumerate() {
-            let voice = self.speaker(&moment);
-            let (after, elapsed) = self.read(moment, token);
+            let voice = self.ensemble.speaker(&moment);
+            let (after, elapsed) = self.ensemble.read(moment, token);
             if let Some(pitch) = rhythm::pitch(token) {
                 let length = u64::from(after.voices[voice].length);
-                let [start, end] = self.grid.ticks([now, now + length]);
+                let [start, end] = self.ensemble.grid.ticks([now, now + length]);
                 notes.push(SpelledNote { token: index, voice, pitch, start, end, is_held: false });
             }
             moment = after;
@@ -599,8 +356,8 @@ impl Representation for Voices {
     }
 
     fn elapsed(&self, before: State, token: Token) -> u32 {
-        let elapsed = self.read(Moment::of(before), token).1;
-        u32::from(elapsed) * u32::from(rhythm::FINEST.steps_per_beat / self.grid.steps_per_beat)
+        let elapsed = self.ensemble.read(Moment::of(before), token).1;
+        u32::from(elapsed) * u32::from(rhythm::FINEST.steps_per_beat / self.ensemble.grid.steps_per_beat)
     }
 
     fn alteration(&self) -> &'static str {
@@ -613,8 +370,25 @@ impl Representation for Voices {
         notes: Vec<Note>,
         voice: usize,
     ) -> Option<Result<Box<dyn GivenVoice>, String>> {
-        let given = (voice < self.options.voices).then(|| GivenLine::new(self, song, notes, voice))?;
-        Some(given.map(|given| Box::new(given) as Box<dyn GivenVoice>))
+        if voice >= self.options.voices {
+            return None;
+        }
+        let mut instruments = self.decode(&[]).instruments;
+        instruments[voice].notes = notes;
+        let song = Song { instruments, ..song.clone() };
+        let Encoded { tokens, problems, changes, .. } =
+            Voices::new(self.options.strict()).encode(&song, usize::MAX);
+        if let [EncodeProblem { note, reason, .. }, ..] = &problems[..] {
+            return Some(Err(format!("note {note}: {reason}")));
+        }
+        let moved = changes.moved_onsets.max(changes.changed_lengths);
+        if moved > 0 {
+            let (moved, grid) = (count(moved as u64, "note"), self.grid_name());
+            return Some(Err(format!(
+                "{moved} would be moved to the grid of {grid}, and a given voice is kept as it is"
+            )));
+        }
+        Some(Ok(Box::new(GivenLine::of(self.ensemble, &tokens, voice))))
     }
 
     fn pitch(&self, token: Token) -> Option<u8> {
@@ -638,10 +412,10 @@ impl Representation for Voices {
         if self.options.grid != VoicesGrid::Sixteenth {
             return None;
         }
-        let (mut moment, mut said, mut before) = (self.beginning(), 0, 0);
+        let (mut moment, mut said, mut before) = (self.ensemble.beginning(), 0, 0);
         let mut runs = Vec::new();
         for (number, &token) in (1..).zip(tokens) {
-            let (after, mut elapsed) = self.read(moment, token);
+            let (after, mut elapsed) = self.ensemble.read(moment, token);
             moment = after;
             let voices = &moment.voices[..self.options.voices];
             if number == tokens.len() {
@@ -669,7 +443,7 @@ impl Representation for Voices {
     /// before. Found by adding what predicts best, one after another, on the chorales of the usual split.
     fn context(&self, state: State) -> Vec<Symbol> {
         let moment = Moment::of(state);
-        let speaker = self.speaker(&moment);
+        let speaker = self.ensemble.speaker(&moment);
         let voice = &moment.voices[speaker];
         let (mut chord, mut until) = (0, 0);
         for other in &moment.voices[..self.options.voices] {
@@ -687,7 +461,7 @@ impl Representation for Voices {
             chord,
             voice.length,
             until,
-            moment.position % self.grid.steps_per_beat,
+            moment.position % self.ensemble.grid.steps_per_beat,
             before,
         ]
     }
@@ -705,83 +479,6 @@ impl Representation for Voices {
             pitches: Chance { exact: 13, transposed: 21 },
             lengths: Chance { exact: 9, transposed: 13 },
             all: Chance { exact: 11, transposed: 14 },
-        }
-    }
-}
-
-/// [`GivenVoice`].
-#[derive(Debug, Clone)]
-struct GivenLine {
-    voices: Voices,
-    /// Its index.
-    voice: usize,
-    /// What it says.
-    tokens: Vec<Token>,
-    /// For each of its tokens, and after the last one, the steps from there to the end.
-    steps_left: Vec<u64>,
-}
-
-impl GivenLine {
-    fn new(voices: &Voices, song: &Song, notes: Vec<Note>, voice: usize) -> Result<Self, String> {
-        let voices = Voices::new(voices.options.strict());
-        let mut instruments = voices.decode(&[]).instruments;
-        instruments[voice].notes = notes;
-        let song = Song { instruments, ..song.clone() };
-        let Encoded { tokens: all, problems, changes, .. } = voices.encode(&song, usize::MAX);
-        if let [EncodeProblem { note, reason, .. }, ..] = &problems[..] {
-            return Err(format!("note {note}: {reason}"));
-        }
-        let moved = changes.moved_onsets.max(changes.changed_lengths);
-        if moved > 0 {
-            let (moved, grid) = (count(moved as u64, "note"), voices.grid_name());
-            return Err(format!(
-                "{moved} would be moved to the grid of {grid}, and a given voice is kept as it is"
-            ));
-        }
-        let (mut tokens, mut said_at, mut now) = (Vec::new(), Vec::new(), 0);
-        let mut moment = voices.beginning();
-        for token in all {
-            if voices.speaker(&moment) == voice {
-                tokens.push(token);
-                said_at.push(now);
-            }
-            let (after, elapsed) = voices.read(moment, token);
-            moment = after;
-            now += u64::from(elapsed);
-        }
-        let end = now + u64::from(moment.voices[voice].left);
-        said_at.push(end);
-        let steps_left = said_at.into_iter().map(|at| end - at).collect();
-        Ok(GivenLine { voices, voice, tokens, steps_left })
-    }
-}
-
-impl GivenVoice for GivenLine {
-    fn tokens(&self) -> &[Token] {
-        &self.tokens
-    }
-
-    fn speaks(&self, state: State) -> bool {
-        self.voices.speaker(&Moment::of(state)) == self.voice
-    }
-
-    fn allows(&self, state: State, said: usize, token: Token) -> bool {
-        if token == self.voices.end_token() {
-            return said == self.tokens.len();
-        }
-        let moment = Moment::of(state);
-        let speaker = self.voices.speaker(&moment);
-        if speaker == self.voice {
-            return self.tokens.get(said) == Some(&token);
-        }
-        let left = u64::from(moment.voices[self.voice].left) + self.steps_left[said];
-        let voice = &moment.voices[speaker];
-        match self.voices.length_said(&moment, token) {
-            // A length that is meant anyway is not said, so more has to follow.
-            Some(length) if length == voice.length => u64::from(length) < left,
-            Some(length) => u64::from(length) <= left,
-            None if moment.said > 0 => u64::from(moment.said) <= left,
-            None => u64::from(voice.length) <= left,
         }
     }
 }
@@ -872,22 +569,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn intervals_to_the_voice_and_to_the_bass_follow_the_tokens() {
-        let two = voices(2, Polyphony::Refuse);
-        let shape = two.shape();
-        // The upper voice ends first; the lower one sounds on.
-        let tokens = [67, FIRST_LENGTH + 1, 52];
-        let state = tokens.iter().fold(two.start(), |state, &token| two.next(state, token));
-        let mut first = [0; 2];
-        two.relate(state, &mut first);
-        let (tokens, table) = (shape.tokens as u32, 127 + shape.tokens as u32);
-        // The octave's score is the same, whatever the pitch it is above.
-        assert_eq!(first.map(|first| first - tokens), [127 - 67, table + 127 - 52]);
-        two.relate(two.start(), &mut first);
-        assert_eq!(first, [NO_FEATURE; 2]);
-    }
-
     fn notes(notes: &[(u8, u32, u32)]) -> Vec<Note> {
         song(&[notes]).instruments.remove(0).notes
     }
@@ -900,7 +581,7 @@ mod tests {
     fn any_voice_is_kept_whatever_the_others_say_and_all_end_with_it() {
         let voices = Voices::new(VoicesOptions::default());
         for voice in 0..4 {
-            let given = GivenLine::new(&voices, &song(&[]), notes(&TUNE), voice).unwrap();
+            let given = voices.give_voice(&song(&[]), notes(&TUNE), voice).unwrap().unwrap();
             for seed in 0..50 {
                 let stream = RandomStream::new(seed, Purpose::Sampling, &[]);
                 let (mut state, mut said, mut tokens) = (voices.start(), 0, Vec::new());
@@ -934,7 +615,7 @@ mod tests {
         let voices = Voices::new(VoicesOptions::default());
         let refused = |tune: &[(u8, u32, u32)], resolution| {
             let song = Song { resolution, ..song(&[]) };
-            GivenLine::new(&voices, &song, notes(tune), 0).unwrap_err()
+            voices.give_voice(&song, notes(tune), 0).unwrap().unwrap_err()
         };
         assert_eq!(
             refused(&[(60, 0, 4), (64, 2, 4)], 4),
