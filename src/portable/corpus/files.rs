@@ -23,11 +23,19 @@ pub const EMBEDDED_CHORALES: &str = "embedded:chorales";
 pub(super) const PRELUDE: (&str, &str) = ("bwv1007-prelude.txt", include_str!("../data/bwv1007-prelude.txt"));
 
 /// The names and texts of the chorales.
-pub(super) const CHORALES: [(&str, &str); 4] = [
+pub(super) const CHORALES: [(&str, &str); 6] = [
     ("bwv227-1-jesu-meine-freude.txt", include_str!("../data/bwv227-1-jesu-meine-freude.txt")),
     ("bwv227-7-weg-mit-allen-schaetzen.txt", include_str!("../data/bwv227-7-weg-mit-allen-schaetzen.txt")),
+    (
+        "bwv244-54-o-haupt-voll-blut-und-wunden.txt",
+        include_str!("../data/bwv244-54-o-haupt-voll-blut-und-wunden.txt"),
+    ),
     ("bwv269-aus-meines-herzens-grunde.txt", include_str!("../data/bwv269-aus-meines-herzens-grunde.txt")),
     ("bwv347-ich-dank-dir-lieber-herre.txt", include_str!("../data/bwv347-ich-dank-dir-lieber-herre.txt")),
+    (
+        "bwv36-8-nun-komm-der-heiden-heiland.txt",
+        include_str!("../data/bwv36-8-nun-komm-der-heiden-heiland.txt"),
+    ),
 ];
 
 /// Extensions of MIDI files: plain ones, karaoke, and those wrapped in RIFF.

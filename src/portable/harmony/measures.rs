@@ -25,6 +25,10 @@ pub const FIGURES: [(&str, &str); 12] = [
     ("changes_on_beat", "chord changes on the beat, %"),
 ];
 
+/// Where [`FIGURES`] has parallels.
+pub const PARALLEL_FIFTHS: usize = 0;
+pub const PARALLEL_OCTAVES: usize = 1;
+
 /// Where [`FIGURES`] has the end of a piece, which is 0 or 100.
 pub const ENDS_ON_TONIC: usize = 6;
 

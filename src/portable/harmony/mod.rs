@@ -19,11 +19,22 @@ use serde::Serialize;
 use crate::print::count;
 use crate::random::{Purpose, RandomStream};
 pub use measures::PieceHarmony;
-use measures::{ENDS_ON_TONIC, FIGURES, Transition};
+use measures::{ENDS_ON_TONIC, FIGURES, PARALLEL_FIFTHS, PARALLEL_OCTAVES, Transition};
 
 /// Sets of the corpus's own pieces that are drawn to find how far they are from the others: enough for percentiles of 10
 /// and 90.
 const DRAWS: u64 = 100;
+
+/// Fewer parallel fifths and octaves per 100 chord changes, each, are no chance: voices that are shifted against each other
+/// have about five.
+const FEW_PARALLELS: f64 = 2.0;
+
+/// Whether music avoids parallel fifths and octaves, as far as it has any that could be.
+pub fn avoids_parallels(pieces: &[PieceHarmony]) -> bool {
+    let means = [PARALLEL_FIFTHS, PARALLEL_OCTAVES]
+        .map(|figure| mean(&pieces.iter().filter_map(|piece| piece.figures[figure]).collect::<Vec<_>>()));
+    means.iter().all(|mean| mean.is_some_and(|mean| mean < FEW_PARALLELS))
+}
 
 /// The harmony of samples beside that of a corpus.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -21,6 +21,7 @@ mod tests;
 pub mod voices;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -111,6 +112,12 @@ pub trait Representation: Features {
         _: Vec<Note>,
         _voice: usize,
     ) -> Option<Result<Box<dyn GivenVoice>, String>> {
+        None
+    }
+
+    /// The same representation with a grammar that allows no two voices to move in parallel fifths or octaves; `None` if it
+    /// does not know which notes are a voice.
+    fn without_parallels(&self) -> Option<Arc<dyn Representation>> {
         None
     }
 

@@ -54,6 +54,7 @@ pub struct Composition {
 /// The promise is about the composed notes, as the files hold them. Where the picked token would complete a longer run,
 /// another is picked among those that do not, however improbable they are. Where there is none, the token before is taken back
 /// and not picked there again: a depth-first search, which finds what is possible unless it takes too many steps.
+#[derive(Clone)]
 pub struct CopyLimit<'a> {
     representation: &'a dyn Representation,
     /// The n-grams of one note more than is allowed.
@@ -88,7 +89,7 @@ const MAX_STEPS_BACK: usize = 1000;
 pub enum Length {
     /// This many notes, or until it ends itself.
     Notes(usize),
-    /// About this many quarter notes: where within a bar of that the network most expects an end.
+    /// About this many quarter notes: of several endings that which the network most expects, within a bar of that.
     Beats(u32),
     /// Until it ends itself, or has this many tokens.
     Free {
@@ -99,6 +100,16 @@ pub enum Length {
 
 /// Quarter notes before and after the length that was asked for, where a piece may end.
 const ENDING_BEATS: u64 = 4;
+
+/// So long before that, several endings are composed from what there is.
+const LAST_PHRASE_BEATS: u64 = 8;
+
+/// How many.
+const ENDINGS: u64 = 16;
+
+fn in_ticks(beats: u64) -> u64 {
+    beats * u64::from(TICKS_PER_QUARTER)
+}
 
 /// Where a piece stands before its next token.
 #[derive(Debug, Clone, Copy)]
@@ -129,8 +140,7 @@ impl Length {
         match self {
             Length::Notes(notes) => place.notes >= limit(notes),
             Length::Beats(beats) => {
-                place.time
-                    >= limit(beats as usize + ENDING_BEATS as usize) as u64 * u64::from(TICKS_PER_QUARTER)
+                place.time >= in_ticks(limit(beats as usize + ENDING_BEATS as usize) as u64)
             }
             Length::Free { max_tokens } => place.notes > 0 && tokens >= limit(max_tokens),
         }
@@ -140,7 +150,7 @@ impl Length {
     fn kept(self, places: &[Place]) -> usize {
         let last = places.len() - 1;
         let Length::Beats(beats) = self else { return last };
-        let earliest = u64::from(beats).saturating_sub(ENDING_BEATS) * u64::from(TICKS_PER_QUARTER);
+        let earliest = in_ticks(u64::from(beats).saturating_sub(ENDING_BEATS));
         let endings =
             places.iter().enumerate().filter(|(_, place)| place.notes > 0 && place.time >= earliest);
         let best =
@@ -157,60 +167,129 @@ pub fn compose(
     length: Length,
     decoding: &Decoding,
     stream: RandomStream,
-    mut copy_limit: Option<CopyLimit<'_>>,
+    copy_limit: Option<CopyLimit<'_>>,
 ) -> Result<Composition, Failure> {
-    let representation = network.representation();
-    let mut windows = OpenWindows::after(network, reading, prompt, &[]);
-    let (mut tokens, mut predictions) = (Vec::new(), Vec::new());
-    let mut places: Vec<Place> = vec![Place { time: 0, notes: 0, end: None }];
-    loop {
-        let end = representation.end().filter(|&end| representation.allows(windows.grammar, end));
-        let may_end = representation.end().is_none() || end.is_some();
-        let place = places.last_mut().expect("one more than tokens");
-        let mut probabilities = windows.probabilities();
-        place.end = end.map(|end| probabilities[usize::from(end)]);
-        let place = *place;
-        if length.is_reached(place, tokens.len(), may_end) {
-            break;
-        }
-        let is_end_masked = place.notes == 0 || matches!(length, Length::Beats(_));
-        mask(&mut probabilities, |token| {
-            representation.allows(windows.grammar, token)
-                && !(is_end_masked && Some(token) == representation.end())
+    let mut piece = Draft {
+        network,
+        reading,
+        prompt,
+        length,
+        decoding,
+        stream,
+        copy_limit,
+        windows: OpenWindows::after(network, reading, prompt, &[]),
+        tokens: Vec::new(),
+        predictions: Vec::new(),
+        places: vec![Place { time: 0, notes: 0, end: None }],
+    };
+    if let Length::Beats(beats) = length {
+        let last_phrase = in_ticks(u64::from(beats).saturating_sub(LAST_PHRASE_BEATS));
+        piece.go_on(|place, _, _| place.time >= last_phrase)?;
+        let beginning = piece.clone();
+        // Those that cannot keep the copy limit are no choice, unless none can.
+        let endings = (0..ENDINGS).map(|ending| {
+            let mut piece = beginning.clone();
+            // The first is what would be composed if there were no others.
+            piece.stream = if ending == 0 { stream } else { stream.of(u64::MAX - ending) };
+            piece.finish().map(|()| piece)
         });
-        // Number 0 picked the window of the prompt.
-        let number = tokens.len() as u64 + 1;
-        let picked = match &mut copy_limit {
-            None => Some(decoding.pick(&probabilities, stream.uniform(number))),
-            Some(limit) => limit.pick(decoding, &probabilities, stream, number),
-        };
-        match (picked, &mut copy_limit) {
-            (Some(token), _) if Some(token) == representation.end() => break,
-            (Some(token), _) => {
-                places.push(Place {
-                    time: place.time + u64::from(representation.elapsed(windows.grammar, token)),
-                    notes: place.notes + usize::from(representation.pitch(token).is_some()),
-                    end: None,
-                });
-                tokens.push(token);
-                predictions.push(probabilities);
-                windows.read(token);
+        let (mut kept, mut failed) = (None::<Draft<'_>>, None);
+        for ending in endings {
+            match ending {
+                Ok(piece) if kept.as_ref().is_none_or(|kept| piece.end() > kept.end()) => kept = Some(piece),
+                Ok(_) => {}
+                Err(failure) => failed = failed.or(Some(failure)),
             }
-            (None, Some(limit)) => {
-                limit.step_back()?;
-                places.pop();
-                tokens.pop();
-                predictions.pop();
-                windows = OpenWindows::after(network, reading, prompt, &tokens);
+        }
+        piece = kept.ok_or_else(|| failed.expect("an ending is kept or has failed"))?;
+    } else {
+        piece.finish()?;
+    }
+    let kept = length.kept(&piece.places);
+    piece.tokens.truncate(kept);
+    piece.predictions.truncate(kept);
+    let copy_limit = piece.copy_limit.map(|limit| limit.report);
+    Ok(Composition { tokens: piece.tokens, probabilities: piece.predictions, copy_limit })
+}
+
+/// A piece as far as it is composed.
+#[derive(Clone)]
+struct Draft<'a> {
+    network: &'a InferenceNetwork,
+    reading: Reading,
+    prompt: &'a [Token],
+    length: Length,
+    decoding: &'a Decoding,
+    stream: RandomStream,
+    copy_limit: Option<CopyLimit<'a>>,
+    windows: OpenWindows<'a>,
+    tokens: Vec<Token>,
+    /// One for each token.
+    predictions: Vec<Vec<f32>>,
+    /// One before each token, and the last.
+    places: Vec<Place>,
+}
+
+impl Draft<'_> {
+    fn finish(&mut self) -> Result<(), Failure> {
+        let length = self.length;
+        self.go_on(|place, tokens, may_end| length.is_reached(place, tokens, may_end))
+    }
+
+    /// The probability that it ends where it would be cut.
+    fn end(&self) -> f32 {
+        self.places[self.length.kept(&self.places)].end.unwrap_or(0.0)
+    }
+
+    /// Composes until this is reached, which depends on the place, on how many tokens there are, and on whether the piece
+    /// may end there; or until the piece ends itself.
+    fn go_on(&mut self, is_reached: impl Fn(Place, usize, bool) -> bool) -> Result<(), Failure> {
+        let representation = self.network.representation();
+        loop {
+            let grammar = self.windows.grammar;
+            let end = representation.end().filter(|&end| representation.allows(grammar, end));
+            let may_end = representation.end().is_none() || end.is_some();
+            let place = self.places.last_mut().expect("one more than tokens");
+            let mut probabilities = self.windows.probabilities();
+            place.end = end.map(|end| probabilities[usize::from(end)]);
+            let place = *place;
+            if is_reached(place, self.tokens.len(), may_end) {
+                return Ok(());
             }
-            (None, None) => unreachable!("a grammar allows some token in every state"),
+            let is_end_masked = place.notes == 0 || matches!(self.length, Length::Beats(_));
+            mask(&mut probabilities, |token| {
+                representation.allows(grammar, token)
+                    && !(is_end_masked && Some(token) == representation.end())
+            });
+            // Number 0 picked the window of the prompt.
+            let number = self.tokens.len() as u64 + 1;
+            let picked = match &mut self.copy_limit {
+                None => Some(self.decoding.pick(&probabilities, self.stream.uniform(number))),
+                Some(limit) => limit.pick(self.decoding, &probabilities, self.stream, number),
+            };
+            match (picked, &mut self.copy_limit) {
+                (Some(token), _) if Some(token) == representation.end() => return Ok(()),
+                (Some(token), _) => {
+                    self.places.push(Place {
+                        time: place.time + u64::from(representation.elapsed(grammar, token)),
+                        notes: place.notes + usize::from(representation.pitch(token).is_some()),
+                        end: None,
+                    });
+                    self.tokens.push(token);
+                    self.predictions.push(probabilities);
+                    self.windows.read(token);
+                }
+                (None, Some(limit)) => {
+                    limit.step_back()?;
+                    self.places.pop();
+                    self.tokens.pop();
+                    self.predictions.pop();
+                    self.windows = OpenWindows::after(self.network, self.reading, self.prompt, &self.tokens);
+                }
+                (None, None) => unreachable!("a grammar allows some token in every state"),
+            }
         }
     }
-    let kept = length.kept(&places);
-    tokens.truncate(kept);
-    predictions.truncate(kept);
-    let copy_limit = copy_limit.map(|limit| limit.report);
-    Ok(Composition { tokens, probabilities: predictions, copy_limit })
 }
 
 /// Gives tokens that are not allowed the probability 0.
@@ -239,6 +318,7 @@ impl Reading {
 }
 
 /// The windows that are being read, one row for each age; or the one row of a piece.
+#[derive(Clone)]
 struct OpenWindows<'a> {
     network: &'a InferenceNetwork,
     reading: Reading,

@@ -161,8 +161,12 @@ impl Particle {
         mask(&mut probabilities, |token| representation.allows(self.state, token));
         let grammatical = total(&probabilities);
         let all = probabilities.clone();
-        let allows =
-            |token| representation.allows(self.state, token) && given.allows(self.state, self.said, token);
+        // What is given is kept, even if the grammar has a rule against it.
+        let is_given = given.speaks(self.state);
+        let allows = |token| {
+            given.allows(self.state, self.said, token)
+                && (is_given || representation.allows(self.state, token))
+        };
         mask(&mut probabilities, allows);
         let kept = total(&probabilities);
         if kept == 0.0 {
@@ -179,7 +183,7 @@ impl Particle {
             return token;
         }
         self.log_prob += log_share(f64::from(all[usize::from(token)]));
-        self.said += usize::from(given.speaks(self.state));
+        self.said += usize::from(is_given);
         self.state = representation.next(self.state, token);
         self.tokens.push(token);
         token

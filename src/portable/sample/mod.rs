@@ -11,9 +11,10 @@ mod prompt;
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
@@ -22,6 +23,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::read::{LoadedCheckpoint, open_one};
 use crate::corpus::Piece;
 use crate::failure::{ExitCode, Failure};
+use crate::harmony::{PieceHarmony, avoids_parallels};
 use crate::network::inference::InferenceNetwork;
 use crate::parallel::in_parallel;
 use crate::print::{Listing, eprint_line, print_line};
@@ -59,7 +61,7 @@ pub struct Arguments {
     /// Notes in each piece, a few more where voices must end together [default: 200, or where pieces have an end, until then]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub notes: Option<u32>,
-    /// Quarter notes in each piece: it ends in the bar before or after, where the network most expects an end
+    /// Quarter notes in each piece, a bar more or less: of 16 endings, the one that the network most expects
     #[arg(long, value_name = "N", conflicts_with = "notes", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub beats: Option<u32>,
     /// Begin from a window of the training music: a random one, or its number
@@ -93,6 +95,10 @@ pub struct Arguments {
     /// Sample only from the most probable notes that reach this probability together; 1 means all notes
     #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = decode::parse_top_p)]
     pub top_p: f64,
+    /// Whether two voices may move in parallel fifths or octaves, if the representation is `voices`; auto: not if the training
+    /// music hardly does
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub parallels: Parallels,
     /// Share no run of more than N notes with the training music, exactly or transposed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_copy: Option<u32>,
@@ -113,6 +119,17 @@ pub struct Arguments {
     pub output: PathBuf,
 }
 
+/// `--parallels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Parallels {
+    /// Avoid them if the training music does
+    Auto,
+    /// The network's own distribution
+    Allow,
+    /// None
+    Avoid,
+}
+
 impl Arguments {
     fn decoding(&self) -> Decoding {
         match self.greedy {
@@ -122,6 +139,32 @@ impl Arguments {
                 top_k: self.top_k.map(|k| k as usize),
                 top_p: (self.top_p < 1.0).then_some(self.top_p),
             },
+        }
+    }
+
+    /// The representation without parallels, if they are to be avoided.
+    fn without_parallels(
+        &self,
+        representation: &dyn Representation,
+        pieces: &[Piece],
+    ) -> Result<Option<Arc<dyn Representation>>, Failure> {
+        let without = representation.without_parallels();
+        match self.parallels {
+            Parallels::Allow => Ok(None),
+            Parallels::Auto if without.is_some() => {
+                let songs = pieces.iter().map(|piece| representation.decode(&piece.tokens));
+                let harmony: Vec<_> = songs.filter_map(|song| PieceHarmony::of(&song).ok()).collect();
+                Ok(without.filter(|_| avoids_parallels(&harmony)))
+            }
+            Parallels::Avoid if without.is_none() => {
+                let message = format!(
+                    "--parallels avoid: {} does not know which notes are a voice; train a checkpoint with \
+                     representation.kind = \"voices\"",
+                    representation.id()
+                );
+                Err(Failure::new(ExitCode::Usage, message))
+            }
+            _ => Ok(without),
         }
     }
 
@@ -154,7 +197,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let seed = arguments.seed.unwrap_or_else(new_seed);
     let config = checkpoint.config()?;
+    let pieces = &checkpoint.corpus.pieces;
     let representation = config.representation.build();
+    let without_parallels = arguments.without_parallels(&*representation, pieces)?;
+    let avoids_parallels = without_parallels.is_some();
+    let representation = without_parallels.unwrap_or(representation);
     let network =
         InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
     let reading = Reading::of(&config);
@@ -170,8 +217,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     if !arguments.json {
         print_line(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
+        if avoids_parallels {
+            print_line("grammar     without parallel fifths and octaves")?;
+        }
     }
-    let pieces = &checkpoint.corpus.pieces;
     let length = arguments.length(&*representation, pieces)?;
     let music = TrainingMusic::new(&*representation, pieces);
     let index = arguments.max_copy.map(|notes| NGramIndex::new(&*representation, pieces, notes as usize + 1));
@@ -213,7 +262,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     if let Some(listing) = listing {
-        listing.end(&json!({ "seed": seed }))?;
+        listing.end(&json!({ "avoids_parallels": avoids_parallels, "seed": seed }))?;
     }
     Ok(())
 }

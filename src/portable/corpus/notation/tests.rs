@@ -319,15 +319,18 @@ fn chorales_have_four_voices_within_their_ranges() {
     }
 }
 
-/// Editions differ in a few notes; more than 1% of the sixteenths would be mistakes in the typing. The verse of the motet is
-/// not among those chorales.
+/// Editions differ in a few notes; more than 1% of the sixteenths would be mistakes in the typing. The verse of the motet
+/// and BWV 36/8 are not among those chorales.
 #[test]
 #[ignore = "needs shared"]
 fn chorales_agree_with_another_edition() {
     let Some(file) = shared("data/jsb16/trainvalid.json") else { return };
     let edition: HashMap<String, Vec<Vec<[i16; 4]>>> =
         serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    for (name, text) in CHORALES.into_iter().filter(|(name, _)| !name.starts_with("bwv227-7")) {
+    for (name, text) in CHORALES {
+        if name.starts_with("bwv227-7") || name.starts_with("bwv36-8") {
+            continue;
+        }
         let ours = sixteenths(&parse(text).unwrap());
         let cells_that_differ = |theirs: &[[i16; 4]]| {
             let both = ours.iter().flatten().zip(theirs.iter().flatten());

@@ -3,7 +3,7 @@
 use super::super::rhythm::PITCHES;
 use super::super::{FeatureShape, Features, NO_FEATURE, State, Token};
 use super::Voices;
-use super::moment::{BEATS_SHOWN, Moment};
+use super::moment::{Moment, Parallel};
 
 /// Lengths that the network tells apart, in sixteenths; longer ones are alike.
 const SHOWN_SIXTEENTHS: u16 = 17;
@@ -12,8 +12,12 @@ const SHOWN_SIXTEENTHS: u16 = 17;
 const SHOWN_SEMITONES: u16 = 36;
 const SHOWN_INTERVALS: u32 = 2 * SHOWN_SEMITONES as u32 + 1;
 
-/// Active features of each voice.
-const EACH_VOICE: usize = 5;
+/// Bars of four beats that the network counts from the beginning; later ones are alike.
+const SHOWN_BARS: u32 = 18;
+
+/// Active features before those of each voice, and of each.
+const OWN_SLOTS: usize = 10;
+const VOICE_SLOTS: usize = 5;
 
 /// Tables of intervals: from the speaker's last two pitches, from the tonic of a major and of a minor key, from parallels, then
 /// from each voice.
@@ -27,7 +31,7 @@ const FIRST_VOICE_TABLE: usize = 6;
 
 /// Active features describe the place that a token leads to. After the token itself: the voice that speaks, the position in
 /// four beats, this voice's last pitch and the pitch said last, the interval between them, the voice's last interval, the
-/// interval from its last pitch to the bass that sounds on. Then for each voice the interval to what it has from this
+/// interval from its last pitch to the bass that sounds on, the position in three beats, bars since the beginning. Then for each voice the interval to what it has from this
 /// voice's last pitch, and how long it lasts, or for the speaker itself how long its last note or rest was; the degree
 /// in the key of its last pitch; and if it has just moved the interval by which, and the one at which it was before.
 impl Features for Voices {
@@ -38,7 +42,7 @@ impl Features for Voices {
         FeatureShape {
             tokens,
             inputs: layout.inputs as usize,
-            slots: 8 + EACH_VOICE * voices,
+            slots: OWN_SLOTS + VOICE_SLOTS * voices,
             // Tables of intervals, from 127 semitones down on; the tokens after the pitches are beyond the highest.
             scores: tokens + (FIRST_VOICE_TABLE + voices) * (127 + tokens),
             relations: 3 + 2 * voices,
@@ -59,14 +63,19 @@ impl Features for Voices {
         let at = |first: u32, number: Option<u32>| number.map_or(NO_FEATURE, |number| first + number);
         active[0] = u32::from(token);
         active[1] = layout.speaker + speaker as u32;
-        active[2] = layout.position + u32::from(moment.position);
+        let beat = u32::from(self.ensemble.grid.steps_per_beat);
+        let position = u32::from(moment.position);
+        let bars = u32::from(moment.rounds) * 3 + position / (4 * beat);
+        active[2] = layout.in_four + position % (4 * beat);
         active[3] = at(layout.pitch, pitch(voice.pitch));
         active[4] = at(layout.last_pitch, pitch(moment.last_pitch));
         active[5] = at(layout.interval, interval(voice.pitch, moment.last_pitch));
         active[6] = at(layout.motion, interval(voice.pitch_before, voice.pitch));
         active[7] = at(layout.bass, self.ensemble.bass(&moment).and_then(|bass| interval(voice.pitch, bass)));
+        active[8] = layout.in_three + position % (3 * beat);
+        active[9] = layout.bars + bars.min(SHOWN_BARS);
         let key = moment.key();
-        let others = active[8..].chunks_exact_mut(EACH_VOICE);
+        let others = active[OWN_SLOTS..].chunks_exact_mut(VOICE_SLOTS);
         for (number, (other, active)) in moment.voices[..self.ensemble.voices].iter().zip(others).enumerate()
         {
             let first = layout.voices + number as u32 * layout.each_voice;
@@ -82,8 +91,8 @@ impl Features for Voices {
             active[0] = at(first, above);
             active[1] = durations + u32::from(sixteenths);
             active[2] = at(degrees, key.zip(pitch(other.pitch)).map(|(key, pitch)| key.degree(pitch)));
-            active[3] = at(motions, interval(other.pitch_before, other.pitch).filter(|_| has_moved));
-            active[4] = at(above_before, interval(voice.pitch, other.pitch_before).filter(|_| has_moved));
+            active[3] = at(motions, interval(other.before, other.sounding).filter(|_| has_moved));
+            active[4] = at(above_before, interval(voice.pitch, other.before).filter(|_| has_moved));
         }
     }
 
@@ -111,11 +120,9 @@ impl Features for Voices {
                 continue;
             }
             sounding[number] = intervals_from(other.sounding, FIRST_VOICE_TABLE + number);
-            parallels[number] = match self.ensemble.parallel(&moment, number) {
-                Some((pitch, 0)) => intervals_from(pitch, OCTAVE_TABLE),
-                Some((pitch, 7)) => intervals_from(pitch, FIFTH_TABLE),
-                _ => NO_FEATURE,
-            };
+        }
+        for Parallel { other, to, is_fifth, .. } in self.ensemble.parallels(&moment) {
+            parallels[other] = intervals_from(to, if is_fifth { FIFTH_TABLE } else { OCTAVE_TABLE });
         }
     }
 }
@@ -123,7 +130,9 @@ impl Features for Voices {
 /// Where the kinds of features begin.
 struct Layout {
     speaker: u32,
-    position: u32,
+    in_four: u32,
+    in_three: u32,
+    bars: u32,
     pitch: u32,
     last_pitch: u32,
     interval: u32,
@@ -137,8 +146,11 @@ struct Layout {
 impl Voices {
     fn layout(&self) -> Layout {
         let speaker = self.vocabulary.len() as u32;
-        let position = speaker + self.ensemble.voices as u32;
-        let pitch = position + u32::from(BEATS_SHOWN * self.ensemble.grid.steps_per_beat);
+        let beat = u32::from(self.ensemble.grid.steps_per_beat);
+        let in_four = speaker + self.ensemble.voices as u32;
+        let in_three = in_four + 4 * beat;
+        let bars = in_three + 3 * beat;
+        let pitch = bars + SHOWN_BARS + 1;
         let last_pitch = pitch + u32::from(PITCHES);
         let interval = last_pitch + u32::from(PITCHES);
         let motion = interval + SHOWN_INTERVALS;
@@ -146,7 +158,20 @@ impl Voices {
         let voices = bass + SHOWN_INTERVALS;
         let each_voice = 3 * SHOWN_INTERVALS + 2 * (u32::from(SHOWN_SIXTEENTHS) + 1) + 24;
         let inputs = voices + each_voice * self.ensemble.voices as u32;
-        Layout { speaker, position, pitch, last_pitch, interval, motion, bass, voices, each_voice, inputs }
+        Layout {
+            speaker,
+            in_four,
+            in_three,
+            bars,
+            pitch,
+            last_pitch,
+            interval,
+            motion,
+            bass,
+            voices,
+            each_voice,
+            inputs,
+        }
     }
 }
 
@@ -197,7 +222,7 @@ mod tests {
     fn features_are_the_same_whatever_the_transposition_but_for_pitches() {
         let voices = Voices::new(VoicesOptions::default());
         let tokens = [67, 64, 60, 48, 69, 65, 60, 53];
-        let mut active = [0; 28];
+        let mut active = [0; 30];
         let mut found = Vec::new();
         for up in [0, 5] {
             let mut state = voices.start();
@@ -207,7 +232,7 @@ mod tests {
             }
             let pitches = [0, 3, 4];
             found.push(
-                (0..28).filter(|slot| !pitches.contains(slot)).map(|slot| active[slot]).collect::<Vec<_>>(),
+                (0..30).filter(|slot| !pitches.contains(slot)).map(|slot| active[slot]).collect::<Vec<_>>(),
             );
         }
         assert_eq!(found[0], found[1]);

@@ -10,6 +10,8 @@ mod features;
 mod given;
 mod moment;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use self::given::GivenLine;
@@ -86,6 +88,8 @@ pub struct Voices {
     options: VoicesOptions,
     ensemble: Ensemble,
     vocabulary: Vec<String>,
+    /// Whether the grammar allows parallel fifths and octaves.
+    allows_parallels: bool,
 }
 
 /// A note or rest of a line, in steps.
@@ -107,7 +111,12 @@ impl Voices {
         vocabulary.push("Rest".into());
         vocabulary.extend(grid.texts("Length"));
         vocabulary.push("End".into());
-        Voices { ensemble: Ensemble { voices: options.voices, grid }, options, vocabulary }
+        Voices {
+            ensemble: Ensemble { voices: options.voices, grid },
+            options,
+            vocabulary,
+            allows_parallels: true,
+        }
     }
 
     /// The grid in words.
@@ -282,7 +291,10 @@ impl Grammar for Voices {
     }
 
     fn allows(&self, state: State, token: Token) -> bool {
-        self.ensemble.allows(&Moment::of(state), token)
+        let moment = Moment::of(state);
+        let is_parallel =
+            || token < REST && self.ensemble.parallels(&moment).any(|parallel| parallel.includes(token));
+        self.ensemble.allows(&moment, token) && (self.allows_parallels || !is_parallel())
     }
 
     fn end(&self) -> Option<Token> {
@@ -391,6 +403,10 @@ impl Representation for Voices {
         Some(Ok(Box::new(GivenLine::of(self.ensemble, &tokens, voice))))
     }
 
+    fn without_parallels(&self) -> Option<Arc<dyn Representation>> {
+        Some(Arc::new(Voices { allows_parallels: false, ..self.clone() }))
+    }
+
     fn pitch(&self, token: Token) -> Option<u8> {
         rhythm::pitch(token)
     }
@@ -487,6 +503,7 @@ impl Representation for Voices {
 mod tests {
     use super::super::laws;
     use super::*;
+    use crate::harmony::PieceHarmony;
     use crate::midi::grid::tests::song_of_tracks as song;
     use crate::random::{Purpose, RandomStream};
 
@@ -624,6 +641,34 @@ mod tests {
         let grid = "1 note would be moved to the grid of 16ths, and a given voice is kept as it is";
         assert_eq!(refused(&[(60, 0, 4), (64, 5, 8)], 8), grid);
         assert_eq!(refused(&TUNE, 0), "note 0: this music has seconds and no beats");
+    }
+
+    /// Parallel fifths and octaves in chorales of quarter notes with random pitches, each voice in an octave of its own.
+    fn random_parallels(voices: &dyn Representation) -> f64 {
+        let mut parallels = 0.0;
+        for seed in 0..20 {
+            let stream = RandomStream::new(seed, Purpose::Sampling, &[]);
+            let (mut state, mut tokens) = (voices.start(), Vec::new());
+            for number in 0..200 {
+                let lowest = 72 - 12 * (number % 4) as Token;
+                let allowed: Vec<Token> =
+                    (lowest..lowest + 12).filter(|&pitch| voices.allows(state, pitch)).collect();
+                let token = allowed[(stream.uniform(number) * allowed.len() as f64) as usize];
+                state = voices.next(state, token);
+                tokens.push(token);
+            }
+            let harmony = PieceHarmony::of(&voices.decode(&tokens)).unwrap();
+            parallels += harmony.figures[0].unwrap() + harmony.figures[1].unwrap();
+        }
+        parallels
+    }
+
+    #[test]
+    fn a_grammar_without_parallels_allows_none() {
+        let voices = Voices::new(VoicesOptions::default());
+        assert!(random_parallels(&voices) > 100.0);
+        let without = voices.without_parallels().unwrap();
+        assert_eq!(random_parallels(&*without), 0.0);
     }
 
     #[test]

@@ -11,8 +11,8 @@ pub const FIRST_LENGTH: Token = REST + 1;
 /// The most voices that a state has room for.
 pub const MAX_VOICES: usize = 8;
 
-/// Beats after which the position in time repeats.
-pub const BEATS_SHOWN: u16 = 4;
+/// Beats after which the position in time repeats: bars of three and of four beats.
+const POSITION_BEATS: u16 = 12;
 
 /// How many voices there are, and how their time is divided: all that reading tokens takes.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +26,10 @@ pub struct Ensemble {
 pub struct Moment {
     /// Steps of a length that are said, 0 before its first token.
     pub said: u16,
-    /// Steps since the beginning, up to [`BEATS_SHOWN`] beats.
+    /// Steps since the beginning, up to [`POSITION_BEATS`] beats.
     pub position: u16,
+    /// How often these have passed.
+    pub rounds: u16,
     /// The pitch of the last note.
     pub last_pitch: u16,
     /// How long each pitch class was said to sound, in sixteenths, see [`Moment::remember`].
@@ -50,6 +52,30 @@ pub struct Voice {
     pub pitch: u16,
     /// The pitch of the note before that.
     pub pitch_before: u16,
+    /// What it had before what it has: a pitch, [`REST`], or [`NONE`].
+    pub before: u16,
+}
+
+/// How the speaker would move in parallel with another voice.
+#[derive(Debug, Clone, Copy)]
+pub struct Parallel {
+    /// With which voice.
+    pub other: usize,
+    /// From this pitch.
+    pub from: Token,
+    /// To this one.
+    pub to: Token,
+    /// Whether they are fifths, and not octaves or unisons.
+    pub is_fifth: bool,
+}
+
+impl Parallel {
+    /// Whether it also moves like that to this pitch: the same way, to the same interval or one that is octaves wider or
+    /// narrower.
+    pub fn includes(&self, pitch: Token) -> bool {
+        let same_way = (pitch > self.from) == (self.to > self.from);
+        pitch != self.from && same_way && pitch.abs_diff(self.to) % 12 == 0
+    }
 }
 
 impl Ensemble {
@@ -75,10 +101,12 @@ impl Ensemble {
             sounding: NONE,
             pitch: NONE,
             pitch_before: NONE,
+            before: NONE,
         };
         Moment {
             said: 0,
             position: 0,
+            rounds: 0,
             last_pitch: NONE,
             durations: [0; 12],
             key: NONE,
@@ -106,8 +134,8 @@ impl Ensemble {
         if moment.said > 0 {
             voice.length = moment.said;
         }
-        (voice.left, voice.sounding) = (voice.length, token);
         let length = voice.length;
+        (voice.before, voice.sounding, voice.left) = (voice.sounding, token, length);
         if token < REST {
             (voice.pitch_before, voice.pitch) = (voice.pitch, token);
             moment.last_pitch = token;
@@ -119,8 +147,10 @@ impl Ensemble {
         for voice in voices {
             voice.left -= elapsed;
         }
-        let period = BEATS_SHOWN * self.grid.steps_per_beat;
-        moment.position = (moment.position + elapsed % period) % period;
+        let position = u32::from(moment.position) + u32::from(elapsed);
+        let round = u32::from(POSITION_BEATS * self.grid.steps_per_beat);
+        moment.position = (position % round) as u16;
+        moment.rounds = moment.rounds.saturating_add((position / round) as u16);
         (moment, elapsed)
     }
 
@@ -135,21 +165,22 @@ impl Ensemble {
         voices.filter(|voice| voice.left > 0 && voice.sounding < REST).map(|voice| voice.sounding).min()
     }
 
-    /// Where the speaker would be if it moved like this voice, which has moved at this moment, and how far the upper of the
-    /// two is above the lower, below an octave; `None` if it has not moved.
-    pub fn parallel(&self, moment: &Moment, other: usize) -> Option<(Token, i32)> {
-        let speaker = self.speaker(moment);
-        let [voice, moved] = [speaker, other].map(|voice| &moment.voices[voice]);
-        if other == speaker
-            || !moved.has_just_moved()
-            || voice.sounding >= REST
-            || moved.pitch == moved.pitch_before
-        {
-            return None;
-        }
-        let above = i32::from(moved.pitch_before) - i32::from(voice.sounding);
-        let upwards = if other < speaker { above } else { -above };
-        Some((Token::try_from(i32::from(moved.pitch) - above).ok()?, upwards.rem_euclid(12)))
+    /// Where the speaker would move in parallel fifths or octaves with a voice that has moved at this moment.
+    pub fn parallels(&self, moment: &Moment) -> impl Iterator<Item = Parallel> + use<> {
+        let (speaker, voices) = (self.speaker(moment), moment.voices);
+        (0..self.voices).filter(move |&other| other != speaker).filter_map(move |other| {
+            let [voice, moved] = [speaker, other].map(|voice| &voices[voice]);
+            if !moved.has_just_moved() || voice.sounding >= REST || moved.sounding == moved.before {
+                return None;
+            }
+            let above = i32::from(moved.before) - i32::from(voice.sounding);
+            let to = Token::try_from(i32::from(moved.sounding) - above).ok()?;
+            // That of the voice that should be higher above the other.
+            let interval = (if other < speaker { above } else { -above }).rem_euclid(12);
+            let is_fifth = interval == 7;
+            let is_parallel = to < PITCHES && (is_fifth || interval == 0);
+            is_parallel.then_some(Parallel { other, from: voice.sounding, to, is_fifth })
+        })
     }
 
     /// Whether a token may follow; for the end: whether the piece may end here.
@@ -173,11 +204,46 @@ impl Ensemble {
     }
 }
 
-/// Where the words of a state begin that are the voices'.
-const VOICE_WORDS: usize = 4 + 12;
-
 impl Moment {
-    /// Adds a note to what suggests the key. All count less when one has lasted 1,024 whole notes, and never overflow.
+    /// The moment of a state.
+    pub fn of(State(words): State) -> Moment {
+        let (own, voices) = words.split_at(OWN_WORDS);
+        let voice = |number: usize| {
+            let words = &voices[VOICE_WORDS * number..];
+            Voice {
+                left: words[0],
+                length: words[1],
+                sounding: words[2],
+                pitch: words[3],
+                pitch_before: words[4],
+                before: words[5],
+            }
+        };
+        Moment {
+            said: own[0],
+            position: own[1],
+            rounds: own[2],
+            last_pitch: own[3],
+            key: own[4],
+            durations: std::array::from_fn(|class| own[5 + class]),
+            voices: std::array::from_fn(voice),
+        }
+    }
+
+    /// The state that keeps it.
+    pub fn state(&self) -> State {
+        let mut words = [0; OWN_WORDS + VOICE_WORDS * MAX_VOICES];
+        let (own, voices) = words.split_at_mut(OWN_WORDS);
+        own[..5].copy_from_slice(&[self.said, self.position, self.rounds, self.last_pitch, self.key]);
+        own[5..].copy_from_slice(&self.durations);
+        for (words, voice) in voices.chunks_exact_mut(VOICE_WORDS).zip(&self.voices) {
+            let Voice { left, length, sounding, pitch, pitch_before, before } = *voice;
+            words.copy_from_slice(&[left, length, sounding, pitch, pitch_before, before]);
+        }
+        State::of(words)
+    }
+
+    /// Adds a note to what suggests the key. All count half when one has lasted 1,024 whole notes, and never overflow.
     fn remember(&mut self, pitch: u16, sixteenths: u16) {
         let duration = &mut self.durations[usize::from(pitch % 12)];
         *duration += sixteenths.min(1 << 14);
@@ -191,40 +257,15 @@ impl Moment {
     pub fn key(&self) -> Option<Key> {
         (self.key != NONE).then(|| Key::numbered(self.key))
     }
-
-    pub fn of(State(words): State) -> Moment {
-        let voice = |v: usize| Voice {
-            left: words[VOICE_WORDS + 5 * v],
-            length: words[VOICE_WORDS + 5 * v + 1],
-            sounding: words[VOICE_WORDS + 5 * v + 2],
-            pitch: words[VOICE_WORDS + 5 * v + 3],
-            pitch_before: words[VOICE_WORDS + 5 * v + 4],
-        };
-        Moment {
-            said: words[0],
-            position: words[1],
-            last_pitch: words[2],
-            key: words[3],
-            durations: std::array::from_fn(|class| words[4 + class]),
-            voices: std::array::from_fn(voice),
-        }
-    }
-
-    pub fn state(&self) -> State {
-        let mut words = [0; VOICE_WORDS + 5 * MAX_VOICES];
-        [words[0], words[1], words[2], words[3]] = [self.said, self.position, self.last_pitch, self.key];
-        words[4..VOICE_WORDS].copy_from_slice(&self.durations);
-        for (words, voice) in words[VOICE_WORDS..].chunks_exact_mut(5).zip(&self.voices) {
-            let Voice { left, length, sounding, pitch, pitch_before } = *voice;
-            words.copy_from_slice(&[left, length, sounding, pitch, pitch_before]);
-        }
-        State::of(words)
-    }
 }
 
+/// Words of a state before those of the voices, and of each voice.
+const OWN_WORDS: usize = 5 + 12;
+const VOICE_WORDS: usize = 6;
+
 impl Voice {
-    /// Whether it has begun a note at this moment, after another one.
+    /// Whether it has gone from one note to another at this moment.
     pub fn has_just_moved(&self) -> bool {
-        self.left > 0 && self.left == self.length && self.sounding < REST && self.pitch_before < PITCHES
+        self.left > 0 && self.left == self.length && self.sounding < REST && self.before < REST
     }
 }
