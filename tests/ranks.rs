@@ -311,14 +311,16 @@ fn a_loss_that_is_not_finite_ends_all_ranks() {
 
 #[test]
 #[ignore = "slow"]
-fn the_network_inside_the_program_is_what_its_config_trains_on_any_processor() {
+fn the_networks_inside_the_program_are_what_their_configs_train_on_any_processor() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (place, config) = (Place::new(), project.join("configs/prelude.toml"));
-    place.bachdist(&format!("train {} --set checkpoint.url=run", config.display())).ok();
-    let name = place.checkpoints("run").pop().expect("a checkpoint");
-    let inside = fs::read(project.join("data/prelude.safetensors")).expect("it is there");
-    assert!(
-        place.read(&format!("run/{name}")) == inside,
-        "data/README.md says how to make {name} the one inside"
-    );
+    for name in ["prelude", "voices"] {
+        let (place, config) = (Place::new(), project.join(format!("configs/{name}.toml")));
+        place.bachdist(&format!("train {} --set checkpoint.url=run", config.display())).ok();
+        let checkpoint = place.checkpoints("run").pop().expect("a checkpoint");
+        let inside = fs::read(project.join(format!("data/{name}.safetensors"))).expect("it is there");
+        assert!(
+            place.read(&format!("run/{checkpoint}")) == inside,
+            "data/README.md says how to make {checkpoint} the one inside"
+        );
+    }
 }

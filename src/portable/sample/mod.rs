@@ -37,13 +37,15 @@ pub use output::Kind;
 use output::{Files, Output};
 use prompt::{Primer, Prompt, PromptSource, StartWindow};
 
-/// A small network trained on the Prelude, so that there is something to compose from at once.
-const EMBEDDED: &[u8] = include_bytes!("../data/prelude.safetensors");
+/// Small networks trained on the Prelude and on the chorales, so that there is something to compose from at once.
+const PRELUDE: &[u8] = include_bytes!("../data/prelude.safetensors");
+const VOICES: &[u8] = include_bytes!("../data/voices.safetensors");
 
 /// `sample`, and `bachdist sample`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   sample                                   compose from the built-in checkpoint
+  sample --voices                          from the other one, in four voices
   sample runs/cello -n 3 --seed 7          three pieces from a run's newest checkpoint
   sample s3://bucket/cello --primer mine.mid --temperature 0.8 --top-p 0.95
   sample runs/cello --max-copy 12 --only midi,certificate
@@ -52,6 +54,9 @@ const EMBEDDED: &[u8] = include_bytes!("../data/prelude.safetensors");
 pub struct Arguments {
     /// A checkpoint, or a run's folder or URL, of which the newest valid checkpoint is taken [default: a small built-in one]
     pub checkpoint: Option<String>,
+    /// Compose in four voices, from the built-in checkpoint that has learned six chorales of Bach
+    #[arg(long, conflicts_with = "checkpoint")]
+    pub voices: bool,
     /// Use the run's best-validation checkpoint instead of its newest
     #[arg(long, requires = "checkpoint")]
     pub best: bool,
@@ -190,7 +195,7 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let LoadedCheckpoint { checkpoint, location, notes, .. } = match &arguments.checkpoint {
         Some(location) => open_one(location, arguments.best)?,
-        None => embedded()?,
+        None => built_in(if arguments.voices { VOICES } else { PRELUDE })?,
     };
     for note in &notes {
         eprint_line(format_args!("note: {note}"));
@@ -284,10 +289,10 @@ struct ComposedPiece {
     files: Files,
 }
 
-fn embedded() -> Result<LoadedCheckpoint> {
-    let checkpoint = Checkpoint::decode(EMBEDDED).context("the built-in checkpoint")?;
+fn built_in(bytes: &[u8]) -> Result<LoadedCheckpoint> {
+    let checkpoint = Checkpoint::decode(bytes).context("the built-in checkpoint")?;
     Ok(LoadedCheckpoint {
-        bytes: EMBEDDED.into(),
+        bytes: bytes.into(),
         checkpoint,
         location: "built-in".into(),
         notes: Vec::new(),
