@@ -291,12 +291,7 @@ struct ComposedPiece {
 
 fn built_in(bytes: &[u8]) -> Result<LoadedCheckpoint> {
     let checkpoint = Checkpoint::decode(bytes).context("the built-in checkpoint")?;
-    Ok(LoadedCheckpoint {
-        bytes: bytes.into(),
-        checkpoint,
-        location: "built-in".into(),
-        notes: Vec::new(),
-    })
+    Ok(LoadedCheckpoint { bytes: bytes.into(), checkpoint, location: "built-in".into(), notes: Vec::new() })
 }
 
 impl ComposedPiece {

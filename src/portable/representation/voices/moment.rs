@@ -74,7 +74,7 @@ impl Parallel {
     /// narrower.
     pub fn includes(&self, pitch: Token) -> bool {
         let same_way = (pitch > self.from) == (self.to > self.from);
-        pitch != self.from && same_way && pitch.abs_diff(self.to) % 12 == 0
+        pitch != self.from && same_way && pitch.abs_diff(self.to).is_multiple_of(12)
     }
 }
 
