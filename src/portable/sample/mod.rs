@@ -91,9 +91,9 @@ pub struct Arguments {
     /// Always take the most probable note, as the article does
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
     pub greedy: bool,
-    /// Below 1, probable notes become more probable; above 1, less
-    #[arg(long, default_value_t = 1.0, value_parser = decode::parse_temperature)]
-    pub temperature: f64,
+    /// Below 1, probable notes become more probable; above 1, less [default: 1, around a melody 0.7]
+    #[arg(long, value_parser = decode::parse_temperature)]
+    pub temperature: Option<f64>,
     /// Sample only from the K most probable notes
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub top_k: Option<u32>,
@@ -140,7 +140,11 @@ impl Arguments {
         match self.greedy {
             true => Decoding::Greedy,
             false => Decoding::Sampling {
-                temperature: self.temperature,
+                temperature: self.temperature.unwrap_or(match self.melody {
+                    // Less is left to chance where so much is given: the harmony is nearer to that of the training music.
+                    Some(_) => 0.7,
+                    None => 1.0,
+                }),
                 top_k: self.top_k.map(|k| k as usize),
                 top_p: (self.top_p < 1.0).then_some(self.top_p),
             },

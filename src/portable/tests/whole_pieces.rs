@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use bachdist_portable::checkpoint::{Checkpoint, CheckpointName, TrainingCorpus};
 use bachdist_portable::config::{Config, LossPositions};
 use bachdist_portable::corpus::Piece;
+use bachdist_portable::harmony::PieceHarmony;
 use bachdist_portable::midi::{self, Instrument, Note, Song};
 use bachdist_portable::network::{Architecture, initial_parameters};
 use bachdist_portable::representation::RepresentationConfig;
@@ -93,6 +94,33 @@ fn voices_begin_with_the_primer_and_go_on_from_it() {
     }
     assert_eq!(piece["pitches"].as_array().unwrap().len(), composed);
     assert!(composed > 0);
+}
+
+/// The chorales that the network of the program was trained on have next to no parallels; drawn nearly without regard to the
+/// network, notes have many. Octaves are the same whichever voice the table takes for the higher one.
+#[test]
+fn four_voices_have_no_parallels_unless_they_are_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let octaves = |options: &str| {
+        let options =
+            format!("--voices --json --seed 1 -n 4 --temperature 4 --top-p 1 --notes 300 {options}");
+        let output = sample(folder.path(), &format!("{options} --only midi"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let pieces = json["pieces"].as_array().unwrap().iter();
+        let found = pieces.map(|piece| {
+            let song = fs::read(folder.path().join(piece["midi"].as_str().unwrap())).unwrap();
+            PieceHarmony::of(&midi::read(&song).unwrap()).unwrap().figures[1].unwrap()
+        });
+        (json["avoids_parallels"].as_bool().unwrap(), found.sum::<f64>())
+    };
+    assert_eq!(octaves(""), (true, 0.0));
+    let (avoids, found) = octaves("--parallels allow");
+    assert!(!avoids && found > 0.0, "{found}");
+    let refused = sample(folder.path(), "--parallels avoid");
+    assert_eq!(refused.status.code(), Some(2));
+    let reason = String::from_utf8(refused.stderr).unwrap();
+    assert!(reason.starts_with("sample: --parallels avoid: pitch/1 does not know"), "{reason}");
 }
 
 #[test]
