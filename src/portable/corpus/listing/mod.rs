@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use super::CorpusError;
 use super::files::{
-    CorpusFile, EMBEDDED, FilePlace, MIDI, ROLLS, SCORE, has_extension, head, is_score, special,
+    CorpusFile, EMBEDDED, EMBEDDED_CHORALES, FilePlace, MIDI, ROLLS, SCORE, has_extension, head, is_score,
+    special,
 };
 use super::piano_rolls::is_piano_rolls;
 use crate::location;
@@ -125,6 +126,21 @@ fn printable(text: &str) -> String {
     format!("{}...{}", end(&letters[..END]), end(&letters[letters.len() - END..]))
 }
 
+/// What to do about a path that leads nowhere.
+fn missing(path: &Path) -> String {
+    if path.to_string_lossy().starts_with("embedded:") {
+        return format!("no such music is inside the program; it has {EMBEDDED} and {EMBEDDED_CHORALES}");
+    }
+    if path.extension().is_some() {
+        return "no such file (bachdist data fetch --help says what can be downloaded)".into();
+    }
+    format!(
+        "no such file or folder (bachdist data fetch cello {} downloads the article's files; --set \
+         data.midi={EMBEDDED} needs none)",
+        path.display()
+    )
+}
+
 /// Lists every file of music under `root`, the value of `data.midi`. MIDI files are not opened, and of texts and JSON in a
 /// folder the beginning is read.
 pub fn list(root: &str) -> Result<Listing, CorpusError> {
@@ -135,11 +151,7 @@ pub fn list(root: &str) -> Result<Listing, CorpusError> {
     let path = &location::music(root)?;
     let found = fs::metadata(path).map_err(|error| {
         fail(match error.kind() {
-            io::ErrorKind::NotFound => format!(
-                "no such file or folder (bachdist data fetch cello {} downloads the article's files; --set \
-                 data.midi={EMBEDDED} needs none)",
-                path.display()
-            ),
+            io::ErrorKind::NotFound => missing(path),
             _ => error.to_string(),
         })
     })?;

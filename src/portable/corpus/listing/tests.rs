@@ -239,3 +239,18 @@ fn a_folder_without_music_says_what_it_has() {
                 (.pdf), 1 text without a score (b.txt)";
     assert!(error.ends_with(said), "{error}");
 }
+
+#[test]
+fn a_path_that_leads_nowhere_is_answered_by_what_was_meant() {
+    for (root, reason) in [
+        ("embedded:chorale", "no such music is inside the program; it has embedded and embedded:chorales"),
+        ("rolls.json", "no such file (bachdist data fetch --help says what can be downloaded)"),
+        (
+            "nowhere",
+            "no such file or folder (bachdist data fetch cello nowhere downloads the article's files; ",
+        ),
+    ] {
+        let error = list(root).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{root}: {reason}")), "{error}");
+    }
+}
