@@ -34,16 +34,6 @@ impl Key {
         best.map(|(_, key)| key)
     }
 
-    /// Below 24.
-    pub fn number(self) -> u16 {
-        u16::from(self.tonic) + 12 * u16::from(self.is_minor)
-    }
-
-    /// The key with this number.
-    pub fn numbered(number: u16) -> Key {
-        Key { tonic: (number % 12) as u8, is_minor: number >= 12 }
-    }
-
     /// How far a pitch is above the tonic, below an octave, and 12 more in minor.
     pub fn degree(self, pitch: u32) -> u32 {
         (pitch + 12 - u32::from(self.tonic)) % 12 + 12 * u32::from(self.is_minor)
@@ -78,10 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_have_numbers_and_degrees() {
-        for number in 0..24 {
-            assert_eq!(Key::numbered(number).number(), number);
-        }
+    fn degrees_are_counted_from_the_tonic() {
         let a_minor = Key { tonic: 9, is_minor: true };
         assert_eq!([69, 60, 68].map(|pitch| a_minor.degree(pitch)), [12, 15, 23]);
     }

@@ -25,8 +25,8 @@ use measures::{ENDS_ON_TONIC, FIGURES, PARALLEL_FIFTHS, PARALLEL_OCTAVES, Transi
 /// and 90.
 const DRAWS: u64 = 100;
 
-/// Fewer parallel fifths and octaves per 100 chord changes, each, are no chance: voices that are shifted against each other
-/// have about five.
+/// Music with fewer parallel fifths, and fewer parallel octaves, per 100 chord changes avoids them: voices that are shifted
+/// against each other have about five of each.
 const FEW_PARALLELS: f64 = 2.0;
 
 /// Whether music avoids parallel fifths and octaves, as far as it has any that could be.

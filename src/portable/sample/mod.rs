@@ -45,7 +45,7 @@ const VOICES: &[u8] = include_bytes!("../data/voices.safetensors");
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   sample                                   compose from the built-in checkpoint
-  sample --voices                          from the other one, in four voices
+  sample --voices                          in four voices, also built in
   sample runs/cello -n 3 --seed 7          three pieces from a run's newest checkpoint
   sample s3://bucket/cello --primer mine.mid --temperature 0.8 --top-p 0.95
   sample runs/cello --max-copy 12 --only midi,certificate
@@ -100,8 +100,7 @@ pub struct Arguments {
     /// Sample only from the most probable notes that reach this probability together; 1 means all notes
     #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = decode::parse_top_p)]
     pub top_p: f64,
-    /// Whether two voices may move in parallel fifths or octaves, if the representation is `voices`; auto: not if the training
-    /// music hardly does
+    /// Parallel fifths and octaves between voices, where the representation is `voices`
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     pub parallels: Parallels,
     /// Share no run of more than N notes with the training music, exactly or transposed
@@ -127,11 +126,11 @@ pub struct Arguments {
 /// `--parallels`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Parallels {
-    /// Avoid them if the training music does
+    /// Avoid them if the training music has few
     Auto,
-    /// The network's own distribution
+    /// Compose from the network's own distribution
     Allow,
-    /// None
+    /// Compose none
     Avoid,
 }
 

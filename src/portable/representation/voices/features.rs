@@ -31,9 +31,10 @@ const FIRST_VOICE_TABLE: usize = 6;
 
 /// Active features describe the place that a token leads to. After the token itself: the voice that speaks, the position in
 /// four beats, this voice's last pitch and the pitch said last, the interval between them, the voice's last interval, the
-/// interval from its last pitch to the bass that sounds on, the position in three beats, bars since the beginning. Then for each voice the interval to what it has from this
-/// voice's last pitch, and how long it lasts, or for the speaker itself how long its last note or rest was; the degree
-/// in the key of its last pitch; and if it has just moved the interval by which, and the one at which it was before.
+/// interval from its last pitch to the bass that sounds on, the position in three beats, bars since the beginning. Then for
+/// each voice the interval to what it has from this voice's last pitch, and how long it lasts, or for the speaker itself how
+/// long its last note or rest was; the degree in the key of its last pitch; and if it has just moved the interval by
+/// which, and the one at which it was before.
 impl Features for Voices {
     fn shape(&self) -> FeatureShape {
         let tokens = self.vocabulary.len();
@@ -222,7 +223,7 @@ mod tests {
     fn features_are_the_same_whatever_the_transposition_but_for_pitches() {
         let voices = Voices::new(VoicesOptions::default());
         let tokens = [67, 64, 60, 48, 69, 65, 60, 53];
-        let mut active = [0; 30];
+        let mut active = vec![0; voices.shape().slots];
         let mut found = Vec::new();
         for up in [0, 5] {
             let mut state = voices.start();
@@ -232,7 +233,10 @@ mod tests {
             }
             let pitches = [0, 3, 4];
             found.push(
-                (0..30).filter(|slot| !pitches.contains(slot)).map(|slot| active[slot]).collect::<Vec<_>>(),
+                (0..active.len())
+                    .filter(|slot| !pitches.contains(slot))
+                    .map(|slot| active[slot])
+                    .collect::<Vec<_>>(),
             );
         }
         assert_eq!(found[0], found[1]);

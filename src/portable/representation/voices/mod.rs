@@ -129,6 +129,7 @@ impl Voices {
 
     /// The notes of each voice in order of onset, and what cannot be said.
     fn lines(&self, song: &Song, max_notes: usize, encoded: &mut Encoded) -> Vec<Vec<LineNote>> {
+        let grid = self.ensemble.grid;
         // Notes with the track and number that problems name, in the order in which they are said.
         let mut notes = Vec::new();
         let (mut number, mut track) = (0, 0);
@@ -140,7 +141,7 @@ impl Voices {
                 continue;
             }
             for note in &instrument.notes {
-                let (start, end) = self.ensemble.grid.quantize(note, song.resolution);
+                let (start, end) = grid.quantize(note, song.resolution);
                 notes.push((start, track, std::cmp::Reverse(note.pitch), end, number, note));
                 number += 1;
             }
@@ -153,7 +154,7 @@ impl Voices {
         let mut lines: Vec<Vec<Vec<LineNote>>> = vec![Vec::new(); track];
         let mut refused_tracks = vec![false; track];
         for (start, track, _, end, number, note) in notes {
-            let is_changed = self.ensemble.grid.count_changes(note, (start, end), song, &mut encoded.changes);
+            let is_changed = grid.count_changes(note, (start, end), song, &mut encoded.changes);
             encoded.altered += usize::from(is_changed);
             let mut refuse =
                 |reason: String, hint| encoded.problems.push(EncodeProblem { note: number, reason, hint });
@@ -172,12 +173,9 @@ impl Voices {
                 }
                 continue;
             }
-            if end - start > u64::from(self.ensemble.grid.longest()) {
+            if end - start > u64::from(grid.longest()) {
                 refuse(
-                    format!(
-                        "it lasts {} beats",
-                        (end - start) / u64::from(self.ensemble.grid.steps_per_beat)
-                    ),
+                    format!("it lasts {} beats", (end - start) / u64::from(grid.steps_per_beat)),
                     rhythm::TOO_LONG,
                 );
                 continue;
@@ -204,12 +202,9 @@ impl Voices {
                 }
             };
             let since = of_track[line].last().map_or(0, |last| last.end);
-            if start - since > u64::from(self.ensemble.grid.longest()) {
+            if start - since > u64::from(grid.longest()) {
                 refuse(
-                    format!(
-                        "{} beats of rest before it",
-                        (start - since) / u64::from(self.ensemble.grid.steps_per_beat)
-                    ),
+                    format!("{} beats of rest before it", (start - since) / u64::from(grid.steps_per_beat)),
                     rhythm::TOO_LONG,
                 );
                 continue;

@@ -34,8 +34,6 @@ pub struct Moment {
     pub last_pitch: u16,
     /// How long each pitch class was said to sound, in sixteenths, see [`Moment::remember`].
     durations: [u16; 12],
-    /// [`Key::number`] of the key that these suggest, or [`NONE`].
-    key: u16,
     pub voices: [Voice; MAX_VOICES],
 }
 
@@ -109,7 +107,6 @@ impl Ensemble {
             rounds: 0,
             last_pitch: NONE,
             durations: [0; 12],
-            key: NONE,
             voices: [voice; MAX_VOICES],
         }
     }
@@ -224,8 +221,7 @@ impl Moment {
             position: own[1],
             rounds: own[2],
             last_pitch: own[3],
-            key: own[4],
-            durations: std::array::from_fn(|class| own[5 + class]),
+            durations: std::array::from_fn(|class| own[4 + class]),
             voices: std::array::from_fn(voice),
         }
     }
@@ -234,8 +230,8 @@ impl Moment {
     pub fn state(&self) -> State {
         let mut words = [0; OWN_WORDS + VOICE_WORDS * MAX_VOICES];
         let (own, voices) = words.split_at_mut(OWN_WORDS);
-        own[..5].copy_from_slice(&[self.said, self.position, self.rounds, self.last_pitch, self.key]);
-        own[5..].copy_from_slice(&self.durations);
+        own[..4].copy_from_slice(&[self.said, self.position, self.rounds, self.last_pitch]);
+        own[4..].copy_from_slice(&self.durations);
         for (words, voice) in voices.chunks_exact_mut(VOICE_WORDS).zip(&self.voices) {
             let Voice { left, length, sounding, pitch, pitch_before, before } = *voice;
             words.copy_from_slice(&[left, length, sounding, pitch, pitch_before, before]);
@@ -250,17 +246,16 @@ impl Moment {
         if *duration > 1 << 14 {
             self.durations.iter_mut().for_each(|duration| *duration /= 2);
         }
-        self.key = Key::of(&self.durations.map(f64::from)).map_or(NONE, Key::number);
     }
 
     /// The key that the notes so far suggest.
     pub fn key(&self) -> Option<Key> {
-        (self.key != NONE).then(|| Key::numbered(self.key))
+        Key::of(&self.durations.map(f64::from))
     }
 }
 
 /// Words of a state before those of the voices, and of each voice.
-const OWN_WORDS: usize = 5 + 12;
+const OWN_WORDS: usize = 4 + 12;
 const VOICE_WORDS: usize = 6;
 
 impl Voice {
