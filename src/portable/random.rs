@@ -26,6 +26,8 @@ pub enum Purpose {
     InputDropout = 8,
     /// Synthetic music for load tests, by file.
     Synthesis = 9,
+    /// Sampling of further candidates, by piece and candidate.
+    Candidate = 10,
 }
 
 /// A stream of random numbers, addressed by index.

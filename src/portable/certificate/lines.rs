@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::chance::Sequences;
 use crate::corpus::Piece;
 use crate::representation::{Representation, SpelledNote, Symbol, Token, View};
 
@@ -104,23 +105,44 @@ impl Line {
     }
 }
 
-/// The symbols of a line, and of others in the same numbers. What the line has not is one symbol.
-pub(super) fn symbols(
-    line: &Line,
-    others: &[Line],
-    view: View,
+/// The lines of the training music in one view: what each has, as symbols. Notes with lengths have more values than symbols
+/// could be computed from, so those of the training music are numbered.
+#[derive(Debug)]
+pub(super) struct LineView {
+    pub view: View,
     with_lengths: bool,
-) -> (Vec<Symbol>, Vec<Vec<Symbol>>) {
-    const UNKNOWN: Symbol = Symbol::MAX;
-    let mut known: HashMap<(i16, u32), Symbol> = HashMap::new();
-    let mut own = Vec::with_capacity(line.notes.len());
-    for value in line.values(view, with_lengths) {
-        let next = Symbol::try_from(known.len()).unwrap_or(UNKNOWN).min(UNKNOWN - 1);
-        own.push(*known.entry(value).or_insert(next));
+    numbers: HashMap<(i16, u32), Symbol>,
+    /// One for each line.
+    pub sequences: Sequences,
+}
+
+/// What no line of the training music has.
+const UNKNOWN: Symbol = Symbol::MAX;
+
+/// What lines of the training music have that is not told apart: the values after the first 65,534.
+const UNNUMBERED: Symbol = UNKNOWN - 1;
+
+impl LineView {
+    pub fn new(lines: &[Line], view: View, with_lengths: bool) -> Self {
+        let mut numbers = HashMap::new();
+        let mut symbols = Vec::with_capacity(lines.len());
+        for line in lines {
+            let number = |value| {
+                let next = numbers.len() as Symbol;
+                match numbers.get(&value) {
+                    Some(&symbol) => symbol,
+                    None if next == UNNUMBERED => UNNUMBERED,
+                    None => *numbers.entry(value).or_insert(next),
+                }
+            };
+            symbols.push(line.values(view, with_lengths).map(number).collect());
+        }
+        LineView { view, with_lengths, numbers, sequences: Sequences::new(symbols) }
     }
-    let of_other = |other: &Line| {
-        let symbols = other.values(view, with_lengths).map(|value| *known.get(&value).unwrap_or(&UNKNOWN));
-        symbols.collect()
-    };
-    (own, others.iter().map(of_other).collect())
+
+    /// The symbols of another line.
+    pub fn of(&self, line: &Line) -> impl Iterator<Item = Symbol> {
+        let values = line.values(self.view, self.with_lengths);
+        values.map(|value| self.numbers.get(&value).copied().unwrap_or(UNKNOWN))
+    }
 }

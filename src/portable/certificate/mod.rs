@@ -3,22 +3,25 @@
 //! A network that was trained for too long writes its training music down again, and sounds all the better for it. A
 //! certificate finds the `runs` that a melody shares with the corpus, exactly or transposed, and makes a verdict of them.
 //! `ngrams` lets decoding avoid long ones. Music of several voices is compared line by line too (`lines`), by pitches and by
-//! pitches with their lengths, and the strictest view decides. Only composed notes count, those that the files hold: the
-//! prompt is given, not composed.
+//! pitches with their lengths, and the strictest view decides. Only composed notes count, those that the files hold: a prompt
+//! and a melody are given, not composed. What pieces share by `chance` is no copy.
 
+mod chance;
 mod lines;
 mod ngrams;
 mod runs;
 mod suffix_automaton;
 
 use std::fmt::{self, Display, Formatter};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
 use crate::corpus::Piece;
 use crate::print::count;
-use crate::representation::{Chance, LineChance, Representation, Token, View, pitches};
-use lines::{Line, Lines};
+use crate::representation::{Chance, LineChance, Representation, Token, View, VoiceLabel, pitches};
+use chance::Sequences;
+use lines::{Line, LineView, Lines};
 pub use ngrams::NGramIndex;
 pub use runs::{Run, Runs};
 
@@ -45,7 +48,8 @@ pub struct Certificate {
     pub novelty: Vec<f64>,
     /// The same, where n-grams may be transposed.
     pub novelty_transposed: Vec<f64>,
-    /// How long the longest runs are that are shared by chance.
+    /// How long the longest runs are that are usually shared by chance. What a piece of the training music shares with others
+    /// that set another tune is chance, too.
     pub chance: Chance,
     /// All runs longer than chance: the exact ones, and the transposed ones outside of exact ones.
     pub runs: Vec<Run>,
@@ -68,7 +72,7 @@ pub struct LineCertificate {
     pub longest_exact: Run,
     /// The longest transposed run, or the longest exact one where none is longer.
     pub longest_transposed: Run,
-    /// How long the longest runs are that are shared by chance.
+    /// As in [`Certificate::chance`], of lines.
     pub chance: Chance,
     /// All runs longer than chance.
     pub runs: Vec<Run>,
@@ -79,16 +83,57 @@ pub struct LineCertificate {
 pub struct TrainingMusic<'a> {
     representation: &'a dyn Representation,
     pieces: &'a [Piece],
+    /// The pieces in both views, once they are asked for.
+    sequences: [OnceLock<Sequences>; 2],
     /// Of all pieces.
     voices: Vec<Line>,
     wholes: Vec<Line>,
+    /// Voices by pitches, and by pitches with lengths; all notes by both.
+    comparisons: [Comparison; 3],
+}
+
+/// How lines are compared.
+#[derive(Debug)]
+struct Comparison {
+    with_lengths: bool,
+    usual: Chance,
+    /// The lines of the training music.
+    exact: LineView,
+    transposed: LineView,
 }
 
 impl<'a> TrainingMusic<'a> {
     /// These pieces.
     pub fn new(representation: &'a dyn Representation, pieces: &'a [Piece]) -> Self {
         let [voices, wholes] = Lines::of_pieces(representation, pieces);
-        TrainingMusic { representation, pieces, voices, wholes }
+        let compare = |lines: &[Line], with_lengths: bool, usual: Chance| {
+            let of_view = |view: View| LineView::new(lines, view, with_lengths);
+            Comparison {
+                with_lengths,
+                usual,
+                exact: of_view(View::Exact),
+                transposed: of_view(View::Transposed),
+            }
+        };
+        let LineChance { pitches, lengths, all } = representation.line_chance();
+        let comparisons =
+            [compare(&voices, false, pitches), compare(&voices, true, lengths), compare(&wholes, true, all)];
+        TrainingMusic { representation, pieces, sequences: Default::default(), voices, wholes, comparisons }
+    }
+
+    /// Notes of the longest run that a sequence of the training music shares with pieces that set another tune.
+    fn longest_by_style(&self, view: View, sequences: &Sequences, sequence: usize) -> usize {
+        sequences.longest_with_others(sequence, self.representation, self.pieces) + view.lead()
+    }
+
+    /// The pieces in this view.
+    fn sequences(&self, view: View) -> &Sequences {
+        let sequences = match view {
+            View::Exact => &self.sequences[0],
+            View::Transposed => &self.sequences[1],
+        };
+        let symbols = || self.pieces.iter().map(|piece| self.representation.view(view, &piece.tokens));
+        sequences.get_or_init(|| Sequences::new(symbols().collect()))
     }
 }
 
@@ -106,16 +151,24 @@ pub enum Verdict {
 }
 
 impl Certificate {
-    /// The certificate of what was composed after a prompt. It takes the time to read the training music twice for each view,
-    /// a few nanoseconds per note, and memory in proportion to the melody and the longest piece.
-    pub fn new(music: &TrainingMusic<'_>, prompt: &[Token], composed: &[Token]) -> Self {
+    /// The certificate of what was composed after a prompt, around the voice with this index if one was given. It takes the
+    /// time to read the training music twice for each view, a few nanoseconds per note, and memory in proportion to the
+    /// melody and the longest piece; where runs are longer than is usual, the same once more for each piece that has one.
+    pub fn new(
+        music: &TrainingMusic<'_>,
+        prompt: &[Token],
+        composed: &[Token],
+        given: Option<usize>,
+    ) -> Self {
         let TrainingMusic { representation, pieces, .. } = *music;
         let chance = representation.chance();
         let exact = Runs::new(representation, View::Exact, pieces, composed);
         let transposed = Runs::new(representation, View::Transposed, pieces, composed);
         let notes = pitches(representation, composed).len();
-        let all = SharedRuns::of(&exact, &transposed, chance);
-        let lines = lines_of(music, prompt, composed);
+        let all = SharedRuns::of(&exact, &transposed, chance, |view, piece| {
+            music.longest_by_style(view, music.sequences(view), piece)
+        });
+        let lines = lines_of(music, prompt, composed, given);
 
         // For each note: in a run at all, in an exact one, in a transposed one.
         let mut copied = [vec![false; notes], vec![false; notes], vec![false; notes]];
@@ -125,8 +178,17 @@ impl Certificate {
             let spelled: Vec<Vec<usize>> = line.notes.iter().map(|note| note.spelled.clone()).collect();
             shared.mark(&spelled, &mut copied);
         }
+        let mut own = notes;
+        if let Some(given) = given {
+            let spelled = representation.spelled_notes(&[prompt, composed].concat());
+            let composed = spelled.iter().filter(|note| note.token >= prompt.len());
+            for (note, _) in composed.enumerate().filter(|(_, note)| note.voice == given) {
+                copied.iter_mut().for_each(|copied| copied[note] = false);
+                own -= 1;
+            }
+        }
         let share = |copied: &[bool]| {
-            copied.iter().filter(|&&is_copied| is_copied).count() as f64 / notes.max(1) as f64
+            copied.iter().filter(|&&is_copied| is_copied).count() as f64 / own.max(1) as f64
         };
         let [any, of_exact, of_transposed] = copied;
         Certificate {
@@ -149,7 +211,8 @@ impl Certificate {
         }
     }
 
-    /// What people read of it: the verdict, the longest runs and the novelty curve, one line each.
+    /// What people read of it: the verdict, the longest runs, the line that is closest to one of the training music, and the
+    /// novelty curve.
     pub fn lines(&self) -> Vec<String> {
         let percent = (100.0 * self.share).round();
         let verdict = match self.verdict {
@@ -162,13 +225,13 @@ impl Certificate {
             true => "longest transposed: the same".into(),
             false => format!("longest transposed: {}", self.longest_transposed),
         });
-        lines.extend(self.closest_line());
+        lines.extend(self.closest_line().into_iter().flatten());
         lines.extend(self.curve());
         lines
     }
 
     /// The line whose longest run is longest beside what is shared by chance.
-    fn closest_line(&self) -> Option<String> {
+    fn closest_line(&self) -> Option<[String; 2]> {
         let excess = |line: &LineCertificate| {
             let LineCertificate { longest_exact, longest_transposed, chance, .. } = line;
             let exact = longest_exact.length as f64 / chance.exact as f64;
@@ -176,7 +239,10 @@ impl Certificate {
         };
         let closest = self.lines.iter().max_by(|a, b| excess(a).total_cmp(&excess(b)))?;
         let alike = if closest.with_lengths { "pitches and lengths" } else { "pitches" };
-        Some(format!("closest line: {}, {alike}: {}", closest.line, closest.longest_transposed))
+        Some([
+            format!("closest line: {}, {alike}", closest.line),
+            format!("  {}", closest.longest_transposed),
+        ])
     }
 
     /// Some points of the novelty curve.
@@ -224,12 +290,19 @@ struct SharedRuns {
 }
 
 impl SharedRuns {
-    fn of(exact: &Runs<'_>, transposed: &Runs<'_>, chance: Chance) -> Self {
+    /// A run counts that has more notes than are usual and than `by_style` says of what it is shared with.
+    fn of(
+        exact: &Runs<'_>,
+        transposed: &Runs<'_>,
+        usual: Chance,
+        by_style: impl Fn(View, usize) -> usize,
+    ) -> Self {
         let (longest_exact, longest_transposed) = (exact.longest(), transposed.longest());
         // Its first occurrence may be in another key; the run with the same notes says more.
         let unchanged = longest_transposed.length <= longest_exact.length;
-        let (exact, transposed) =
-            (exact.longer_than(chance.exact), transposed.longer_than(chance.transposed));
+        let exact = exact.longer_than(usual.exact, |source| by_style(View::Exact, source));
+        let transposed =
+            transposed.longer_than(usual.transposed, |source| by_style(View::Transposed, source));
         let mut runs = exact.clone();
         runs.extend(transposed.iter().filter(|run| !lies_in_one_of(&exact, run)).cloned());
         runs.sort_by_key(|run| run.sample_at);
@@ -254,31 +327,39 @@ impl SharedRuns {
     }
 }
 
-/// Each line of a composed piece in each of its views.
+/// Each line of a composed piece in each of its views, but for the voice that was given.
 fn lines_of(
     music: &TrainingMusic<'_>,
     prompt: &[Token],
     composed: &[Token],
+    given: Option<usize>,
 ) -> Vec<(Line, SharedRuns, LineCertificate)> {
-    let Some(lines) = Lines::new(music.representation, prompt, composed, "") else { return Vec::new() };
-    let LineChance { pitches, lengths, all } = music.representation.line_chance();
+    let Some(mut lines) = Lines::new(music.representation, prompt, composed, "") else { return Vec::new() };
+    if let Some(given) = given {
+        let VoiceLabel { name, .. } = &music.representation.voices()[given];
+        lines.voices.retain(|line| line.name != *name);
+    }
+    let [pitches, lengths, all] = &music.comparisons;
     let mut compared = Vec::new();
     for line in lines.voices {
-        compared.push((line.clone(), &music.voices, false, pitches));
-        compared.push((line, &music.voices, true, lengths));
+        compared.push((line.clone(), &music.voices, pitches));
+        compared.push((line, &music.voices, lengths));
     }
-    compared.push((lines.all, &music.wholes, true, all));
+    compared.push((lines.all, &music.wholes, all));
     let mut certified = Vec::with_capacity(compared.len());
-    for (line, others, with_lengths, chance) in compared {
-        let [exact, transposed] =
-            [View::Exact, View::Transposed].map(|view| Runs::of_line(&line, others, view, with_lengths));
-        let shared = SharedRuns::of(&exact, &transposed, chance);
+    for (line, others, comparison) in compared {
+        let Comparison { with_lengths, usual, exact, transposed } = comparison;
+        let runs = |view| Runs::of_line(&line, others, view);
+        let shared = SharedRuns::of(&runs(exact), &runs(transposed), *usual, |view, source| {
+            let of_view = if view == View::Exact { exact } else { transposed };
+            music.longest_by_style(view, &of_view.sequences, source)
+        });
         let certificate = LineCertificate {
             line: line.name.clone(),
-            with_lengths,
+            with_lengths: *with_lengths,
             longest_exact: shared.longest_exact.clone(),
             longest_transposed: shared.longest_transposed.clone(),
-            chance,
+            chance: *usual,
             runs: shared.runs.clone(),
         };
         certified.push((line, shared, certificate));

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::lines::{Line, symbols};
+use super::lines::{Line, LineView};
 use super::suffix_automaton::{Shared, shared_endings};
 use crate::corpus::Piece;
 use crate::representation::{Representation, Token, View, pitches};
@@ -66,12 +66,13 @@ impl<'a> Runs<'a> {
         Runs::of(Music::Pieces { representation, pieces }, view, first_with_notes, pitches, shared)
     }
 
-    /// The runs that a line shares with others, by pitches alone or with the lengths of notes.
-    pub(super) fn of_line(line: &Line, others: &'a [Line], view: View, with_lengths: bool) -> Self {
-        let (own, theirs) = symbols(line, others, view, with_lengths);
-        let first_with_notes = others.iter().position(|other| !other.notes.is_empty());
+    /// The runs that a line shares with these of the training music, given their view.
+    pub(super) fn of_line(line: &Line, lines: &'a [Line], view: &LineView) -> Self {
+        let theirs = view.sequences.symbols.iter().map(|symbols| symbols.iter().copied());
+        let shared = shared_endings(view.of(line), theirs);
+        let first_with_notes = lines.iter().position(|line| !line.notes.is_empty());
         let pitches = line.notes.iter().map(|note| note.pitch).collect();
-        Runs::of(Music::Lines(others), view, first_with_notes, pitches, shared_endings(own, theirs))
+        Runs::of(Music::Lines(lines), view.view, first_with_notes, pitches, shared)
     }
 
     fn of(
@@ -109,13 +110,18 @@ impl Runs<'_> {
         ending.map_or(Run { length: 0, sample_at: 0, piece: None, at: None, semitones: 0 }, |e| self.run(e))
     }
 
-    /// The runs of more than this many notes that are not the beginning or end of a longer one, in order.
-    pub fn longer_than(&self, notes: usize) -> Vec<Run> {
+    /// The runs that are not the beginning or end of a longer one and have more than so many notes, and more than
+    /// `by_chance` says of the piece that they are shared with, given by its index; in order.
+    pub fn longer_than(&self, notes: usize, by_chance: impl Fn(usize) -> usize) -> Vec<Run> {
         let grows = |ending: usize| {
             self.endings.get(ending + 1).is_some_and(|next| next.length > self.endings[ending].length)
         };
+        let is_longer = |ending: usize| {
+            let Ending { length, piece, .. } = self.endings[ending];
+            length > notes && length > by_chance(piece)
+        };
         let endings = 0..self.endings.len();
-        endings.filter(|&e| self.endings[e].length > notes && !grows(e)).map(|e| self.run(e)).collect()
+        endings.filter(|&e| !grows(e) && is_longer(e)).map(|e| self.run(e)).collect()
     }
 
     /// For n = 1, 2, … up to `max` or the melody's length: the fraction of its n-grams that the corpus does not have.
@@ -200,7 +206,7 @@ mod tests {
             .filter(|&from| lengths[from] > 2 && (from == 0 || lengths[from - 1] <= lengths[from]))
             .map(|from| (from, lengths[from]))
             .collect();
-        let found = runs.longer_than(2);
+        let found = runs.longer_than(2, |_| 0);
         let places: Vec<_> = found.iter().map(|run| (run.sample_at, run.length)).collect();
         prop_assert_eq!(places, expected);
         for run in found.iter().chain([&longest]).filter(|run| run.length > 0) {

@@ -9,7 +9,7 @@ use crate::representation::RepresentationConfig;
 
 fn certify(pieces: &[Piece], melody: &[Token]) -> Certificate {
     let representation = RepresentationConfig::default().build();
-    Certificate::new(&TrainingMusic::new(&*representation, pieces), &[], melody)
+    Certificate::new(&TrainingMusic::new(&*representation, pieces), &[], melody, None)
 }
 
 /// Two pieces in which no two intervals of a piece are alike for a while.
@@ -64,6 +64,30 @@ fn the_verdict_goes_by_the_notes_in_runs_longer_than_chance() {
     assert_eq!(verdict(31, 0, 30), Verdict::Copy);
     assert_eq!(verdict(14, 0, 0), Verdict::Novel);
     assert_eq!(certify(&pieces, &[]).verdict, Verdict::Novel);
+}
+
+/// A piece of its own, with what others may have in the middle.
+fn around(first: u32, middle: &[Token]) -> Piece {
+    let own = |step: u32| (1..41).map(move |i: u32| (10 + i * i * step % 29) as Token);
+    Piece {
+        name: format!("{first}.mid"),
+        tokens: own(first).chain(middle.iter().copied()).chain(own(first + 1)).collect(),
+    }
+}
+
+#[test]
+fn what_pieces_of_other_tunes_share_is_no_copy_of_one_of_them() {
+    let phrase: Vec<Token> = (0..24u32).map(|i| (45 + i * i * 7 % 19) as Token).collect();
+    let both = [around(7, &phrase), around(11, &phrase)];
+    assert_eq!(certify(&both[..1], &phrase).verdict, Verdict::Copy);
+    assert_eq!(certify(&both, &phrase).verdict, Verdict::Novel);
+    // A note more is shared with one of them alone, and so are other places of it.
+    let place = &both[1].tokens[39..64];
+    assert_eq!(certify(&both, place).verdict, Verdict::Copy);
+    assert_eq!(certify(&both, &both[1].tokens[10..40]).verdict, Verdict::Copy);
+    // A piece twice, in another key, is one tune.
+    let again = Piece { name: "again.mid".into(), tokens: both[0].tokens.iter().map(|t| t + 2).collect() };
+    assert_eq!(certify(&[both[0].clone(), again], &phrase).verdict, Verdict::Copy);
 }
 
 #[test]
@@ -217,7 +241,7 @@ fn a_melody_above_another_bass_is_a_copy_of_that_voice() {
     let (_, copied) = two_voices(&higher, &lower(5));
     let pieces = [Piece { name: "train/0".into(), tokens: theirs }];
     let music = TrainingMusic::new(&*representation, &pieces);
-    let certificate = Certificate::new(&music, &[], &copied);
+    let certificate = Certificate::new(&music, &[], &copied, None);
     assert!(certificate.runs.is_empty(), "{:?}", certificate.runs);
     // Half of the notes, the upper voice's.
     assert_eq!((certificate.verdict, certificate.share), (Verdict::NearCopy, 0.5));
@@ -229,11 +253,19 @@ fn a_melody_above_another_bass_is_a_copy_of_that_voice() {
         certificate.lines.iter().map(|line| (line.line.as_str(), line.with_lengths)).collect();
     let voices = [("Voice 1", false), ("Voice 1", true), ("Voice 2", false), ("Voice 2", true)];
     assert_eq!(lines, [&voices[..], &[("all voices", true)]].concat());
-    assert!(certificate.lines()[3].starts_with("closest line: Voice 1, pitches and lengths: 30 notes"));
+    assert_eq!(certificate.lines()[3], "closest line: Voice 1, pitches and lengths");
+    assert!(certificate.lines()[4].starts_with("  30 notes, train/0 Voice 1 note 0"));
+
+    // The same around it as a given melody: nothing that was composed is copied, and the lower voice is all.
+    let certificate = Certificate::new(&music, &[], &copied, Some(0));
+    assert_eq!((certificate.verdict, certificate.share), (Verdict::Novel, 0.0));
+    assert!(certificate.lines.iter().all(|line| line.line != "Voice 1"), "{:?}", certificate.lines);
+    let all_of_it = Certificate::new(&music, &[], &music.pieces[0].tokens, Some(1));
+    assert_eq!((all_of_it.verdict, all_of_it.share), (Verdict::Copy, 1.0));
 
     // The same after it as a prompt is not composed.
     let (_, novel) = two_voices(&[61, 66, 70], &lower(7)[..3]);
-    let certificate = Certificate::new(&music, &copied, &novel);
+    let certificate = Certificate::new(&music, &copied, &novel, None);
     assert_eq!((certificate.verdict, certificate.copied.len()), (Verdict::Novel, 6));
 }
 
@@ -251,6 +283,6 @@ fn rhythm_is_compared_apart_from_pitch() {
     assert!(slower.problems.is_empty());
     let pieces = [Piece { name: "a".into(), tokens: theirs }];
     let music = TrainingMusic::new(&*representation, &pieces);
-    let lines = Certificate::new(&music, &[], &slower.tokens).lines;
+    let lines = Certificate::new(&music, &[], &slower.tokens, None).lines;
     assert_eq!([0, 1].map(|line| lines[line].longest_exact.length), [8, 4]);
 }

@@ -1,7 +1,7 @@
 //! The corpus: pieces as tokens.
 //!
 //! `listing` finds MIDI files, scores and piano rolls, `files` reads one, `load` makes pieces of them by a representation,
-//! `windows` numbers and cuts windows; `synthesize` generates music.
+//! `windows` numbers and cuts windows, `tunes` finds pieces that set the same tune; `synthesize` generates music.
 //!
 //! Invariant: a corpus is sorted by piece name, so it does not depend on how a folder is listed.
 
@@ -13,6 +13,7 @@ pub mod notation;
 pub mod piano_rolls;
 pub mod streams;
 pub mod synthesize;
+pub mod tunes;
 pub mod windows;
 
 pub use load::{Corpus, CorpusError};

@@ -4,8 +4,8 @@
 //! without a network, made of counts of n-grams; [`cache_model`] adds the piece so far to what any model says.
 //!
 //! Representations whose grammar ends pieces are evaluated on whole pieces: [`likelihood`] adds up what a model says of every
-//! token, [`kneser_ney`] is the model without a network, [`tunes`] finds the pieces whose melody training knows, [`pieces`]
-//! puts them together, and [`piece_report`] prints the result.
+//! token, [`kneser_ney`] is the model without a network, [`pieces`] puts them together, and [`piece_report`] prints the
+//! result.
 
 pub mod baselines;
 pub mod cache_model;
@@ -17,7 +17,6 @@ pub mod report;
 pub mod score;
 #[cfg(test)]
 mod tests;
-pub mod tunes;
 
 use crate::corpus::Piece;
 use crate::corpus::windows::{Window, Windows};

@@ -29,6 +29,11 @@ pub const DEFAULT_VELOCITY: u8 = 100;
 /// The names of the pitch classes, C first; keys with two names have the sharp one.
 pub const PITCH_CLASSES: [&str; 12] = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
 
+/// "C3 (48)": the note in scientific pitch notation (60 is C4) and its MIDI key.
+pub fn pitch_name(pitch: u8) -> String {
+    format!("{}{} ({pitch})", PITCH_CLASSES[usize::from(pitch % 12)], i32::from(pitch / 12) - 1)
+}
+
 /// A note with its times.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Note {

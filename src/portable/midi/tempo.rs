@@ -11,21 +11,45 @@ impl Song {
     ) -> Song {
         let mut tempo = TempoMap::new(resolution);
         tempo.change(0, microseconds_per_quarter);
-        let mut end: f64 = 0.0;
-        for note in instruments.iter_mut().flat_map(|instrument| &mut instrument.notes) {
-            tempo.rewind();
-            note.start = tempo.time(note.start_tick);
-            note.end = tempo.time(note.end_tick);
-            end = end.max(note.end);
-        }
         Song {
+            end: tempo.set_seconds(&mut instruments),
             instruments,
             resolution,
-            end,
             tempo_changes: tempo.changes(),
             meters: vec![Meter { tick: 0, beats_per_bar: 4, beat_unit: 4 }],
             refused_by_pretty_midi: None,
         }
+    }
+
+    /// The same notes, by their ticks, in the tempo and meter of other music with beats; music without is as it was.
+    #[must_use]
+    pub fn in_time_of(mut self, other: &Song) -> Song {
+        if self.resolution == 0 || other.resolution == 0 {
+            return self;
+        }
+        let [own, others] = [self.resolution, other.resolution].map(u64::from);
+        let tick = |tick: u32| u32::try_from(u64::from(tick) * own / others).unwrap_or(u32::MAX);
+        let notes = || self.instruments.iter().flat_map(|instrument| &instrument.notes);
+        let last = notes().map(|note| note.end_tick).max().unwrap_or(0);
+        let mut tempo = TempoMap::new(self.resolution);
+        for change in other.tempo_changes.iter().filter(|change| tick(change.tick) <= last) {
+            tempo.change(tick(change.tick), change.microseconds_per_quarter());
+        }
+        let meters = other.meters.iter().map(|meter| Meter { tick: tick(meter.tick), ..*meter });
+        let meters: Vec<Meter> = meters.filter(|meter| meter.tick <= last).collect();
+        if !meters.is_empty() {
+            self.meters = meters;
+        }
+        self.tempo_changes = tempo.changes();
+        self.end = tempo.set_seconds(&mut self.instruments);
+        self
+    }
+}
+
+impl TempoChange {
+    /// As a MIDI file says it: from 1 to 2²⁴ − 1.
+    pub fn microseconds_per_quarter(&self) -> u32 {
+        (6e7 / self.quarters_per_minute).round().clamp(1.0, f64::from((1 << 24) - 1)) as u32
     }
 }
 
@@ -74,6 +98,18 @@ impl TempoMap {
             self.current += 1;
         }
         self.segments[self.current].time_of(tick)
+    }
+
+    /// Sets the seconds of notes from their ticks. Returns when the last one ends.
+    fn set_seconds(&mut self, instruments: &mut [Instrument]) -> f64 {
+        let mut end: f64 = 0.0;
+        for note in instruments.iter_mut().flat_map(|instrument| &mut instrument.notes) {
+            self.rewind();
+            note.start = self.time(note.start_tick);
+            note.end = self.time(note.end_tick);
+            end = end.max(note.end);
+        }
+        end
     }
 
     pub fn last_change(&self) -> u32 {

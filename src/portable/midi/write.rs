@@ -10,7 +10,7 @@
 use midly::num::{u4, u7, u15, u24, u28};
 use midly::{Format, Header, MetaMessage, MidiMessage, Smf, Timing, TrackEvent, TrackEventKind};
 
-use super::{Instrument, MAX_TICK, Meter, Note, Song, TempoChange};
+use super::{Instrument, MAX_TICK, Meter, Note, Song};
 
 /// 120 quarter notes per minute, MIDI's default tempo.
 const MICROSECONDS_PER_QUARTER: u32 = 500_000;
@@ -61,7 +61,7 @@ fn first_track<'a>(grid: Grid<'_>, texts: &'a [(u32, Vec<u8>)]) -> Vec<TrackEven
                 }
             }
             let changes = song.tempo_changes.iter();
-            events.extend(changes.map(|change| (change.tick, tempo(microseconds_per_quarter(change)))));
+            events.extend(changes.map(|change| (change.tick, tempo(change.microseconds_per_quarter()))));
         }
     }
     events.extend(texts.iter().map(|(tick, text)| (*tick, TrackEventKind::Meta(MetaMessage::Text(text)))));
@@ -176,11 +176,6 @@ impl<'a> Grid<'a> {
         let ticks = f64::from(from) + ((time - since) * ticks_per_second).round();
         ticks.clamp(0.0, f64::from(MAX_TICK - 1)) as u32
     }
-}
-
-/// As a file says it: from 1 to 2²⁴ − 1.
-fn microseconds_per_quarter(change: &TempoChange) -> u32 {
-    (6e7 / change.quarters_per_minute).round().clamp(1.0, f64::from((1 << 24) - 1)) as u32
 }
 
 /// `None` if a file cannot say it: the lower number must be a power of two.

@@ -8,7 +8,9 @@
 
 use std::path::Path;
 
+use crate::corpus::Piece;
 use crate::failure::{ExitCode, Failure};
+use crate::midi::{Instrument, Song, pitch_name};
 use crate::network::inference::{InferenceNetwork, RowStates};
 use crate::random::RandomStream;
 use crate::representation::{GivenVoice, Representation, State, Token};
@@ -16,32 +18,74 @@ use crate::representation::{GivenVoice, Representation, State, Token};
 use super::decode::{Composition, Decoding, mask};
 use super::prompt::read_song;
 
-/// Reads a melody: the first track of a file that is not drums, as this voice, numbered from 0, of a representation.
-pub fn read_melody(
-    path: &Path,
-    voice: VoiceChoice,
-    representation: &dyn Representation,
-) -> Result<Box<dyn GivenVoice>, Failure> {
-    let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
-    let usage = |reason: String| Failure::new(ExitCode::Usage, format!("--melody: {reason}"));
-    let voices = representation.decode(&[]).instruments.len();
-    let voice = voice.index(voices).map_err(usage)?;
-    let song = read_song(path, representation, "melody")?;
-    let melody =
-        song.instruments.iter().find(|instrument| !instrument.is_drum && !instrument.notes.is_empty());
-    let Some(melody) = melody else {
-        let reason = if song.instruments.is_empty() { "it has no note" } else { "all its notes are drums" };
-        return Err(failure(format!("{reason}, and a melody needs at least one")));
-    };
-    match representation.give_voice(&song, melody.notes.clone(), voice) {
-        Some(given) => {
-            given.map_err(|reason| failure(format!("this is no melody that can be kept: {reason}")))
-        }
-        None => Err(usage(format!(
-            "this checkpoint is of representation {}, which has no voices to give; train one with \
-             representation.kind = \"voices\"",
-            representation.id()
-        ))),
+/// A melody that the other voices are composed around.
+#[derive(Debug)]
+pub struct Melody {
+    /// What it is the first track of that is not drums.
+    pub song: Song,
+    /// Which voice it is, numbered from 0.
+    pub voice: usize,
+    /// As the representation says it.
+    pub given: Box<dyn GivenVoice>,
+    lowest: u8,
+    highest: u8,
+}
+
+impl Melody {
+    /// Reads the melody of a file.
+    pub fn read(
+        path: &Path,
+        voice: VoiceChoice,
+        representation: &dyn Representation,
+    ) -> Result<Self, Failure> {
+        let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
+        let usage = |reason: String| Failure::new(ExitCode::Usage, format!("--melody: {reason}"));
+        let voices = representation.decode(&[]).instruments.len();
+        let voice = voice.index(voices).map_err(usage)?;
+        let song = read_song(path, representation, "melody")?;
+        let melody =
+            song.instruments.iter().find(|instrument| !instrument.is_drum && !instrument.notes.is_empty());
+        let Some(Instrument { notes, .. }) = melody else {
+            let reason =
+                if song.instruments.is_empty() { "it has no note" } else { "all its notes are drums" };
+            return Err(failure(format!("{reason}, and a melody needs at least one")));
+        };
+        let given = match representation.give_voice(&song, notes.clone(), voice) {
+            Some(given) => {
+                given.map_err(|reason| failure(format!("this is no melody that can be kept: {reason}")))?
+            }
+            None => {
+                return Err(usage(format!(
+                    "this checkpoint is of representation {}, which has no voices to give; train one with \
+                     representation.kind = \"voices\"",
+                    representation.id()
+                )));
+            }
+        };
+        let pitches = || notes.iter().map(|note| note.pitch);
+        let (lowest, highest) = (pitches().min().unwrap_or(0), pitches().max().unwrap_or(0));
+        Ok(Melody { voice, given, lowest, highest, song })
+    }
+
+    /// In words, how far it goes beyond what its voice has in the training music, if it does.
+    pub fn beyond_training(&self, representation: &dyn Representation, pieces: &[Piece]) -> Option<String> {
+        let songs = pieces.iter().map(|piece| representation.decode(&piece.tokens));
+        let pitches =
+            |song: &Song| song.instruments[self.voice].notes.iter().map(|note| note.pitch).collect();
+        let pitches: Vec<u8> = songs.flat_map(|song| -> Vec<u8> { pitches(&song) }).collect();
+        let (lowest, highest) = (*pitches.iter().min()?, *pitches.iter().max()?);
+        let name = representation.voices()[self.voice].name.to_lowercase();
+        let (own, direction, theirs) = match (self.lowest < lowest, self.highest > highest) {
+            (true, _) => (self.lowest, "lowest", lowest),
+            (false, true) => (self.highest, "highest", highest),
+            (false, false) => return None,
+        };
+        Some(format!(
+            "its {direction} note is {}, that of any {name} of the training music {}; another --voice, or the melody in \
+             another octave, may fit better",
+            pitch_name(own),
+            pitch_name(theirs)
+        ))
     }
 }
 

@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::certificate::{Certificate, NGramIndex, TrainingMusic};
+use crate::certificate::{Certificate, NGramIndex, TrainingMusic, Verdict};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::read::{LoadedCheckpoint, open_one};
 use crate::corpus::Piece;
@@ -32,7 +32,7 @@ use crate::random::{Purpose, RandomStream};
 use crate::representation::{Representation, Token, pitches};
 use decode::{Composition, CopyLimit, CopyLimitReport};
 pub use decode::{Decoding, Length, Reading, compose};
-use harmonize::{VoiceChoice, harmonize, read_melody};
+use harmonize::{Melody, VoiceChoice, harmonize};
 pub use output::Kind;
 use output::{Files, Output};
 use prompt::{Primer, Prompt, PromptSource, StartWindow};
@@ -49,7 +49,7 @@ const VOICES: &[u8] = include_bytes!("../data/voices.safetensors");
   sample runs/cello -n 3 --seed 7          three pieces from a run's newest checkpoint
   sample s3://bucket/cello --primer mine.mid --temperature 0.8 --top-p 0.95
   sample runs/cello --max-copy 12 --only midi,certificate
-  sample runs/chorales --melody tune.mid -n 3      harmonize a tune, in three ways
+  sample --melody tune.mid                 harmonize a tune
   sample step-00000500-0123456789abcdef.safetensors --greedy --json")]
 pub struct Arguments {
     /// A checkpoint, or a run's folder or URL, of which the newest valid checkpoint is taken [default: a small built-in one]
@@ -79,7 +79,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", requires = "primer", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub primer_beats: Option<u32>,
     /// Compose the other voices around the melody of this file, the notes of its first track, which are kept as they are.
-    /// Needs a checkpoint of the representation `voices`
+    /// Needs a checkpoint of the representation `voices`, such as the built-in one of `--voices`
     #[arg(long, value_name = "FILE.mid", conflicts_with_all = ["start", "primer", "primer_beats", "notes", "beats", "max_copy", "greedy"], value_parser = crate::location::file)]
     pub melody: Option<PathBuf>,
     /// Which voice the melody is: soprano, alto, tenor, bass, or its number from the highest
@@ -103,6 +103,10 @@ pub struct Arguments {
     /// Parallel fifths and octaves between voices, where the representation is `voices`
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     pub parallels: Parallels,
+    /// Compose up to N candidates for each piece and keep the first that is novel, or else the one that copies least [default: 8
+    /// where pieces are composed whole, otherwise 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub candidates: Option<u32>,
     /// Share no run of more than N notes with the training music, exactly or transposed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_copy: Option<u32>,
@@ -198,7 +202,7 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let LoadedCheckpoint { checkpoint, location, notes, .. } = match &arguments.checkpoint {
         Some(location) => open_one(location, arguments.best)?,
-        None => built_in(if arguments.voices { VOICES } else { PRELUDE })?,
+        None => built_in(if arguments.voices || arguments.melody.is_some() { VOICES } else { PRELUDE })?,
     };
     for note in &notes {
         eprint_line(format_args!("note: {note}"));
@@ -214,14 +218,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
     let reading = Reading::of(&config);
     let melody = match &arguments.melody {
-        Some(path) => Some((path, read_melody(path, arguments.voice, &*representation)?)),
+        Some(path) => Some((path, Melody::read(path, arguments.voice, &*representation)?)),
         None => None,
     };
+    if let Some((path, melody)) = &melody
+        && let Some(how_far) = melody.beyond_training(&*representation, pieces)
+    {
+        eprint_line(format_args!("note: {}: {how_far}", path.display()));
+    }
     let primer = arguments.primer.as_deref().map(|path| Primer { path, beats: arguments.primer_beats });
     let prompts = PromptSource::new(primer, arguments.start, &checkpoint, &config)?;
     let decoding = arguments.decoding();
     let (soundfont, folder) = (arguments.soundfont.as_deref(), arguments.output.clone());
-    let output = Output::new(&*representation, soundfont, folder, arguments.only.clone())?;
+    let timing = melody.as_ref().map(|(_, melody)| &melody.song).or(prompts.primer());
+    let output = Output::new(&*representation, timing, soundfont, folder, arguments.only.clone())?;
 
     if !arguments.json {
         print_line(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
@@ -232,22 +242,47 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let length = arguments.length(&*representation, pieces)?;
     let music = TrainingMusic::new(&*representation, pieces);
     let index = arguments.max_copy.map(|notes| NGramIndex::new(&*representation, pieces, notes as usize + 1));
-    let compose_piece = |number: u64| -> Result<ComposedPiece> {
-        let stream = RandomStream::new(seed, Purpose::Sampling, &[number]);
-        let mut prompt = prompts.prompt(stream);
+    let candidates = match (arguments.candidates, reading) {
+        (Some(candidates), _) => candidates,
+        // Always the same.
+        (None, _) if arguments.greedy => 1,
+        (None, Reading::Piece) => 8,
+        (None, Reading::Window) => 1,
+    };
+    let compose_candidate = |number: u64, candidate: u32| -> Result<Candidate> {
+        let first = RandomStream::new(seed, Purpose::Sampling, &[number]);
+        let mut prompt = prompts.prompt(first);
+        let stream = match candidate {
+            0 => first,
+            _ => RandomStream::new(seed, Purpose::Candidate, &[number, candidate.into()]),
+        };
         let limit = index.as_ref().map(|index| CopyLimit::new(&*representation, index));
         let composition = match &melody {
-            Some((path, given)) => {
+            Some((path, melody)) => {
                 prompt.description = format!("the melody of {}", path.display());
-                harmonize(&network, &**given, arguments.particles as usize, &decoding, stream)
+                harmonize(&network, &*melody.given, arguments.particles as usize, &decoding, stream)
             }
             None => compose(&network, reading, &prompt.tokens, length, &decoding, stream, limit)?,
         };
         // A window is no part of the piece.
-        let before = if representation.end().is_some() { &prompt.tokens[..] } else { &[] };
-        let certificate = Certificate::new(&music, before, &composition.tokens);
-        let files = output.write(seed, number, before, &composition, &certificate)?;
-        Ok(ComposedPiece { prompt, composition, certificate, files })
+        let before = if representation.end().is_some() { prompt.tokens.len() } else { 0 };
+        let given = melody.as_ref().map(|(_, melody)| melody.voice);
+        let certificate = Certificate::new(&music, &prompt.tokens[..before], &composition.tokens, given);
+        Ok(Candidate { prompt, before, composition, certificate })
+    };
+    let compose_piece = |number: u64| -> Result<ComposedPiece> {
+        let mut kept = compose_candidate(number, 0)?;
+        let mut composed = 1;
+        while composed < candidates && kept.certificate.verdict != Verdict::Novel {
+            let candidate = compose_candidate(number, composed)?;
+            composed += 1;
+            if candidate.certificate.share < kept.certificate.share {
+                kept = candidate;
+            }
+        }
+        let Candidate { prompt, before, composition, certificate } = kept;
+        let files = output.write(seed, number, &prompt.tokens[..before], &composition, &certificate)?;
+        Ok(ComposedPiece { prompt, candidates: composed, composition, certificate, files })
     };
     let threads = cores();
     let numbers: Vec<u64> = (1..=u64::from(arguments.count)).collect();
@@ -284,9 +319,20 @@ const TOKENS_PER_THREAD: usize = 100_000;
 /// Notes of a piece unless it was said how long it becomes.
 const USUAL_NOTES: usize = 200;
 
+/// A piece that was composed.
+struct Candidate {
+    prompt: Prompt,
+    /// How many of the prompt's tokens the piece begins with.
+    before: usize,
+    composition: Composition,
+    certificate: Certificate,
+}
+
 /// A piece that was composed and written.
 struct ComposedPiece {
     prompt: Prompt,
+    /// Composed until one was novel.
+    candidates: u32,
     composition: Composition,
     certificate: Certificate,
     files: Files,
@@ -300,9 +346,16 @@ fn built_in(bytes: &[u8]) -> Result<LoadedCheckpoint> {
 impl ComposedPiece {
     /// What is printed about it.
     fn lines(&self) -> String {
-        let ComposedPiece { prompt, composition, certificate, files } = self;
+        let ComposedPiece { prompt, candidates, composition, certificate, files } = self;
         let paths: Vec<String> = files.paths().map(|path| path.display().to_string()).collect();
         let mut parts = vec![("from", vec![prompt.description.clone()])];
+        if *candidates > 1 {
+            let which = match certificate.verdict {
+                Verdict::Novel => "the last of",
+                _ => "the one that copies least of",
+            };
+            parts.push(("candidates", vec![format!("{which} {candidates}")]));
+        }
         parts.extend(composition.copy_limit.map(|report| ("max copy", vec![report.to_string()])));
         parts.push(("certificate", certificate.lines()));
         parts.push(("wrote", paths));
@@ -312,8 +365,9 @@ impl ComposedPiece {
     }
 
     fn describe(&self, representation: &dyn Representation) -> PieceJson<'_> {
-        let ComposedPiece { prompt, composition, certificate, files } = self;
+        let ComposedPiece { prompt, candidates, composition, certificate, files } = self;
         PieceJson {
+            candidates: *candidates,
             certificate,
             certificate_png: &files.certificate,
             classes: &composition.tokens,
@@ -333,6 +387,7 @@ impl ComposedPiece {
 /// A piece in the JSON. Programs rely on the names of the fields.
 #[derive(Serialize)]
 struct PieceJson<'a> {
+    candidates: u32,
     certificate: &'a Certificate,
     certificate_png: &'a Option<PathBuf>,
     classes: &'a [Token],

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use super::decode::Composition;
 use crate::certificate::{Certificate, LineCertificate, Run};
 use crate::failure::{ExitCode, Failure};
-use crate::midi::{self, all_voices};
+use crate::midi::{self, Song, all_voices};
 use crate::print::eprint_line;
 use crate::render::{self, Novelty, Picture, ScoreNote, SharedRun, Sound, SoundFont, WavError};
 use crate::representation::{Representation, Token, pitches};
@@ -40,6 +40,8 @@ pub enum Kind {
 /// Where and how files are written.
 pub struct Output<'a> {
     representation: &'a dyn Representation,
+    /// Music in whose tempo and meter pieces are.
+    timing: Option<&'a Song>,
     folder: PathBuf,
     kinds: Vec<Kind>,
     soundfont: Option<(PathBuf, SoundFont)>,
@@ -80,6 +82,7 @@ impl<'a> Output<'a> {
     /// Reads what is needed, before anything is composed.
     pub fn new(
         representation: &'a dyn Representation,
+        timing: Option<&'a Song>,
         soundfont: Option<&Path>,
         folder: PathBuf,
         kinds: Vec<Kind>,
@@ -88,7 +91,7 @@ impl<'a> Output<'a> {
             Some(path) => Some((path.to_owned(), read_soundfont(path, representation)?)),
             None => None,
         };
-        Ok(Output { representation, folder, kinds, soundfont, has_noted: AtomicBool::new(false) })
+        Ok(Output { representation, timing, folder, kinds, soundfont, has_noted: AtomicBool::new(false) })
     }
 
     /// Writes the files of a piece, the prompt that it begins with included, named by seed and number. Existing files stay: if
@@ -103,7 +106,7 @@ impl<'a> Output<'a> {
     ) -> Result<Files> {
         fs::create_dir_all(&self.folder).map_err(|error| self.unwritable(&self.folder, &error))?;
         let mut made = Vec::new();
-        let bytes = midi_file(self.representation, prompt, &composition.tokens, certificate);
+        let bytes = midi_file(self.representation, self.timing, prompt, &composition.tokens, certificate);
         for &kind in &self.kinds {
             let aside = match kind {
                 Kind::Midi => self.aside(|out| out.write_all(&bytes)),
@@ -242,12 +245,17 @@ fn unusable(path: &Path, error: &dyn std::error::Error) -> Failure {
 /// longer than chance where it begins.
 fn midi_file(
     representation: &dyn Representation,
+    timing: Option<&Song>,
     prompt: &[Token],
     composed: &[Token],
     certificate: &Certificate,
 ) -> Vec<u8> {
     let tokens = [prompt, composed].concat();
     let song = representation.decode(&tokens);
+    let song = match timing {
+        Some(timing) => song.in_time_of(timing),
+        None => song,
+    };
     let spelled = representation.spelled_notes(&tokens);
     let composed = &spelled[spelled.partition_point(|note| note.token < prompt.len())..];
     let time = |note: usize| composed.get(note).map_or(song.end, |note| song.time_at(note.start));
@@ -363,8 +371,8 @@ mod tests {
         let tokens = [&[0, 70, 1, 71], &music[10..40], &[0, 70, 1, 71]].concat();
         let pieces = [Piece { name: "a.mid".into(), tokens: music }];
         let music = TrainingMusic::new(&*representation, &pieces);
-        let certificate = Certificate::new(&music, &[], &tokens);
-        let bytes = midi_file(&*representation, &[], &tokens, &certificate);
+        let certificate = Certificate::new(&music, &[], &tokens, None);
+        let bytes = midi_file(&*representation, None, &[], &tokens, &certificate);
 
         let file = midly::Smf::parse(&bytes).unwrap();
         let mut tick = 0;

@@ -50,6 +50,8 @@ pub struct PromptSource {
     training: TrainingCorpus,
     sequence_length: usize,
     from: From,
+    /// The primer that pieces begin with.
+    primer: Option<Song>,
 }
 
 enum From {
@@ -81,9 +83,12 @@ impl PromptSource {
         let representation = config.representation.build();
         let usage = |message: String| Err(Failure::new(ExitCode::Usage, message).into());
         let reads_pieces = representation.end().is_some() && Reading::of(config) == Reading::Piece;
+        let mut beginning = None;
         let from = match (primer, start) {
             (Some(primer), _) if reads_pieces => {
-                From::Fixed(read_beginning(primer, config.data.max_notes, &*representation)?)
+                let (prompt, song) = read_beginning(primer, config.data.max_notes, &*representation)?;
+                beginning = Some(song);
+                From::Fixed(prompt)
             }
             (Some(_), _) if representation.end().is_some() => {
                 return usage(format!(
@@ -112,11 +117,17 @@ impl PromptSource {
             }
             (None, start) => From::Training(start),
         };
-        let source = PromptSource { training: checkpoint.corpus.clone(), sequence_length, from };
+        let training = checkpoint.corpus.clone();
+        let source = PromptSource { training, sequence_length, from, primer: beginning };
         if let From::Training(start) = source.from {
             source.check(start)?;
         }
         Ok(source)
+    }
+
+    /// The music of a primer that pieces begin with: they go on in its tempo and meter.
+    pub fn primer(&self) -> Option<&Song> {
+        self.primer.as_ref()
     }
 
     /// The prompt of a piece. A random one is picked by the first number of the piece's stream.
@@ -160,7 +171,7 @@ fn read_beginning(
     Primer { path, beats }: Primer<'_>,
     max_notes: usize,
     representation: &dyn Representation,
-) -> Result<Prompt, Failure> {
+) -> Result<(Prompt, Song), Failure> {
     let failure = |reason: String| Failure::new(ExitCode::Data, format!("{}: {reason}", path.display()));
     let mut song = read_song(path, representation, "primer")?;
     if let Some(beats) = beats {
@@ -196,7 +207,7 @@ fn read_beginning(
     }
     let what = beats.map_or(String::new(), |beats| format!("the first {} of ", count(beats.into(), "beat")));
     let description = format!("{what}{}, {}", path.display(), count(notes as u64, "note"));
-    Ok(Prompt { tokens, window: None, description })
+    Ok((Prompt { tokens, window: None, description }, song))
 }
 
 /// Leaves the first quarter notes of a song with beats. Notes that sound on end there.
@@ -208,6 +219,8 @@ fn keep_beats(song: &mut Song, beats: u32) {
             note.end_tick = note.end_tick.min(end_tick);
         }
     }
+    song.tempo_changes.retain(|change| change.tick < end_tick);
+    song.meters.retain(|meter| meter.tick < end_tick);
 }
 
 /// The last notes of the file's first instrument that is not a drum track: the keys of drums are no melody.

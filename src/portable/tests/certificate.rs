@@ -106,6 +106,36 @@ fn max_copy_is_kept_and_changes_nothing_that_keeps_it_anyway() {
     assert_eq!(refused.status.code(), Some(2));
 }
 
+/// Whole pieces are composed until one is novel; the first candidate is the piece without others.
+#[test]
+fn candidates_are_composed_until_one_is_novel() {
+    let folder = tempfile::tempdir().unwrap();
+    let pieces = |options: &str| {
+        let options = format!("--voices --json --seed 5 -n 12 --beats 12 --only midi {options}");
+        let output = sample(folder.path(), &options);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["pieces"].as_array().unwrap().clone()
+    };
+    let is_novel = |piece: &Value| piece["certificate"]["verdict"] == "novel";
+    let (one, some) = (pieces("--candidates 1"), pieces("--candidates 3"));
+    let mut improved = 0;
+    for (one, some) in one.iter().zip(&some) {
+        assert_eq!(one["candidates"], 1);
+        let share = |piece: &Value| piece["certificate"]["share"].as_f64().unwrap();
+        if is_novel(one) {
+            assert_eq!(one, some);
+        } else {
+            assert!(some["candidates"].as_u64().unwrap() > 1 && share(some) <= share(one));
+            assert!(is_novel(some) || some["candidates"] == 3);
+            improved += u32::from(share(some) < share(one));
+        }
+    }
+    assert!(improved > 0 && one.iter().any(is_novel), "{improved}");
+    assert_eq!(some, pieces("--candidates 3"));
+    // Notes that are only pitches are composed as in the article.
+    assert_eq!(piece(folder.path(), "--seed 2 --greedy --only midi")["candidates"], 1);
+}
+
 #[test]
 fn the_report_of_a_piece_fits_80_columns() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,7 +50,9 @@ fn place(kind: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("run")).unwrap();
     fs::write(folder.path().join("run").join(CheckpointName::of(0, &bytes).to_string()), bytes).unwrap();
-    fs::write(folder.path().join("chorale.mid"), midi::write(&chorale(), &[])).unwrap();
+    let mut slower = Song::at_tempo(chorale().instruments, 4, 750_000);
+    slower.meters[0].beats_per_bar = 3;
+    fs::write(folder.path().join("chorale.mid"), midi::write(&slower, &[])).unwrap();
     folder
 }
 
@@ -83,7 +85,8 @@ fn voices_begin_with_the_primer_and_go_on_from_it() {
     let mut sorted = names.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, ["Alto", "Bass", "Soprano", "Tenor"]);
-    assert_eq!((song.meters[0].beats_per_bar, song.tempo_changes[0].quarters_per_minute.round()), (4, 100.0));
+    // Those of the file.
+    assert_eq!((song.meters[0].beats_per_bar, song.tempo_changes[0].quarters_per_minute.round()), (3, 80.0));
     let mut composed = 0;
     for (number, name) in ["Soprano", "Alto", "Tenor", "Bass"].into_iter().enumerate() {
         let instrument = song.instruments.iter().find(|instrument| instrument.name == name).unwrap();

@@ -7,7 +7,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use super::canvas::{Align, Area, CAPITAL, Canvas, Color, INK, MUTED, PAPER, RULE, TextStyle, Weight};
-use crate::midi::PITCH_CLASSES;
+use crate::midi::pitch_name;
 
 /// The plot's width, in pixels, at which the nominal lengths below are pixels: fits a web page.
 pub(super) const USUAL_WIDTH: i32 = 1400;
@@ -331,11 +331,6 @@ pub(super) fn labelled_keys(row_height: f32) -> &'static [u8] {
     }
 }
 
-/// "C3 (48)": the note in scientific pitch notation (60 is C4) and its MIDI key.
-pub(super) fn pitch_name(pitch: u8) -> String {
-    format!("{}{} ({pitch})", PITCH_CLASSES[usize::from(pitch % 12)], i32::from(pitch / 12) - 1)
-}
-
 /// Is this a black key of the piano?
 pub(super) fn is_black_key(pitch: u8) -> bool {
     matches!(pitch % 12, 1 | 3 | 6 | 8 | 10)
@@ -373,11 +368,5 @@ mod tests {
         assert_eq!(rows(&[5], 3..=9), (3, 9));
         assert_eq!(rows(&[0, 127], 0..=127), (0, 127));
         assert_eq!(rows(&[], 0..=127), (53, 67));
-    }
-
-    #[test]
-    fn pitches_are_named_as_musicians_do() {
-        let names = [0, 21, 48, 60, 61, 127].map(pitch_name);
-        assert_eq!(names, ["C-1 (0)", "A0 (21)", "C3 (48)", "C4 (60)", "C#4 (61)", "G9 (127)"]);
     }
 }

@@ -37,6 +37,16 @@ impl KnownTunes {
     }
 }
 
+/// Whether one of two pieces makes the tune of the other known.
+pub fn set_one_tune(a: &Song, b: &Song) -> bool {
+    let knows = |a: &Song, b: &Song| {
+        let mut known = KnownTunes::default();
+        known.add(a);
+        known.knows(b)
+    };
+    knows(a, b) || knows(b, a)
+}
+
 /// Every run without a rest, and where it begins.
 fn runs(intervals: &[Option<i8>]) -> impl Iterator<Item = (usize, [i8; RUN])> {
     intervals.windows(RUN).enumerate().filter_map(|(at, window)| {
@@ -94,6 +104,10 @@ mod tests {
         // 16 of 31 intervals, and 16 of 32.
         let longer = |more: usize| [tune(60, 17), vec![50; more]].concat();
         assert!(known.knows(&melody(&longer(15))) && !known.knows(&melody(&longer(16))));
+        // A piece that is much longer makes the tune of the shorter one known.
+        let [short, long] = [melody(&tune(67, 17)), melody(&longer(40))];
+        assert!(set_one_tune(&short, &long) && set_one_tune(&long, &short));
+        assert!(!set_one_tune(&short, &melody(&tune(60, 16))));
         let mut altered = tune(60, 17);
         altered[8] += 1;
         assert!(!known.knows(&melody(&altered)));
