@@ -55,9 +55,7 @@ impl Target {
     }
 
     fn own(train: &TrainConfig, comm: &dyn Communicator) -> Result<Target> {
-        let TrainConfig { backend, device: name, carry_state, .. } = train;
-        // libtorch's layers carry no state yet.
-        let backend = if *carry_state { &BackendChoice::Native } else { backend };
+        let TrainConfig { backend, device: name, .. } = train;
         // Looking for GPUs is a collective, so it comes before anything that may differ between ranks.
         let device =
             device(if *backend == BackendChoice::Native && name == "auto" { "cpu" } else { name }, comm);

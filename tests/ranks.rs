@@ -56,17 +56,21 @@ fn equal_names_on_any_number_of_ranks_and_threads() {
 #[test]
 #[ignore = "needs mpi"]
 fn equal_names_where_state_is_carried() {
-    let streams = "--set train.carry_state=true --set train.loss_positions=all --set train.window_length=4 \
-        --set model.ensemble_size=2 --set train.transpose=3";
-    assert_equal_names(streams, &[(1, &[1, 2, 3, 8]), (2, &[2, 5])]);
+    for backend in if cfg!(feature = "torch") { &["native", "torch"][..] } else { &["native"] } {
+        let streams = &format!(
+            "--set train.carry_state=true --set train.loss_positions=all --set train.window_length=4 \
+            --set model.ensemble_size=2 --set train.transpose=3 --set train.backend={backend}"
+        );
+        assert_equal_names(streams, &[(1, &[1, 2, 3, 8]), (2, &[2, 5])]);
 
-    let place = Place::with_tiny();
-    let whole = alone(&place, streams);
-    let resumed = format!("{EVERY_STEP} --set checkpoint.url=resumed {streams}");
-    ended(&mut place.alone(&format!("{resumed} --set train.max_steps=2"))).ok();
-    let Some(mut rest) = place.launch(3, &resumed) else { return };
-    ended(&mut rest).ok();
-    assert_eq!(place.checkpoints("resumed"), whole);
+        let place = Place::with_tiny();
+        let whole = alone(&place, streams);
+        let resumed = format!("{EVERY_STEP} --set checkpoint.url=resumed {streams}");
+        ended(&mut place.alone(&format!("{resumed} --set train.max_steps=2"))).ok();
+        let Some(mut rest) = place.launch(3, &resumed) else { return };
+        ended(&mut rest).ok();
+        assert_eq!(place.checkpoints("resumed"), whole, "{backend}");
+    }
 }
 
 /// The shape of every call to libtorch depends on batch and lanes alone.

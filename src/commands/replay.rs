@@ -170,7 +170,7 @@ fn replay(
     let Checkpoint { parameters, mean_square, carried, .. } = checkpoint;
     backend.set_state(TrainingState { parameters, mean_square })?;
     let mut trainer = Trainer::new(comm, &config, &checkpoint.corpus.pieces, assignment, backend);
-    trainer.set_carried(&carried);
+    trainer.set_carried(&carried)?;
     let mut totals = Totals { epoch: checkpoint.epoch, audit: checkpoint.audit };
     for step in checkpoint.step..last {
         Phase::Step(step + 1).enter();
@@ -185,7 +185,7 @@ fn replay(
         made(step + 1);
     }
     let TrainingState { parameters, mean_square } = trainer.state()?;
-    let carried = trainer.gather_carried();
+    let carried = trainer.gather_carried()?;
     let Totals { epoch, audit } = totals;
     Ok(Checkpoint { step: last, parameters, mean_square, carried, epoch, audit, ..checkpoint })
 }

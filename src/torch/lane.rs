@@ -6,7 +6,7 @@
 //! the sign, which are masked away, and a comparison is right once the highest bit of both sides is flipped.
 
 use anyhow::Result;
-use bachdist_portable::network::batch::{LaneBatch, NO_TARGET};
+use bachdist_portable::network::batch::{LaneBatch, NO_TARGET, StreamCells, words_of};
 use bachdist_portable::network::dropout::{Dropout, WeightDrop};
 use bachdist_portable::network::{Architecture, Parameter};
 use bachdist_portable::random::{GOLDEN, MULTIPLIERS, RandomStream, SHIFTS};
@@ -27,13 +27,34 @@ pub struct DeviceLane {
     pub(super) predictions: i64,
     /// For each of the K slots (T, R, 1): the first layer's active feature, below 0 where there is none.
     active: Vec<Tensor>,
-    /// (Q·R, 1).
+    /// (Q·R, 1); any token where none is to be predicted.
     targets: Tensor,
     /// For each of the V relations (Q·R, 1): where the scores begin that are added to the tokens' own; the number of scores
     /// where there are none.
     pub(super) first_scores: Vec<Tensor>,
     /// Dropout masks of the LSTM layers but the last (T, R, H) and of the dense layer (Q·R, D); none without dropout.
     pub(super) masks: Vec<Tensor>,
+    /// Where rows are streams.
+    pub(super) streams: Option<DeviceStreams>,
+}
+
+/// What a lane of streams has beside.
+pub(super) struct DeviceStreams {
+    /// A new one begins wherever the state of some row is to be zero.
+    pub segments: Vec<Segment>,
+    /// (Q·R, C): tokens that may not follow.
+    pub forbidden: Tensor,
+    /// (Q·R, 1): 1 where a token is to be predicted, 0 elsewhere.
+    predicts: Tensor,
+    /// The indices of those, in order.
+    pub predicted: Tensor,
+}
+
+/// Timesteps that the layers compute in one call.
+pub(super) struct Segment {
+    pub length: i64,
+    /// (1, R, 1): 1 for rows that go on with the state that they had, 0 for those that begin anew.
+    pub kept: Tensor,
 }
 
 impl DeviceLane {
@@ -45,6 +66,7 @@ impl DeviceLane {
         device: Device,
     ) -> Result<Self> {
         let LaneBatch { windows, rows, sequence_length, predictions, .. } = *lane;
+        let is_stream = lane.streams.is_some();
         let FeatureShape { slots, relations, scores, .. } = architecture.shape;
         let features = lane.active(dropout);
         let active = dropout.filter(|dropout| dropout.rate > 0.0);
@@ -66,7 +88,20 @@ impl DeviceLane {
                 .flat_map(|layer| of_rows.clone().map(move |row| dropout.stream(row, layer)));
             numbers.extend(keys.map(|stream| stream.key().cast_signed()));
         }
+        let begun = lane.streams.as_ref().map_or(Vec::new(), |streams| begun(streams, sequence_length, rows));
+        let words = words_of(architecture.shape.tokens);
+        let predicted = (0..).zip(&lane.targets).filter(|(_, target)| **target != NO_TARGET);
+        let predicted: Vec<i64> = predicted.map(|(index, _)| index).collect();
+        if let Some(streams) = &lane.streams {
+            for (_, begins) in &begun {
+                numbers.extend(begins.iter().map(|&begins| i64::from(!begins)));
+            }
+            numbers.extend(streams.allowed.iter().map(|word| word.cast_signed()));
+            numbers.extend(lane.targets.iter().map(|&target| i64::from(target != NO_TARGET)));
+            numbers.extend(&predicted);
+        }
 
+        let words = words as i64;
         let [windows, rows, sequence_length, predictions, layers] =
             [windows, rows, sequence_length, predictions, architecture.layers].map(|size| size as i64);
         let all = upload(&numbers, device)?;
@@ -88,9 +123,23 @@ impl DeviceLane {
             targets,
             first_scores,
             masks: Vec::new(),
+            streams: None,
         };
         if let Some(dropout) = active {
             lane.masks = lane.dropout_masks(architecture, dropout.rate, &next(&[layers, rows])?)?;
+        }
+        if is_stream {
+            let mut segments = Vec::new();
+            for (index, (from, _)) in begun.iter().enumerate() {
+                let to = begun.get(index + 1).map_or(sequence_length, |(next, _)| *next as i64);
+                let kept = next(&[1, rows, 1])?.f_to_kind(Kind::Float)?;
+                segments.push(Segment { length: to - *from as i64, kept });
+            }
+            let allowed = next(&[predictions * rows, words, 1])?;
+            let predicts = next(&[predictions * rows, 1])?.f_to_kind(Kind::Float)?;
+            let predicted = next(&[predicted.len() as i64])?;
+            let forbidden = forbidden(&allowed, architecture.shape.tokens as i64)?;
+            lane.streams = Some(DeviceStreams { segments, forbidden, predicts, predicted });
         }
         Ok(lane)
     }
@@ -130,19 +179,49 @@ impl DeviceLane {
     /// The sum of what the windows lose, in f64, from (Q·R, C) log-probs.
     pub(super) fn loss(&self, log_probabilities: &Tensor) -> Result<Tensor> {
         let picked = log_probabilities.f_gather(1, &self.targets, false)?;
-        Ok(self.of_windows(&picked)?.f_sum(Kind::Double)?.f_neg()?)
+        Ok(self.of_predictions(&picked)?.f_sum(Kind::Double)?.f_neg()?)
     }
 
     /// How many predictions of windows are right. Of equals the first counts, as in Keras.
     pub(super) fn correct(&self, log_probabilities: &Tensor) -> Result<Tensor> {
         let best = log_probabilities.f_argmax(1, true)?;
-        Ok(self.of_windows(&best.f_eq_tensor(&self.targets)?)?.f_sum(Kind::Double)?)
+        Ok(self.of_predictions(&best.f_eq_tensor(&self.targets)?)?.f_sum(Kind::Double)?)
     }
 
-    /// (Q, windows) of (Q·R, 1): without padding, which so has no part in loss and gradient.
-    fn of_windows(&self, rows: &Tensor) -> Result<Tensor> {
-        Ok(rows.f_view([self.predictions, self.rows])?.f_narrow(1, 0, self.windows)?)
+    /// Of (Q·R, 1) numbers those of what is predicted: (Q, windows), without padding; of streams all, 0 elsewhere. So the rest
+    /// has no part in loss and gradient.
+    fn of_predictions(&self, rows: &Tensor) -> Result<Tensor> {
+        match &self.streams {
+            Some(streams) => Ok(rows.f_mul(&streams.predicts)?),
+            None => Ok(rows.f_view([self.predictions, self.rows])?.f_narrow(1, 0, self.windows)?),
+        }
     }
+}
+
+/// The timesteps at which some row begins with a state of zero, and which rows do; always the first one. Rows that have nothing
+/// left to read begin nowhere.
+fn begun(streams: &StreamCells, sequence_length: usize, rows: usize) -> Vec<(usize, Vec<bool>)> {
+    let words = streams.allowed.len() / streams.resets.len();
+    let mut begun = Vec::new();
+    for time in 0..sequence_length {
+        let reads = |cell: usize| streams.allowed[cell * words..][..words].iter().any(|&word| word != 0);
+        let begins = |cell: usize| streams.resets[cell] && reads(cell);
+        let begins: Vec<bool> = (time * rows..(time + 1) * rows).map(begins).collect();
+        if time == 0 || begins.contains(&true) {
+            begun.push((time, begins));
+        }
+    }
+    begun
+}
+
+/// (Q·R, C) from the words of the tokens that may follow, (Q·R, W, 1). Where none may, nothing is predicted, and none is
+/// forbidden.
+fn forbidden(allowed: &Tensor, tokens: i64) -> Result<Tensor> {
+    let bits = Tensor::f_arange(64, (Kind::Int64, allowed.device()))?;
+    let of_words = allowed.f_bitwise_right_shift(&bits)?.f_bitwise_and(1)?;
+    let is_allowed = of_words.f_view([allowed.size()[0], -1])?.f_narrow(1, 0, tokens)?;
+    let is_any = is_allowed.f_sum_dim_intlist(&[1i64][..], true, Kind::Int64)?;
+    Ok(is_allowed.f_eq(0)?.f_logical_and(&is_any.f_gt(0)?)?)
 }
 
 /// A table of random words. Streams and counters broadcast to its shape.

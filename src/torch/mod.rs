@@ -21,7 +21,7 @@ use bachdist_portable::backend::{
 };
 use bachdist_portable::config::OptimizerConfig;
 use bachdist_portable::lanes::sum_along_tree;
-use bachdist_portable::network::batch::{EpochSums, LaneBatch};
+use bachdist_portable::network::batch::{EpochSums, LaneBatch, NO_TARGET};
 use bachdist_portable::network::dropout::{Dropout, WeightDrop};
 use bachdist_portable::network::{Architecture, Parameter};
 use bachdist_portable::optimizer::learning_rate;
@@ -32,8 +32,8 @@ use tch::{Device, Kind, Tensor};
 use cuda::{HostBuffer, fetch, upload_floats};
 pub use lane::DeviceLane;
 use lane::weight_masks;
-use network::LaneResult;
 pub use network::TorchNetwork;
+use network::{LaneResult, LaneStates};
 
 /// See the module.
 pub struct TorchBackend {
@@ -51,6 +51,10 @@ pub struct TorchBackend {
     weight_masks: Vec<(Parameter, Tensor)>,
     /// The loaded batch, and its lanes on the device for each member.
     batch: Option<(StepBatch, Vec<Vec<DeviceLane>>)>,
+    /// Of each member, where rows are streams: what each lane carries from the window that was trained on last.
+    carried: Vec<Vec<LaneStates>>,
+    /// The same of the window that was evaluated last.
+    carried_in_evaluation: Vec<Vec<LaneStates>>,
     /// This rank's gradient, then the mean gradient; and whether that is finite.
     gradient: Option<(Tensor, bool)>,
 }
@@ -70,22 +74,31 @@ impl NetworkPool {
         networks.iter_mut().try_for_each(|network| network.load(parameters))
     }
 
-    /// What `work` makes of each lane, in order.
+    /// What `work` makes of each lane and of the states that it carries, which are then those after it, in order.
     fn run<R: Send>(
         &self,
         lanes: Vec<DeviceLane>,
-        work: impl Fn(&TorchNetwork, &DeviceLane) -> Result<R> + Sync,
+        carried: &mut Vec<LaneStates>,
+        work: impl Fn(&TorchNetwork, &DeviceLane, &LaneStates) -> Result<(R, LaneStates)> + Sync,
     ) -> Result<Vec<R>> {
         let networks = || self.0.lock().expect("nothing panics while it is held");
         let threads = networks().len();
-        let results = in_parallel(threads, lanes, |lane| {
+        let mut before = std::mem::take(carried);
+        if before.len() != lanes.len() {
+            before = lanes.iter().map(|lane| networks()[0].zero_states(lane)).collect::<Result<_>>()?;
+        }
+        let results = in_parallel(threads, lanes.into_iter().zip(before), |(lane, before)| {
             use_one_thread();
             let network = networks().pop().expect("as many networks as threads");
-            let result = work(&network, &lane);
+            let result = work(&network, &lane, &before);
             networks().push(network);
-            result
+            // As in the native backend, a lane that had nothing left to read keeps its states.
+            result.map(|(result, after)| (result, if lane.windows == 0 { before } else { after }))
         });
-        results.into_iter().collect()
+        let results: Vec<(R, LaneStates)> = results.into_iter().collect::<Result<_>>()?;
+        let (results, after) = results.into_iter().unzip();
+        *carried = after;
+        Ok(results)
     }
 }
 
@@ -111,6 +124,8 @@ impl TorchBackend {
             mean_square: zeros()?,
             weight_masks: Vec::new(),
             batch: None,
+            carried: (0..architecture.members).map(|_| Vec::new()).collect(),
+            carried_in_evaluation: (0..architecture.members).map(|_| Vec::new()).collect(),
             gradient: None,
         })
     }
@@ -182,8 +197,8 @@ impl Backend for TorchBackend {
         let lanes = batch.lanes[0].len();
         let mut gradients = Vec::new();
         let mut report = Vec::new();
-        for (pool, lanes) in self.members.iter().zip(members) {
-            let results = pool.run(lanes, |network, lane| network.gradient(lane))?;
+        for ((pool, lanes), carried) in self.members.iter().zip(members).zip(&mut self.carried) {
+            let results = pool.run(lanes, carried, TorchNetwork::gradient)?;
             gradients.push(sum_along_tree(
                 &results,
                 &mut |result| Ok(result.gradient.shallow_clone()),
@@ -212,10 +227,10 @@ impl Backend for TorchBackend {
         let mut all = vec![EpochSums::default(); lanes];
         let (scores, _) = report.as_chunks();
         for (index, &[loss, correct]) in scores.iter().enumerate() {
-            let LaneBatch { windows, predictions, .. } = batch.lanes[0][index % lanes];
+            let targets = batch.lanes[0][index % lanes].targets.iter();
+            let predictions = targets.filter(|&&target| target != NO_TARGET).count() as u64;
             // A count that f64 holds exactly.
-            let (correct, predictions) = (correct as u64, (windows * predictions) as u64);
-            all[index % lanes].add(EpochSums { loss, correct, predictions });
+            all[index % lanes].add(EpochSums { loss, correct: correct as u64, predictions });
         }
         Ok(all)
     }
@@ -247,11 +262,42 @@ impl Backend for TorchBackend {
         Ok(finite)
     }
 
+    fn carried(&self) -> Result<Vec<f32>> {
+        let mut states = Vec::new();
+        for lane in 0..self.carried[0].len() {
+            for member in &self.carried {
+                for state in member[lane].iter().flatten() {
+                    states.extend(Vec::<f32>::try_from(state.f_reshape([-1])?)?);
+                }
+            }
+        }
+        Ok(states)
+    }
+
+    fn set_carried(&mut self, lanes: usize, states: &[f32]) -> Result<()> {
+        let Architecture { layers, units, members, .. } = self.architecture;
+        let rows = states.len() / (lanes * members * layers * 2 * units).max(1);
+        let mut next = states.chunks_exact((rows * units).max(1));
+        self.carried = (0..members).map(|_| Vec::new()).collect();
+        for _ in 0..if rows == 0 { 0 } else { lanes } {
+            for carried in &mut self.carried {
+                let mut state = || -> Result<Tensor> {
+                    let values = next.next().expect("as many as there are lanes");
+                    Ok(upload_floats(values, self.device)?.f_view([1, rows as i64, units as i64])?)
+                };
+                let layers = (0..layers).map(|_| Ok([state()?, state()?])).collect::<Result<_>>();
+                carried.push(layers?);
+            }
+        }
+        Ok(())
+    }
+
     fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {
         let mut members = Vec::new();
-        for pool in &self.members {
+        for number in 0..self.members.len() {
             let lanes = self.stage_lanes(lanes, None)?;
-            let log_probs = pool.run(lanes, |network, lane| network.predict(lane))?;
+            let carried = &mut self.carried_in_evaluation[number];
+            let log_probs = self.members[number].run(lanes, carried, TorchNetwork::predict)?;
             members.push(Vec::try_from(Tensor::f_cat(&log_probs, 0)?.f_reshape([-1])?)?);
         }
         Ok(average_log_probs(members))

@@ -13,7 +13,7 @@ use anyhow::Result;
 use bachdist_portable::network::{Architecture, Role};
 use tch::{Device, Kind, Tensor};
 
-use super::lane::DeviceLane;
+use super::lane::{DeviceLane, Segment};
 
 /// One ensemble member's parameters on a device, as leaves of libtorch's graph.
 pub struct TorchNetwork {
@@ -45,6 +45,10 @@ struct Linear {
     /// (outputs).
     bias: Tensor,
 }
+
+/// Outputs and cells, (1, R, H) each, of every LSTM layer: what a lane of streams carries from one window to the next. Empty of
+/// windows.
+pub type LaneStates = Vec<[Tensor; 2]>;
 
 /// What a lane came to, still on the device.
 pub struct LaneResult {
@@ -113,41 +117,65 @@ impl TorchNetwork {
         })
     }
 
-    /// Enqueues forward and backward of a lane.
-    pub fn gradient(&self, lane: &DeviceLane) -> Result<LaneResult> {
-        let log_probs = self.log_probs(lane)?;
+    /// Enqueues forward and backward of a lane, of streams from these states; and what the states are after it.
+    pub fn gradient(&self, lane: &DeviceLane, states: &LaneStates) -> Result<(LaneResult, LaneStates)> {
+        let (log_probs, states) = self.log_probs(lane, states)?;
         let loss = lane.loss(&log_probs)?;
         let correct = lane.correct(&log_probs.f_detach()?)?;
         let mut flat = Vec::new();
         for gradient in Tensor::f_run_backward(&[&loss], &self.leaves(), false, false)? {
             flat.push(gradient.f_reshape([-1])?);
         }
-        Ok(LaneResult { gradient: Tensor::f_cat(&flat, 0)?, loss: loss.f_detach()?, correct })
+        Ok((LaneResult { gradient: Tensor::f_cat(&flat, 0)?, loss: loss.f_detach()?, correct }, states))
     }
 
-    /// Enqueues forward: (windows, C) log-probs after each window of a lane.
-    pub fn predict(&self, lane: &DeviceLane) -> Result<Tensor> {
-        let log_probs = tch::no_grad(|| self.log_probs(lane))?;
-        Ok(log_probs.f_narrow(0, (lane.predictions - 1) * lane.rows, lane.windows)?)
+    /// Enqueues forward: (windows, C) log-probs after each window of a lane, or of streams those of all that is to be
+    /// predicted; and the states after them.
+    pub fn predict(&self, lane: &DeviceLane, states: &LaneStates) -> Result<(Tensor, LaneStates)> {
+        let (log_probs, states) = tch::no_grad(|| self.log_probs(lane, states))?;
+        let predicted = match &lane.streams {
+            Some(streams) => log_probs.f_index_select(0, &streams.predicted)?,
+            None => log_probs.f_narrow(0, (lane.predictions - 1) * lane.rows, lane.windows)?,
+        };
+        Ok((predicted, states))
     }
 
-    /// (Q·R, C) log-probs.
-    pub fn log_probs(&self, lane: &DeviceLane) -> Result<Tensor> {
+    /// The states before the first window.
+    pub fn zero_states(&self, lane: &DeviceLane) -> Result<LaneStates> {
+        let zero = |layer: &Lstm| Ok([layer.zero_state(lane.rows)?, layer.zero_state(lane.rows)?]);
+        let layers = if lane.streams.is_some() { &self.layers[..] } else { &[] };
+        layers.iter().map(zero).collect()
+    }
+
+    /// (Q·R, C) log-probs, and the states after the window, which no gradient flows back into.
+    pub fn log_probs(&self, lane: &DeviceLane, states: &LaneStates) -> Result<(Tensor, LaneStates)> {
         let [t, r, q] = [lane.sequence_length, lane.rows, lane.predictions];
         let masked = |x: Tensor, layer: usize| match lane.masks.get(layer) {
             Some(mask) => x.f_mul(mask),
             None => Ok(x),
         };
+        let mut after = LaneStates::new();
         let mut hidden = lane.one_hot(&self.features)?;
         for (index, layer) in self.layers.iter().enumerate() {
             if index > 0 {
                 hidden = masked(hidden, index - 1)?;
             }
-            hidden = layer.run(&hidden)?;
+            hidden = match &lane.streams {
+                None => layer.run(&hidden)?,
+                Some(streams) => {
+                    let (outputs, states) = layer.run_on(&hidden, &states[index], &streams.segments)?;
+                    after.push(states);
+                    outputs
+                }
+            };
         }
         let seen = hidden.f_narrow(0, t - q, q)?.f_reshape([q * r, -1])?;
         let dense = masked(self.dense1.run(&seen)?, self.layers.len() - 1)?;
-        Ok(self.logits(self.dense2.run(&dense)?, lane)?.f_log_softmax(1, Kind::Float)?)
+        let mut logits = self.logits(self.dense2.run(&dense)?, lane)?;
+        if let Some(streams) = &lane.streams {
+            logits = logits.f_masked_fill(&streams.forbidden, f64::NEG_INFINITY)?;
+        }
+        Ok((logits.f_log_softmax(1, Kind::Float)?, after))
     }
 
     /// (Q·R, C) from the scores (Q·R, S): a token's own, and those related to it.
@@ -187,10 +215,32 @@ impl Lstm {
 
     /// (T, R, H) outputs from (T, R, inputs), from a zero state.
     fn run(&self, x: &Tensor) -> Result<Tensor> {
-        let zero = Tensor::f_zeros([1, x.size()[1], self.recurrent.size()[1]], (Kind::Float, x.device()))?;
+        let zero = self.zero_state(x.size()[1])?;
+        Ok(self.call(x, [&zero, &zero])?.0)
+    }
+
+    /// The same from a state, which some rows give up where segments begin; and the state after the last timestep.
+    fn run_on(&self, x: &Tensor, state: &[Tensor; 2], segments: &[Segment]) -> Result<(Tensor, [Tensor; 2])> {
+        let [mut outputs, mut cells] = state.each_ref().map(Tensor::shallow_clone);
+        let (mut from, mut all) = (0, Vec::with_capacity(segments.len()));
+        for Segment { length, kept } in segments {
+            let before = [&outputs.f_mul(kept)?, &cells.f_mul(kept)?];
+            let of_segment;
+            (of_segment, outputs, cells) = self.call(&x.f_narrow(0, from, *length)?, before)?;
+            all.push(of_segment);
+            from += length;
+        }
+        Ok((Tensor::f_cat(&all, 0)?, [outputs.f_detach()?, cells.f_detach()?]))
+    }
+
+    fn call(&self, x: &Tensor, state: [&Tensor; 2]) -> Result<(Tensor, Tensor, Tensor)> {
         let weights = [&self.input, &self.recurrent, &self.bias, &self.zero];
-        let (output, _, _) = x.f_lstm(&[&zero, &zero], &weights, true, 1, 0.0, true, false, false)?;
-        Ok(output)
+        Ok(x.f_lstm(&state, &weights, true, 1, 0.0, true, false, false)?)
+    }
+
+    fn zero_state(&self, rows: i64) -> Result<Tensor> {
+        let units = self.recurrent.size()[1];
+        Ok(Tensor::f_zeros([1, rows, units], (Kind::Float, self.recurrent.device()))?)
     }
 }
 

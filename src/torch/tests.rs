@@ -10,13 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use bachdist_portable::backend::{BackendName, TrainingState};
-use bachdist_portable::config::Config;
+use bachdist_portable::config::{Config, LossPositions};
 use bachdist_portable::lanes::LaneAssignment;
 use bachdist_portable::network::training::TrainingNetwork;
 use bachdist_portable::network::{Role, initial_parameters};
 use bachdist_portable::random::{Purpose, RandomStream};
 use bachdist_portable::representation::RepresentationConfig;
 use bachdist_portable::representation::pitch::PitchOptions;
+use bachdist_portable::representation::voices::VoicesOptions;
 use proptest::prelude::*;
 
 use super::*;
@@ -122,6 +123,20 @@ fn config(lanes: usize) -> Config {
     config
 }
 
+/// Chorales, read whole; in the second epoch, after five steps, every row begins anew.
+fn streams(lanes: usize) -> Config {
+    let mut config = config(lanes);
+    config.data.midi = "embedded:chorales".into();
+    config.data.max_notes = 40;
+    config.representation = RepresentationConfig::Voices(VoicesOptions::default());
+    config.train.carry_state = true;
+    config.train.loss_positions = LossPositions::All;
+    config.train.window_length = Some(3);
+    // No padding: what its rows carry is nothing that the backends would have to agree in.
+    config.train.batch_size = 24;
+    config
+}
+
 const TORCH: Target = Target { backend: BackendName::Torch, device: bachdist_portable::backend::Device::Cpu };
 const NATIVE: Target =
     Target { backend: BackendName::Native, device: bachdist_portable::backend::Device::Cpu };
@@ -132,7 +147,7 @@ fn train(
     config: &Config,
     target: Target,
     threads: usize,
-) -> (TrainingState, Vec<Outcome>) {
+) -> (TrainingState, Vec<f32>, Vec<Outcome>) {
     let plan = Plan::prepare(&SingleProcess, Path::new("tiny"), config.clone()).unwrap();
     let assignment = LaneAssignment::new(config.train.lanes, comm.size()).unwrap();
     let mut backend = target.backend(plan.architecture, threads).unwrap();
@@ -152,7 +167,7 @@ fn train(
     }
     let state = trainer.state().unwrap();
     assert_ne!(state.parameters, parameters);
-    (state, outcomes)
+    (state, trainer.gather_carried().unwrap(), outcomes)
 }
 
 fn largest(x: impl Iterator<Item = f32>) -> f32 {
@@ -161,9 +176,11 @@ fn largest(x: impl Iterator<Item = f32>) -> f32 {
 
 #[test]
 fn both_backends_agree() {
-    for lanes in [1, 8] {
-        let (ours, outcomes) = train(&SingleProcess, &config(lanes), TORCH, 1);
-        let (theirs, expected) = train(&SingleProcess, &config(lanes), NATIVE, 1);
+    for (lanes, config) in [(1, config(1)), (8, config(8)), (1, streams(1)), (8, streams(8))] {
+        let (ours, carried, outcomes) = train(&SingleProcess, &config, TORCH, 1);
+        let (theirs, carried_by_native, expected) = train(&SingleProcess, &config, NATIVE, 1);
+        assert_eq!(carried.len(), carried_by_native.len());
+        assert_eq!(carried.is_empty(), !config.train.carry_state);
         for (outcome, expected) in outcomes.iter().zip(&expected) {
             let (Outcome::Updated { sums: a, audit, .. }, Outcome::Updated { sums: b, audit: of_native, .. }) =
                 (outcome, expected)
@@ -174,8 +191,11 @@ fn both_backends_agree() {
             assert!((a.loss - b.loss).abs() <= 1e-5 * b.loss, "{lanes} lanes: {} {}", a.loss, b.loss);
         }
         // RMSprop makes steps of one size of all gradients, so small ones show what little they differ by.
-        let parts =
-            [(&ours.parameters, &theirs.parameters, 1e-3), (&ours.mean_square, &theirs.mean_square, 1e-4)];
+        let parts = [
+            (&ours.parameters, &theirs.parameters, 1e-3),
+            (&ours.mean_square, &theirs.mean_square, 1e-4),
+            (&carried, &carried_by_native, 1e-3),
+        ];
         for (ours, theirs, tolerance) in parts {
             let apart = largest(ours.iter().zip(theirs).map(|(a, b)| a - b));
             assert!(apart <= tolerance * largest(theirs.iter().copied()), "{lanes} lanes: {apart}");
@@ -185,23 +205,28 @@ fn both_backends_agree() {
 
 #[test]
 fn the_same_bits_on_any_number_of_ranks_and_threads() {
-    let config = config(8);
-    let alone = train(&SingleProcess, &config, TORCH, 1);
-    assert!(train(&SingleProcess, &config, TORCH, 3) == alone, "3 threads");
+    for config in [config(8), streams(8)] {
+        same_bits(&config);
+    }
+}
+
+fn same_bits(config: &Config) {
+    let alone = train(&SingleProcess, config, TORCH, 1);
+    assert!(train(&SingleProcess, config, TORCH, 3) == alone, "3 threads");
     for size in [1, 2, 3, 8] {
         let (barrier, sent) = (Barrier::new(size), Mutex::new(vec![Vec::new(); size]));
         let all: Vec<_> = thread::scope(|scope| {
             let rank = |rank| {
-                let (barrier, sent, config) = (&barrier, &sent, &config);
+                let (barrier, sent) = (&barrier, &sent);
                 scope
                     .spawn(move || train(&Threads { rank, size, barrier, sent }, config, TORCH, 1 + rank % 2))
             };
             let ranks: Vec<_> = (0..size).map(rank).collect();
             ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
         });
-        for (state, outcomes) in all {
-            assert_eq!(outcomes, alone.1, "{size} ranks");
-            assert!(state == alone.0, "{size} ranks");
+        for (state, carried, outcomes) in all {
+            assert_eq!(outcomes, alone.2, "{size} ranks");
+            assert!(state == alone.0 && carried == alone.1, "{size} ranks");
         }
     }
 }

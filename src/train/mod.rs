@@ -55,7 +55,7 @@ pub fn run(
     backend.set_state(TrainingState { parameters, mean_square })?;
     let pieces = &plan.training.pieces;
     let mut trainer = Trainer::new(comm, &plan.config, pieces, plan.assignment.clone(), backend);
-    trainer.set_carried(&carried);
+    trainer.set_carried(&carried)?;
     let state = RunState { plan, trainer, step, totals: Totals { epoch, audit } };
     let longest_step = Duration::ZERO;
     let mut training = TrainingLoop { comm, plan, stop, state, recorder, validations, longest_step };
@@ -223,7 +223,7 @@ impl TrainingLoop<'_> {
 
     /// Hands this step's checkpoint to the saving thread.
     fn save(&mut self) -> Result<()> {
-        let carried = self.state.trainer.gather_carried();
+        let carried = self.state.trainer.gather_carried()?;
         match &mut self.recorder {
             Some(recorder) => recorder.save(self.state.step, || self.state.checkpoint(carried)),
             None => Ok(()),
@@ -234,7 +234,7 @@ impl TrainingLoop<'_> {
     fn close(self, outcome: RunOutcome) -> Result<()> {
         Phase::End.enter();
         fault::at(FaultPoint::Close);
-        let carried = self.state.trainer.gather_carried();
+        let carried = self.state.trainer.gather_carried()?;
         let last = self.recorder.is_some().then(|| self.state.checkpoint(carried)).transpose()?;
         let work = self.recorder.zip(last).map(|(recorder, last)| move || recorder.close(&last, outcome));
         let closed = run_on_root_with_heartbeat(self.comm, work);

@@ -176,11 +176,11 @@ impl<'a> Trainer<'a> {
     ///
     /// # Collective
     /// All ranks call this together.
-    pub fn gather_carried(&self) -> Vec<f32> {
+    pub fn gather_carried(&self) -> Result<Vec<f32>> {
         if !self.config.train.carry_state {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let own = self.backend.carried();
+        let own = self.backend.carried()?;
         let lanes = self.assignment.lanes_of(self.comm.rank()).len();
         // Ranks own different numbers of lanes, and a gather wants equal parts.
         let of_lane = own.len() / lanes;
@@ -200,14 +200,14 @@ impl<'a> Trainer<'a> {
                 all.extend([*word as u32, (word >> 32) as u32].map(f32::from_bits));
             }
         }
-        all
+        Ok(all)
     }
 
     /// Gives this rank's lanes their part of the states that [`Trainer::gather_carried`] returned.
-    pub fn set_carried(&mut self, all: &[f32]) {
+    pub fn set_carried(&mut self, all: &[f32]) -> Result<()> {
         let own = self.assignment.lanes_of(self.comm.rank());
         let of_lane = all.len() / self.config.train.lanes;
-        self.backend.set_carried(own.len(), &all[own.start * of_lane..own.end * of_lane]);
+        self.backend.set_carried(own.len(), &all[own.start * of_lane..own.end * of_lane])
     }
 
     /// The reports of all lanes, in lane order.

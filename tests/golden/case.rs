@@ -46,7 +46,7 @@ pub fn log_probs(
     let mut network = TorchNetwork::new(architecture, Device::Cpu).unwrap();
     network.load(&Tensor::from_slice(parameters)).unwrap();
     let lane = DeviceLane::new(lane, architecture, dropout, Device::Cpu).unwrap();
-    tch::no_grad(|| network.log_probs(&lane)).unwrap()
+    tch::no_grad(|| network.log_probs(&lane, &Vec::new())).unwrap().0
 }
 
 /// Tensors by name.

@@ -142,12 +142,10 @@ pub trait Backend {
 
     /// The states of the rows of this rank's lanes, where they are streams that are trained on: (lanes, members, layers, 2,
     /// rows, units), outputs and cells. Empty otherwise.
-    fn carried(&self) -> Vec<f32> {
-        Vec::new()
-    }
+    fn carried(&self) -> Result<Vec<f32>>;
 
     /// Replaces the states of the rows of this rank's lanes by those that [`Backend::carried`] returned.
-    fn set_carried(&mut self, _lanes: usize, _states: &[f32]) {}
+    fn set_carried(&mut self, lanes: usize, states: &[f32]) -> Result<()>;
 
     /// Log-probs of each prediction of each lane, without dropout: (predictions, C). Of windows, lanes have one
     /// prediction each.

@@ -142,7 +142,7 @@ impl Backend for NativeBackend {
         Ok(is_finite)
     }
 
-    fn carried(&self) -> Vec<f32> {
+    fn carried(&self) -> Result<Vec<f32>> {
         let lanes = self.members[0].carried().len();
         let mut states = Vec::new();
         for lane in 0..lanes {
@@ -152,10 +152,10 @@ impl Backend for NativeBackend {
                 }
             }
         }
-        states
+        Ok(states)
     }
 
-    fn set_carried(&mut self, lanes: usize, states: &[f32]) {
+    fn set_carried(&mut self, lanes: usize, states: &[f32]) -> Result<()> {
         let Architecture { layers, units, members, .. } = self.architecture;
         let rows = states.len() / (lanes * members * layers * 2 * units).max(1);
         let mut matrices = states.chunks_exact((rows * units).max(1)).map(|values| {
@@ -175,6 +175,7 @@ impl Backend for NativeBackend {
         for (member, carried) in self.members.iter_mut().zip(carried) {
             member.set_carried(carried);
         }
+        Ok(())
     }
 
     fn predict(&mut self, lanes: &[LaneBatch]) -> Result<Vec<f32>> {

@@ -3,8 +3,8 @@
 use crate::location::{self, InvalidLocation};
 
 use super::{
-    BackendChoice, CheckpointConfig, Config, ConfigProblem, DataConfig, LossPositions, ModelConfig,
-    OptimizerConfig, TrainConfig,
+    CheckpointConfig, Config, ConfigProblem, DataConfig, LossPositions, ModelConfig, OptimizerConfig,
+    TrainConfig,
 };
 
 /// Limit of sizes and counts. The product of two of them is far from overflow, and a typing error cannot ask for
@@ -105,8 +105,6 @@ impl Checks {
         if train.carry_state {
             let message = "needs train.loss_positions = \"all\"";
             self.check(train.loss_positions == LossPositions::All, "train.carry_state", message);
-            let message = "needs train.backend = \"native\"";
-            self.check(train.backend != BackendChoice::Torch, "train.carry_state", message);
             // Pieces need not fill a window.
             return;
         }
