@@ -9,35 +9,36 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use bachdist_test_support::harness::{Place, link_cello};
+use bachdist_test_support::harness::Place;
+use bachdist_test_support::tools::shared;
 
-/// Each configuration, its music (`None`: its own), steps, and the first 16 digits of the hash of
+/// Each configuration, its music in the folder of shared data (`None`: its own), steps, and the first 16 digits of the hash of
 /// its tensors after them.
-const RECORDED: [(&str, Option<&str>, u64, &str); 4] = [
+const RECORDED: [(&str, Option<&str>, u64, &str); 8] = [
     ("quick", None, 40, "a6478adbcbf8a36f"),
     ("prelude", None, 40, "37b3e040d38b70d3"),
-    ("cello", Some("cello"), 4, "a7eb5b58debfcdd3"),
-    ("cello-best", Some("cello"), 4, "591b501d3f4dbb8c"),
+    ("cello", Some("data/cello"), 4, "a7eb5b58debfcdd3"),
+    ("cello-best", Some("data/cello"), 4, "591b501d3f4dbb8c"),
+    ("chorales", None, 4, "f1bdeaf58104c424"),
+    ("voices", None, 4, "51a083c466d0fcb1"),
+    ("cello-notes", Some("data/cello"), 2, "07a98009fda8a391"),
+    ("jsb-quarter", Some("data/jsb/jsb_quarter.json"), 2, "8592e7180ad7ed92"),
 ];
 
 #[test]
 #[ignore = "needs shared; slow"]
 fn weights_have_the_bits_that_were_recorded() {
     let place = Place::new();
-    let has_cello = link_cello(&place);
     let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     let mut found = Vec::new();
     for (name, music, steps, recorded) in RECORDED {
-        if music.is_some() && !has_cello {
-            continue;
+        let mut options = format!("--set train.max_steps={steps} --set checkpoint.url=runs/{name}");
+        if let Some(music) = music {
+            let Some(music) = shared(music) else { continue };
+            options += &format!(" --set data.midi={}", music.display());
         }
-        let music = music.map_or_else(String::new, |music| format!(" --set data.midi={music}"));
         let config = configs.join(name).with_extension("toml");
-        let run = format!(
-            "train {} --set train.max_steps={steps} --set checkpoint.url=runs/{name}{music}",
-            config.display()
-        );
-        place.bachdist(&run).ok();
+        place.bachdist(&format!("train {} {options}", config.display())).ok();
         let folder = format!("runs/{name}");
         let last = place.checkpoints(&folder).pop().expect("a checkpoint");
         let hash = hash_of_tensors(&place.read(&format!("{folder}/{last}")));
