@@ -106,6 +106,31 @@ fn the_articles_36_files() {
     for figure in ["36", "25,867", "24,501", "23,781"] {
         assert!(table.contains(figure), "no {figure} in {table}");
     }
+    // With rhythm, on a grid of 24 a beat; another program found 60 moved, 12 merged and 4 cut.
+    let notes = "data inspect cello --max-notes 100000 --set representation.kind=notes";
+    let changes = &place.bachdist(&format!("{notes} --json")).ok().json()["changes"];
+    let counted =
+        ["moved_onsets", "merged", "cut", "left_out"].map(|change| changes[change].as_u64().unwrap());
+    assert_eq!(counted, [62, 12, 4, 0], "{changes}");
+    let table = place.bachdist(notes).ok().stdout;
+    assert!(
+        table.contains("of them 62 begin at another time, ") && table.contains(", 12 are merged, 4 are cut")
+    );
+}
+
+/// Figures stay in their columns.
+#[test]
+fn a_long_name_has_a_line_of_its_own() {
+    let place = Place::new();
+    place.write(&format!("music/{}.mid", "long".repeat(8)), melody([40, 43, 47]));
+    place.write("music/short.mid", melody([40, 43, 47]));
+    let table = place.bachdist("data inspect music").ok().stdout;
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(
+        (lines[1], lines[2].trim_start()),
+        (&*format!("{}.mid", "long".repeat(8)), &lines[3]["short.mid".len()..].trim_start()[..])
+    );
+    assert_eq!(lines[2].len(), lines[3].len());
 }
 
 #[test]

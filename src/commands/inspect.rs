@@ -15,7 +15,7 @@ use bachdist_portable::midi::{Instrument, Note, first_voice};
 use bachdist_portable::print::{Listing, count, eprint_line, print_line};
 use bachdist_portable::process::cores;
 use bachdist_portable::render;
-use bachdist_portable::representation::{Representation, pitches};
+use bachdist_portable::representation::{Changes, Representation, pitches};
 use bachdist_portable::write::write_whole;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -104,6 +104,7 @@ struct Found {
     notes_used: usize,
     /// Notes that the representation changes or leaves out.
     altered: usize,
+    changes: Changes,
     /// The pitches of the notes used.
     pitches: BTreeSet<u8>,
     problems: Vec<String>,
@@ -140,6 +141,7 @@ impl Found {
             tokens: encoded.tokens.len(),
             notes_used: used.len(),
             altered: encoded.altered,
+            changes: encoded.changes,
             pitches: used.into_iter().collect(),
             problems: encoded.problems.iter().map(ToString::to_string).collect(),
             remarks,
@@ -158,6 +160,7 @@ struct Totals {
     notes_used: usize,
     tokens: usize,
     altered: usize,
+    changes: Changes,
     windows: usize,
     /// The pitches used.
     pitches: BTreeSet<u8>,
@@ -179,6 +182,7 @@ impl Totals {
         self.notes_used += content.notes_used;
         self.tokens += content.tokens;
         self.altered += content.altered;
+        self.changes.add(content.changes);
         self.windows += windows_of(content.tokens, sequence_length);
         self.pitches.extend(&content.pitches);
     }
@@ -191,6 +195,7 @@ impl Totals {
             "notes_used": self.notes_used,
             "tokens": self.tokens,
             "notes_altered": self.altered,
+            "changes": self.changes,
             "windows": self.windows,
             "distinct_pitches": self.pitches.len(),
             "pitch_min": self.pitches.first(),
@@ -231,6 +236,10 @@ impl Totals {
         }
         if self.altered > 0 {
             lines.push(format!("{}: {}", representation.alteration(), HumanCount(self.altered as u64)));
+            // Not all representations tell them apart.
+            if self.changes != Changes::default() {
+                lines.push(format!("of them {}", self.changes));
+            }
         }
         if !passed_over.is_empty() {
             lines.push(passed_over.to_string());
@@ -311,6 +320,7 @@ fn as_lists<S: Serializer>(notes: &[Note], serializer: S) -> Result<S::Ok, S::Er
     serializer.collect_seq(notes.iter().map(|note| (note.pitch, note.start, note.end, note.velocity)))
 }
 
+const NAME_COLUMNS: usize = 28;
 const HEADING: &str = "piece                          notes instruments   pitches   seconds  windows";
 
 /// A file's line in the table, and one for each problem and remark.
@@ -318,14 +328,17 @@ fn rows(file: &FileSurvey<Found>, sequence_length: usize) -> String {
     let name = &file.name;
     let content = match &file.content {
         Ok(content) => content,
-        Err(error) => return format!("{name:<28} cannot be read: {error}"),
+        Err(error) => return format!("{name:<NAME_COLUMNS$} cannot be read: {error}"),
     };
     let range = match content.range {
         Some((lowest, highest)) => format!("{lowest}..{highest}"),
         None => "none".into(),
     };
+    // A long name has a line of its own.
+    let name = if name.chars().count() > NAME_COLUMNS { format!("{name}\n") } else { name.clone() };
+    let columns = if name.ends_with('\n') { name.len() + NAME_COLUMNS } else { NAME_COLUMNS };
     let mut rows = format!(
-        "{name:<28} {:>7} {:>11} {range:>9} {:>9.1} {:>8}",
+        "{name:<columns$} {:>7} {:>11} {range:>9} {:>9.1} {:>8}",
         content.notes,
         content.instruments,
         content.seconds,

@@ -172,8 +172,8 @@ impl Plan {
         self.last_step.div_ceil(self.steps_per_epoch)
     }
 
-    /// Number of notes in the training pieces.
-    pub fn notes(&self) -> usize {
+    /// Number of tokens in the training pieces.
+    pub fn tokens(&self) -> usize {
         self.training.pieces.iter().map(|piece| piece.tokens.len()).sum()
     }
 }
@@ -183,6 +183,8 @@ impl Plan {
     pub fn summary(&self, comm: &dyn Communicator) -> String {
         let Config { train, data, checkpoint, .. } = &self.config;
         let pieces = &self.training.pieces;
+        // A token of other representations is a note.
+        let token = if self.config.representation.build().end().is_some() { "token" } else { "note" };
         let mut lines = vec![layer_table(&self.config, self.architecture)];
         let mut add = |name: &str, text: String| lines.push(format!("{name:<12} {text}"));
         let held_out = match self.held_out.len() {
@@ -195,16 +197,16 @@ impl Plan {
                 "{}: {}, {}{held_out}",
                 data.midi,
                 count(pieces.len() as u64, "piece"),
-                count(self.notes() as u64, "note")
+                count(self.tokens() as u64, token)
             ),
         );
         let batches = self.batches();
         add(
             "windows",
             format!(
-                "{} of {} notes; {} per epoch, of up to {}",
+                "{} of {}; {} per epoch, of up to {}",
                 HumanCount(batches.windows),
-                self.config.training_length(),
+                count(self.config.training_length() as u64, token),
                 count(self.steps_per_epoch, "step"),
                 train.batch_size
             ),
@@ -237,7 +239,7 @@ impl Plan {
     /// Size of a checkpoint without its header: weights and optimizer in f32, one zero bias per gate, the corpus.
     fn checkpoint_bytes(&self) -> usize {
         let Architecture { layers, units, .. } = self.architecture;
-        4 * (2 * self.architecture.len() + layers * 4 * units) + self.notes()
+        4 * (2 * self.architecture.len() + layers * 4 * units) + self.tokens()
     }
 }
 

@@ -23,6 +23,7 @@ pub mod voices;
 use std::fmt;
 use std::sync::Arc;
 
+use indicatif::HumanCount;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -341,6 +342,36 @@ pub struct Changes {
     pub cut: usize,
     /// They are drums, or there was no voice for them.
     pub left_out: usize,
+}
+
+impl Changes {
+    /// Adds those of another piece.
+    pub fn add(&mut self, other: Changes) {
+        let Changes { moved_onsets, changed_lengths, merged, cut, left_out } = other;
+        self.moved_onsets += moved_onsets;
+        self.changed_lengths += changed_lengths;
+        self.merged += merged;
+        self.cut += cut;
+        self.left_out += left_out;
+    }
+}
+
+/// Those that there are, in a few words.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Changes { moved_onsets, changed_lengths, merged, cut, left_out } = *self;
+        let all = [
+            (moved_onsets, "begin at another time"),
+            (changed_lengths, "have another length"),
+            (merged, "are merged"),
+            (cut, "are cut"),
+            (left_out, "are left out"),
+        ];
+        let found = all.iter().filter(|(notes, _)| *notes > 0);
+        let found: Vec<String> =
+            found.map(|(notes, what)| format!("{} {what}", HumanCount(*notes as u64))).collect();
+        f.write_str(&found.join(", "))
+    }
 }
 
 /// A note that cannot be spelled.
