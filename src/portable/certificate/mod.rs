@@ -76,6 +76,9 @@ pub struct LineCertificate {
     pub chance: Chance,
     /// All runs longer than chance.
     pub runs: Vec<Run>,
+    /// For each note of the line the composed notes that it is made of: one, or one for each frame in which it is held.
+    #[serde(skip)]
+    pub spelled: Vec<Vec<usize>>,
 }
 
 /// The music that a network was trained on, as pieces are compared with it.
@@ -361,6 +364,7 @@ fn lines_of(
             longest_transposed: shared.longest_transposed.clone(),
             chance: *usual,
             runs: shared.runs.clone(),
+            spelled: line.notes.iter().map(|note| note.spelled.clone()).collect(),
         };
         certified.push((line, shared, certificate));
     }

@@ -116,6 +116,22 @@ impl Song {
         last.time + quarters * 60.0 / last.quarters_per_minute
     }
 
+    /// The ticks at which bars begin, up to the end of the last note; none in music without beats.
+    pub fn bars(&self) -> Vec<u32> {
+        let notes = self.instruments.iter().flat_map(|instrument| &instrument.notes);
+        let end = notes.map(|note| note.end_tick).max().unwrap_or(0);
+        let mut bars = Vec::new();
+        for (index, meter) in self.meters.iter().enumerate() {
+            let Meter { tick, beats_per_bar, beat_unit } = *meter;
+            let next = self.meters.get(index + 1).map_or(end, |next| next.tick.min(end));
+            let bar = 4 * u32::from(self.resolution) * u32::from(beats_per_bar) / u32::from(beat_unit.max(1));
+            if bar > 0 && tick < next {
+                bars.extend((tick..next).step_by(bar as usize));
+            }
+        }
+        bars
+    }
+
     /// The tick nearest to a time in seconds.
     pub fn tick_at(&self, time: f64) -> u64 {
         if self.resolution == 0 {

@@ -1,6 +1,7 @@
-//! The files of a piece: MIDI with its certificate, sound, and pictures of the network's predictions and of the runs that are
-//! shared with the training music.
+//! The files of a piece: MIDI with its certificate, sound, pictures of the network's predictions and of the runs that are shared
+//! with the training music, and a page that has all of it.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,10 @@ use super::decode::Composition;
 use crate::certificate::{Certificate, LineCertificate, Run};
 use crate::failure::{ExitCode, Failure};
 use crate::midi::{self, Song, all_voices};
-use crate::print::eprint_line;
-use crate::render::{self, Novelty, Picture, ScoreNote, SharedRun, Sound, SoundFont, WavError};
+use crate::print::{count, eprint_line};
+use crate::render::{
+    self, Novelty, PageNote, PageRun, Picture, PiecePage, ScoreNote, SharedRun, Sound, SoundFont, WavError,
+};
 use crate::representation::{Representation, Token, pitches};
 use crate::write::{TempFile, unwritable};
 
@@ -35,6 +38,8 @@ pub enum Kind {
     Png,
     /// A picture of the runs shared with the training music
     Certificate,
+    /// A page for a browser, which shows and plays the piece
+    Page,
 }
 
 /// Where and how files are written.
@@ -60,12 +65,17 @@ pub struct Files {
     pub png: Option<PathBuf>,
     /// The picture of the certificate.
     pub certificate: Option<PathBuf>,
+    /// The page.
+    pub page: Option<PathBuf>,
 }
 
 impl Files {
     /// All that were written.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        [&self.midi, &self.wav, &self.png, &self.certificate].into_iter().flatten().map(PathBuf::as_path)
+        [&self.midi, &self.wav, &self.png, &self.certificate, &self.page]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
     }
 
     fn of(&mut self, kind: Kind) -> &mut Option<PathBuf> {
@@ -74,6 +84,7 @@ impl Files {
             Kind::Wav => &mut self.wav,
             Kind::Png => &mut self.png,
             Kind::Certificate => &mut self.certificate,
+            Kind::Page => &mut self.page,
         }
     }
 }
@@ -135,6 +146,21 @@ impl<'a> Output<'a> {
                     }
                     self.aside(|out| out.write_all(&picture.png))
                 }
+                Kind::Page => {
+                    let page = PiecePage {
+                        title: format!("Piece {number} of seed {seed}"),
+                        file: format!("{seed}-{number}"),
+                        ..piece_page(
+                            self.representation,
+                            self.timing,
+                            prompt,
+                            composition,
+                            certificate,
+                            &bytes,
+                        )
+                    };
+                    self.aside(|out| out.write_all(render::piece_page(&page).as_bytes()))
+                }
             };
             let aside = aside.map_err(|error| self.unwritable(&self.path(seed, number, 1, kind), &error))?;
             made.push((kind, aside));
@@ -178,6 +204,7 @@ impl<'a> Output<'a> {
             Kind::Wav => ".wav",
             Kind::Png => ".png",
             Kind::Certificate => "-certificate.png",
+            Kind::Page => ".html",
         };
         self.folder.join(format!("{seed}-{number}{copy}{ending}"))
     }
@@ -251,11 +278,7 @@ fn midi_file(
     certificate: &Certificate,
 ) -> Vec<u8> {
     let tokens = [prompt, composed].concat();
-    let song = representation.decode(&tokens);
-    let song = match timing {
-        Some(timing) => song.in_time_of(timing),
-        None => song,
-    };
+    let song = decoded(representation, timing, &tokens);
     let spelled = representation.spelled_notes(&tokens);
     let composed = &spelled[spelled.partition_point(|note| note.token < prompt.len())..];
     let time = |note: usize| composed.get(note).map_or(song.end, |note| song.time_at(note.start));
@@ -336,6 +359,90 @@ fn score_notes(
         });
     }
     notes
+}
+
+/// The piece as a page shows it, but for its names.
+fn piece_page(
+    representation: &dyn Representation,
+    timing: Option<&Song>,
+    prompt: &[Token],
+    composition: &Composition,
+    certificate: &Certificate,
+    midi: &[u8],
+) -> PiecePage {
+    /// Choices of a note, and the least probability of one.
+    const CHOICES: usize = 12;
+    const LEAST: f32 = 0.005;
+    let tokens = [prompt, &composition.tokens].concat();
+    let song = decoded(representation, timing, &tokens);
+    let spelled = representation.spelled_notes(&tokens);
+    let mut notes: Vec<PageNote> = Vec::with_capacity(spelled.len());
+    // The struck note of each voice and pitch that sounded last.
+    let mut struck: HashMap<(usize, u8), usize> = HashMap::new();
+    for (note, score) in spelled.iter().zip(score_notes(representation, prompt, composition, certificate)) {
+        let mut choices: Vec<(u8, f32)> =
+            (0..).zip(score.probabilities).filter(|(_, p)| *p >= LEAST).collect();
+        choices.sort_by(|a, b| b.1.total_cmp(&a.1));
+        choices.truncate(CHOICES);
+        let end = song.time_at(note.end);
+        match struck.get(&(note.voice, note.pitch)) {
+            Some(&first) if note.is_held => notes[first].sounds = end,
+            _ => {
+                struck.insert((note.voice, note.pitch), notes.len());
+            }
+        }
+        notes.push(PageNote {
+            voice: note.voice,
+            pitch: note.pitch,
+            start: song.time_at(note.start),
+            end,
+            sounds: end,
+            joined: note.is_held,
+            given: note.token < prompt.len(),
+            shared: score.is_shared,
+            choices,
+        });
+    }
+    let given = notes.iter().filter(|note| note.given).count();
+    let mut runs = Vec::new();
+    for run in &certificate.runs {
+        let notes = (run.sample_at..run.sample_at + run.length).map(|note| given + note).collect();
+        runs.push(PageRun { line: None, says: run.to_string(), notes });
+    }
+    for LineCertificate { line, with_lengths, runs: of_line, spelled, .. } in &certificate.lines {
+        for run in of_line {
+            let spelled = &spelled[run.sample_at..run.sample_at + run.length];
+            let notes = spelled.iter().flatten().map(|note| given + note).collect();
+            let says = if *with_lengths { format!("{run}, with lengths") } else { run.to_string() };
+            runs.push(PageRun { line: Some(line.clone()), says, notes });
+        }
+    }
+    let voices: Vec<String> = representation.voices().into_iter().map(|voice| voice.name).collect();
+    let mut lines = certificate.lines();
+    let verdict = certificate.verdict.to_string();
+    let says = lines.remove(0).split_off(verdict.len() + ": ".len());
+    PiecePage {
+        title: String::new(),
+        file: String::new(),
+        details: format!("{}, {}", count(notes.len() as u64, "note"), representation.id()),
+        voices: if voices.is_empty() { vec!["Melody".into()] } else { voices },
+        bars: song.bars().into_iter().map(|tick| song.time_at(tick)).collect(),
+        notes,
+        verdict,
+        says,
+        lines,
+        runs,
+        midi: midi.into(),
+    }
+}
+
+/// The music of tokens, in the tempo and meter of other music if there is some.
+fn decoded(representation: &dyn Representation, timing: Option<&Song>, tokens: &[Token]) -> Song {
+    let song = representation.decode(tokens);
+    match timing {
+        Some(timing) => song.in_time_of(timing),
+        None => song,
+    }
 }
 
 /// The picture of the certificate: all runs longer than chance, or else the longest.

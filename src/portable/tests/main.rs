@@ -7,6 +7,7 @@ mod certificate;
 mod damage;
 mod fetch;
 mod outputs;
+mod pages;
 mod run;
 mod scene;
 mod store;

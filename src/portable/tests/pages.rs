@@ -1,0 +1,86 @@
+//! The page of a piece, as a browser shows and plays it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use bachdist_test_support::tools::{cache, need, on_path};
+use serde_json::{Value, json};
+
+/// What a headless Chromium finds on a page.
+fn look(folder: &Path, page: &str) -> Option<Value> {
+    let modules =
+        cache().map(|cache| cache.join("page-tools")).filter(|tools| tools.join("node_modules").is_dir());
+    let tools = modules.zip(on_path("node")).zip(on_path("chromium"));
+    let ((modules, node), chromium) = need("chromium", tools)?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pages/piece.js");
+    let mut command = Command::new(node);
+    command.arg(script).arg(folder.join(page)).arg(modules).arg(folder).env("CHROMIUM", chromium);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// A piece's page and what `sample --json` says of it.
+fn compose(folder: &Path, options: &str) -> Value {
+    let mut sample = Command::new(env!("CARGO_BIN_EXE_sample"));
+    let options = format!("--json --only midi,page {options}");
+    let output = sample.current_dir(folder).args(options.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice::<Value>(&output.stdout).unwrap()["pieces"][0].clone()
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_browser_shows_and_plays_a_piece() {
+    for (options, copied) in
+        [("--voices --seed 3 --beats 12", false), ("--seed 2 --greedy --start 432 --notes 60", true)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let piece = compose(folder.path(), options);
+        let page = piece["page"].as_str().unwrap();
+        let Some(found) = look(folder.path(), page) else { return };
+        assert_eq!(found["errors"], json!([]), "{options}");
+        assert_eq!(found["axe"], json!([]), "{options}");
+        // Nothing from elsewhere, and no wider than the window.
+        assert_eq!(found["requests"], json!(["file"]), "{options}");
+        assert_eq!(found["widths"], json!({ "1280": 1280, "390": 390 }), "{options}");
+
+        let pitches: Vec<u64> =
+            piece["pitches"].as_array().unwrap().iter().map(|p| p.as_u64().unwrap()).collect();
+        assert_eq!(found["drawn"], pitches.len(), "{options}");
+        assert_eq!(found["verdict"], piece["certificate"]["verdict"], "{options}");
+        assert_eq!(found["shared"].as_u64() > Some(0), copied, "{options}");
+        // The file that it offers is the one beside it.
+        let midi = fs::read(folder.path().join(piece["midi"].as_str().unwrap())).unwrap();
+        assert_eq!(found["midi"], base64(&midi), "{options}");
+
+        assert_eq!(found["marked"], 1, "{options}");
+        assert!(found["choices"].as_str().unwrap().contains('%'), "{options}: {}", found["choices"]);
+        // What sounded are notes of the piece and their octaves.
+        let struck = found["struck"].as_array().unwrap();
+        assert!(!struck.is_empty());
+        for frequency in struck {
+            let pitch = 69.0 + 12.0 * (frequency.as_f64().unwrap() / 440.0).log2();
+            let key = pitch.round() as u64;
+            assert!((pitch - pitch.round()).abs() < 1e-3, "{options}: {frequency}");
+            assert!(pitches.contains(&key) || pitches.contains(&(key - 12)), "{options}: {frequency}");
+        }
+        assert_eq!(
+            (found["button"].as_str(), found["silent"].as_f64()),
+            (Some("Play"), Some(0.0)),
+            "{options}"
+        );
+        let wav = |key: &str| found["wav"][key].as_f64().unwrap();
+        assert!(
+            wav("seconds") > 5.0 && wav("peak") > 0.1 && wav("peak") < 1.0,
+            "{options}: {}",
+            found["wav"]
+        );
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
