@@ -40,6 +40,21 @@ pub enum Command {
     Eval(EvalArguments),
     /// Measure the phases of a training step, beside what this machine could do at most
     Bench(BenchArguments),
+    /// Print what makes a shell complete commands and options
+    #[command(after_help = "Examples:
+  bachdist completions bash > ~/.local/share/bash-completion/completions/bachdist
+  bachdist completions zsh > ~/.zfunc/_bachdist      with fpath+=~/.zfunc
+  bachdist completions fish > ~/.config/fish/completions/bachdist.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages
+    #[command(after_help = "Example:\n  bachdist man ~/.local/share/man/man1 && man bachdist-train")]
+    Man {
+        /// The folder that they are written into
+        folder: PathBuf,
+    },
 }
 
 impl Command {

@@ -7,7 +7,7 @@ use bachdist_test_support::harness::{
 };
 use bachdist_test_support::snapshot::{Transcript, check};
 
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 16] = [
     "",
     "train",
     "sample",
@@ -22,7 +22,45 @@ pub const COMMANDS: [&str; 14] = [
     "replay",
     "eval",
     "bench",
+    "completions",
+    "man",
 ];
+
+/// A real shell completes a command and an option, and every command has a page.
+#[test]
+fn shells_and_man_know_the_commands() {
+    let place = Place::new();
+    place.write("script", place.bachdist("completions bash").ok().stdout);
+    // As bash calls it: the command, the word that is typed, and the one before.
+    let completed = |words: &str| {
+        let last = words.split(' ').count() - 1;
+        let typed = words.rsplit(' ').take(2).collect::<Vec<_>>().join(" ");
+        let ask = format!(
+            "source ./script && COMP_WORDS=({words}) COMP_CWORD={last} && _bachdist bachdist {typed} && echo ${{COMPREPLY[*]}}"
+        );
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.current_dir(place.path(".")).args(["-c", &ask]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(completed("bachdist ch"), "checkpoint");
+    assert_eq!(completed("bachdist train --resu"), "--resume");
+    for shell in ["zsh", "fish"] {
+        assert!(
+            place.bachdist(&format!("completions {shell}")).ok().stdout.contains("cross-validate"),
+            "{shell}"
+        );
+    }
+
+    place.bachdist("man pages/man1").ok();
+    for command in COMMANDS {
+        let name = format!("bachdist {command}").trim().replace(' ', "-");
+        let page = String::from_utf8(place.read(&format!("pages/man1/{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")), "{page}");
+    }
+    place.write("file", "");
+    place.bachdist("man file/man1").with_code(4);
+}
 
 #[test]
 fn the_list_of_tested_commands_is_complete() {

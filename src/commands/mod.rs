@@ -9,6 +9,7 @@ pub mod eval;
 pub mod inspect;
 pub mod replay;
 mod samples;
+mod shell;
 pub mod train;
 
 use anyhow::Result;
@@ -31,6 +32,8 @@ pub fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> 
         Command::Sample(arguments) => bachdist_portable::sample::run(arguments),
         Command::Data(command) => data::run(command),
         Command::Checkpoint(command) => checkpoint::run(command),
+        Command::Completions { shell } => shell::print_completions(*shell),
+        Command::Man { folder } => shell::write_manual(folder),
     }
     .map(|()| 0)
 }
