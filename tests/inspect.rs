@@ -128,7 +128,7 @@ fn a_long_name_has_a_line_of_its_own() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(
         (lines[1], lines[2].trim_start()),
-        (&*format!("{}.mid", "long".repeat(8)), &lines[3]["short.mid".len()..].trim_start()[..])
+        (&*format!("{}.mid", "long".repeat(8)), lines[3]["short.mid".len()..].trim_start())
     );
     assert_eq!(lines[2].len(), lines[3].len());
 }
