@@ -231,7 +231,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let decoding = arguments.decoding();
     let (soundfont, folder) = (arguments.soundfont.as_deref(), arguments.output.clone());
     let timing = melody.as_ref().map(|(_, melody)| &melody.song).or(prompts.primer());
-    let output = Output::new(&*representation, timing, soundfont, folder, arguments.only.clone())?;
+    let given = melody.as_ref().map(|(_, melody)| melody.voice);
+    let output = Output::new(&*representation, timing, given, soundfont, folder, arguments.only.clone())?;
 
     if !arguments.json {
         print_line(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
@@ -266,7 +267,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         };
         // A window is no part of the piece.
         let before = if representation.end().is_some() { prompt.tokens.len() } else { 0 };
-        let given = melody.as_ref().map(|(_, melody)| melody.voice);
         let certificate = Certificate::new(&music, &prompt.tokens[..before], &composition.tokens, given);
         Ok(Candidate { prompt, before, composition, certificate })
     };

@@ -47,6 +47,8 @@ pub struct Output<'a> {
     representation: &'a dyn Representation,
     /// Music in whose tempo and meter pieces are.
     timing: Option<&'a Song>,
+    /// The voice that was given and not composed.
+    given: Option<usize>,
     folder: PathBuf,
     kinds: Vec<Kind>,
     soundfont: Option<(PathBuf, SoundFont)>,
@@ -94,6 +96,7 @@ impl<'a> Output<'a> {
     pub fn new(
         representation: &'a dyn Representation,
         timing: Option<&'a Song>,
+        given: Option<usize>,
         soundfont: Option<&Path>,
         folder: PathBuf,
         kinds: Vec<Kind>,
@@ -102,7 +105,15 @@ impl<'a> Output<'a> {
             Some(path) => Some((path.to_owned(), read_soundfont(path, representation)?)),
             None => None,
         };
-        Ok(Output { representation, timing, folder, kinds, soundfont, has_noted: AtomicBool::new(false) })
+        Ok(Output {
+            representation,
+            timing,
+            given,
+            folder,
+            kinds,
+            soundfont,
+            has_noted: AtomicBool::new(false),
+        })
     }
 
     /// Writes the files of a piece, the prompt that it begins with included, named by seed and number. Existing files stay: if
@@ -150,14 +161,7 @@ impl<'a> Output<'a> {
                     let page = PiecePage {
                         title: format!("Piece {number} of seed {seed}"),
                         file: format!("{seed}-{number}"),
-                        ..piece_page(
-                            self.representation,
-                            self.timing,
-                            prompt,
-                            composition,
-                            certificate,
-                            &bytes,
-                        )
+                        ..self.page(prompt, composition, certificate, &bytes)
                     };
                     self.aside(|out| out.write_all(render::piece_page(&page).as_bytes()))
                 }
@@ -235,6 +239,82 @@ impl<'a> Output<'a> {
         match too_long {
             Some(failure) => Err(failure.into()),
             None => Ok(aside),
+        }
+    }
+
+    /// The piece as a page shows it, but for its names.
+    fn page(
+        &self,
+        prompt: &[Token],
+        composition: &Composition,
+        certificate: &Certificate,
+        midi: &[u8],
+    ) -> PiecePage {
+        /// Choices of a note, and the least probability of one.
+        const CHOICES: usize = 12;
+        const LEAST: f32 = 0.005;
+        let Output { representation, timing, given, .. } = *self;
+        let tokens = [prompt, &composition.tokens].concat();
+        let song = decoded(representation, timing, &tokens);
+        let spelled = representation.spelled_notes(&tokens);
+        let mut notes: Vec<PageNote> = Vec::with_capacity(spelled.len());
+        // The struck note of each voice and pitch that sounded last.
+        let mut struck: HashMap<(usize, u8), usize> = HashMap::new();
+        for (note, score) in spelled.iter().zip(score_notes(representation, prompt, composition, certificate))
+        {
+            let mut choices: Vec<(u8, f32)> =
+                (0..).zip(score.probabilities).filter(|(_, p)| *p >= LEAST).collect();
+            choices.sort_by(|a, b| b.1.total_cmp(&a.1));
+            choices.truncate(CHOICES);
+            let end = song.time_at(note.end);
+            match struck.get(&(note.voice, note.pitch)) {
+                Some(&first) if note.is_held => notes[first].sounds = end,
+                _ => {
+                    struck.insert((note.voice, note.pitch), notes.len());
+                }
+            }
+            notes.push(PageNote {
+                voice: note.voice,
+                pitch: note.pitch,
+                start: song.time_at(note.start),
+                end,
+                sounds: end,
+                joined: note.is_held,
+                given: note.token < prompt.len() || given == Some(note.voice),
+                shared: score.is_shared,
+                choices,
+            });
+        }
+        let first = spelled.partition_point(|note| note.token < prompt.len());
+        let mut runs = Vec::new();
+        for run in &certificate.runs {
+            let notes = (run.sample_at..run.sample_at + run.length).map(|note| first + note).collect();
+            runs.push(PageRun { line: None, says: run.to_string(), notes });
+        }
+        for LineCertificate { line, with_lengths, runs: of_line, spelled, .. } in &certificate.lines {
+            for run in of_line {
+                let spelled = &spelled[run.sample_at..run.sample_at + run.length];
+                let notes = spelled.iter().flatten().map(|note| first + note).collect();
+                let says = if *with_lengths { format!("{run}, with lengths") } else { run.to_string() };
+                runs.push(PageRun { line: Some(line.clone()), says, notes });
+            }
+        }
+        let voices: Vec<String> = representation.voices().into_iter().map(|voice| voice.name).collect();
+        let mut lines = certificate.lines();
+        let verdict = certificate.verdict.to_string();
+        let says = lines.remove(0).split_off(verdict.len() + ": ".len());
+        PiecePage {
+            title: String::new(),
+            file: String::new(),
+            details: format!("{}, {}", count(notes.len() as u64, "note"), representation.id()),
+            voices: if voices.is_empty() { vec!["Melody".into()] } else { voices },
+            bars: song.bars().into_iter().map(|tick| song.time_at(tick)).collect(),
+            notes,
+            verdict,
+            says,
+            lines,
+            runs,
+            midi: midi.into(),
         }
     }
 
@@ -359,81 +439,6 @@ fn score_notes(
         });
     }
     notes
-}
-
-/// The piece as a page shows it, but for its names.
-fn piece_page(
-    representation: &dyn Representation,
-    timing: Option<&Song>,
-    prompt: &[Token],
-    composition: &Composition,
-    certificate: &Certificate,
-    midi: &[u8],
-) -> PiecePage {
-    /// Choices of a note, and the least probability of one.
-    const CHOICES: usize = 12;
-    const LEAST: f32 = 0.005;
-    let tokens = [prompt, &composition.tokens].concat();
-    let song = decoded(representation, timing, &tokens);
-    let spelled = representation.spelled_notes(&tokens);
-    let mut notes: Vec<PageNote> = Vec::with_capacity(spelled.len());
-    // The struck note of each voice and pitch that sounded last.
-    let mut struck: HashMap<(usize, u8), usize> = HashMap::new();
-    for (note, score) in spelled.iter().zip(score_notes(representation, prompt, composition, certificate)) {
-        let mut choices: Vec<(u8, f32)> =
-            (0..).zip(score.probabilities).filter(|(_, p)| *p >= LEAST).collect();
-        choices.sort_by(|a, b| b.1.total_cmp(&a.1));
-        choices.truncate(CHOICES);
-        let end = song.time_at(note.end);
-        match struck.get(&(note.voice, note.pitch)) {
-            Some(&first) if note.is_held => notes[first].sounds = end,
-            _ => {
-                struck.insert((note.voice, note.pitch), notes.len());
-            }
-        }
-        notes.push(PageNote {
-            voice: note.voice,
-            pitch: note.pitch,
-            start: song.time_at(note.start),
-            end,
-            sounds: end,
-            joined: note.is_held,
-            given: note.token < prompt.len(),
-            shared: score.is_shared,
-            choices,
-        });
-    }
-    let given = notes.iter().filter(|note| note.given).count();
-    let mut runs = Vec::new();
-    for run in &certificate.runs {
-        let notes = (run.sample_at..run.sample_at + run.length).map(|note| given + note).collect();
-        runs.push(PageRun { line: None, says: run.to_string(), notes });
-    }
-    for LineCertificate { line, with_lengths, runs: of_line, spelled, .. } in &certificate.lines {
-        for run in of_line {
-            let spelled = &spelled[run.sample_at..run.sample_at + run.length];
-            let notes = spelled.iter().flatten().map(|note| given + note).collect();
-            let says = if *with_lengths { format!("{run}, with lengths") } else { run.to_string() };
-            runs.push(PageRun { line: Some(line.clone()), says, notes });
-        }
-    }
-    let voices: Vec<String> = representation.voices().into_iter().map(|voice| voice.name).collect();
-    let mut lines = certificate.lines();
-    let verdict = certificate.verdict.to_string();
-    let says = lines.remove(0).split_off(verdict.len() + ": ".len());
-    PiecePage {
-        title: String::new(),
-        file: String::new(),
-        details: format!("{}, {}", count(notes.len() as u64, "note"), representation.id()),
-        voices: if voices.is_empty() { vec!["Melody".into()] } else { voices },
-        bars: song.bars().into_iter().map(|tick| song.time_at(tick)).collect(),
-        notes,
-        verdict,
-        says,
-        lines,
-        runs,
-        midi: midi.into(),
-    }
 }
 
 /// The music of tokens, in the tempo and meter of other music if there is some.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use bachdist_portable::midi::{self, Instrument, Note, Song};
 use bachdist_test_support::tools::{cache, need, on_path};
 use serde_json::{Value, json};
 
@@ -78,6 +79,21 @@ fn a_browser_shows_and_plays_a_piece() {
             found["wav"]
         );
     }
+}
+
+/// A melody that was given is there, and pale.
+#[test]
+#[ignore = "needs chromium"]
+fn a_given_voice_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let notes =
+        (0..8u32).map(|beat| Note::in_ticks(67 + (beat * beat % 5) as u8, 80, 4 * beat, 4 * beat + 4));
+    let melody = Instrument { program: 0, is_drum: false, name: String::new(), notes: notes.collect() };
+    fs::write(folder.path().join("tune.mid"), midi::write(&Song::at_tempo(vec![melody], 4, 500_000), &[]))
+        .unwrap();
+    let piece = compose(folder.path(), "--melody tune.mid --seed 1 --particles 4");
+    let Some(found) = look(folder.path(), piece["page"].as_str().unwrap()) else { return };
+    assert_eq!((&found["errors"], &found["given"]), (&json!([]), &json!(8)));
 }
 
 fn base64(bytes: &[u8]) -> String {
