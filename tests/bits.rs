@@ -21,8 +21,8 @@ const RECORDED: [(&str, Option<&str>, u64, &str); 8] = [
     ("cello-best", Some("data/cello"), 4, "591b501d3f4dbb8c"),
     ("chorales", None, 4, "f1bdeaf58104c424"),
     ("voices", None, 4, "51a083c466d0fcb1"),
-    ("cello-notes", Some("data/cello"), 2, "07a98009fda8a391"),
-    ("jsb-quarter", Some("data/jsb/jsb_quarter.json"), 2, "8592e7180ad7ed92"),
+    ("cello-notes", Some("data/cello"), 2, "776c2a1e8fbbbe95"),
+    ("jsb-quarter", Some("data/jsb/jsb_quarter.json"), 2, "b98821c75c7c535c"),
 ];
 
 #[test]
