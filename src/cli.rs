@@ -11,10 +11,17 @@ use clap::{Args, Parser, Subcommand};
 use crate::report::Progress;
 use crate::train::start::Resume;
 
-/// Trains LSTM language models of music on many processes at once, and composes from them.
+/// What most people want to do first, before the list of commands.
+const ABOUT: &str = "Trains LSTM language models of music on many processes at once, and composes from them.
+
+Examples:
+  bachdist sample --voices                         compose at once
+  mpirun -n 8 bachdist train configs/cello.toml    train a network on music
+  bachdist sample runs/cello                       compose from what it learned";
+
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "bachdist", version, max_term_width = 80, color = color_choice())]
-#[command(after_help = "Example:\n  mpirun -n 8 bachdist train configs/cello.toml")]
+#[command(name = "bachdist", version, about = ABOUT, max_term_width = 80, color = color_choice())]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
