@@ -124,6 +124,7 @@ fn a_long_name_has_a_line_of_its_own() {
     let place = Place::new();
     place.write(&format!("music/{}.mid", "long".repeat(8)), melody([40, 43, 47]));
     place.write("music/short.mid", melody([40, 43, 47]));
+    place.write(&format!("music/{}.mid", "ö".repeat(32)), melody([40, 43, 47]));
     let table = place.bachdist("data inspect music").ok().stdout;
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(
@@ -131,6 +132,7 @@ fn a_long_name_has_a_line_of_its_own() {
         (&*format!("{}.mid", "long".repeat(8)), lines[3]["short.mid".len()..].trim_start())
     );
     assert_eq!(lines[2].len(), lines[3].len());
+    assert_eq!((lines[4], lines[5]), (&*format!("{}.mid", "ö".repeat(32)), lines[2]));
 }
 
 #[test]

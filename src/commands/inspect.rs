@@ -335,10 +335,12 @@ fn rows(file: &FileSurvey<Found>, sequence_length: usize) -> String {
         None => "none".into(),
     };
     // A long name has a line of its own.
-    let name = if name.chars().count() > NAME_COLUMNS { format!("{name}\n") } else { name.clone() };
-    let columns = if name.ends_with('\n') { name.len() + NAME_COLUMNS } else { NAME_COLUMNS };
-    let mut rows = format!(
-        "{name:<columns$} {:>7} {:>11} {range:>9} {:>9.1} {:>8}",
+    let (mut rows, name) = match name.chars().count() {
+        ..=NAME_COLUMNS => (String::new(), name.as_str()),
+        _ => (format!("{name}\n"), ""),
+    };
+    rows += &format!(
+        "{name:<NAME_COLUMNS$} {:>7} {:>11} {range:>9} {:>9.1} {:>8}",
         content.notes,
         content.instruments,
         content.seconds,

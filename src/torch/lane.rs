@@ -88,12 +88,13 @@ impl DeviceLane {
                 .flat_map(|layer| of_rows.clone().map(move |row| dropout.stream(row, layer)));
             numbers.extend(keys.map(|stream| stream.key().cast_signed()));
         }
-        let begun = lane.streams.as_ref().map_or(Vec::new(), |streams| begun(streams, sequence_length, rows));
+        let beginnings =
+            lane.streams.as_ref().map_or(Vec::new(), |streams| beginnings(streams, sequence_length, rows));
         let words = words_of(architecture.shape.tokens);
         let predicted = (0..).zip(&lane.targets).filter(|(_, target)| **target != NO_TARGET);
         let predicted: Vec<i64> = predicted.map(|(index, _)| index).collect();
         if let Some(streams) = &lane.streams {
-            for (_, begins) in &begun {
+            for (_, begins) in &beginnings {
                 numbers.extend(begins.iter().map(|&begins| i64::from(!begins)));
             }
             numbers.extend(streams.allowed.iter().map(|word| word.cast_signed()));
@@ -130,8 +131,8 @@ impl DeviceLane {
         }
         if is_stream {
             let mut segments = Vec::new();
-            for (index, (from, _)) in begun.iter().enumerate() {
-                let to = begun.get(index + 1).map_or(sequence_length, |(next, _)| *next as i64);
+            for (index, (from, _)) in beginnings.iter().enumerate() {
+                let to = beginnings.get(index + 1).map_or(sequence_length, |(next, _)| *next as i64);
                 let kept = next(&[1, rows, 1])?.f_to_kind(Kind::Float)?;
                 segments.push(Segment { length: to - *from as i64, kept });
             }
@@ -200,18 +201,18 @@ impl DeviceLane {
 
 /// The timesteps at which some row begins with a state of zero, and which rows do; always the first one. Rows that have nothing
 /// left to read begin nowhere.
-fn begun(streams: &StreamCells, sequence_length: usize, rows: usize) -> Vec<(usize, Vec<bool>)> {
+fn beginnings(streams: &StreamCells, sequence_length: usize, rows: usize) -> Vec<(usize, Vec<bool>)> {
     let words = streams.allowed.len() / streams.resets.len();
-    let mut begun = Vec::new();
+    let mut beginnings = Vec::new();
     for time in 0..sequence_length {
         let reads = |cell: usize| streams.allowed[cell * words..][..words].iter().any(|&word| word != 0);
         let begins = |cell: usize| streams.resets[cell] && reads(cell);
         let begins: Vec<bool> = (time * rows..(time + 1) * rows).map(begins).collect();
         if time == 0 || begins.contains(&true) {
-            begun.push((time, begins));
+            beginnings.push((time, begins));
         }
     }
-    begun
+    beginnings
 }
 
 /// (Q·R, C) from the words of the tokens that may follow, (Q·R, W, 1). Where none may, nothing is predicted, and none is

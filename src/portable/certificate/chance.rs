@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::suffix_automaton::shared_endings;
 use crate::corpus::Piece;
-use crate::corpus::tunes::set_one_tune;
+use crate::corpus::tunes::set_same_tune;
 use crate::representation::{Representation, Symbol};
 
 /// The training music in one view: as many sequences of symbols for each piece, one piece after another.
@@ -45,7 +45,7 @@ impl Sequences {
                 let Some(longest) = longest else { return 0 };
                 let other = others[longest.end.sequence as usize] / of_a_piece;
                 let [own, theirs] = [piece, other].map(|piece| representation.decode(&pieces[piece].tokens));
-                if !set_one_tune(&own, &theirs) {
+                if !set_same_tune(&own, &theirs) {
                     return longest.length as usize;
                 }
                 left_out.push(other);

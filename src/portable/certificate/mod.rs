@@ -177,9 +177,8 @@ impl Certificate {
         let mut copied = [vec![false; notes], vec![false; notes], vec![false; notes]];
         let whole: Vec<Vec<usize>> = (0..notes).map(|note| vec![note]).collect();
         all.mark(&whole, &mut copied);
-        for (line, shared, _) in &lines {
-            let spelled: Vec<Vec<usize>> = line.notes.iter().map(|note| note.spelled.clone()).collect();
-            shared.mark(&spelled, &mut copied);
+        for (shared, line) in &lines {
+            shared.mark(&line.spelled, &mut copied);
         }
         let mut own = notes;
         if let Some(given) = given {
@@ -209,7 +208,7 @@ impl Certificate {
             longest_exact: all.longest_exact,
             longest_transposed: all.longest_transposed,
             runs: all.runs,
-            lines: lines.into_iter().map(|(_, _, certificate)| certificate).collect(),
+            lines: lines.into_iter().map(|(_, certificate)| certificate).collect(),
             copied: any,
         }
     }
@@ -336,7 +335,7 @@ fn lines_of(
     prompt: &[Token],
     composed: &[Token],
     given: Option<usize>,
-) -> Vec<(Line, SharedRuns, LineCertificate)> {
+) -> Vec<(SharedRuns, LineCertificate)> {
     let Some(mut lines) = Lines::new(music.representation, prompt, composed, "") else { return Vec::new() };
     if let Some(given) = given {
         let VoiceLabel { name, .. } = &music.representation.voices()[given];
@@ -358,15 +357,15 @@ fn lines_of(
             music.longest_by_style(view, &of_view.sequences, source)
         });
         let certificate = LineCertificate {
-            line: line.name.clone(),
+            line: line.name,
             with_lengths: *with_lengths,
             longest_exact: shared.longest_exact.clone(),
             longest_transposed: shared.longest_transposed.clone(),
             chance: *usual,
             runs: shared.runs.clone(),
-            spelled: line.notes.iter().map(|note| note.spelled.clone()).collect(),
+            spelled: line.notes.into_iter().map(|note| note.spelled).collect(),
         };
-        certified.push((line, shared, certificate));
+        certified.push((shared, certificate));
     }
     certified
 }

@@ -38,7 +38,7 @@ impl KnownTunes {
 }
 
 /// Whether one of two pieces makes the tune of the other known.
-pub fn set_one_tune(a: &Song, b: &Song) -> bool {
+pub fn set_same_tune(a: &Song, b: &Song) -> bool {
     let knows = |a: &Song, b: &Song| {
         let mut known = KnownTunes::default();
         known.add(a);
@@ -106,8 +106,8 @@ mod tests {
         assert!(known.knows(&melody(&longer(15))) && !known.knows(&melody(&longer(16))));
         // A piece that is much longer makes the tune of the shorter one known.
         let [short, long] = [melody(&tune(67, 17)), melody(&longer(40))];
-        assert!(set_one_tune(&short, &long) && set_one_tune(&long, &short));
-        assert!(!set_one_tune(&short, &melody(&tune(60, 16))));
+        assert!(set_same_tune(&short, &long) && set_same_tune(&long, &short));
+        assert!(!set_same_tune(&short, &melody(&tune(60, 16))));
         let mut altered = tune(60, 17);
         altered[8] += 1;
         assert!(!known.knows(&melody(&altered)));

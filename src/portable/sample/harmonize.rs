@@ -69,10 +69,11 @@ impl Melody {
 
     /// In words, how far it goes beyond what its voice has in the training music, if it does.
     pub fn beyond_training(&self, representation: &dyn Representation, pieces: &[Piece]) -> Option<String> {
-        let songs = pieces.iter().map(|piece| representation.decode(&piece.tokens));
-        let pitches =
-            |song: &Song| song.instruments[self.voice].notes.iter().map(|note| note.pitch).collect();
-        let pitches: Vec<u8> = songs.flat_map(|song| -> Vec<u8> { pitches(&song) }).collect();
+        let mut pitches = Vec::new();
+        for piece in pieces {
+            let song = representation.decode(&piece.tokens);
+            pitches.extend(song.instruments[self.voice].notes.iter().map(|note| note.pitch));
+        }
         let (lowest, highest) = (*pitches.iter().min()?, *pitches.iter().max()?);
         let name = representation.voices()[self.voice].name.to_lowercase();
         let (own, direction, theirs) = match (self.lowest < lowest, self.highest > highest) {

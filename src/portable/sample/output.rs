@@ -158,11 +158,7 @@ impl<'a> Output<'a> {
                     self.aside(|out| out.write_all(&picture.png))
                 }
                 Kind::Page => {
-                    let page = PiecePage {
-                        title: format!("Piece {number} of seed {seed}"),
-                        file: format!("{seed}-{number}"),
-                        ..self.page(prompt, composition, certificate, &bytes)
-                    };
+                    let page = self.page(seed, number, prompt, composition, certificate, &bytes);
                     self.aside(|out| out.write_all(render::piece_page(&page).as_bytes()))
                 }
             };
@@ -242,9 +238,11 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// The piece as a page shows it, but for its names.
+    /// The piece as a page shows it.
     fn page(
         &self,
+        seed: u64,
+        number: u64,
         prompt: &[Token],
         composition: &Composition,
         certificate: &Certificate,
@@ -304,8 +302,8 @@ impl<'a> Output<'a> {
         let verdict = certificate.verdict.to_string();
         let says = lines.remove(0).split_off(verdict.len() + ": ".len());
         PiecePage {
-            title: String::new(),
-            file: String::new(),
+            title: format!("Piece {number} of seed {seed}"),
+            file: format!("{seed}-{number}"),
             details: format!("{}, {}", count(notes.len() as u64, "note"), representation.id()),
             voices: if voices.is_empty() { vec!["Melody".into()] } else { voices },
             bars: song.bars().into_iter().map(|tick| song.time_at(tick)).collect(),

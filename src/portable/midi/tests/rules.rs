@@ -1,7 +1,7 @@
 //! Every rule of reading, with a file written for it. 960 ticks are a second. What is asserted here was
 //! found in pretty_midi's source and by running it; [`super::peer`] holds the same rules against it.
 
-use super::super::{Instrument, MidiProblem, Song, all_voices, read};
+use super::super::{Instrument, Meter, MidiProblem, Note, Song, all_voices, pitch_name, read};
 use super::bytes::*;
 
 fn song(tracks: &[Vec<u8>]) -> Song {
@@ -303,4 +303,22 @@ fn all_voices_are_in_the_order_of_onset_then_pitch() {
     let voices = all_voices(&song(&[upper, lower, twin]));
     let found: Vec<_> = voices.iter().map(|note| (note.pitch, note.velocity)).collect();
     assert_eq!(found, [(48, 2), (72, 1), (72, 3), (71, 1), (72, 2)]);
+}
+
+#[test]
+fn pitches_are_named_as_musicians_do() {
+    let names = [0, 21, 48, 60, 61, 127].map(pitch_name);
+    assert_eq!(names, ["C-1 (0)", "A0 (21)", "C3 (48)", "C4 (60)", "C#4 (61)", "G9 (127)"]);
+}
+
+#[test]
+fn bars_follow_the_meters() {
+    let note = Note::in_ticks(60, 80, 0, 41);
+    let piano = Instrument { program: 0, is_drum: false, name: String::new(), notes: vec![note] };
+    let mut song = Song::at_tempo(vec![piano.clone()], 4, 500_000);
+    assert_eq!(song.bars(), [0, 16, 32]);
+    let meter = |tick, beats_per_bar, beat_unit| Meter { tick, beats_per_bar, beat_unit };
+    song.meters = vec![meter(0, 3, 4), meter(24, 6, 8)];
+    assert_eq!(song.bars(), [0, 12, 24, 36]);
+    assert_eq!(Song::in_seconds(vec![piano]).bars(), [0u32; 0]);
 }
