@@ -19,7 +19,7 @@ const RECORDED: [(&str, Option<&str>, u64, &str); 8] = [
     ("prelude", None, 40, "37b3e040d38b70d3"),
     ("cello", Some("data/cello"), 4, "a7eb5b58debfcdd3"),
     ("cello-best", Some("data/cello"), 4, "591b501d3f4dbb8c"),
-    ("chorales", None, 4, "f1bdeaf58104c424"),
+    ("chorales", None, 4, "83411bb7e55e9366"),
     ("voices", None, 4, "51a083c466d0fcb1"),
     ("cello-notes", Some("data/cello"), 2, "776c2a1e8fbbbe95"),
     ("jsb-quarter", Some("data/jsb/jsb_quarter.json"), 2, "b98821c75c7c535c"),

@@ -21,6 +21,7 @@ mod tests;
 pub mod voices;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use indicatif::HumanCount;
@@ -116,9 +117,8 @@ pub trait Representation: Features {
         None
     }
 
-    /// The same representation with a grammar that allows no two voices to move in parallel fifths or octaves; `None` if it
-    /// does not know which notes are a voice.
-    fn without_parallels(&self) -> Option<Arc<dyn Representation>> {
+    /// The same representation with a grammar that keeps these rules, too; `None` if it does not know which notes are a voice.
+    fn with_rules(&self, _: &VoiceRules) -> Option<Arc<dyn Representation>> {
         None
     }
 
@@ -146,6 +146,15 @@ pub trait Representation: Features {
         }
         symbols
     }
+}
+
+/// What voices that are composed do not do, though tokens could say it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VoiceRules {
+    /// No two move in parallel fifths or octaves.
+    pub forbids_parallels: bool,
+    /// The MIDI pitches between which each voice stays; `None`, or nothing, for one that goes anywhere.
+    pub ranges: Vec<Option<RangeInclusive<u8>>>,
 }
 
 /// A voice that is given, while others are composed around it and end with it.

@@ -8,7 +8,6 @@
 
 use std::path::Path;
 
-use crate::corpus::Piece;
 use crate::failure::{ExitCode, Failure};
 use crate::midi::{Instrument, Song, pitch_name};
 use crate::network::inference::{InferenceNetwork, RowStates};
@@ -17,6 +16,7 @@ use crate::representation::{GivenVoice, Representation, State, Token};
 
 use super::decode::{Composition, Decoding, mask};
 use super::prompt::read_song;
+use super::rules::range;
 
 /// A melody that the other voices are composed around.
 #[derive(Debug)]
@@ -68,13 +68,8 @@ impl Melody {
     }
 
     /// In words, how far it goes beyond what its voice has in the training music, if it does.
-    pub fn beyond_training(&self, representation: &dyn Representation, pieces: &[Piece]) -> Option<String> {
-        let mut pitches = Vec::new();
-        for piece in pieces {
-            let song = representation.decode(&piece.tokens);
-            pitches.extend(song.instruments[self.voice].notes.iter().map(|note| note.pitch));
-        }
-        let (lowest, highest) = (*pitches.iter().min()?, *pitches.iter().max()?);
+    pub fn beyond_training(&self, representation: &dyn Representation, music: &[Song]) -> Option<String> {
+        let (lowest, highest) = range(music, self.voice)?.into_inner();
         let name = representation.voices()[self.voice].name.to_lowercase();
         let (own, direction, theirs) = match (self.lowest < lowest, self.highest > highest) {
             (true, _) => (self.lowest, "lowest", lowest),

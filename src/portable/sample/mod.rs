@@ -1,6 +1,6 @@
 //! The `sample` command: a checkpoint composes.
 //!
-//! `prompt` finds the tokens to begin from, `decode` composes, `harmonize` around a given voice, `output` writes MIDI, sound
+//! `prompt` finds the tokens to begin from, `rules` what no voice may do, `decode` composes, `harmonize` around a given voice, `output` writes MIDI, sound
 //! and pictures. Threads compose different pieces. The same checkpoint, seed and options give the same bytes for any number of
 //! pieces and threads.
 
@@ -8,13 +8,13 @@ mod decode;
 mod harmonize;
 mod output;
 mod prompt;
+mod rules;
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
@@ -23,19 +23,19 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::read::{LoadedCheckpoint, open_one};
 use crate::corpus::Piece;
 use crate::failure::{ExitCode, Failure};
-use crate::harmony::{PieceHarmony, avoids_parallels};
 use crate::network::inference::InferenceNetwork;
 use crate::parallel::in_parallel;
 use crate::print::{Listing, eprint_line, print_line};
 use crate::process::cores;
 use crate::random::{Purpose, RandomStream};
-use crate::representation::{Representation, Token, pitches};
+use crate::representation::{Representation, Token, VoiceRules, pitches};
 use decode::{Composition, CopyLimit, CopyLimitReport};
 pub use decode::{Decoding, Length, Reading, compose};
 use harmonize::{Melody, VoiceChoice, harmonize};
 pub use output::Kind;
 use output::{Files, Output};
 use prompt::{Primer, Prompt, PromptSource, StartWindow};
+use rules::{RuleOptions, RulesText};
 
 /// Small networks trained on the Prelude and on the chorales, so that there is something to compose from at once.
 const PRELUDE: &[u8] = include_bytes!("../data/prelude.safetensors");
@@ -100,9 +100,9 @@ pub struct Arguments {
     /// Sample only from the most probable notes that reach this probability together; 1 means all notes
     #[arg(long, value_name = "P", default_value_t = 0.9, value_parser = decode::parse_top_p)]
     pub top_p: f64,
-    /// Parallel fifths and octaves between voices, where the representation is `voices`
-    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
-    pub parallels: Parallels,
+    /// What no voice may do.
+    #[command(flatten)]
+    pub rules: RuleOptions,
     /// Compose up to N candidates for each piece and keep the first that is novel, or else the one that copies least [default: 8
     /// where pieces are composed whole, otherwise 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -127,17 +127,6 @@ pub struct Arguments {
     pub output: PathBuf,
 }
 
-/// `--parallels`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Parallels {
-    /// Avoid them if the training music has few
-    Auto,
-    /// Compose from the network's own distribution
-    Allow,
-    /// Compose none
-    Avoid,
-}
-
 impl Arguments {
     fn decoding(&self) -> Decoding {
         match self.greedy {
@@ -151,32 +140,6 @@ impl Arguments {
                 top_k: self.top_k.map(|k| k as usize),
                 top_p: (self.top_p < 1.0).then_some(self.top_p),
             },
-        }
-    }
-
-    /// The representation without parallels, if they are to be avoided.
-    fn without_parallels(
-        &self,
-        representation: &dyn Representation,
-        pieces: &[Piece],
-    ) -> Result<Option<Arc<dyn Representation>>, Failure> {
-        let without = representation.without_parallels();
-        match self.parallels {
-            Parallels::Allow => Ok(None),
-            Parallels::Auto if without.is_some() => {
-                let songs = pieces.iter().map(|piece| representation.decode(&piece.tokens));
-                let harmony: Vec<_> = songs.filter_map(|song| PieceHarmony::of(&song).ok()).collect();
-                Ok(without.filter(|_| avoids_parallels(&harmony)))
-            }
-            Parallels::Avoid if without.is_none() => {
-                let message = format!(
-                    "--parallels avoid: {} does not know which notes are a voice; train a checkpoint with \
-                     representation.kind = \"voices\"",
-                    representation.id()
-                );
-                Err(Failure::new(ExitCode::Usage, message))
-            }
-            _ => Ok(without),
         }
     }
 
@@ -211,9 +174,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let config = checkpoint.config()?;
     let pieces = &checkpoint.corpus.pieces;
     let representation = config.representation.build();
-    let without_parallels = arguments.without_parallels(&*representation, pieces)?;
-    let avoids_parallels = without_parallels.is_some();
-    let representation = without_parallels.unwrap_or(representation);
+    let songs: Vec<_> = pieces.iter().map(|piece| representation.decode(&piece.tokens)).collect();
+    let rules = arguments.rules.rules(&*representation, &songs)?;
+    let representation = representation.with_rules(&rules).unwrap_or(representation);
     let network =
         InferenceNetwork::new(representation.clone(), checkpoint.architecture, &checkpoint.parameters);
     let reading = Reading::of(&config);
@@ -222,7 +185,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => None,
     };
     if let Some((path, melody)) = &melody
-        && let Some(how_far) = melody.beyond_training(&*representation, pieces)
+        && let Some(how_far) = melody.beyond_training(&*representation, &songs)
     {
         eprint_line(format_args!("note: {}: {how_far}", path.display()));
     }
@@ -236,8 +199,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     if !arguments.json {
         print_line(format_args!("checkpoint  {location} (step {})\nseed        {seed}", checkpoint.step))?;
-        if avoids_parallels {
-            print_line("grammar     without parallel fifths and octaves")?;
+        if rules != VoiceRules::default() {
+            print_line(format_args!("grammar     {}", RulesText(&rules)))?;
         }
     }
     let length = arguments.length(&*representation, pieces)?;
@@ -305,7 +268,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     if let Some(listing) = listing {
-        listing.end(&json!({ "avoids_parallels": avoids_parallels, "seed": seed }))?;
+        let VoiceRules { forbids_parallels, ranges } = &rules;
+        let rules = json!({ "avoids_parallels": forbids_parallels, "keeps_ranges": !ranges.is_empty(), "seed": seed });
+        listing.end(&rules)?;
     }
     Ok(())
 }

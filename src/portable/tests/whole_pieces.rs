@@ -126,6 +126,39 @@ fn four_voices_have_no_parallels_unless_they_are_allowed() {
     assert!(reason.starts_with("sample: --parallels avoid: pitch/1 does not know"), "{reason}");
 }
 
+/// The lowest and highest note of each voice in the chorales of the program.
+const CHORALE_RANGES: [(u8, u8); 4] = [(64, 79), (59, 74), (52, 69), (40, 62)];
+
+/// Drawn nearly without regard to the network, notes are anywhere; the chorales that it was trained on have these ranges.
+#[test]
+fn voices_stay_in_the_ranges_of_their_music_unless_they_may_leave_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ranges = |options: &str| {
+        let options = format!(
+            "--voices --json --seed 1 -n 4 --temperature 4 --top-p 1 --notes 300 --only midi {options}"
+        );
+        let output = sample(folder.path(), &options);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut ranges = [(127, 0); 4];
+        for piece in json["pieces"].as_array().unwrap() {
+            let song = midi::read(&fs::read(folder.path().join(piece["midi"].as_str().unwrap())).unwrap());
+            for (range, voice) in ranges.iter_mut().zip(song.unwrap().instruments) {
+                for note in voice.notes {
+                    *range = (note.pitch.min(range.0), note.pitch.max(range.1));
+                }
+            }
+        }
+        (json["keeps_ranges"].as_bool().unwrap(), ranges)
+    };
+    assert_eq!(ranges(""), (true, CHORALE_RANGES));
+    let (keeps, found) = ranges("--any-range");
+    assert!(!keeps && found.iter().all(|&(lowest, highest)| lowest < 36 && highest > 84), "{found:?}");
+    let text =
+        String::from_utf8(sample(folder.path(), "--voices --seed 1 --beats 8 --any-range").stdout).unwrap();
+    assert!(text.contains("grammar     without parallel fifths and octaves\n"), "{text}");
+}
+
 #[test]
 fn all_of_a_primer_counts_and_something_is_composed_after_it() {
     for kind in ["kind = \"voices\"", "kind = \"frames\"", "kind = \"notes\""] {

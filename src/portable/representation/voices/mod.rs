@@ -19,7 +19,7 @@ use self::moment::{Ensemble, FIRST_LENGTH, MAX_VOICES, Moment, REST};
 use super::rhythm::{self, BeatGrid, PITCHES};
 use super::{
     Chance, EncodeProblem, Encoded, FrameRun, GivenVoice, Grammar, LineChance, Representation, SpelledNote,
-    State, Symbol, Token, View, VoiceLabel,
+    State, Symbol, Token, View, VoiceLabel, VoiceRules,
 };
 use crate::midi::grid::PitchSet;
 use crate::midi::{Instrument, Note, Song};
@@ -88,8 +88,7 @@ pub struct Voices {
     options: VoicesOptions,
     ensemble: Ensemble,
     vocabulary: Vec<String>,
-    /// Whether the grammar allows parallel fifths and octaves.
-    allows_parallels: bool,
+    rules: VoiceRules,
 }
 
 /// A note or rest of a line, in steps.
@@ -115,8 +114,23 @@ impl Voices {
             ensemble: Ensemble { voices: options.voices, grid },
             options,
             vocabulary,
-            allows_parallels: true,
+            rules: VoiceRules::default(),
         }
+    }
+
+    /// Whether the speaker may go to this pitch by the rules. Any voice always has a pitch to go to: repeating a note is no
+    /// parallel, and a voice that comes from outside its range may go to any note of it.
+    fn keeps_rules(&self, moment: &Moment, pitch: Token) -> bool {
+        let speaker = self.ensemble.speaker(moment);
+        let VoiceRules { forbids_parallels, ranges } = &self.rules;
+        let range = ranges.get(speaker).and_then(Option::as_ref);
+        let is_inside = |pitch: Token| range.is_none_or(|range| range.contains(&(pitch as u8)));
+        let comes_from_outside = || {
+            let sounding = moment.voices[speaker].sounding;
+            sounding < REST && !is_inside(sounding)
+        };
+        let is_parallel = || self.ensemble.parallels(moment).any(|parallel| parallel.includes(pitch));
+        is_inside(pitch) && (!forbids_parallels || comes_from_outside() || !is_parallel())
     }
 
     /// The grid in words.
@@ -287,9 +301,7 @@ impl Grammar for Voices {
 
     fn allows(&self, state: State, token: Token) -> bool {
         let moment = Moment::of(state);
-        let is_parallel =
-            || token < REST && self.ensemble.parallels(&moment).any(|parallel| parallel.includes(token));
-        self.ensemble.allows(&moment, token) && (self.allows_parallels || !is_parallel())
+        self.ensemble.allows(&moment, token) && (token >= REST || self.keeps_rules(&moment, token))
     }
 
     fn end(&self) -> Option<Token> {
@@ -398,8 +410,8 @@ impl Representation for Voices {
         Some(Ok(Box::new(GivenLine::of(self.ensemble, &tokens, voice))))
     }
 
-    fn without_parallels(&self) -> Option<Arc<dyn Representation>> {
-        Some(Arc::new(Voices { allows_parallels: false, ..self.clone() }))
+    fn with_rules(&self, rules: &VoiceRules) -> Option<Arc<dyn Representation>> {
+        Some(Arc::new(Voices { rules: rules.clone(), ..self.clone() }))
     }
 
     fn pitch(&self, token: Token) -> Option<u8> {
@@ -499,6 +511,8 @@ mod tests {
     use super::super::laws;
     use super::*;
     use crate::harmony::PieceHarmony;
+    use std::ops::RangeInclusive;
+
     use crate::midi::grid::tests::song_of_tracks as song;
     use crate::random::{Purpose, RandomStream};
 
@@ -662,8 +676,36 @@ mod tests {
     fn a_grammar_without_parallels_allows_none() {
         let voices = Voices::new(VoicesOptions::default());
         assert!(random_parallels(&voices) > 100.0);
-        let without = voices.without_parallels().unwrap();
-        assert_eq!(random_parallels(&*without), 0.0);
+        let rules = VoiceRules { forbids_parallels: true, ranges: Vec::new() };
+        assert_eq!(random_parallels(&*voices.with_rules(&rules).unwrap()), 0.0);
+    }
+
+    #[test]
+    fn voices_stay_in_their_ranges_and_always_have_a_pitch_to_go_to() {
+        let two = voices(2, Polyphony::Refuse);
+        // Outside the ranges, with a parallel octave to every note of the lower voice's range but one.
+        let song = song(&[&[(90, 0, 4), (89, 4, 8)], &[(66, 0, 4), (65, 4, 8)]]);
+        let tokens = two.encode(&song, usize::MAX).tokens;
+        let allowed = |ranges: &[Option<RangeInclusive<u8>>], forbids_parallels| {
+            let rules = VoiceRules { forbids_parallels, ranges: ranges.to_vec() };
+            let ruled = two.with_rules(&rules).unwrap();
+            let states = (0..=tokens.len()).map(|read| {
+                let state =
+                    tokens[..read].iter().fold(ruled.start(), |state, &token| ruled.next(state, token));
+                (0..PITCHES).filter(|&pitch| ruled.allows(state, pitch)).collect::<Vec<_>>()
+            });
+            states.collect::<Vec<_>>()
+        };
+        let upper: Vec<Token> = (60..=72).collect();
+        for forbids_parallels in [false, true] {
+            let ranges = [Some(60..=72), Some(65..=65)];
+            assert_eq!(allowed(&ranges, forbids_parallels), [&upper[..], &[65], &upper, &[65], &upper]);
+        }
+        // A voice of which nothing is known may go anywhere.
+        assert_eq!(allowed(&[Some(60..=72)], false)[1].len(), 128);
+        // Coming from inside, a parallel is forbidden.
+        let all = allowed(&[], true);
+        assert!(!all[3].contains(&65) && all[3].contains(&66));
     }
 
     #[test]
