@@ -45,6 +45,8 @@ pub enum Command {
     Replay(ReplayArguments),
     /// Evaluate how well a checkpoint predicts music, beside baselines without a network
     Eval(EvalArguments),
+    /// Make a page of runs, or of pieces, for a browser
+    Report(ReportArguments),
     /// Measure the phases of a training step, beside what this machine could do at most
     Bench(BenchArguments),
     /// Print what makes a shell complete commands and options
@@ -78,6 +80,29 @@ impl Command {
     fn cross_validates(&self) -> bool {
         matches!(self, Command::Eval(arguments) if !arguments.cross_validate.is_empty())
     }
+}
+
+/// `bachdist report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bachdist report runs/cello                     losses, attempts, checkpoints
+  bachdist report runs/a s3://bucket/b -o both.html
+  bachdist report runs/cello --watch             while it trains
+  bachdist report composed/*.mid -o pieces.html  pieces that a browser plays
+
+Tables of an evaluation are on the page if its JSON lies beside the checkpoints:
+  bachdist eval runs/cello --json > runs/cello/eval.json
+  bachdist eval runs/cello --samples composed --json > runs/cello/samples.json")]
+pub struct ReportArguments {
+    /// Folders or URLs of runs; or files of music
+    #[arg(required = true, value_name = "RUN|FILE.mid")]
+    pub sources: Vec<String>,
+    /// The page
+    #[arg(short, long, default_value = "report.html", value_name = "FILE.html", value_parser = bachdist_portable::location::file)]
+    pub output: PathBuf,
+    /// Make the page again when a run has got further, until all have ended
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `bachdist bench`.

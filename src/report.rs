@@ -11,8 +11,9 @@ use anyhow::Result;
 use bachdist_portable::checkpoint::CheckpointEntry;
 use bachdist_portable::checkpoint::claim::RunClaim;
 use bachdist_portable::failure::{ExitCode, Failure};
-use bachdist_portable::metrics::{METRICS, Record, StopReason, Validations, lines_until};
+use bachdist_portable::metrics::{METRICS, Record, StopReason, TimedRecord, Validations, lines_until};
 use bachdist_portable::network::batch::EpochSums;
+use bachdist_portable::process::peak_memory_bytes;
 use bachdist_portable::schedule::Batches;
 use bachdist_portable::store::StoreErrorKind;
 use console::{Term, is_dumb};
@@ -87,7 +88,7 @@ impl RunReporter {
     }
 
     /// Adds a line to `metrics.jsonl`.
-    pub fn record(&mut self, record: &Record) -> Result<()> {
+    pub fn record(&mut self, record: Record) -> Result<()> {
         self.metrics.record(record)
     }
 
@@ -103,7 +104,7 @@ impl RunReporter {
         // Averages over about the last twenty steps.
         self.seconds_per_window =
             Some(self.seconds_per_window.map_or(pace, |mean| 0.95 * mean + 0.05 * pace));
-        self.metrics.record(&Record::Step {
+        self.metrics.record(Record::Step {
             step: summary.step,
             epoch: summary.epoch + 1,
             loss: summary.batch.mean_loss(),
@@ -112,7 +113,7 @@ impl RunReporter {
         })?;
         self.show(summary);
         if summary.ends_epoch {
-            self.metrics.record(&Record::Epoch {
+            self.metrics.record(Record::Epoch {
                 step: summary.step,
                 epoch: summary.epoch + 1,
                 loss: summary.epoch_so_far.mean_loss(),
@@ -160,12 +161,12 @@ impl RunReporter {
             "epoch {epoch}/{}  held out: loss {loss:.4}  accuracy {accuracy:.4}",
             self.epochs
         ));
-        self.metrics.record(&Record::Validation { step, epoch, loss, accuracy, windows: sums.predictions })
+        self.metrics.record(Record::Validation { step, epoch, loss, accuracy, windows: sums.predictions })
     }
 
     /// Records that the storage cannot be reached any more; `saved` is the newest step that it has.
     pub fn outage(&mut self, saved: u64, reason: &str) -> Result<()> {
-        self.metrics.record(&Record::Outage { step: saved, reason: reason.into() })
+        self.metrics.record(Record::Outage { step: saved, reason: reason.into() })
     }
 
     /// Records a saved checkpoint: how long training was held for it, how long its upload took, and how many requests had
@@ -177,13 +178,14 @@ impl RunReporter {
         upload: Duration,
         retries: u64,
     ) -> Result<()> {
-        self.metrics.record(&Record::Checkpoint {
+        self.metrics.record(Record::Checkpoint {
             step: listed.name.step,
             name: listed.name.to_string(),
             bytes: listed.bytes,
             pause_seconds: pause.as_secs_f64(),
             upload_seconds: upload.as_secs_f64(),
             retries,
+            peak_memory_bytes: peak_memory_bytes(),
         })
     }
 
@@ -194,7 +196,7 @@ impl RunReporter {
 
     /// Records and prints how a run ended.
     pub fn stop(&mut self, step: u64, reason: StopReason, line: &str) -> Result<()> {
-        self.metrics.record(&Record::Stop { step, reason })?;
+        self.metrics.record(Record::Stop { step, reason })?;
         if let Some(bar) = self.bar.take() {
             bar.println(line);
             bar.finish_and_clear();
@@ -237,12 +239,13 @@ impl MetricsWriter {
         Ok((metrics, validations))
     }
 
-    pub fn record(&mut self, record: &Record) -> Result<()> {
+    pub fn record(&mut self, record: Record) -> Result<()> {
+        let line = TimedRecord::now(record).to_line();
         match self {
             // In one write, so that a reader never sees half a line.
-            MetricsWriter::File(file) => file.write_all(record.to_line().as_bytes()).map_err(unwritten),
+            MetricsWriter::File(file) => file.write_all(line.as_bytes()).map_err(unwritten),
             MetricsWriter::Object(text) => {
-                text.push_str(&record.to_line());
+                text.push_str(&line);
                 Ok(())
             }
         }

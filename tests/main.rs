@@ -18,6 +18,7 @@ mod inspect;
 mod preempt;
 mod ranks;
 mod replay;
+mod report;
 mod resume;
 mod sample;
 mod snapshots;

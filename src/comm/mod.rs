@@ -26,8 +26,13 @@ pub trait Communicator {
     /// The number of ranks on this host.
     fn local_size(&self) -> usize;
 
-    /// The host's name.
-    fn host(&self) -> String;
+    /// The name of the host of every rank.
+    fn hosts(&self) -> Vec<String>;
+
+    /// The name of this rank's host.
+    fn host(&self) -> String {
+        self.hosts().swap_remove(self.rank())
+    }
 
     /// How long this rank waits in a collective before it looks for the missing rank and ends the run with
     /// [`ExitCode::Peer`](bachdist_portable::failure::ExitCode::Peer). Until it is set, it waits without a limit.
@@ -102,8 +107,8 @@ impl Communicator for SingleProcess {
         1
     }
 
-    fn host(&self) -> String {
-        bachdist_portable::process::host_name()
+    fn hosts(&self) -> Vec<String> {
+        vec![bachdist_portable::process::host_name()]
     }
 
     fn set_collective_timeout(&self, _timeout: Duration) {}

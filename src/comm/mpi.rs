@@ -202,8 +202,8 @@ impl Communicator for MpiCommunicator {
         self.local_size
     }
 
-    fn host(&self) -> String {
-        self.hosts[self.rank()].clone()
+    fn hosts(&self) -> Vec<String> {
+        self.hosts.clone()
     }
 
     fn set_collective_timeout(&self, timeout: Duration) {

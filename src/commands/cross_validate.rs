@@ -345,6 +345,8 @@ impl MeanLosses {
 
 #[cfg(test)]
 mod tests {
+    use bachdist_portable::metrics::TimedRecord;
+
     use super::*;
 
     #[test]
@@ -355,8 +357,9 @@ mod tests {
             let step =
                 |step, loss| Record::Step { step, epoch: 1, loss, accuracy: 0.5, windows_per_second: 1.0 };
             let validation = Record::Validation { step: last, epoch: 1, loss, accuracy: 0.5, windows };
-            let text: String =
-                [step(1, 4.0), step(last, loss), validation].iter().map(Record::to_line).collect();
+            let text: String = [step(1, 4.0), step(last, loss), validation]
+                .map(|record| TimedRecord { time: None, record }.to_line())
+                .concat();
             store.put(METRICS, text.into_bytes()).unwrap();
             losses.add(&store).unwrap();
         }

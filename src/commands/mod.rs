@@ -8,6 +8,7 @@ pub mod data;
 pub mod eval;
 pub mod inspect;
 pub mod replay;
+mod report;
 mod samples;
 mod shell;
 pub mod train;
@@ -30,6 +31,7 @@ pub fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> 
         Command::Replay(arguments) => return replay::run(arguments, comm),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Sample(arguments) => bachdist_portable::sample::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Data(command) => data::run(command),
         Command::Checkpoint(command) => checkpoint::run(command),
         Command::Completions { shell } => shell::print_completions(*shell),

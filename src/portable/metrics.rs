@@ -7,6 +7,8 @@
 //! The results of validations are found here and nowhere else: a checkpoint is a function of identity, music and
 //! step, and how often a run is validated is none of these.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::store::{Store, StoreError, StoreErrorKind};
@@ -67,6 +69,9 @@ pub enum Record {
         upload_seconds: f64,
         /// Requests to the storage that had to be repeated.
         retries: u64,
+        /// The most memory that rank 0 has had so far; absent where the system does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak_memory_bytes: Option<u64>,
     },
     /// The storage cannot be reached; training continues for now.
     Outage {
@@ -90,6 +95,12 @@ pub struct AttemptRecord {
     pub attempt: u64,
     /// Ranks that train together.
     pub ranks: usize,
+    /// The host of each rank. Earlier versions did not say it.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// What the ranks compute on, in words: device, threads, backend.
+    #[serde(default)]
+    pub device: String,
     /// The whole configuration, with defaults. Its keys are those of the version that wrote it.
     pub config: serde_json::Value,
 }
@@ -117,7 +128,26 @@ fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Err
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
-impl Record {
+/// A record with its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimedRecord {
+    /// Seconds since 1970. Earlier versions did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<f64>,
+    /// What happened then.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+impl TimedRecord {
+    /// What happens now.
+    pub fn now(record: Record) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        // Whole milliseconds, whose digits are few.
+        let time = since.ok().map(|since| since.as_millis() as f64 / 1e3);
+        TimedRecord { time, record }
+    }
+
     /// The line that is written for it, with its end. Keys are in alphabetical order, as they always were.
     pub fn to_line(&self) -> String {
         // Through a `Value`, whose maps are sorted. It fails only for maps with keys that are no strings.
@@ -128,6 +158,11 @@ impl Record {
 
 /// The records of a file.
 pub fn read_records(text: &str) -> impl Iterator<Item = Record> {
+    read_timed_records(text).map(|timed| timed.record)
+}
+
+/// The same with their times.
+pub fn read_timed_records(text: &str) -> impl Iterator<Item = TimedRecord> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
@@ -213,11 +248,17 @@ mod tests {
         Record::Validation { step, epoch: 1, loss, accuracy: 0.5, windows: 10 }
     }
 
+    fn line(record: Record, time: Option<f64>) -> String {
+        TimedRecord { time, record }.to_line()
+    }
+
     /// Other programs read these bytes.
     #[test]
     fn the_bytes_of_every_kind() {
         let config = json!({ "train": { "epochs": 3 } });
-        let attempt = AttemptRecord { version: 1, step: 0, attempt: 1, ranks: 2, config };
+        let hosts = ["a", "b"].map(String::from).into();
+        let device = "cpu, with 1 thread per rank; backend native".into();
+        let attempt = AttemptRecord { version: 1, step: 0, attempt: 1, ranks: 2, hosts, device, config };
         let records = [
             Record::Run(attempt.clone()),
             Record::Resume(AttemptRecord { step: 20, ..attempt }),
@@ -231,26 +272,28 @@ mod tests {
                 pause_seconds: 0.0625,
                 upload_seconds: 1.0,
                 retries: 0,
+                peak_memory_bytes: Some(5),
             },
             Record::Outage { step: 20, reason: "no route".into() },
             Record::Stop { step: 20, reason: StopReason::Early },
         ];
         let expected = r#"
-{"attempt":1,"config":{"train":{"epochs":3}},"kind":"run","ranks":2,"step":0,"version":1}
-{"attempt":1,"config":{"train":{"epochs":3}},"kind":"resume","ranks":2,"step":20,"version":1}
-{"accuracy":0.0,"epoch":1,"kind":"step","loss":4.25,"step":1,"windows_per_second":1000.0}
-{"accuracy":0.125,"epoch":1,"kind":"epoch","loss":null,"step":20}
-{"accuracy":0.5,"epoch":1,"kind":"validation","loss":2.5,"step":20,"windows":10}
-{"bytes":9,"kind":"checkpoint","name":"step-00000020-6b402f28f286157d.safetensors","pause_seconds":0.0625,"retries":0,"step":20,"upload_seconds":1.0}
-{"kind":"outage","reason":"no route","step":20}
-{"kind":"stop","reason":"early","step":20}
+{"attempt":1,"config":{"train":{"epochs":3}},"device":"cpu, with 1 thread per rank; backend native","hosts":["a","b"],"kind":"run","ranks":2,"step":0,"time":1.5,"version":1}
+{"attempt":1,"config":{"train":{"epochs":3}},"device":"cpu, with 1 thread per rank; backend native","hosts":["a","b"],"kind":"resume","ranks":2,"step":20,"time":1.5,"version":1}
+{"accuracy":0.0,"epoch":1,"kind":"step","loss":4.25,"step":1,"time":1.5,"windows_per_second":1000.0}
+{"accuracy":0.125,"epoch":1,"kind":"epoch","loss":null,"step":20,"time":1.5}
+{"accuracy":0.5,"epoch":1,"kind":"validation","loss":2.5,"step":20,"time":1.5,"windows":10}
+{"bytes":9,"kind":"checkpoint","name":"step-00000020-6b402f28f286157d.safetensors","pause_seconds":0.0625,"peak_memory_bytes":5,"retries":0,"step":20,"time":1.5,"upload_seconds":1.0}
+{"kind":"outage","reason":"no route","step":20,"time":1.5}
+{"kind":"stop","reason":"early","step":20,"time":1.5}
 "#;
-        let text: String = records.iter().map(Record::to_line).collect();
+        let text: String = records.into_iter().map(|record| line(record, Some(1.5))).collect();
         assert_eq!(text, expected[1..]);
-        let read: Vec<_> = read_records(&text).collect();
-        assert!(matches!(read[3], Record::Epoch { loss, .. } if loss.is_nan()));
-        let lines: String = read.iter().map(Record::to_line).collect();
+        let read: Vec<_> = read_timed_records(&text).collect();
+        assert!(matches!(read[3].record, Record::Epoch { loss, .. } if loss.is_nan()));
+        let lines: String = read.iter().map(TimedRecord::to_line).collect();
         assert_eq!(lines, text);
+        assert!(TimedRecord::now(Record::Stop { step: 1, reason: StopReason::Done }).time > Some(1.7e9));
     }
 
     #[test]
@@ -266,17 +309,17 @@ mod tests {
 
     #[test]
     fn later_steps_and_torn_lines_are_cut_off() {
-        let kept = [validation(1, 2.0).to_line(), "{\"kind\":\"weather\",\"step\":2}\n".into()].concat();
+        let kept = [line(validation(1, 2.0), None), "{\"kind\":\"weather\",\"step\":2}\n".into()].concat();
         let rest = [Record::Outage { step: 3, reason: String::new() }, validation(2, 1.0)];
-        let rest: String = rest.iter().map(Record::to_line).collect();
-        let stop = Record::Stop { step: 2, reason: StopReason::Signal }.to_line();
+        let rest: String = rest.into_iter().map(|record| line(record, Some(2.0))).collect();
+        let stop = line(Record::Stop { step: 2, reason: StopReason::Signal }, None);
         assert_eq!(lines_until(&format!("{kept}{rest}{stop}{{\"st"), 2), format!("{kept}{stop}"));
     }
 
     #[test]
     fn the_first_of_the_lowest_is_the_best() {
         let all = [(10, 2.5), (20, 2.25), (30, 2.25), (40, 3.0)].map(|(step, loss)| validation(step, loss));
-        let text: String = all.iter().map(Record::to_line).collect();
+        let text: String = all.into_iter().map(|record| line(record, None)).collect();
         let found = Validations::read(&format!("{text}{{\"kind\":\"valid"));
         assert_eq!(found, Validations { best: Some(BestValidation { step: 20, loss: 2.25 }), since: 2 });
         assert_eq!(Validations::read(""), Validations::default());

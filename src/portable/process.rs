@@ -64,6 +64,12 @@ pub fn status(field: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
+/// The most physical memory that this process has had.
+pub fn peak_memory_bytes() -> Option<u64> {
+    let kibibytes = status("VmHWM")?.strip_suffix(" kB")?.trim().parse::<u64>().ok()?;
+    Some(1024 * kibibytes)
+}
+
 /// Whether a signal is in one of this process's sets: `SigIgn` has the ignored ones, `ShdPnd` those that are pending for the
 /// process.
 pub fn has_signal(set: &str, signal: i32) -> bool {
@@ -85,6 +91,7 @@ mod tests {
     fn fields_and_sets() {
         assert_eq!(status("Pid"), Some(std::process::id().to_string()));
         assert_eq!(status("Pi"), None);
+        assert!(peak_memory_bytes().is_some_and(|bytes| bytes > 1 << 20));
         // Rust's runtime ignores SIGPIPE (13), and nothing can ignore SIGKILL (9).
         assert!(has_signal("SigIgn", 13) && !has_signal("SigIgn", 9) && !has_signal("NoSuchSet", 13));
     }

@@ -73,8 +73,8 @@ impl Communicator for Threads<'_> {
         self.size
     }
 
-    fn host(&self) -> String {
-        SingleProcess.host()
+    fn hosts(&self) -> Vec<String> {
+        vec![SingleProcess.host(); self.size]
     }
 
     fn set_collective_timeout(&self, _timeout: Duration) {}

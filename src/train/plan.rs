@@ -215,15 +215,7 @@ impl Plan {
         let lanes: Vec<String> =
             (0..comm.size()).map(|rank| self.assignment.lanes_of(rank).len().to_string()).collect();
         add("ranks", format!("{}, with {} of {} lanes", comm.size(), lanes.join(" + "), train.lanes));
-        add(
-            "device",
-            format!(
-                "{}, with {} per rank; backend {}",
-                self.target.device,
-                count(self.threads as u64, "thread"),
-                self.target.backend
-            ),
-        );
+        add("device", self.device());
         add(
             "checkpoints",
             format!(
@@ -234,6 +226,12 @@ impl Plan {
             ),
         );
         lines.join("\n")
+    }
+
+    /// What each rank computes on, in words.
+    pub fn device(&self) -> String {
+        let threads = count(self.threads as u64, "thread");
+        format!("{}, with {threads} per rank; backend {}", self.target.device, self.target.backend)
     }
 
     /// Size of a checkpoint without its header: weights and optimizer in f32, one zero bias per gate, the corpus.

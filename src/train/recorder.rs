@@ -68,9 +68,11 @@ impl Recorder {
             step: initial.step,
             attempt: run.attempt(),
             ranks: comm.size(),
+            hosts: comm.hosts(),
+            device: plan.device(),
             config: serde_json::to_value(&plan.config)?,
         };
-        report.record(&if initial.step == 0 { Record::Run(attempt) } else { Record::Resume(attempt) })?;
+        report.record(if initial.step == 0 { Record::Run(attempt) } else { Record::Resume(attempt) })?;
         let checkpoint = &plan.config.checkpoint;
         let retention =
             Retention { keep: checkpoint.keep, keep_every_steps: checkpoint.keep_every_steps, best: None };

@@ -3,6 +3,7 @@
 //! - [`tools`]: what a test needs and not every machine has. A test without it is skipped, or fails where
 //!   `BACHDIST_REQUIRE` names it.
 //! - [`harness`]: the built programs, run as a user runs them.
+//! - [`browser`]: a browser that looks at pages.
 //! - [`snapshot`]: what people read, held by snapshots.
 //! - [`s3`]: a real S3 server, and [`proxy`]: what fails between it and a client.
 
@@ -11,6 +12,7 @@
 // Nobody reads these pages but who reads the code.
 #![allow(missing_docs)]
 
+pub mod browser;
 pub mod harness;
 pub mod proxy;
 pub mod s3;

@@ -211,13 +211,17 @@ impl AttemptRecord {
 impl CheckpointFilter {
     /// Accepts checkpoints of the run that was attempted last under a URL, or any checkpoint if that run is unknown.
     pub fn last_attempted(store: &Store) -> Result<CheckpointFilter, StoreError> {
-        let number = latest_attempt(store)?;
-        let attempt = if number == 0 { None } else { AttemptRecord::read(store, number)? };
-        Ok(attempt.map_or(CheckpointFilter::Any, |attempt| CheckpointFilter::Attempt {
-            number,
-            run: attempt.run_digest,
+        Ok(last_attempt(store)?.map_or(CheckpointFilter::Any, |(number, attempt)| {
+            CheckpointFilter::Attempt { number, run: attempt.run_digest }
         }))
     }
+}
+
+/// The newest attempt under a URL and its number, if there is one that can be understood.
+pub fn last_attempt(store: &Store) -> Result<Option<(u64, AttemptRecord)>, StoreError> {
+    let number = latest_attempt(store)?;
+    let attempt = if number == 0 { None } else { AttemptRecord::read(store, number)? };
+    Ok(attempt.map(|attempt| (number, attempt)))
 }
 
 fn attempt_name(number: u64) -> String {

@@ -16,7 +16,8 @@ use crate::failure::{ExitCode, Failure};
 use crate::midi::{self, Song, all_voices};
 use crate::print::{count, eprint_line};
 use crate::render::{
-    self, Novelty, PageNote, PageRun, Picture, PiecePage, ScoreNote, SharedRun, Sound, SoundFont, WavError,
+    self, Novelty, PageCertificate, PageNote, PageRun, Picture, PiecePage, ScoreNote, SharedRun, Sound,
+    SoundFont, WavError,
 };
 use crate::representation::{Representation, Token, pitches};
 use crate::write::{TempFile, unwritable};
@@ -159,7 +160,7 @@ impl<'a> Output<'a> {
                 }
                 Kind::Page => {
                     let page = self.page(seed, number, prompt, composition, certificate, &bytes);
-                    self.aside(|out| out.write_all(render::piece_page(&page).as_bytes()))
+                    self.aside(|out| out.write_all(render::pieces_page(&[page]).as_bytes()))
                 }
             };
             let aside = aside.map_err(|error| self.unwritable(&self.path(seed, number, 1, kind), &error))?;
@@ -308,10 +309,7 @@ impl<'a> Output<'a> {
             voices: if voices.is_empty() { vec!["Melody".into()] } else { voices },
             bars: song.bars().into_iter().map(|tick| song.time_at(tick)).collect(),
             notes,
-            verdict,
-            says,
-            lines,
-            runs,
+            certificate: Some(PageCertificate { verdict, says, lines, runs }),
             midi: midi.into(),
         }
     }

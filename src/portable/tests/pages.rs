@@ -5,21 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use bachdist_portable::midi::{self, Instrument, Note, Song};
-use bachdist_test_support::tools::{cache, need, on_path};
+use bachdist_test_support::browser;
 use serde_json::{Value, json};
 
-/// What a headless Chromium finds on a page.
+/// What a browser finds on a piece's page.
 fn look(folder: &Path, page: &str) -> Option<Value> {
-    let modules =
-        cache().map(|cache| cache.join("page-tools")).filter(|tools| tools.join("node_modules").is_dir());
-    let tools = modules.zip(on_path("node")).zip(on_path("chromium"));
-    let ((modules, node), chromium) = need("chromium", tools)?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pages/piece.js");
-    let mut command = Command::new(node);
-    command.arg(script).arg(folder.join(page)).arg(modules).arg(folder).env("CHROMIUM", chromium);
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    browser::look(&folder.join(page), &script)
 }
 
 /// A piece's page and what `sample --json` says of it.

@@ -1,4 +1,5 @@
-//! A piece as one HTML file that shows and plays it, without anything from elsewhere: `page.html`, with the piece in it as JSON.
+//! Pieces as one HTML file that shows and plays them, without anything from elsewhere: `page.html`, with the pieces in it as JSON.
+//! `style.css` is for every page that the program makes.
 
 use serde::Serialize;
 
@@ -17,17 +18,24 @@ pub struct PiecePage {
     pub notes: Vec<PageNote>,
     /// Where bars begin; none in music without beats.
     pub bars: Vec<f64>,
-    /// The certificate's verdict.
-    pub verdict: String,
-    /// What follows it in the same line.
-    pub says: String,
-    /// The other lines of the certificate.
-    pub lines: Vec<String>,
-    /// What the training music has too.
-    pub runs: Vec<PageRun>,
+    /// What it shares with the training music, where that is known.
+    pub certificate: Option<PageCertificate>,
     /// The MIDI file.
     #[serde(serialize_with = "base64")]
     pub midi: Vec<u8>,
+}
+
+/// A certificate, as a page shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PageCertificate {
+    /// The verdict.
+    pub verdict: String,
+    /// What follows it in the same line.
+    pub says: String,
+    /// The other lines.
+    pub lines: Vec<String>,
+    /// What the training music has too.
+    pub runs: Vec<PageRun>,
 }
 
 /// A note, or the part of one that a frame holds.
@@ -64,15 +72,26 @@ pub struct PageRun {
     pub notes: Vec<usize>,
 }
 
-/// The page.
+/// The page of pieces, one of which is shown at a time.
 ///
 /// # Panics
-/// If a time is not finite.
+/// If there is no piece.
 #[must_use]
-pub fn piece_page(piece: &PiecePage) -> String {
-    let json = serde_json::to_string(piece).expect("numbers and texts");
+pub fn pieces_page(pieces: &[PiecePage]) -> String {
+    assert!(!pieces.is_empty(), "a page without pieces");
+    page(include_str!("page.html"), &pieces)
+}
+
+/// A page made of a template, with its style in place of `STYLE`, and what it shows as JSON in place of `DATA`.
+///
+/// # Panics
+/// If the data do not become JSON.
+#[must_use]
+pub fn page(template: &str, data: &impl Serialize) -> String {
+    let json = serde_json::to_string(data).expect("numbers and texts");
+    let styled = template.replacen("STYLE", include_str!("style.css"), 1);
     // Nothing in it ends the element that it stands in.
-    include_str!("page.html").replacen("PIECE", &json.replace('<', "\\u003c"), 1)
+    styled.replacen("DATA", &json.replace('<', "\\u003c"), 1)
 }
 
 fn base64<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

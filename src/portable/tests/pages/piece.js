@@ -1,14 +1,8 @@
-// Opens a piece's page in a headless Chromium, reads it as a listener would, and prints what it found as JSON.
-//   node piece.js PAGE MODULES SCREENSHOTS
+// Reads and plays a piece's page as a listener would.
 "use strict";
-const [, , file, modules, screenshots] = process.argv;
-const { createRequire } = require("node:module");
-const { join } = require("node:path");
-const load = createRequire(join(modules, "package.json"));
-const puppeteer = load("puppeteer-core");
 
 // Everything that goes to the loudspeaker goes past an analyser too, and every tone that is struck is written down.
-function listen() {
+exports.prepare = () => {
   window.struck = [];
   const connect = AudioNode.prototype.connect;
   AudioNode.prototype.connect = function (to, ...more) {
@@ -35,46 +29,9 @@ function listen() {
     window.made = blob;
     return create.call(URL, blob);
   };
-}
+};
 
-// Waits for a condition, frame by frame; puppeteer's own way is forbidden by the page's policy.
-async function until(page, condition, argument) {
-  const deadline = Date.now() + 60000;
-  while (!(await page.evaluate(condition, argument))) {
-    if (Date.now() > deadline) throw new Error(`never came: ${condition}`);
-    await page.evaluate(() => new Promise(requestAnimationFrame));
-  }
-}
-
-(async () => {
-  const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
-  const errors = [], requests = [];
-  const open = async (width, scheme) => {
-    const page = await browser.newPage();
-    page.on("console", (message) => errors.push(message.text()));
-    page.on("pageerror", (error) => errors.push(error.message));
-    page.on("request", (request) => requests.push(request.url().split(":")[0]));
-    await page.setViewport({ width, height: 900 });
-    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-    await page.evaluateOnNewDocument(listen);
-    await page.goto("file://" + file);
-    return page;
-  };
-  const found = { widths: {}, axe: [] };
-  for (const width of [1280, 390]) {
-    for (const scheme of ["light", "dark"]) {
-      const page = await open(width, scheme);
-      await page.screenshot({ path: join(screenshots, `${width}-${scheme}.png`), fullPage: true });
-      found.widths[width] = await page.evaluate(() => document.documentElement.scrollWidth);
-      // The page's own policy forbids scripts that it does not contain, so axe comes by the debugger.
-      await page.evaluate(require("node:fs").readFileSync(load.resolve("axe-core/axe.min.js"), "utf8"));
-      const { violations } = await page.evaluate(() => window.axe.run());
-      found.axe.push(...violations.map(({ id, impact }) => `${impact} ${id} at ${width}, ${scheme}`));
-      await page.close();
-    }
-  }
-
-  const page = await open(1280, "light");
+exports.read = async (page, found, until) => {
   const notes = (classes) => page.$$eval("svg .note" + classes, (all) => all.length);
   found.drawn = await notes("");
   found.shared = await notes(".shared");
@@ -114,9 +71,4 @@ async function until(page, condition, argument) {
     for (let at = 44; at < bytes.byteLength; at += 2) peak = Math.max(peak, Math.abs(bytes.getInt16(at, true)));
     return { seconds: (bytes.byteLength - 44) / 2 / bytes.getUint32(24, true), peak: peak / 32767 };
   });
-  await browser.close();
-  console.log(JSON.stringify({ ...found, errors, requests: [...new Set(requests)] }));
-})().catch((error) => {
-  console.error(error);
-  process.exit(1);
-});
+};
