@@ -122,14 +122,16 @@ fn what_is_no_run_and_no_piece_is_refused() {
 #[test]
 fn a_run_is_watched_until_it_ends() {
     let place = Place::with_tiny();
-    let mut run = Running::start(&mut place.alone("train tiny.toml --set train.epochs=200"));
+    let mut run = Running::start(&mut place.alone("train tiny.toml --set train.epochs=1000000"));
     place.wait_for_a_step("run", &mut run);
     place.bachdist("report run -o early.html").ok();
-    place.bachdist("report run --watch").ok();
-    run.end().ok();
+    let watch = Running::start(&mut place.alone("report run --watch"));
+    run.signal("TERM");
+    run.end().with_code(75);
+    watch.end().ok();
     let page = |name: &str| String::from_utf8(place.read(name)).unwrap();
-    assert!(!page("early.html").contains("\"stop\":\"done\""));
+    assert!(page("early.html").contains("\"stop\":null"));
     let last = page("report.html");
-    assert!(last.contains("\"stop\":\"done\"") && last.contains("\"is_watched\":false"), "{last}");
+    assert!(last.contains("\"stop\":\"signal\"") && last.contains("\"is_watched\":false"), "{last}");
     assert!(last.len() < 200_000);
 }
