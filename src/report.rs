@@ -13,10 +13,11 @@ use bachdist_portable::checkpoint::claim::RunClaim;
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::metrics::{METRICS, Record, StopReason, TimedRecord, Validations, lines_until};
 use bachdist_portable::network::batch::EpochSums;
+use bachdist_portable::print::has_control_codes;
 use bachdist_portable::process::peak_memory_bytes;
 use bachdist_portable::schedule::Batches;
 use bachdist_portable::store::StoreErrorKind;
-use console::{Term, is_dumb};
+use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Time between plain lines within an epoch: often enough to see that it lives, rare enough for a log.
@@ -297,11 +298,7 @@ fn find(progress: Progress) -> Option<Term> {
     match progress {
         Progress::Plain | Progress::Silent => None,
         // Without TERM, what the terminal understands is unknown.
-        Progress::Auto
-            if is_dumb() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) =>
-        {
-            None
-        }
+        Progress::Auto if !has_control_codes() => None,
         Progress::Auto => launcher_terminal().or_else(own_terminal),
         // Where there is no terminal, the reader of stderr wants the control codes.
         Progress::Bar => launcher_terminal().or_else(own_terminal).or_else(|| Some(Term::stderr())),

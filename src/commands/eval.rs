@@ -21,7 +21,7 @@ use bachdist_portable::failure::{ExitCode, Failure, line_of};
 use bachdist_portable::metrics::{METRICS, Record, read_records};
 use bachdist_portable::network::batch::LaneBatch;
 use bachdist_portable::network::inference::InferenceNetwork;
-use bachdist_portable::print::{count, eprint_line, print_line};
+use bachdist_portable::print::{WorkBar, count, eprint_line, print_line};
 use bachdist_portable::process::cores;
 use bachdist_portable::representation::{Representation, Token};
 use serde_json::{Value, json};
@@ -289,6 +289,7 @@ fn predict_windows(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Vec<f32>
     let windows = Windows::new(pieces, length);
     let mut network = NativeBackend::for_prediction(checkpoint.architecture, &checkpoint.parameters, cores());
     let mut log_probs = Vec::new();
+    let bar = WorkBar::new("network", windows.len());
     for first in (0..windows.len()).step_by(BATCH as usize) {
         let numbers = first..windows.len().min(first + BATCH);
         let batch: Vec<&[Token]> = numbers.map(|number| windows.get(number).tokens).collect();
@@ -296,6 +297,7 @@ fn predict_windows(checkpoint: &Checkpoint, pieces: &[Piece]) -> Result<Vec<f32>
             .chunks(LANE)
             .map(|windows| LaneBatch::new(&*representation, 0, LANE, length, LossPositions::Last, windows));
         log_probs.extend(network.predict(&lanes.collect::<Vec<_>>())?);
+        bar.add(batch.len() as u64);
     }
     Ok(log_probs)
 }

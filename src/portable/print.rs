@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write, stderr, stdout};
+use std::time::{Duration, Instant};
 
 use clap::ColorChoice;
-use indicatif::HumanCount;
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::failure::{ExitCode, Failure};
@@ -60,16 +61,56 @@ impl Listing {
 /// For help and mistakes in the command line: none where the terminal understands none. clap alone would color them there
 /// if CI is set.
 pub fn color_choice() -> ColorChoice {
-    match std::env::var_os("TERM") {
-        Some(term) if term != "dumb" => ColorChoice::Auto,
-        _ => ColorChoice::Never,
-    }
+    if has_control_codes() { ColorChoice::Auto } else { ColorChoice::Never }
 }
 
 /// Prints a line to stderr, for people. Errors are ignored: there is nowhere to report them.
 pub fn eprint_line(text: impl Display) {
     // In one piece: other ranks write to the same place.
     let _ = stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// How far work is that people wait for, shown on stderr if that is a terminal, from its second second on.
+pub struct WorkBar {
+    bar: ProgressBar,
+    begin: Instant,
+}
+
+impl WorkBar {
+    /// Work on so many things, like `reading` files.
+    pub fn new(what: &'static str, things: u64) -> Self {
+        let template = "{msg} [{wide_bar}] {pos}/{len} {eta} left";
+        let style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ");
+        let bar = ProgressBar::with_draw_target(Some(things), ProgressDrawTarget::hidden());
+        WorkBar { bar: bar.with_style(style).with_message(what), begin: Instant::now() }
+    }
+
+    /// So many more are done.
+    pub fn add(&self, things: u64) {
+        const QUICK: Duration = Duration::from_secs(1);
+        if self.bar.is_hidden() && has_control_codes() && self.begin.elapsed() > QUICK {
+            // Hidden still if stderr is no terminal.
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.inc(things);
+    }
+
+    /// Prints something meanwhile.
+    pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
+        self.bar.suspend(print)
+    }
+}
+
+impl Drop for WorkBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Whether people want control codes on a terminal that understands them.
+pub fn has_control_codes() -> bool {
+    let [term, no_color] = ["TERM", "NO_COLOR"].map(|name| std::env::var_os(name).unwrap_or_default());
+    !term.is_empty() && term != "dumb" && no_color.is_empty()
 }
 
 /// A number of things, with its digits in groups of three: 1 step, 2,000 steps.

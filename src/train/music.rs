@@ -10,6 +10,7 @@ use bachdist_portable::corpus::listing::list;
 use bachdist_portable::corpus::load::{EncodedPiece, encode_file};
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::parallel::in_parallel;
+use bachdist_portable::print::WorkBar;
 use bachdist_portable::representation::{Encoded, Representation, Token};
 
 use crate::comm::Communicator;
@@ -30,9 +31,15 @@ pub fn load(
     let listing = collective_result(comm, list(&data.midi).map_err(Into::into))?;
     let sources = &listing.sources;
     collective_result(comm, same_files(comm, sources))?;
-    let own = in_parallel(threads, &round_robin(comm, sources), |source| {
-        packed(encode_file(source, data, representation))
+    let own = round_robin(comm, sources);
+    // Under mpirun this is no terminal.
+    let bar = WorkBar::new("reading music", own.len() as u64);
+    let own = in_parallel(threads, &own, |source| {
+        let encoded = packed(encode_file(source, data, representation));
+        bar.add(1);
+        encoded
     });
+    drop(bar);
     let all = gather_round_robin(comm, own, sources.len()).into_iter().map(unpacked).collect();
     let corpus = Corpus::new(listing, all, data, representation)
         .and_then(|corpus| corpus.require_windows(data, length).map(|()| corpus));

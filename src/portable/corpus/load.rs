@@ -15,6 +15,7 @@ use crate::failure::{ExitCode, HasExitCode};
 use crate::location::InvalidLocation;
 use crate::midi::Song;
 use crate::parallel::in_parallel;
+use crate::print::WorkBar;
 use crate::process::cores;
 use crate::representation::{Encoded, Representation};
 
@@ -139,7 +140,12 @@ impl Corpus {
     /// Reads everything under `data.midi`, for any use.
     pub fn read(data: &DataConfig, representation: &dyn Representation) -> Result<Corpus, CorpusError> {
         let listing = listing::list(&data.midi)?;
-        let encode = |source: &CorpusFile| encode_file(source, data, representation);
+        let bar = WorkBar::new("reading music", listing.sources.len() as u64);
+        let encode = |source: &CorpusFile| {
+            let encoded = encode_file(source, data, representation);
+            bar.add(1);
+            encoded
+        };
         let encoded = in_parallel(cores(), &listing.sources, encode);
         Corpus::new(listing, encoded, data, representation)
     }
@@ -315,20 +321,27 @@ pub fn survey_each<T: Send, E: From<CorpusError>>(
         Ok(pieces)
     };
     let Listing { sources, passed_over, remarks } = listing::list(&data.midi)?;
+    let bar = WorkBar::new("reading music", sources.len() as u64);
     let mut sources = sources.into_iter().peekable();
     while sources.peek().is_some() {
         let sources: Vec<CorpusFile> = sources.by_ref().take(FILES_PER_THREAD * cores()).collect();
         let kept = in_parallel(cores(), &sources, read);
-        for (CorpusFile { name, mut bytes, .. }, pieces) in sources.into_iter().zip(kept) {
-            match pieces {
-                Err(reason) => each(FileSurvey { name, bytes, content: Err(reason) })?,
-                Ok(pieces) => {
-                    for (name, content) in pieces {
-                        each(FileSurvey { name, bytes: std::mem::take(&mut bytes), content: Ok(content) })?;
+        bar.add(sources.len() as u64);
+        // Files may be printed.
+        bar.suspend(|| {
+            for (CorpusFile { name, mut bytes, .. }, pieces) in sources.into_iter().zip(kept) {
+                match pieces {
+                    Err(reason) => each(FileSurvey { name, bytes, content: Err(reason) })?,
+                    Ok(pieces) => {
+                        for (name, content) in pieces {
+                            let bytes = std::mem::take(&mut bytes);
+                            each(FileSurvey { name, bytes, content: Ok(content) })?;
+                        }
                     }
                 }
             }
-        }
+            Ok::<(), E>(())
+        })?;
     }
     Ok((passed_over, remarks))
 }

@@ -15,6 +15,7 @@ use crate::corpus::tunes::KnownTunes;
 use crate::network::Architecture;
 use crate::network::batch::{LaneBatch, NO_TARGET, StreamPurpose, StreamSpan};
 use crate::parallel::in_parallel;
+use crate::print::WorkBar;
 use crate::process::cores;
 use crate::representation::{Representation, Token};
 
@@ -104,7 +105,12 @@ impl PieceEvaluation {
     }
 
     fn add_n_grams(&mut self, representation: &dyn Representation, models: &KneserNey<'_>, pieces: &[Piece]) {
-        let scores = in_parallel(cores(), pieces, |piece| models.score(&piece.tokens));
+        let bar = WorkBar::new("n-grams", pieces.len() as u64);
+        let scores = in_parallel(cores(), pieces, |piece| {
+            let scores = models.score(&piece.tokens);
+            bar.add(1);
+            scores
+        });
         for ((piece, scores), evaluated) in pieces.iter().zip(&scores).zip(&mut self.pieces) {
             for scores in scores {
                 evaluated.likelihoods.push(Likelihood::of_piece(representation, &piece.tokens, scores));
@@ -155,6 +161,7 @@ fn score_by_network(
     let streams = StreamRows::whole(pieces, representation.end().is_some(), lanes * rows, TIMESTEPS);
     let mut network = NativeBackend::for_prediction(architecture, parameters, cores());
     let mut scores = vec![Vec::new(); pieces.len()];
+    let bar = WorkBar::new("network", streams.windows_per_row());
     for window in 0..streams.windows_per_row() {
         let (mut batch, mut piece_of) = (Vec::new(), Vec::new());
         for lane in 0..lanes {
@@ -176,6 +183,7 @@ fn score_by_network(
             piece_of.push(of_lane);
         }
         let log_probs = network.predict(&batch)?;
+        bar.add(1);
         let mut log_probs = log_probs.chunks_exact(architecture.shape.tokens);
         for (lane, piece_of) in batch.iter().zip(&piece_of) {
             for (&target, &piece) in lane.targets.iter().zip(piece_of) {
