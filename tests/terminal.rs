@@ -98,6 +98,23 @@ fn a_terminal_without_control_codes_gets_none() {
 }
 
 #[test]
+#[ignore = "needs script"]
+fn help_has_the_colors_that_the_environment_asks_for() {
+    for (environment, on_terminal, piped) in [
+        ("TERM=xterm", true, false),
+        ("TERM=xterm CLICOLOR=0", false, false),
+        ("TERM=xterm CLICOLOR_FORCE=1", true, true),
+    ] {
+        let place = Place::new();
+        let line = format!("env -u NO_COLOR -u CI {environment} {} --help", bachdist().display());
+        let Some(ended) = on_a_terminal_with(&place, &line) else { return };
+        assert_eq!(ended.stdout.contains(ESCAPE), on_terminal, "{environment}: {:?}", ended.stdout);
+        let piped_help = ended(place.command("env").args(line.split(' ').skip(1)));
+        assert_eq!(piped_help.stdout.contains(ESCAPE), piped, "{environment}");
+    }
+}
+
+#[test]
 #[ignore = "needs mpi, script"]
 fn the_progress_option_overrules_the_terminal() {
     let place = Place::with_tiny();
