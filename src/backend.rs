@@ -110,22 +110,21 @@ fn device(name: &str, _comm: &dyn Communicator) -> Result<Device> {
 /// Why no GPU is used, on a host that seems to have one.
 pub fn missing_gpu() -> Option<String> {
     #[cfg(feature = "torch")]
-    return torch::cuda::missing_gpu();
+    let missing = torch::cuda::missing_gpu();
     #[cfg(not(feature = "torch"))]
-    std::path::Path::new("/proc/driver/nvidia").exists().then(|| {
-        "this host has an NVIDIA driver, and this bachdist was built without libtorch (feature torch)".into()
-    })
+    let missing = std::path::Path::new("/proc/driver/nvidia")
+        .exists()
+        .then(|| "this bachdist was built without libtorch; build it with the feature torch".to_owned());
+    missing
 }
 
 /// Fails if a device is there but cannot compute.
 pub fn try_out(device: Device) -> Result<()> {
-    #[cfg(feature = "torch")]
-    if let Device::Cuda(_) = device {
-        torch::cuda::try_out(device)?;
+    match device {
+        #[cfg(feature = "torch")]
+        Device::Cuda(_) => torch::cuda::try_out(device),
+        _ => Ok(()),
     }
-    #[cfg(not(feature = "torch"))]
-    let Device::Cpu = device else { bail!("this bachdist was built without libtorch (feature torch)") };
-    Ok(())
 }
 
 /// The threads of this rank: its part of the cores that it may run on, or what `OMP_NUM_THREADS` asks for, up to all of

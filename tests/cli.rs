@@ -7,7 +7,7 @@ use bachdist_test_support::harness::{
 };
 use bachdist_test_support::snapshot::{Transcript, check};
 
-pub const COMMANDS: [&str; 16] = [
+pub const COMMANDS: [&str; 17] = [
     "",
     "train",
     "sample",
@@ -22,6 +22,7 @@ pub const COMMANDS: [&str; 16] = [
     "replay",
     "eval",
     "bench",
+    "doctor",
     "completions",
     "man",
 ];

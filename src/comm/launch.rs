@@ -111,14 +111,13 @@ impl Launch {
     }
 }
 
-/// Name and version of the MPI library in this process, like `Open MPI v4.1.4`; `None` if it was built without.
+/// Name and version of the MPI library in this process, like `Open MPI 4.1.4`; `None` if it was built without.
 pub fn library() -> Option<String> {
     #[cfg(feature = "mpi")]
-    return mpi::environment::library_version()
-        .ok()
-        .map(|version| version.split(',').next().unwrap_or_default().trim().to_owned());
+    let version = mpi::environment::library_version().ok();
     #[cfg(not(feature = "mpi"))]
-    None
+    let version: Option<String> = None;
+    version.map(|version| version.split([',', '\n']).next().unwrap_or_default().trim().replace(" v", " "))
 }
 
 /// Joins the ranks that were launched with this one.

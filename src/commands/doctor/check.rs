@@ -42,14 +42,15 @@ impl Check {
     }
 
     /// The problem behind an error of training, whose line has what to do in parentheses or after its last semicolon.
-    pub fn of_error(name: &str, code: ExitCode, line: &str) -> Check {
+    /// Otherwise it is `remedy`.
+    pub fn of_error(name: &str, code: ExitCode, line: &str, remedy: &str) -> Check {
         if let Some((before, rest)) = line.rsplit_once(" (")
             && let Some((remedy, after)) = rest.split_once(')')
             && (after.is_empty() || after.starts_with("; tried "))
         {
             return Check::problem(name, code, format!("{before}{after}"), remedy);
         }
-        let (found, remedy) = line.rsplit_once("; ").unwrap_or((line, "bachdist train says the same"));
+        let (found, remedy) = line.rsplit_once("; ").unwrap_or((line, remedy));
         Check::problem(name, code, found, remedy)
     }
 }

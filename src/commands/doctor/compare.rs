@@ -73,24 +73,25 @@ fn mpi(ranks: &[RankReport]) -> Check {
         let found = format!("{library} on rank 0, another on {who}");
         return Check::warning(name, found, "install the same MPI on every host");
     }
-    if ranks.len() == 1 {
-        return mpi_alone(library);
-    }
+    let number = ranks.len();
     let hosts: BTreeSet<&str> = ranks.iter().map(|rank| rank.host.as_str()).collect();
     let [ranks, hosts] =
-        [(ranks.len(), "rank"), (hosts.len(), "host")].map(|(number, noun)| count(number as u64, noun));
+        [(number, "rank"), (hosts.len(), "host")].map(|(number, noun)| count(number as u64, noun));
     if !library.starts_with("Open MPI") {
         return Check::warning(
             name,
             format!("{library}, {ranks} on {hosts}"),
-            "launch/job and its stop signals work with Open MPI alone",
+            "build it with Open MPI: launch/job and its stop signals need that",
         );
     }
-    let stops = if root.by_mpirun { "USR1 saves, TERM kills" } else { "USR1 and TERM save" };
+    if number == 1 {
+        return mpi_alone(library);
+    }
+    let stops = if root.by_mpirun { "stop by USR1" } else { "stop by TERM or USR1" };
     // How many mpirun counts; with more ranks it wants --oversubscribe.
     let slots = environment::variable("OMPI_UNIVERSE_SIZE").ok().flatten();
-    let slots = slots.map_or(String::new(), |slots| format!(", slots: {slots}"));
-    Check::ok(name, format!("{library}, {ranks} on {hosts}{slots}; {stops}"))
+    let slots = slots.map_or(String::new(), |slots| format!(" of {slots} slots"));
+    Check::ok(name, format!("{library}, {ranks}{slots} on {hosts}; {stops}"))
 }
 
 /// Whether the mpirun that a user would start belongs to the library in this program.
@@ -112,16 +113,15 @@ fn mpi_alone(library: &str) -> Check {
         return Check::warning(
             name,
             format!("{library} in this program, and mpirun of {first:?}"),
-            "put the mpirun of that MPI first on the PATH, or build the program with the other",
+            "put the mpirun of that MPI first on the PATH",
         );
     }
     Check::ok(name, format!("{library}, one process; mpirun is the same"))
 }
 
-/// Whether `mpirun (Open MPI) 4.1.4` belongs to `Open MPI v4.1.4`.
+/// Whether `mpirun (Open MPI) 4.1.4` belongs to `Open MPI 4.1.4`.
 fn is_version_of(line: &str, library: &str) -> bool {
     let Some((family, version)) = library.rsplit_once(' ') else { return false };
-    let version = version.trim_start_matches('v');
     line.contains(family) && line.split_whitespace().any(|word| word == version)
 }
 
@@ -210,7 +210,7 @@ fn processor(ranks: &[RankReport]) -> Check {
         return Check::warning(
             name,
             format!("{who}: without AVX2 and fused multiply-adds"),
-            "use a processor that has them: the bits are the same, at a fraction of the speed",
+            "use a newer one: the bits are the same, the speed is a fraction",
         );
     }
     let root = &ranks[0].vectors;
@@ -218,7 +218,7 @@ fn processor(ranks: &[RankReport]) -> Check {
         Some(who) => Check::warning(
             name,
             format!("{root} on rank 0, not on {who}"),
-            "use hosts of one kind: steps wait for the slowest; torch has other bits on each kind of CPU",
+            "use hosts of one kind: every step waits for the slowest",
         ),
         None => Check::ok(name, root.as_str()),
     }
@@ -236,7 +236,7 @@ mod tests {
     fn rank(host: &str, cores: &[usize]) -> RankReport {
         RankReport {
             host: host.into(),
-            mpi: Some("Open MPI v4.1.4".into()),
+            mpi: Some("Open MPI 4.1.4".into()),
             by_mpirun: true,
             cores: cores.to_vec(),
             usable_cores: cores.len(),
@@ -280,8 +280,8 @@ mod tests {
         );
         assert_eq!(found(&checks, "hosts"), (Status::Problem, "rank 1 on b: c has no address"));
         assert_eq!(found(&checks, "cores"), (Status::Warning, "2 ranks share 1 core of b"));
-        ranks[2].mpi = Some("Open MPI v5.0.11".into());
-        let other = "Open MPI v4.1.4 on rank 0, another on rank 2 on b";
+        ranks[2].mpi = Some("Open MPI 5.0.11".into());
+        let other = "Open MPI 4.1.4 on rank 0, another on rank 2 on b";
         assert_eq!(found(&compare(&ranks), "MPI"), (Status::Warning, other));
     }
 
@@ -306,8 +306,8 @@ mod tests {
 
     #[test]
     fn mpirun_belongs_to_a_library_of_its_version() {
-        assert!(is_version_of("mpirun (Open MPI) 4.1.4", "Open MPI v4.1.4"));
-        assert!(!is_version_of("mpirun (Open MPI) 5.0.11", "Open MPI v4.1.4"));
-        assert!(!is_version_of("HYDRA build details:", "Open MPI v4.1.4"));
+        assert!(is_version_of("mpirun (Open MPI) 4.1.4", "Open MPI 4.1.4"));
+        assert!(!is_version_of("mpirun (Open MPI) 5.0.11", "Open MPI 4.1.4"));
+        assert!(!is_version_of("HYDRA build details:", "Open MPI 4.1.4"));
     }
 }

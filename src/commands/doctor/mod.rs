@@ -127,9 +127,10 @@ fn plan(comm: &dyn Communicator, path: &Path, config: &Config) -> Result<Vec<Che
         // One rank alone has the message.
         Err(error) => match error.downcast_ref() {
             Some(CollectiveError { code: _, message: None }) => Check::ok("plan", ""),
-            Some(CollectiveError { code, message: Some(message) }) => {
-                Check { code: *code, ..Check::of_error("plan", ExitCode::Usage, message) }
-            }
+            Some(CollectiveError { code, message: Some(message) }) => Check {
+                code: *code,
+                ..Check::of_error("plan", ExitCode::Usage, message, "change the configuration")
+            },
             None => return Err(error),
         },
     };

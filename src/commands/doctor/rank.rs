@@ -1,6 +1,6 @@
 //! What a rank finds by itself, and tells the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::ToSocketAddrs;
@@ -66,7 +66,7 @@ pub fn examine(comm: &dyn Communicator, config: &Config, url: Option<&str>) -> R
     // Two more for saving and signals, as training has them.
     if let Err(error) = try_threads(cores().div_ceil(comm.local_size()) + 2) {
         let failure = out_of_threads(&error);
-        checks.push(Check::of_error("threads", failure.code, &failure.message));
+        checks.push(Check::of_error("threads", failure.code, &failure.message, "start fewer ranks"));
     }
     let is_first_of_host = comm.local_rank() == 0;
     if is_first_of_host {
@@ -111,7 +111,7 @@ fn device(comm: &dyn Communicator, config: &Config) -> Check {
                 ExitCode::Internal => ExitCode::Usage,
                 code => code,
             };
-            Check::of_error("device", code, &line_of(&error))
+            Check::of_error("device", code, &line_of(&error), "set train.device to another one")
         }
         (Ok(target), Some(why)) => {
             let (why, remedy) =
@@ -148,12 +148,12 @@ fn shared_memory(local_ranks: usize) -> Check {
         Err(error) => Check::warning(
             name,
             format!("cannot be used: {error}"),
-            "mount a tmpfs there; without it the ranks of a host talk more slowly",
+            "mount a tmpfs there: without it the ranks of a host talk more slowly",
         ),
         Ok(free) if free < needed => Check::warning(
             name,
             format!("{} free, and Open MPI wants {}", human_bytes(free), human_bytes(needed)),
-            "remove what crashed jobs left there (vader_segment.*), or enlarge it (docker run --shm-size=1g)",
+            "delete vader_segment.* of crashed jobs, or docker run --shm-size=1g",
         ),
         Ok(free) => Check::ok(name, format!("{} free", human_bytes(free))),
     }
@@ -176,7 +176,7 @@ fn names_of_hosts(comm: &dyn Communicator, hosts: &[String]) -> Check {
         return Check::warning(
             name,
             format!("several hosts are named {}", comm.host()),
-            "give each host a name of its own: ranks divide up cores and GPUs by it",
+            "give each host a name of its own: ranks divide cores and GPUs by it",
         );
     }
     let distinct: BTreeSet<&str> = hosts.iter().map(String::as_str).collect();
@@ -199,14 +199,14 @@ fn names_of_hosts(comm: &dyn Communicator, hosts: &[String]) -> Check {
             name,
             ExitCode::Usage,
             format!("{host} of mpirun's host file has no address"),
-            "correct its name there, or add it to the DNS or to /etc/hosts of every host",
+            "correct it there, or add it to the DNS or /etc/hosts of every host",
         );
     }
     match distinct.iter().copied().find(has_no_address) {
         Some(host) => Check::warning(
             name,
             format!("{host} has no address"),
-            "add it to the DNS or to /etc/hosts of every host: mpirun reaches hosts by their names",
+            "add it to the DNS, or to /etc/hosts of every host",
         ),
         None => {
             let known = listed.len().max(distinct.len());
@@ -255,10 +255,12 @@ fn same_music(comm: &dyn Communicator, music: Option<Result<Vec<Piece>, Check>>)
     };
     // An empty list is of a rank 0 that cannot read its own.
     if !on_root.is_empty() && own != on_root {
-        let other = own.iter().find(|piece| !on_root.contains(piece));
-        let found = match other.or(on_root.iter().find(|piece| !own.contains(piece))) {
-            Some((piece, _)) => format!("{piece} is not what rank 0 has"),
-            None => "other music than rank 0's".into(),
+        let of_root: BTreeMap<_, _> = on_root.into_iter().collect();
+        let differs = own.iter().find(|(name, hash)| of_root.get(name) != Some(hash));
+        let found = match differs {
+            Some((name, _)) if of_root.contains_key(name) => format!("{name} is not the piece of rank 0"),
+            Some((name, _)) => format!("{name} is not on rank 0"),
+            None => "a piece of rank 0 is missing".into(),
         };
         return Some(Check::problem(
             "corpus",
@@ -275,15 +277,13 @@ fn same_music(comm: &dyn Communicator, music: Option<Result<Vec<Piece>, Check>>)
 /// The widest vectors that the arithmetic uses here.
 fn vectors() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    return match (pulp::x86::V4::try_new(), pulp::x86::V3::try_new()) {
+    match (pulp::x86::V4::try_new(), pulp::x86::V3::try_new()) {
         (Some(_), _) => "AVX-512",
         (None, Some(_)) => "AVX2",
         (None, None) => NO_VECTORS,
-    };
-    #[cfg(target_arch = "aarch64")]
-    return "NEON";
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    NO_VECTORS
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    if cfg!(target_arch = "aarch64") { "NEON" } else { NO_VECTORS }
 }
 
 /// Of a processor without fused multiply-adds, where each is a function.

@@ -6,7 +6,7 @@ use std::process;
 use std::time::{Duration, Instant, SystemTime};
 
 use bachdist_portable::config::Config;
-use bachdist_portable::failure::HasExitCode;
+use bachdist_portable::failure::{ExitCode, HasExitCode};
 use bachdist_portable::network::Architecture;
 use bachdist_portable::print::count;
 use bachdist_portable::process::host_name;
@@ -34,10 +34,14 @@ pub fn examine(config: &Config, url: &str, fallback: &str) -> Vec<Check> {
     let policy = RetryPolicy { retry_window: policy.retry_window.min(RETRY_WINDOW), ..policy };
     let mut checks = Vec::new();
     if let Err(error) = probe(url, policy, config, &mut checks) {
-        checks.push(Check::of_error("storage", error.exit_code(), &error.to_string()));
+        checks.push(of_store("storage", &error));
     }
     checks.push(try_fallback(config, fallback));
     checks
+}
+
+fn of_store(name: &str, error: &StoreError) -> Check {
+    Check::of_error(name, error.exit_code(), &error.to_string(), "choose another folder or URL")
 }
 
 /// An object of this process, which is deleted with the folders that were made for it.
@@ -97,26 +101,26 @@ fn probe(url: &str, policy: RetryPolicy, config: &Config, checks: &mut Vec<Check
     checks.push(match what.iter().find(|(works, _)| !works) {
         Some((_, verb)) => Check::problem(
             "storage",
-            bachdist_portable::failure::ExitCode::Storage,
+            ExitCode::Storage,
             format!("{} {verb} something else than was written", store.url()),
             "choose other storage: a run resumes from what it lists and reads",
         ),
         None => Check::ok("storage", format!("{} writes, lists, reads, deletes", store.url())),
     });
     checks.push(if creates_once && replaces_once {
-        Check::ok("create-only", "an object that another launch wrote is kept")
+        Check::ok("conditions", "a write is refused where another came first")
     } else {
         Check::warning(
-            "create-only",
-            "storage does not check conditions of a write",
-            "never start two launches of a run at the same moment, or use a server with If-None-Match",
+            "conditions",
+            "writes replace what another launch has written meanwhile",
+            "start one launch of a run at a time, or use a server with If-None-Match",
         )
     });
     checks.push(clock(before, after, modified));
     let megabytes = PROBE_BYTES / 1_000_000;
     let speeds = format!("{megabytes} MB written in {written:.1} s, read in {read:.1} s");
     checks.push(if PROBE_BYTES as f64 / written.max(read) < SLOW_BYTES_PER_SECOND {
-        let remedy = "raise checkpoint.every_steps (saving runs beside training), or use nearer storage";
+        let remedy = "raise checkpoint.every_steps, or use nearer storage";
         Check::warning("speed", speeds, remedy)
     } else {
         Check::ok("speed", speeds)
@@ -135,7 +139,7 @@ fn try_fallback(config: &Config, url: &str) -> Check {
         Ok(probe)
     });
     match written {
-        Err(error) => Check::of_error("fallback", error.exit_code(), &error.to_string()),
+        Err(error) => of_store("fallback", &error),
         Ok(probe) => match probe.store.local_path("") {
             Some(path) => room("fallback", config, &path, 1.0),
             None => Check::ok("fallback", url),
