@@ -7,6 +7,7 @@ use std::path::Path;
 use bachdist_test_support::harness::{Ended, Place, bachdist, ended, melody, open_mpi_5};
 use bachdist_test_support::proxy::Proxy;
 use bachdist_test_support::s3::server;
+use bachdist_test_support::snapshot::Transcript;
 use bachdist_test_support::tools::need;
 use serde_json::Value;
 
@@ -34,6 +35,12 @@ fn assert_wrong(ended: Ended, code: i32, names: &[&str]) -> Value {
     assert_eq!(wrong, names, "{report:#}");
     assert_eq!(report["ok"], code == 0);
     report
+}
+
+/// A check and its remedy, for a snapshot.
+fn say(said: &mut Transcript, call: &str, report: &Value, name: &str) {
+    let (status, found, remedy) = check(report, name);
+    said.line_without_numbers(call, &format!("{status} {name}: {found}\n    {remedy}"));
 }
 
 fn is_empty_but_for(place: &Place, names: &[&str]) -> bool {
@@ -101,7 +108,11 @@ fn music_that_cannot_be_used() {
     let broken = assert_wrong(doctor("music"), 3, &["corpus"]);
     assert!(check(&broken, "corpus").1.contains("b.mid"), "{broken}");
     assert!(check(&broken, "corpus").2.contains("data inspect music"), "{broken}");
-    assert_wrong(doctor("nowhere"), 3, &["corpus"]);
+    let nowhere = assert_wrong(doctor("nowhere"), 3, &["corpus"]);
+    let mut said = Transcript::default();
+    say(&mut said, "a file that is not MIDI", &broken, "corpus");
+    say(&mut said, "no such folder", &nowhere, "corpus");
+    said.check("doctor-music");
     let text = place.bachdist("doctor tiny.toml --set data.midi=nowhere").with_code(3).stdout;
     assert!(text.lines().last().unwrap().starts_with("cannot train: "), "{text}");
 }
@@ -111,15 +122,18 @@ fn folders_that_take_no_checkpoint() {
     let place = Place::with_tiny();
     place.write("run", "a file");
     let report = assert_wrong(place.bachdist("doctor tiny.toml --json"), 4, &["storage"]);
-    assert!(!check(&report, "storage").2.is_empty(), "{report}");
+    let mut said = Transcript::default();
+    say(&mut said, "a file in place of the folder", &report, "storage");
     fs::remove_file(place.path("run")).unwrap();
     let fallback = "doctor tiny.toml --set checkpoint.fallback=/proc/none --json";
-    assert_wrong(place.bachdist(fallback), 4, &["fallback"]);
+    let report = assert_wrong(place.bachdist(fallback), 4, &["fallback"]);
+    say(&mut said, "a fallback where nothing can be written", &report, "fallback");
     // A network that no disk holds, and no memory.
     let large = "doctor tiny.toml --set model.units=200000 --json";
     let report = place.bachdist(large).with_code(2).json();
     assert_eq!(check(&report, "plan").0, "problem");
     assert_eq!(check(&report, "disk").0, "warning");
+    said.check("doctor-folders");
 }
 
 #[test]
@@ -133,12 +147,15 @@ fn a_gpu_that_is_not_there() {
 fn a_host_that_does_not_resolve() {
     let place = Place::new();
     let with_file = || ended(place.alone("doctor --json").env("OMPI_MCA_orte_default_hostfile", "hosts"));
-    assert_wrong(with_file(), 2, &["hosts"]);
+    let absent = assert_wrong(with_file(), 2, &["hosts"]);
     place.write("hosts", "# workers\nlocalhost slots=2\n");
     assert_wrong(with_file(), 0, &[]);
     place.write("hosts", "localhost slots=2\nno-such-host.invalid slots=2\n");
     let report = assert_wrong(with_file(), 2, &["hosts"]);
-    assert!(check(&report, "hosts").1.contains("no-such-host.invalid"), "{report}");
+    let mut said = Transcript::default();
+    say(&mut said, "no such file", &absent, "hosts");
+    say(&mut said, "a host without an address", &report, "hosts");
+    said.check("doctor-hosts");
 }
 
 /// mpirun of another MPI, or none at all.
@@ -212,6 +229,7 @@ fn a_rank_that_differs_is_named() {
     fs::copy(bachdist(), &copy).unwrap();
     // Bytes after its end change nothing but its hash.
     fs::OpenOptions::new().append(true).open(&copy).unwrap().write_all(b"other").unwrap();
+    let mut said = Transcript::default();
     for (program, config, wrong, code) in [
         (copy.as_path(), "tiny.toml", "program", 2),
         (bachdist(), "other.toml", "config", 3),
@@ -220,9 +238,10 @@ fn a_rank_that_differs_is_named() {
         let Some(mut launch) = place.launch(1, "doctor tiny.toml --json") else { return };
         launch.args([":", "-n", "1"]).arg(program).args(["doctor", "--json"]).args(config.split_whitespace());
         let report = assert_wrong(ended(&mut launch), code, &[wrong]);
-        let (_, found, _) = check(&report, wrong);
-        assert!(found.starts_with("rank 1 on "), "{found}");
+        assert!(check(&report, wrong).1.starts_with("rank 1 on "), "{report}");
+        say(&mut said, &format!("rank 1: {wrong} {config}"), &report, wrong);
     }
+    said.check("doctor-ranks");
 }
 
 #[test]
@@ -260,10 +279,21 @@ fn a_bucket_that_works_and_what_breaks_it() {
     let disabled = assert_wrong(doctor(url, "AWS_CONDITIONAL_PUT", "disabled"), 0, &["conditions"]);
     assert_eq!(check(&disabled, "conditions").0, "warning");
     proxy.without_conditions("501 Not Implemented");
-    assert_wrong(doctor(url, "", ""), 0, &["conditions"]);
+    let unconditional = assert_wrong(doctor(url, "", ""), 0, &["conditions"]);
     proxy.outage(true);
     let outage = assert_wrong(doctor(url, "", ""), 4, &["storage"]);
     assert!(check(&outage, "storage").1.contains("tried "), "{outage}");
+    let mut said = Transcript::default();
+    for (call, report, name) in [
+        ("a wrong secret", &secret, "storage"),
+        ("no such bucket", &bucket, "storage"),
+        ("an impossible address", &variable, "storage"),
+        ("AWS_CONDITIONAL_PUT=disabled", &disabled, "conditions"),
+        ("a server without conditional writes", &unconditional, "conditions"),
+    ] {
+        say(&mut said, call, report, name);
+    }
+    said.check("doctor-storage");
 }
 
 /// As in a container without `--shm-size`, and on a full disk.

@@ -7,7 +7,7 @@ use bachdist_portable::environment::{self, THREADS};
 use bachdist_portable::failure::ExitCode;
 use bachdist_portable::print::count;
 
-use super::check::{Check, Status, merged, rank_names};
+use super::check::{Check, merged, rank_names};
 use super::rank::{NO_VECTORS, RankReport};
 
 /// All checks of the machine and the music, in the order of the report.
@@ -224,13 +224,9 @@ fn processor(ranks: &[RankReport]) -> Check {
     }
 }
 
-/// Whether something is wrong that the plan of a run would report once more.
-pub fn has_problem(checks: &[Check]) -> bool {
-    checks.iter().any(|check| check.status == Status::Problem)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::check::Status;
     use super::*;
 
     fn rank(host: &str, cores: &[usize]) -> RankReport {

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bachdist_portable::config::Config;
+use bachdist_portable::environment;
 use bachdist_portable::failure::{ExitCode, HasExitCode};
 use bachdist_portable::network::Architecture;
 use bachdist_portable::print::count;
-use bachdist_portable::process::host_name;
 use bachdist_portable::store::{Creation, RetryPolicy, Store, StoreError};
 
 use super::check::Check;
@@ -54,7 +54,9 @@ struct Probe {
 
 impl Probe {
     fn new(store: Store) -> Probe {
-        let name = format!("doctor-{}-{}", host_name(), process::id());
+        // Other doctors may be here at the same time, on other hosts too.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let name = format!("doctor-{}-{}", process::id(), now.as_nanos());
         let file = store.local_path(&name);
         let folders = file.iter().flat_map(|file| file.ancestors().skip(1));
         let new_folders = folders.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
@@ -110,10 +112,15 @@ fn probe(url: &str, policy: RetryPolicy, config: &Config, checks: &mut Vec<Check
     checks.push(if creates_once && replaces_once {
         Check::ok("conditions", "a write is refused where another came first")
     } else {
+        let is_off = environment::variable("AWS_CONDITIONAL_PUT").ok().flatten().is_some();
         Check::warning(
             "conditions",
             "writes replace what another launch has written meanwhile",
-            "start one launch of a run at a time, or use a server with If-None-Match",
+            if is_off {
+                "unset AWS_CONDITIONAL_PUT, or start one launch of a run at a time"
+            } else {
+                "start one launch of a run at a time, or use a server with If-None-Match"
+            },
         )
     });
     checks.push(clock(before, after, modified));
