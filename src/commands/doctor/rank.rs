@@ -225,12 +225,14 @@ fn read_music(config: &Config) -> Result<Vec<Piece>, Check> {
             let text = error.to_string();
             let mut lines = text.lines();
             let first = lines.next().unwrap_or_default();
-            let more = match lines.count() {
-                0 => String::new(),
-                more => format!(", and {}", count(more as u64, "more line")),
-            };
             let remedy = format!("bachdist data inspect {} lists files and problems", config.data.midi);
-            Err(Check::problem("corpus", error.exit_code(), format!("{first}{more}"), remedy))
+            Err(match lines.count() {
+                0 => Check::of_error("corpus", error.exit_code(), first, &remedy),
+                more => {
+                    let more = count(more as u64, "more line");
+                    Check::problem("corpus", error.exit_code(), format!("{first}, and {more}"), remedy)
+                }
+            })
         }
     }
 }

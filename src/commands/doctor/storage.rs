@@ -10,7 +10,7 @@ use bachdist_portable::environment;
 use bachdist_portable::failure::{ExitCode, HasExitCode};
 use bachdist_portable::network::Architecture;
 use bachdist_portable::print::count;
-use bachdist_portable::store::{Creation, RetryPolicy, Store, StoreError};
+use bachdist_portable::store::{Creation, RetryPolicy, Store, StoreError, StoreErrorKind};
 
 use super::check::Check;
 use super::rank::free_bytes;
@@ -41,7 +41,11 @@ pub fn examine(config: &Config, url: &str, fallback: &str) -> Vec<Check> {
 }
 
 fn of_store(name: &str, error: &StoreError) -> Check {
-    Check::of_error(name, error.exit_code(), &error.to_string(), "choose another folder or URL")
+    let remedy = match error.kind {
+        StoreErrorKind::BadUrl => "correct it",
+        _ => "choose another folder or URL",
+    };
+    Check::of_error(name, error.exit_code(), &error.to_string(), remedy)
 }
 
 /// An object of this process, which is deleted with the folders that were made for it.
