@@ -90,8 +90,8 @@ fn mpi(ranks: &[RankReport]) -> Check {
     let stops = if root.by_mpirun { "stop by USR1" } else { "stop by TERM or USR1" };
     // How many mpirun counts; with more ranks it wants --oversubscribe.
     let slots = environment::variable("OMPI_UNIVERSE_SIZE").ok().flatten();
-    let slots = slots.map_or(String::new(), |slots| format!(" of {slots} slots"));
-    Check::ok(name, format!("{library}, {ranks}{slots} on {hosts}; {stops}"))
+    let slots = slots.map_or(String::new(), |slots| format!(", {slots} slots"));
+    Check::ok(name, format!("{library}, {ranks} on {hosts}{slots}; {stops}"))
 }
 
 /// Whether the mpirun that a user would start belongs to the library in this program.
