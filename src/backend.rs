@@ -107,6 +107,26 @@ fn device(name: &str, _comm: &dyn Communicator) -> Result<Device> {
     Ok(Device::Cpu)
 }
 
+/// Why no GPU is used, on a host that seems to have one.
+pub fn missing_gpu() -> Option<String> {
+    #[cfg(feature = "torch")]
+    let missing = torch::cuda::missing_gpu();
+    #[cfg(not(feature = "torch"))]
+    let missing = std::path::Path::new("/proc/driver/nvidia")
+        .exists()
+        .then(|| "this bachdist was built without libtorch; build it with the feature torch".to_owned());
+    missing
+}
+
+/// Fails if a device is there but cannot compute.
+pub fn try_out(device: Device) -> Result<()> {
+    match device {
+        #[cfg(feature = "torch")]
+        Device::Cuda(_) => torch::cuda::try_out(device),
+        _ => Ok(()),
+    }
+}
+
 /// The threads of this rank: its part of the cores that it may run on, or what `OMP_NUM_THREADS` asks for, up to all of
 /// them.
 ///

@@ -49,6 +49,8 @@ pub enum Command {
     Report(ReportArguments),
     /// Measure the phases of a training step, beside what this machine could do at most
     Bench(BenchArguments),
+    /// Check whether this machine, or these ranks, can train: MPI, cores, GPU, music, storage
+    Doctor(DoctorArguments),
     /// Print what makes a shell complete commands and options
     #[command(after_help = "Examples:
   bachdist completions bash > ~/.local/share/bash-completion/completions/bachdist
@@ -69,7 +71,8 @@ pub enum Command {
 impl Command {
     /// Whether several ranks share the work. Other commands run in one process and need no MPI.
     pub fn uses_ranks(&self) -> bool {
-        matches!(self, Command::Train(_) | Command::Bench(_) | Command::Replay(_)) || self.cross_validates()
+        matches!(self, Command::Train(_) | Command::Bench(_) | Command::Doctor(_) | Command::Replay(_))
+            || self.cross_validates()
     }
 
     /// Whether it trains, so that a signal makes it save before it stops.
@@ -126,6 +129,27 @@ pub struct BenchArguments {
     /// Steps per round
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub steps: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bachdist doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bachdist doctor                                the machine alone
+  bachdist doctor configs/cello.toml             and the run's music and storage
+  mpirun -n 8 bachdist doctor configs/cello.toml --json
+
+The ranks compare themselves with rank 0, so start them as for training. What
+is written to storage is removed. The exit code is 0 if there is no problem,
+and otherwise what training would end with: 2, 3 or 4.")]
+pub struct DoctorArguments {
+    /// Configuration of the run, in TOML
+    pub config: Option<PathBuf>,
+    /// Override a key of the configuration, or of the default one
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    pub set: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -7,7 +7,7 @@ use bachdist_test_support::harness::{
 };
 use bachdist_test_support::snapshot::{Transcript, check};
 
-pub const COMMANDS: [&str; 17] = [
+pub const COMMANDS: [&str; 18] = [
     "",
     "train",
     "sample",
@@ -23,6 +23,7 @@ pub const COMMANDS: [&str; 17] = [
     "eval",
     "report",
     "bench",
+    "doctor",
     "completions",
     "man",
 ];

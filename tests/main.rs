@@ -9,6 +9,7 @@ mod cli;
 mod corpus;
 mod crash;
 mod damage;
+mod doctor;
 mod eval;
 mod failure;
 #[cfg(feature = "torch")]

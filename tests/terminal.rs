@@ -107,8 +107,8 @@ fn help_has_the_colors_that_the_environment_asks_for() {
     ] {
         let place = Place::new();
         let line = format!("env -u NO_COLOR -u CI {environment} {} --help", bachdist().display());
-        let Some(ended) = on_a_terminal_with(&place, &line) else { return };
-        assert_eq!(ended.stdout.contains(ESCAPE), on_terminal, "{environment}: {:?}", ended.stdout);
+        let Some(shown) = on_a_terminal_with(&place, &line) else { return };
+        assert_eq!(shown.stdout.contains(ESCAPE), on_terminal, "{environment}: {:?}", shown.stdout);
         let piped_help = ended(place.command("env").args(line.split(' ').skip(1)));
         assert_eq!(piped_help.stdout.contains(ESCAPE), piped, "{environment}");
     }

@@ -106,10 +106,18 @@ impl Launch {
     }
 
     /// Whether this process was started by Open MPI's mpirun or its daemon, which ends with its ranks.
-    #[cfg(feature = "mpi")]
-    fn has_mpirun(&self) -> bool {
+    pub fn has_mpirun(&self) -> bool {
         self.ranks.is_some_and(|(_, variable)| variable == "OMPI_COMM_WORLD_SIZE")
     }
+}
+
+/// Name and version of the MPI library in this process, like `Open MPI 4.1.4`; `None` if it was built without.
+pub fn library() -> Option<String> {
+    #[cfg(feature = "mpi")]
+    let version = mpi::environment::library_version().ok();
+    #[cfg(not(feature = "mpi"))]
+    let version: Option<String> = None;
+    version.map(|version| version.split([',', '\n']).next().unwrap_or_default().trim().replace(" v", " "))
 }
 
 /// Joins the ranks that were launched with this one.
@@ -122,20 +130,19 @@ pub fn join(launch: &Launch) -> Result<Box<dyn Communicator>, JoinError> {
     if launch.is_single() {
         return Ok(Box::new(SingleProcess));
     }
-    let library = mpi::environment::library_version().unwrap_or_default();
+    let built_with = library().unwrap_or_default();
     let in_slurm_step = env::var_os("SLURM_STEP_NUM_TASKS").is_some();
     if let Some((launched, _)) = launch.ranks
         && in_slurm_step
         && !launch.has_mpirun()
         && !launch.has_pmix
-        && library.starts_with("Open MPI")
+        && built_with.starts_with("Open MPI")
     {
         return Err(JoinError::WithoutPmix { launched });
     }
     let comm = super::mpi::MpiCommunicator::initialize().expect("joined once, by main");
     match launch.ranks {
         Some((launched, variable)) if comm.size() == 1 => {
-            let built_with = library.split(',').next().unwrap_or_default().trim().to_owned();
             Err(JoinError::Alone { launched, variable, built_with })
         }
         _ => Ok(Box::new(comm)),

@@ -20,7 +20,6 @@ pub trait Communicator {
     fn size(&self) -> usize;
 
     /// This rank among those on the same host, from 0.
-    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "chooses a GPU"))]
     fn local_rank(&self) -> usize;
 
     /// The number of ranks on this host.

@@ -24,7 +24,6 @@ pub struct MpiCommunicator {
     world: SimpleCommunicator,
     /// The host of every rank.
     hosts: Vec<String>,
-    #[cfg_attr(not(feature = "torch"), allow(dead_code, reason = "chooses a GPU"))]
     local_rank: usize,
     local_size: usize,
     timeout: Cell<Duration>,

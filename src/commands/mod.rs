@@ -5,6 +5,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod cross_validate;
 pub mod data;
+pub mod doctor;
 pub mod eval;
 pub mod inspect;
 pub mod replay;
@@ -28,6 +29,7 @@ pub fn dispatch(command: &Command, comm: &dyn Communicator, stop: &StopFlag) -> 
             return cross_validate::run(arguments, comm, stop);
         }
         Command::Bench(arguments) => return bench::run(arguments, comm),
+        Command::Doctor(arguments) => return doctor::run(arguments, comm),
         Command::Replay(arguments) => return replay::run(arguments, comm),
         Command::Eval(arguments) => eval::run(arguments),
         Command::Sample(arguments) => bachdist_portable::sample::run(arguments),

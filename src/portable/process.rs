@@ -59,7 +59,11 @@ pub fn try_threads(threads: usize) -> io::Result<()> {
 
 /// The value of a field of `/proc/self/status`, like `Cpus_allowed_list`; `None` if there is no such field, or no `/proc`.
 pub fn status(field: &str) -> Option<String> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status_of("self", field)
+}
+
+fn status_of(process: &str, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     Some(value.trim().to_owned())
 }
@@ -68,6 +72,26 @@ pub fn status(field: &str) -> Option<String> {
 pub fn peak_memory_bytes() -> Option<u64> {
     let kibibytes = status("VmHWM")?.strip_suffix(" kB")?.trim().parse::<u64>().ok()?;
     Some(1024 * kibibytes)
+}
+
+/// The numbers of the cores that this process may run on, whatever part of their time a control group leaves it.
+pub fn allowed_cores() -> Option<Vec<usize>> {
+    parse_cores(&status("Cpus_allowed_list")?)
+}
+
+/// The same of the process that started this one.
+pub fn allowed_cores_of_parent() -> Option<Vec<usize>> {
+    parse_cores(&status_of(&std::os::unix::process::parent_id().to_string(), "Cpus_allowed_list")?)
+}
+
+/// Parses a list like `0-3,8`.
+fn parse_cores(list: &str) -> Option<Vec<usize>> {
+    let mut cores = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cores.extend(first.parse().ok()?..=last.parse::<usize>().ok()?);
+    }
+    Some(cores)
 }
 
 /// Whether a signal is in one of this process's sets: `SigIgn` has the ignored ones, `ShdPnd` those that are pending for the
@@ -85,6 +109,13 @@ mod tests {
     fn threads_are_tried_out() {
         try_threads(0).unwrap();
         try_threads(3).unwrap();
+    }
+
+    #[test]
+    fn lists_of_cores() {
+        assert_eq!(parse_cores("0-3,8,10-11"), Some(vec![0, 1, 2, 3, 8, 10, 11]));
+        assert_eq!(parse_cores("x"), None);
+        assert!(allowed_cores().unwrap().len() >= usable_cores() && allowed_cores_of_parent().is_some());
     }
 
     #[test]

@@ -46,6 +46,22 @@ pub fn select_device(name: &str, comm: &dyn Communicator) -> Result<Device> {
     }
 }
 
+/// Why this rank sees no GPU, on a host where one is to be expected.
+pub fn missing_gpu() -> Option<String> {
+    let why = devices().err()?;
+    why.is_unexpected(Path::new("/proc/driver/nvidia").exists()).then(|| why.to_string())
+}
+
+/// Multiplies on a device: fails if libtorch has no kernels for it, or its memory is taken.
+pub fn try_out(device: Device) -> Result<()> {
+    let ones = Tensor::f_ones([64, 64], (Kind::Float, tch_device(device)))?;
+    let product = fetch(&ones.f_mm(&ones)?.f_reshape([-1])?)?;
+    if product.iter().any(|&sum| sum != 64.0) {
+        bail!("{device} multiplies wrongly: 64 ones make {}", product[0]);
+    }
+    Ok(())
+}
+
 /// The number of a rank's GPU among those that it sees: the one that `train.device` names, or else its place among the
 /// ranks that see the same. `views` says of each rank what it sees.
 fn own_device(name: &str, devices: usize, views: &[u64], rank: usize) -> Result<usize> {

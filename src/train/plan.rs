@@ -59,7 +59,7 @@ pub fn assign_lanes_and_target(
     let (lanes, ranks) = (train.lanes, comm.size());
     let assignment = LaneAssignment::new(lanes, ranks).ok_or_else(|| {
         let message = format!(
-            "{ranks} ranks for {}: start at most {}, or raise train.lanes, which makes it another run",
+            "{ranks} ranks for {}; start at most {}, or raise train.lanes, which makes it another run",
             count(lanes as u64, "lane"),
             count(lanes as u64, "rank")
         );

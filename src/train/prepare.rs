@@ -368,7 +368,7 @@ fn address_space_limit() -> Option<MemoryLimit> {
 }
 
 /// Decimal units, as schedulers use them.
-fn human_bytes(bytes: f64) -> String {
+pub fn human_bytes(bytes: f64) -> String {
     let units = ["MB", "GB", "TB", "PB"];
     let power = ((bytes.max(1e6).log10() / 3.0) as usize).clamp(2, 5);
     format!("{:.1} {}", bytes / 1000f64.powi(power as i32), units[power - 2])

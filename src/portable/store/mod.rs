@@ -33,6 +33,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 /// Distinguishes an object from older and newer ones of the same name.
 #[derive(Debug, Clone)]
@@ -189,6 +190,18 @@ impl Store {
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// When an object was written, by the clock of the server or file system.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::NotFound`] if it is absent; or the store does not answer.
+    pub fn modified(&self, name: &str) -> Result<SystemTime, StoreError> {
+        let policy = self.0.policy;
+        let found = self.call(Action::Read, name, |objects, path| async move {
+            policy.limited(0, objects.head(&path)).await
+        })?;
+        Ok(found.last_modified.into())
     }
 
     /// Replaces this version of an object, or creates it if `version` is `None`. Returns `false`, and writes nothing, if the
