@@ -124,7 +124,7 @@ fn check_optimizer(plan: &Plan, optimizer: &OptimizerConfig, notes: &mut Vec<Str
 fn check_train(comm: &dyn Communicator, plan: &Plan, train: &TrainConfig, notes: &mut Vec<String>) {
     // The rest is checked by `Config::validate` and by `check_validation`.
     let TrainConfig { seed: _, loss_positions: _, window_length: _, carry_state: _, .. } = train;
-    let TrainConfig { transpose: _, backend: _, device: _, .. } = train;
+    let TrainConfig { transpose: _, backend: _, device: _, log: _, metrics_file: _, .. } = train;
     let TrainConfig { validate_every_epochs: _, validate_every_steps: _, early_stop: _, .. } = train;
     let TrainConfig { epochs, max_steps, batch_size, lanes, collective_timeout_seconds, .. } = train;
     if let Some(most) = max_steps.filter(|&most| most > plan.last_step) {

@@ -20,6 +20,7 @@ use super::plan::Plan;
 use super::saver::{FallbackStore, SaveEvent, SaveJob, SavedCheckpoint, Saver};
 use super::start::InitialState;
 use crate::comm::Communicator;
+use crate::export::Exporters;
 use crate::report::{MetricsWriteError, MetricsWriter, Progress, RunReporter, StepSummary};
 use crate::stop::{RunOutcome, StopRequest};
 
@@ -54,7 +55,9 @@ impl Recorder {
         progress: Progress,
     ) -> Result<Self> {
         let (metrics, validations) = MetricsWriter::open(&run, initial.step)?;
-        let mut report = RunReporter::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
+        let exporters = Exporters::start(&plan.config.train, run.store().url())?;
+        let mut report =
+            RunReporter::new(metrics, exporters, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));
         for note in plan.notes.iter().chain(&initial.notes) {
             report.line(&format!("note: {note}"));
@@ -211,6 +214,7 @@ impl Recorder {
         if let Some(text) = self.report.metrics_object() {
             self.run.publish(METRICS, text.into_bytes())?;
         }
+        self.report.close();
         fault::at(FaultPoint::Closed);
         Ok(())
     }
