@@ -19,7 +19,7 @@ use bachdist_portable::store::StoreErrorKind;
 use console::{Term, is_dumb};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::export::Exporters;
+use crate::export::{Exporters, SampleJob};
 
 /// Time between plain lines within an epoch: often enough to see that it lives, rare enough for a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -213,6 +213,16 @@ impl RunReporter {
             self.line(line);
         }
         Ok(())
+    }
+
+    /// Whether a sample of the music would be shown now.
+    pub fn wants_sample(&self) -> bool {
+        self.exporters.wants_sample()
+    }
+
+    /// Has a sample composed, beside training.
+    pub fn sample(&self, sample: SampleJob) {
+        self.exporters.sample(sample);
     }
 
     /// Waits until other programs can read everything.

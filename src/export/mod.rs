@@ -3,31 +3,61 @@
 //! Each [`Exporter`] has a thread of its own, so that none of them holds training or another one. What fails is noted and
 //! tried again with the next write; it never ends a run.
 
+mod events;
 mod prometheus;
+mod tensorboard;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use bachdist_portable::config::TrainConfig;
+use bachdist_portable::checkpoint::TrainingCorpus;
+use bachdist_portable::checkpoint::claim::RunClaim;
+use bachdist_portable::config::{Config, LogFormat};
 use bachdist_portable::location;
-use bachdist_portable::metrics::Record;
+use bachdist_portable::metrics::{Record, StopReason};
+use bachdist_portable::network::Architecture;
 
 use prometheus::MetricsFile;
+use tensorboard::EventLog;
 
 /// Shortest time between writes of steps. Prometheus and TensorBoard look every few seconds at most.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One form, with the place where it is written.
 trait Exporter: Send {
+    /// Whether steps are written before something else is to be written too.
+    fn writes_steps(&self) -> bool {
+        true
+    }
+
+    /// Whether it shows samples of the music.
+    fn shows_samples(&self) -> bool {
+        false
+    }
+
     fn record(&mut self, at: SystemTime, record: &Record);
+
+    /// Composes and shows a sample of the network with these parameters.
+    fn sample(&mut self, _at: SystemTime, _sample: &SampleJob) -> Result<(), ExportError> {
+        Ok(())
+    }
 
     /// Writes what has changed. After an error it is called again, with more to write.
     fn write(&mut self) -> Result<(), ExportError>;
 
-    /// Writes for the last time.
-    fn end(&mut self) -> Result<(), ExportError>;
+    /// Writes for the last time. `in_order` is false if the run ends by an error, most often the storage's.
+    fn end(&mut self, in_order: bool) -> Result<(), ExportError>;
+}
+
+/// A network in the middle of its training.
+pub struct SampleJob {
+    pub step: u64,
+    /// A copy, laid out as [`Architecture::parameters`] says.
+    pub parameters: Vec<f32>,
 }
 
 /// Something could not be written.
@@ -39,33 +69,92 @@ struct ExportError {
 
 /// The exporters of a run, on rank 0. When it is dropped, it waits until the last is written.
 pub struct Exporters {
-    threads: Vec<(Sender<Message>, JoinHandle<()>)>,
+    threads: Vec<ExporterThread>,
     notes: Receiver<String>,
+    /// Somebody waits for the end: samples that are not begun are left out.
+    in_haste: Arc<AtomicBool>,
 }
 
-/// A record, and when it was made.
-type Message = (SystemTime, Record);
+struct ExporterThread {
+    sender: Sender<Message>,
+    thread: JoinHandle<()>,
+    shows_samples: bool,
+    /// It has a sample to compose.
+    is_busy: Arc<AtomicBool>,
+}
+
+enum Message {
+    /// With the time when it was made.
+    Record(SystemTime, Record),
+    Sample(SystemTime, SampleJob),
+    /// The run has ended in order.
+    End,
+}
 
 impl Exporters {
-    /// Starts those that the configuration asks for, for the run at this URL.
-    pub fn start(train: &TrainConfig, url: &str) -> Result<Self> {
+    /// Starts those that the configuration asks for.
+    pub fn start(
+        config: &Config,
+        training: &TrainingCorpus,
+        architecture: Architecture,
+        run: &RunClaim,
+    ) -> Result<Self> {
         let mut exporters: Vec<Box<dyn Exporter>> = Vec::new();
-        if let Some(file) = &train.metrics_file {
-            exporters.push(Box::new(MetricsFile::new(location::file(file)?, url)));
+        if let Some(file) = &config.train.metrics_file {
+            exporters.push(Box::new(MetricsFile::new(location::file(file)?, run.store().url())));
+        }
+        if config.train.log.contains(&LogFormat::TensorBoard) {
+            exporters.push(Box::new(EventLog::new(config, training, architecture, run)?));
         }
         let (report, notes) = channel();
-        let threads = exporters.into_iter().map(|exporter| {
+        let in_haste = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for exporter in exporters {
             let (sender, messages) = channel();
-            let worker = Worker { exporter, messages, report: report.clone(), failure: None };
-            (sender, std::thread::spawn(move || worker.work()))
-        });
-        Ok(Exporters { threads: threads.collect(), notes })
+            let is_busy = Arc::new(AtomicBool::new(false));
+            let shows_samples = exporter.shows_samples();
+            let worker = Worker {
+                exporter,
+                messages,
+                report: report.clone(),
+                failure: None,
+                is_busy: is_busy.clone(),
+                in_haste: in_haste.clone(),
+            };
+            let thread = std::thread::spawn(move || worker.work());
+            threads.push(ExporterThread { sender, thread, shows_samples, is_busy });
+        }
+        Ok(Exporters { threads, notes, in_haste })
+    }
+
+    /// Threads that the exporters of a configuration take.
+    pub fn threads(config: &Config) -> usize {
+        usize::from(config.train.metrics_file.is_some()) + usize::from(!config.train.log.is_empty())
     }
 
     pub fn record(&self, record: &Record) {
-        for (sender, _) in &self.threads {
+        if matches!(record, Record::Stop { reason: StopReason::Signal, .. }) {
+            self.in_haste.store(true, Ordering::Relaxed);
+        }
+        for thread in &self.threads {
             // The receiver is gone only after a panic, which was reported.
-            let _ = sender.send((SystemTime::now(), record.clone()));
+            let _ = thread.sender.send(Message::Record(SystemTime::now(), record.clone()));
+        }
+    }
+
+    /// Whether a sample would be composed now: one at a time, and none that waits behind another.
+    pub fn wants_sample(&self) -> bool {
+        self.threads.iter().any(|thread| thread.shows_samples && !thread.is_busy.load(Ordering::Relaxed))
+    }
+
+    /// Has a sample composed, if one is wanted.
+    pub fn sample(&self, sample: SampleJob) {
+        let free = self
+            .threads
+            .iter()
+            .find(|thread| thread.shows_samples && !thread.is_busy.swap(true, Ordering::Relaxed));
+        if let Some(thread) = free {
+            let _ = thread.sender.send(Message::Sample(SystemTime::now(), sample));
         }
     }
 
@@ -76,13 +165,16 @@ impl Exporters {
 
     /// Writes what there is, and returns the last notes.
     pub fn close(mut self) -> Vec<String> {
+        for thread in &self.threads {
+            let _ = thread.sender.send(Message::End);
+        }
         self.join();
         self.notes()
     }
 
     fn join(&mut self) {
-        // All at once, then one after another: they end when their senders are dropped.
-        let threads: Vec<_> = self.threads.drain(..).map(|(_, thread)| thread).collect();
+        // Threads end when their senders are dropped: of all first, so that they end side by side.
+        let threads: Vec<_> = self.threads.drain(..).map(|thread| thread.thread).collect();
         for thread in threads {
             let _ = thread.join();
         }
@@ -102,24 +194,42 @@ struct Worker {
     report: Sender<String>,
     /// Why the last write failed, if it did.
     failure: Option<String>,
+    is_busy: Arc<AtomicBool>,
+    in_haste: Arc<AtomicBool>,
 }
 
 impl Worker {
     fn work(mut self) {
+        // Longer than any run.
+        const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
         let mut written = None::<Instant>;
-        let mut has_more = false;
+        let mut has_steps = false;
+        let mut in_order = false;
         loop {
             let wait = match written {
-                Some(written) if has_more => WRITE_INTERVAL.saturating_sub(written.elapsed()),
-                _ if has_more => Duration::ZERO,
-                _ => Duration::MAX,
+                _ if !has_steps => FOREVER,
+                Some(written) => WRITE_INTERVAL.saturating_sub(written.elapsed()),
+                None => Duration::ZERO,
             };
             let is_due = match self.messages.recv_timeout(wait) {
-                Ok((at, record)) => {
+                Ok(Message::Record(at, record)) => {
                     self.exporter.record(at, &record);
-                    has_more = true;
+                    let is_step = matches!(record, Record::Step { .. } | Record::Epoch { .. });
+                    has_steps |= is_step && self.exporter.writes_steps();
                     // The others are rare, and what one waits for.
-                    !matches!(record, Record::Step { .. } | Record::Epoch { .. })
+                    !is_step
+                }
+                Ok(Message::Sample(at, job)) => {
+                    let is_wanted = !self.in_haste.load(Ordering::Relaxed);
+                    if is_wanted && let Err(error) = self.exporter.sample(at, &job) {
+                        self.note(Err(error));
+                    }
+                    self.is_busy.store(false, Ordering::Relaxed);
+                    is_wanted
+                }
+                Ok(Message::End) => {
+                    in_order = true;
+                    false
                 }
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -127,25 +237,27 @@ impl Worker {
             if is_due {
                 let result = self.exporter.write();
                 self.note(result);
-                (written, has_more) = (Some(Instant::now()), false);
+                (written, has_steps) = (Some(Instant::now()), false);
             }
         }
-        let result = self.exporter.end();
+        let result = self.exporter.end(in_order);
         self.note(result);
     }
 
     /// Reports a failure once, and that it is over.
     fn note(&mut self, result: Result<(), ExportError>) {
         let note = match result {
-            Ok(()) if self.failure.take().is_some() => "what other programs read of the run is written again",
-            Ok(()) => return,
+            Ok(()) => match self.failure.take() {
+                Some(_) => "what other programs read of the run is written again".to_owned(),
+                None => return,
+            },
             Err(ExportError { reason, .. }) if self.failure.as_ref() == Some(&reason) => return,
             Err(ExportError { reason, message }) => {
                 self.failure = Some(reason);
-                &format!("{message}; training continues without it")
+                format!("{message}; training continues without it")
             }
         };
         // Nobody listens any more where the run ends by an error.
-        let _ = self.report.send(note.to_owned());
+        let _ = self.report.send(note);
     }
 }

@@ -127,7 +127,7 @@ impl Exporter for MetricsFile {
             .map_err(|error| ExportError { reason: error.message.clone(), message: error.message })
     }
 
-    fn end(&mut self) -> Result<(), ExportError> {
+    fn end(&mut self, _in_order: bool) -> Result<(), ExportError> {
         // Also where the run ends by an error, which has no record.
         self.values.insert("running", 0.0);
         self.write()

@@ -25,6 +25,7 @@ use super::plan::{Plan, assign_lanes_and_target};
 use crate::backend;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
+use crate::export::Exporters;
 
 impl Plan {
     /// The plan of these ranks, checked, with their threads set.
@@ -37,9 +38,11 @@ impl Plan {
         comm.set_collective_timeout(config.train.collective_timeout(None));
         let place =
             collective_result(comm, assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
-        // libtorch hangs if it gets no threads. It needs one per core of this rank; saving and signals need one each.
+        // libtorch hangs if it gets no threads. It needs one per core of this rank; saving, signals and exporters need one
+        // each.
         let own = cores().div_ceil(comm.local_size());
-        collective_result(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
+        let beside = 2 + Exporters::threads(&config);
+        collective_result(comm, try_threads(own + beside).map_err(|error| out_of_threads(&error).into()))?;
         let threads = backend::threads(comm);
         let representation = config.representation.build();
         let length = config.train.tokens_before_prediction(config.training_length());
