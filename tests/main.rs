@@ -10,6 +10,7 @@ mod corpus;
 mod crash;
 mod damage;
 mod eval;
+mod export;
 mod failure;
 #[cfg(feature = "torch")]
 mod golden;

@@ -2,7 +2,7 @@
 //!
 //! A record is the length of its data (u64), the masked CRC-32C of these eight bytes (u32), the data, and its masked CRC-32C
 //! (u32), all little-endian. Sources: `tensorboard/summary/writer/record_writer.py` for records, and `event.proto` and
-//! `summary.proto` in `tensorboard/compat/proto` for the numbers of fields. The five messages that are
+//! `summary.proto` in `tensorboard/compat/proto` for the numbers of fields. The few messages that are
 //! written here need no compiler of such descriptions (decision 54).
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -70,6 +70,7 @@ pub fn values(out: &mut Vec<u8>, at: SystemTime, step: u64, values: &[Value<'_>]
                 audio.bytes(5, b"audio/wav");
                 message.bytes(1, tag.as_bytes());
                 message.message(6, audio);
+                message.message(9, audio_metadata());
             }
         }
         summary.message(1, message);
@@ -77,6 +78,23 @@ pub fn values(out: &mut Vec<u8>, at: SystemTime, step: u64, values: &[Value<'_>]
     let mut event = Message::event(at, step);
     event.message(5, summary);
     event.write_record(out);
+}
+
+/// The `SummaryMetadata` of a WAV file, without which TensorBoard's server does not tell browsers what it is.
+fn audio_metadata() -> Message {
+    /// `AudioPluginData.WAV`.
+    const WAV: u64 = 11;
+    /// `DATA_CLASS_BLOB_SEQUENCE`.
+    const BLOBS: u64 = 3;
+    let mut content = Message::default();
+    content.integer(2, WAV);
+    let mut plugin = Message::default();
+    plugin.bytes(1, b"audio");
+    plugin.message(2, content);
+    let mut metadata = Message::default();
+    metadata.message(1, plugin);
+    metadata.integer(4, BLOBS);
+    metadata
 }
 
 /// A message of Protocol Buffers: fields, each with its number and kind before it.
