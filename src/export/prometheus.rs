@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bachdist_portable::metrics::Record;
 use bachdist_portable::write::write_whole;
 
-use super::{ExportError, Exporter};
+use super::exporter::{ExportError, Exporter};
 
 /// A metric of the file: its name without `bachdist_`, whether it is a counter or a gauge, and its help.
 type Metric = (&'static str, &'static str, &'static str);

@@ -23,7 +23,7 @@ use bachdist_portable::store::Store;
 use serde_json::Value as Json;
 
 use super::events::{self, Value};
-use super::{ExportError, Exporter, SampleJob};
+use super::exporter::{ExportError, Exporter, SampleJob};
 
 /// Limit on events that wait for their place: some forty samples. With more, all that wait are dropped.
 const MAX_PENDING_BYTES: usize = 64 << 20;
