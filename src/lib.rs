@@ -40,6 +40,7 @@ mod bench;
 mod cli;
 mod comm;
 mod commands;
+mod export;
 #[cfg(feature = "torch")]
 mod failure;
 #[cfg(not(feature = "torch"))]

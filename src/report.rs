@@ -13,12 +13,14 @@ use bachdist_portable::checkpoint::claim::RunClaim;
 use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::metrics::{METRICS, Record, StopReason, TimedRecord, Validations, lines_until};
 use bachdist_portable::network::batch::EpochSums;
-use bachdist_portable::print::has_control_codes;
+use bachdist_portable::print::{eprint_line, has_control_codes};
 use bachdist_portable::process::peak_memory_bytes;
 use bachdist_portable::schedule::Batches;
 use bachdist_portable::store::StoreErrorKind;
 use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::export::{Exporters, SampleJob};
 
 /// Time between plain lines within an epoch: often enough to see that it lives, rare enough for a log.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -26,6 +28,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Of rank 0.
 pub struct RunReporter {
     metrics: MetricsWriter,
+    /// They get the records of `metrics.jsonl`, too.
+    exporters: Exporters,
     /// `None` where plain lines are printed.
     bar: Option<ProgressBar>,
     is_silent: bool,
@@ -56,6 +60,7 @@ pub struct StepSummary {
 impl RunReporter {
     pub fn new(
         metrics: MetricsWriter,
+        exporters: Exporters,
         progress: Progress,
         batches: Batches,
         epochs: u64,
@@ -66,6 +71,7 @@ impl RunReporter {
         let bar = bar(progress, steps_per_epoch, "{prefix} [{wide_bar}] {pos}/{len} {msg}");
         RunReporter {
             metrics,
+            exporters,
             bar,
             is_silent: progress == Progress::Silent,
             epochs,
@@ -88,8 +94,9 @@ impl RunReporter {
         }
     }
 
-    /// Adds a line to `metrics.jsonl`.
+    /// Adds a line to `metrics.jsonl`, and to what other programs read.
     pub fn record(&mut self, record: Record) -> Result<()> {
+        self.exporters.record(&record);
         self.metrics.record(record)
     }
 
@@ -105,7 +112,7 @@ impl RunReporter {
         // Averages over about the last twenty steps.
         self.seconds_per_window =
             Some(self.seconds_per_window.map_or(pace, |mean| 0.95 * mean + 0.05 * pace));
-        self.metrics.record(Record::Step {
+        self.record(Record::Step {
             step: summary.step,
             epoch: summary.epoch + 1,
             loss: summary.batch.mean_loss(),
@@ -113,8 +120,11 @@ impl RunReporter {
             windows_per_second: summary.windows as f64 / seconds,
         })?;
         self.show(summary);
+        for note in self.exporters.notes() {
+            self.line(&format!("note: {note}"));
+        }
         if summary.ends_epoch {
-            self.metrics.record(Record::Epoch {
+            self.record(Record::Epoch {
                 step: summary.step,
                 epoch: summary.epoch + 1,
                 loss: summary.epoch_so_far.mean_loss(),
@@ -162,12 +172,12 @@ impl RunReporter {
             "epoch {epoch}/{}  held out: loss {loss:.4}  accuracy {accuracy:.4}",
             self.epochs
         ));
-        self.metrics.record(Record::Validation { step, epoch, loss, accuracy, windows: sums.predictions })
+        self.record(Record::Validation { step, epoch, loss, accuracy, windows: sums.predictions })
     }
 
     /// Records that the storage cannot be reached any more; `saved` is the newest step that it has.
     pub fn outage(&mut self, saved: u64, reason: &str) -> Result<()> {
-        self.metrics.record(Record::Outage { step: saved, reason: reason.into() })
+        self.record(Record::Outage { step: saved, reason: reason.into() })
     }
 
     /// Records a saved checkpoint: how long training was held for it, how long its upload took, and how many requests had
@@ -179,7 +189,7 @@ impl RunReporter {
         upload: Duration,
         retries: u64,
     ) -> Result<()> {
-        self.metrics.record(Record::Checkpoint {
+        self.record(Record::Checkpoint {
             step: listed.name.step,
             name: listed.name.to_string(),
             bytes: listed.bytes,
@@ -197,7 +207,7 @@ impl RunReporter {
 
     /// Records and prints how a run ended.
     pub fn stop(&mut self, step: u64, reason: StopReason, line: &str) -> Result<()> {
-        self.metrics.record(Record::Stop { step, reason })?;
+        self.record(Record::Stop { step, reason })?;
         if let Some(bar) = self.bar.take() {
             bar.println(line);
             bar.finish_and_clear();
@@ -205,6 +215,23 @@ impl RunReporter {
             self.line(line);
         }
         Ok(())
+    }
+
+    /// Whether a sample of the music would be shown now.
+    pub fn wants_sample(&self) -> bool {
+        self.exporters.wants_sample()
+    }
+
+    /// Has a sample composed, beside training.
+    pub fn sample(&self, sample: SampleJob) {
+        self.exporters.sample(sample);
+    }
+
+    /// Waits until other programs can read everything.
+    pub fn close(self) {
+        for note in self.exporters.close() {
+            eprint_line(format_args!("note: {note}"));
+        }
     }
 }
 

@@ -22,8 +22,8 @@ const LIBRARY: [&str; 31] = [
 
 /// Those of the application.
 #[rustfmt::skip]
-const APPLICATION: [&str; 12] = [
-    "failure", "phase", "stop", "report", "comm", "torch", "backend", "train", "bench", "cli", "commands",
+const APPLICATION: [&str; 13] = [
+    "failure", "phase", "stop", "export", "report", "comm", "torch", "backend", "train", "bench", "cli", "commands",
     "application",
 ];
 

@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod doctor;
 mod eval;
+mod export;
 mod failure;
 #[cfg(feature = "torch")]
 mod golden;

@@ -213,6 +213,7 @@ impl TrainingLoop<'_> {
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.validation(step, step.div_ceil(self.plan.steps_per_epoch), sums);
+            recorder.sample(step, || self.state.trainer.state())?;
         }
         if self.validations.add(step, sums.mean_loss()) {
             // Retention can keep only what was saved.

@@ -25,6 +25,7 @@ use super::plan::{Plan, assign_lanes_and_target};
 use crate::backend;
 use crate::comm::Communicator;
 use crate::comm::collectives::collective_result;
+use crate::export::Exporters;
 
 impl Plan {
     /// The plan of these ranks, checked, with their threads set.
@@ -37,9 +38,11 @@ impl Plan {
         comm.set_collective_timeout(config.train.collective_timeout(None));
         let place =
             collective_result(comm, assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
-        // libtorch hangs if it gets no threads. It needs one per core of this rank; saving and signals need one each.
+        // libtorch hangs if it gets no threads. It needs one per core of this rank; saving, signals and exporters need one
+        // each.
         let own = cores().div_ceil(comm.local_size());
-        collective_result(comm, try_threads(own + 2).map_err(|error| out_of_threads(&error).into()))?;
+        let beside = 2 + Exporters::threads(&config);
+        collective_result(comm, try_threads(own + beside).map_err(|error| out_of_threads(&error).into()))?;
         let threads = backend::threads(comm);
         let representation = config.representation.build();
         let length = config.train.tokens_before_prediction(config.training_length());
@@ -124,7 +127,7 @@ fn check_optimizer(plan: &Plan, optimizer: &OptimizerConfig, notes: &mut Vec<Str
 fn check_train(comm: &dyn Communicator, plan: &Plan, train: &TrainConfig, notes: &mut Vec<String>) {
     // The rest is checked by `Config::validate` and by `check_validation`.
     let TrainConfig { seed: _, loss_positions: _, window_length: _, carry_state: _, .. } = train;
-    let TrainConfig { transpose: _, backend: _, device: _, .. } = train;
+    let TrainConfig { transpose: _, backend: _, device: _, log: _, metrics_file: _, .. } = train;
     let TrainConfig { validate_every_epochs: _, validate_every_steps: _, early_stop: _, .. } = train;
     let TrainConfig { epochs, max_steps, batch_size, lanes, collective_timeout_seconds, .. } = train;
     if let Some(most) = max_steps.filter(|&most| most > plan.last_step) {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Error, Result};
+use bachdist_portable::backend::TrainingState;
 use bachdist_portable::checkpoint::Checkpoint;
 use bachdist_portable::checkpoint::claim::{Retention, RunClaim};
 use bachdist_portable::failure::{ExitCode, Failure, line_of};
@@ -20,6 +21,7 @@ use super::plan::Plan;
 use super::saver::{FallbackStore, SaveEvent, SaveJob, SavedCheckpoint, Saver};
 use super::start::InitialState;
 use crate::comm::Communicator;
+use crate::export::{Exporters, SampleJob};
 use crate::report::{MetricsWriteError, MetricsWriter, Progress, RunReporter, StepSummary};
 use crate::stop::{RunOutcome, StopRequest};
 
@@ -54,7 +56,9 @@ impl Recorder {
         progress: Progress,
     ) -> Result<Self> {
         let (metrics, validations) = MetricsWriter::open(&run, initial.step)?;
-        let mut report = RunReporter::new(metrics, progress, plan.batches(), plan.epochs(), plan.last_step);
+        let exporters = Exporters::start(&plan.config, &plan.training, plan.architecture, &run)?;
+        let mut report =
+            RunReporter::new(metrics, exporters, progress, plan.batches(), plan.epochs(), plan.last_step);
         report.line(&plan.summary(comm));
         for note in plan.notes.iter().chain(&initial.notes) {
             report.line(&format!("note: {note}"));
@@ -119,6 +123,14 @@ impl Recorder {
         self.validations.add(step, sums.mean_loss());
         let reported = self.report.validation(step, epoch, sums);
         self.keep_error(reported);
+    }
+
+    /// Has a sample of the network composed after `step`, beside training, if a log shows one.
+    pub fn sample(&self, step: u64, copy: impl FnOnce() -> Result<TrainingState>) -> Result<()> {
+        if self.report.wants_sample() {
+            self.report.sample(SampleJob { step, parameters: copy()?.parameters });
+        }
+        Ok(())
     }
 
     /// Hands the checkpoint of a step to the saving thread, once per step.
@@ -213,6 +225,7 @@ impl Recorder {
         if let Some(text) = self.report.metrics_object() {
             self.run.publish(METRICS, text.into_bytes())?;
         }
+        self.report.close();
         fault::at(FaultPoint::Closed);
         Ok(())
     }

@@ -86,6 +86,12 @@ pub fn music21_python() -> Option<PathBuf> {
     need("music21", python.filter(has_music21))
 }
 
+/// The tool `tensorboard`: a Python with TensorBoard and a parser of Prometheus' format.
+pub fn tensorboard_python() -> Option<PathBuf> {
+    let python = cache().map(|cache| cache.join("metrics-readers/bin/python"));
+    need("tensorboard", python.filter(|python| python.exists()))
+}
+
 /// The General MIDI SoundFont that pretty_midi comes with.
 pub fn soundfont() -> Option<PathBuf> {
     let pythons = cache().and_then(|cache| cache.join("test-tools/lib").read_dir().ok());

@@ -86,6 +86,8 @@ impl KeysByEffect {
             validate_every_steps,
             early_stop,
             collective_timeout_seconds: _,
+            log: _, // rank 0 alone writes these
+            metrics_file: _,
         } = train;
         let CheckpointConfig {
             url: _, // its default depends on the configuration's name: compared where that is known
@@ -246,7 +248,7 @@ fn collect_differences(key: String, values: [&Value; 2], found: &mut Vec<ValueDi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LossPositions;
+    use crate::config::{LogFormat, LossPositions};
 
     #[test]
     fn identity_leaves_out_storage_hardware_and_duration() {
@@ -256,6 +258,8 @@ mod tests {
         b.train.epochs = 9;
         b.train.max_steps = Some(3);
         b.train.device = "cpu".into();
+        b.train.log = vec![LogFormat::TensorBoard];
+        b.train.metrics_file = Some("cello.prom".into());
         b.checkpoint.url = Some("s3://x/y".into());
         b.checkpoint.retry_seconds = 5.0;
         assert_eq!(a.identity(), b.identity());

@@ -133,6 +133,18 @@ pub struct TrainConfig {
     /// Seconds that ranks wait in a collective for a rank that does not arrive before they end the run: at least ten
     /// times the longest step so far, and ten times this value before the first step is done.
     pub collective_timeout_seconds: f64,
+    /// What else the run is written to beside `metrics.jsonl`, in the folder or bucket of its checkpoints.
+    pub log: Vec<LogFormat>,
+    /// A file with the run's newest figures, in the text format of Prometheus.
+    pub metrics_file: Option<String>,
+}
+
+/// A form in which other programs read what a run logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Event files, with a sample of the music after each validation.
+    TensorBoard,
 }
 
 /// What computes the steps of a run.
@@ -238,6 +250,8 @@ impl Default for TrainConfig {
             validate_every_steps: None,
             early_stop: None,
             collective_timeout_seconds: 60.0,
+            log: Vec::new(),
+            metrics_file: None,
         }
     }
 }

@@ -153,6 +153,9 @@ impl Checks {
         self.count("train.validate_every_steps", train.validate_every_steps);
         self.count("train.early_stop", train.early_stop);
         self.seconds("train.collective_timeout_seconds", train.collective_timeout_seconds);
+        if let Some(file) = &train.metrics_file {
+            self.place("train.metrics_file", location::file(file));
+        }
     }
 
     fn checkpoint(&mut self, checkpoint: &CheckpointConfig) {
@@ -193,6 +196,7 @@ mod tests {
         (config.train.lanes, config.train.transpose, config.train.window_length) = (6, 25, Some(64));
         config.train.device = "tpu".into();
         config.train.early_stop = Some(0);
+        config.train.metrics_file = Some("s3://bucket/cello.prom".into());
         config.checkpoint.retry_seconds = f64::INFINITY;
         let keys: Vec<_> = config.validate().into_iter().map(|p| p.key).collect();
         let expected = [
@@ -208,6 +212,7 @@ mod tests {
             "train.transpose",
             "train.device",
             "train.early_stop",
+            "train.metrics_file",
             "checkpoint.retry_seconds",
         ];
         assert_eq!(keys, expected);

@@ -96,6 +96,8 @@ pub enum Length {
         /// More than a piece of its kind has.
         max_tokens: usize,
     },
+    /// This many tokens, or until it ends itself: also where no note or end is ever picked.
+    Tokens(usize),
 }
 
 /// Quarter notes before and after the length that was asked for, where a piece may end.
@@ -130,6 +132,7 @@ impl Length {
             // Four voices in sixteenths.
             Length::Beats(beats) => 16 * beats as usize,
             Length::Free { max_tokens } => max_tokens,
+            Length::Tokens(tokens) => tokens,
         }
     }
 
@@ -143,6 +146,7 @@ impl Length {
                 place.time >= in_ticks(limit(beats as usize + ENDING_BEATS as usize) as u64)
             }
             Length::Free { max_tokens } => place.notes > 0 && tokens >= limit(max_tokens),
+            Length::Tokens(limit) => tokens >= limit,
         }
     }
 

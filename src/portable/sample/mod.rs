@@ -7,6 +7,7 @@
 mod decode;
 mod harmonize;
 mod output;
+mod preview;
 mod prompt;
 mod rules;
 
@@ -34,6 +35,7 @@ pub use decode::{Decoding, Length, Reading, compose};
 use harmonize::{Melody, VoiceChoice, harmonize};
 pub use output::Kind;
 use output::{Files, Output};
+pub use preview::Preview;
 use prompt::{Primer, Prompt, PromptSource, StartWindow};
 use rules::{RuleOptions, RulesText};
 
@@ -190,7 +192,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         eprint_line(format_args!("note: {}: {how_far}", path.display()));
     }
     let primer = arguments.primer.as_deref().map(|path| Primer { path, beats: arguments.primer_beats });
-    let prompts = PromptSource::new(primer, arguments.start, &checkpoint, &config)?;
+    let prompts = PromptSource::new(primer, arguments.start, &checkpoint.corpus, &config)?;
     let decoding = arguments.decoding();
     let (soundfont, folder) = (arguments.soundfont.as_deref(), arguments.output.clone());
     let timing = melody.as_ref().map(|(_, melody)| &melody.song).or(prompts.primer());

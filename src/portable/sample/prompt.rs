@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::Result;
 
 use super::decode::Reading;
-use crate::checkpoint::{Checkpoint, TrainingCorpus};
+use crate::checkpoint::TrainingCorpus;
 use crate::config::Config;
 use crate::corpus::files;
 use crate::corpus::windows::Windows;
@@ -76,7 +76,7 @@ impl PromptSource {
     pub fn new(
         primer: Option<Primer<'_>>,
         start: StartWindow,
-        checkpoint: &Checkpoint,
+        training: &TrainingCorpus,
         config: &Config,
     ) -> Result<Self> {
         let sequence_length = config.data.sequence_length;
@@ -117,7 +117,7 @@ impl PromptSource {
             }
             (None, start) => From::Training(start),
         };
-        let training = checkpoint.corpus.clone();
+        let training = training.clone();
         let source = PromptSource { training, sequence_length, from, primer: beginning };
         if let From::Training(start) = source.from {
             source.check(start)?;
