@@ -3,7 +3,8 @@
 use std::fs;
 
 use bachdist_test_support::browser;
-use bachdist_test_support::harness::{Place, Running};
+use bachdist_test_support::harness::{Place, Running, ended};
+use bachdist_test_support::s3::server;
 use bachdist_test_support::tools::project;
 use serde_json::{Value, json};
 
@@ -82,6 +83,26 @@ fn a_browser_shows_runs() {
     place.write("again.toml", found["toml"].as_str().unwrap());
     place.bachdist("train again.toml --set checkpoint.url=again").ok();
     assert_eq!(place.checkpoints("again").pop(), Some(newest));
+}
+
+/// All that is known of a run in a bucket is known of it there.
+#[test]
+#[ignore = "needs s3"]
+fn a_run_in_a_bucket_has_a_page() {
+    let Some(server) = server() else { return };
+    let place = Place::with_tiny();
+    let url = "s3://bachdist/report/run";
+    let bachdist = |arguments: &str| {
+        let mut command = place.alone(arguments);
+        ended(command.envs(server.variables(server.endpoint()))).ok()
+    };
+    bachdist(&format!("train tiny.toml --set checkpoint.url={url}"));
+    let listed = bachdist(&format!("checkpoint list {url}")).stdout;
+    bachdist(&format!("report {url}"));
+    let page = String::from_utf8(place.read("report.html")).unwrap();
+    assert_eq!(listed.lines().count(), page.matches("\"is_there\":true").count());
+    let newest = listed.lines().last().unwrap().split(' ').next().unwrap();
+    assert!(page.contains(newest) && page.contains("\"stop\":\"done\""), "{page}");
 }
 
 #[test]
