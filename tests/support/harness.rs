@@ -208,10 +208,16 @@ impl Place {
         names
     }
 
-    /// The whole lines of a run's `metrics.jsonl` so far.
+    /// The whole lines of a run's `metrics.jsonl` so far, without their times, by which equal runs differ.
     pub fn metrics(&self, folder: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.path(folder).join("metrics.jsonl")).unwrap_or_default();
-        text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(json).collect()
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let untimed = lines.map(json).map(|mut record| {
+            let time = record.as_object_mut().expect("a record").remove("time");
+            assert!(time.is_some_and(|time| time.as_f64() > Some(1.7e9)), "{record}");
+            record
+        });
+        untimed.collect()
     }
 
     /// The steps of a run's `metrics.jsonl`, in its order.
