@@ -16,7 +16,6 @@ use bachdist_portable::network::batch::EpochSums;
 use bachdist_portable::print::{eprint_line, has_control_codes};
 use bachdist_portable::process::peak_memory_bytes;
 use bachdist_portable::schedule::Batches;
-use bachdist_portable::store::StoreErrorKind;
 use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -250,11 +249,9 @@ impl MetricsWriter {
     /// A file is replaced by a new one, so that what an earlier launch still writes goes to the old one, unseen.
     pub fn open(run: &RunClaim, step: u64) -> Result<(Self, Validations)> {
         let store = run.store();
-        let before = match store.get(METRICS) {
-            Ok(bytes) if step > 0 => lines_until(&String::from_utf8_lossy(&bytes), step),
-            Ok(_) => String::new(),
-            Err(error) if error.kind == StoreErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error.into()),
+        let before = match store.get_if_present(METRICS)? {
+            Some(bytes) if step > 0 => lines_until(&String::from_utf8_lossy(&bytes), step),
+            _ => String::new(),
         };
         let validations = Validations::read(&before);
         let metrics = match store.local_path(METRICS) {

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::store::{Store, StoreError};
 
 /// The object that holds them.
 pub const METRICS: &str = "metrics.jsonl";
@@ -230,11 +230,8 @@ impl Validations {
 
     /// Those of the run in a store; none where nothing was recorded.
     pub fn of(store: &Store) -> Result<Self, StoreError> {
-        match store.get(METRICS) {
-            Ok(bytes) => Ok(Self::read(&String::from_utf8_lossy(&bytes))),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
+        let bytes = store.get_if_present(METRICS)?;
+        Ok(bytes.map_or_else(Self::default, |bytes| Self::read(&String::from_utf8_lossy(&bytes))))
     }
 }
 

@@ -38,11 +38,7 @@ impl Plan {
         comm.set_collective_timeout(config.train.collective_timeout(None));
         let place =
             collective_result(comm, assign_lanes_and_target(comm, &config.train).map_err(Into::into))?;
-        // libtorch hangs if it gets no threads. It needs one per core of this rank; saving, signals and exporters need one
-        // each.
-        let own = cores().div_ceil(comm.local_size());
-        let beside = 2 + Exporters::threads(&config);
-        collective_result(comm, try_threads(own + beside).map_err(|error| out_of_threads(&error).into()))?;
+        collective_result(comm, check_threads(comm, &config).map_err(Into::into))?;
         let threads = backend::threads(comm);
         let representation = config.representation.build();
         let length = config.train.tokens_before_prediction(config.training_length());
@@ -368,6 +364,13 @@ fn address_space_limit() -> Option<MemoryLimit> {
     let used = kilobytes("/proc/self/status", "VmSize")?;
     let bytes = (limit - 1024.0 * used).max(0.0);
     Some(MemoryLimit { bytes, what: "ulimit -v leaves" })
+}
+
+/// Fails unless this rank gets the threads that it needs: one per core of its own, without which libtorch hangs, and one each
+/// for saving, signals and exporters.
+pub fn check_threads(comm: &dyn Communicator, config: &Config) -> Result<(), Failure> {
+    let own = cores().div_ceil(comm.local_size());
+    try_threads(own + 2 + Exporters::threads(config)).map_err(|error| out_of_threads(&error))
 }
 
 /// Decimal units, as schedulers use them.

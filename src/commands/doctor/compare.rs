@@ -128,20 +128,24 @@ fn is_version_of(line: &str, library: &str) -> bool {
 /// The ranks of a host, and the cores that they may run on together.
 struct Host<'a> {
     ranks: Vec<&'a RankReport>,
+    /// Those that mpirun binds them to.
+    bound: usize,
+    /// As many of these as a control group leaves them.
     cores: usize,
 }
 
 fn hosts(ranks: &[RankReport]) -> BTreeMap<&str, Host<'_>> {
     let mut hosts: BTreeMap<&str, Host<'_>> = BTreeMap::new();
     for rank in ranks {
-        hosts.entry(&rank.host).or_insert(Host { ranks: Vec::new(), cores: 0 }).ranks.push(rank);
+        hosts.entry(&rank.host).or_insert(Host { ranks: Vec::new(), bound: 0, cores: 0 }).ranks.push(rank);
     }
     for host in hosts.values_mut() {
         let cores: BTreeSet<usize> = host.ranks.iter().flat_map(|rank| &rank.cores).copied().collect();
         // A rank that may use fewer than it may run on has a quota, which all ranks of the host share.
         let quotas = host.ranks.iter().filter(|rank| rank.usable_cores < rank.cores.len());
         let quota = quotas.map(|rank| rank.usable_cores).min().unwrap_or(usize::MAX);
-        host.cores = cores.len().min(quota).max(1);
+        host.bound = cores.len();
+        host.cores = host.bound.min(quota).max(1);
     }
     hosts
 }
@@ -151,15 +155,14 @@ fn cores(ranks: &[RankReport]) -> Check {
     let name = "cores";
     let hosts = hosts(ranks);
     for (host_name, host) in &hosts {
-        let bound: BTreeSet<usize> = host.ranks.iter().flat_map(|rank| &rank.cores).copied().collect();
         let launcher = host.ranks.iter().find_map(|rank| rank.launcher_cores.as_ref()).map_or(0, Vec::len);
-        if bound.len() < launcher {
+        if host.bound < launcher {
             return Check::warning(
                 name,
                 format!(
                     "mpirun binds {} of {host_name} to {} of {}",
                     count(host.ranks.len() as u64, "rank"),
-                    bound.len(),
+                    host.bound,
                     count(launcher as u64, "core"),
                 ),
                 "start it with --bind-to none, as launch/job does",

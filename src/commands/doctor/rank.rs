@@ -12,9 +12,9 @@ use bachdist_portable::backend::Device;
 use bachdist_portable::config::{BackendChoice, Config};
 use bachdist_portable::corpus::{Corpus, Piece, fingerprint};
 use bachdist_portable::environment;
-use bachdist_portable::failure::{ExitCode, HasExitCode, out_of_threads};
+use bachdist_portable::failure::{ExitCode, HasExitCode};
 use bachdist_portable::print::count;
-use bachdist_portable::process::{allowed_cores, allowed_cores_of_parent, cores, try_threads, usable_cores};
+use bachdist_portable::process::{allowed_cores, allowed_cores_of_parent, usable_cores};
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,10 +22,9 @@ use sha2::{Digest, Sha256};
 use super::check::Check;
 use crate::backend::{self, Target};
 use crate::comm::Communicator;
-use crate::comm::collectives::gather_round_robin;
 use crate::comm::launch::{self, Launch};
 use crate::failure::{code_of, line_of};
-use crate::train::prepare::human_bytes;
+use crate::train::prepare::{check_threads, human_bytes};
 
 /// What ranks compare.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,18 +58,14 @@ pub struct RankReport {
 ///
 /// All ranks call this together, whatever each one's configuration says.
 pub fn examine(comm: &dyn Communicator, config: &Config, url: Option<&str>) -> RankReport {
-    let hosts = gather_round_robin(comm, vec![comm.host().into_bytes()], comm.size());
-    let hosts: Vec<String> = hosts.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     let threads = backend::threads(comm);
     let mut checks = vec![device(comm, config)];
-    // Two more for saving and signals, as training has them.
-    if let Err(error) = try_threads(cores().div_ceil(comm.local_size()) + 2) {
-        let failure = out_of_threads(&error);
+    if let Err(failure) = check_threads(comm, config) {
         checks.push(Check::of_error("threads", failure.code, &failure.message, "start fewer ranks"));
     }
     let is_first_of_host = comm.local_rank() == 0;
     if is_first_of_host {
-        checks.extend([shared_memory(comm.local_size()), names_of_hosts(comm, &hosts)]);
+        checks.extend([shared_memory(comm.local_size()), names_of_hosts(comm, &comm.hosts())]);
     }
     let music = (url.is_some() && is_first_of_host).then(|| read_music(config));
     checks.extend(same_music(comm, music));
@@ -86,7 +81,7 @@ pub fn examine(comm: &dyn Communicator, config: &Config, url: Option<&str>) -> R
         threads,
         vectors: vectors().into(),
         program: if comm.size() > 1 { hash_of_program().unwrap_or_default() } else { String::new() },
-        config: hex(&Sha256::digest(described.to_string())),
+        config: bachdist_portable::hex(&Sha256::digest(described.to_string())),
         checks_run: url.is_some(),
         checks,
     }
@@ -296,13 +291,8 @@ fn hash_of_program() -> io::Result<String> {
     let mut part = vec![0; 1 << 20];
     loop {
         match file.read(&mut part)? {
-            0 => return Ok(hex(&hash.finalize())),
+            0 => return Ok(bachdist_portable::hex(&hash.finalize())),
             length => hash.update(&part[..length]),
         }
     }
-}
-
-/// The first 16 digits.
-fn hex(digest: &[u8]) -> String {
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,6 +10,7 @@ use bachdist_portable::environment;
 use bachdist_portable::failure::{ExitCode, HasExitCode};
 use bachdist_portable::network::Architecture;
 use bachdist_portable::print::count;
+use bachdist_portable::random::{Purpose, RandomStream};
 use bachdist_portable::store::{Creation, RetryPolicy, Store, StoreError, StoreErrorKind};
 
 use super::check::Check;
@@ -201,15 +202,10 @@ fn clock(before: SystemTime, after: SystemTime, modified: SystemTime) -> Check {
     )
 }
 
-/// Bytes that nothing on the way can make smaller: SplitMix64.
+/// Bytes that nothing on the way can make smaller.
 fn noise(length: usize) -> Vec<u8> {
-    let words = (1..=length.div_ceil(8) as u64).flat_map(|number| {
-        let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ bits >> 31).to_le_bytes()
-    });
-    words.take(length).collect()
+    let stream = RandomStream::new(0, Purpose::Synthesis, &[]);
+    (0..length.div_ceil(8) as u64).flat_map(|index| stream.bits(index).to_le_bytes()).take(length).collect()
 }
 
 #[cfg(test)]

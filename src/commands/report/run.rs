@@ -8,7 +8,7 @@ use bachdist_portable::failure::{ExitCode, Failure};
 use bachdist_portable::metrics::{
     AttemptRecord, METRICS, Record, StopReason, TimedRecord, Validations, read_timed_records,
 };
-use bachdist_portable::store::{Store, StoreErrorKind};
+use bachdist_portable::store::Store;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -276,13 +276,10 @@ fn means(points: &[Point]) -> Vec<Point> {
     chunks.collect()
 }
 
-/// An object that may not be there.
+/// A text that may not be there.
 fn text(store: &Store, name: &str) -> Result<Option<String>> {
-    match store.get(name) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let bytes = store.get_if_present(name)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The figures of `bachdist eval --json` that have a value, those of the baselines beside them.

@@ -200,11 +200,8 @@ impl AttemptRecord {
 
     /// Reads an attempt; `None` if it is gone or cannot be understood.
     pub(super) fn read(store: &Store, number: u64) -> Result<Option<AttemptRecord>, StoreError> {
-        match store.get(&attempt_name(number)) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let bytes = store.get_if_present(&attempt_name(number))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 }
 

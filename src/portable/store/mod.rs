@@ -113,6 +113,15 @@ impl Store {
         self.0.retries.take()
     }
 
+    /// The contents of an object that may be absent.
+    pub fn get_if_present(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.get(name) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The contents of an object.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! Pieces as one HTML file that shows and plays them, without anything from elsewhere: `page.html`, with the pieces in it as JSON.
-//! `style.css` is for every page that the program makes.
+//! `head.html` is how every page that the program makes begins.
 
 use serde::Serialize;
 
@@ -82,16 +82,17 @@ pub fn pieces_page(pieces: &[PiecePage]) -> String {
     page(include_str!("page.html"), &pieces)
 }
 
-/// A page made of a template, with its style in place of `STYLE`, and what it shows as JSON in place of `DATA`.
+/// A page made of a template: how all pages begin in place of `HEAD`, which its own style follows, and what it shows as JSON in
+/// place of `DATA`.
 ///
 /// # Panics
 /// If the data do not become JSON.
 #[must_use]
 pub fn page(template: &str, data: &impl Serialize) -> String {
     let json = serde_json::to_string(data).expect("numbers and texts");
-    let styled = template.replacen("STYLE", include_str!("style.css"), 1);
+    let whole = template.replacen("HEAD", include_str!("head.html"), 1);
     // Nothing in it ends the element that it stands in.
-    styled.replacen("DATA", &json.replace('<', "\\u003c"), 1)
+    whole.replacen("DATA", &json.replace('<', "\\u003c"), 1)
 }
 
 fn base64<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
